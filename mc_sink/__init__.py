@@ -1,0 +1,1 @@
+"""mc_sink: a frame into somebody else's bucket, validated, whole or not at all."""

@@ -1,0 +1,81 @@
+"""Every error this library raises of its own accord.
+
+    SinkError
+    ├── TargetError (ValueError)              the target can't be delivered to as written
+    ├── ConfigurationError (ValueError)       frame, format, schema and options contradict each other
+    ├── ValidationError                       rows break the schema
+    ├── AlreadyExistsError (FileExistsError)  the key is taken, and `if_exists` is "fail"
+    ├── PermissionDenied (PermissionError)    the store refused; `action` names what is missing
+    ├── UploadError (OSError)                 bytes could not be stored
+    └── CommitError (OSError)                 publishing stopped part way
+        └── CommitUnknown                     nobody can tell whether it is visible
+
+A message says how many, what, where, what to do next, and always whether anything became visible. What the caller's
+own query or source raises is never wrapped: it arrives as itself, with a note that nothing became visible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+NOTHING_VISIBLE = "Nothing became visible."
+
+
+class SinkError(Exception):
+    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle."""
+
+
+class TargetError(SinkError, ValueError):
+    """The target can't be delivered to as written; raised before anything is opened."""
+
+
+class ConfigurationError(SinkError, ValueError):
+    """The frame, format, schema and options contradict each other; raised before the first byte where that can be."""
+
+
+class AlreadyExistsError(SinkError, FileExistsError):
+    """The key is taken and stays as it was, byte for byte; `if_exists="overwrite"` would replace it."""
+
+
+class UploadError(SinkError, OSError):
+    """Bytes could not be stored; nothing became visible."""
+
+
+class PermissionDenied(SinkError, PermissionError):  # noqa: N818  named like the answer that causes it
+    """The store refused a request; `action` is the permission that is missing, such as `s3:PutObject`."""
+
+    def __init__(self, message: str, *, action: str | None = None) -> None:
+        super().__init__(message)
+        self.action = action
+
+
+class CommitError(SinkError, OSError):
+    """Publishing stopped part way: `committed` are the URLs that are visible, `uncommitted` those that are not."""
+
+    def __init__(self, message: str, *, committed: Sequence[str] = (), uncommitted: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.committed = tuple(committed)
+        self.uncommitted = tuple(uncommitted)
+
+
+class CommitUnknown(CommitError):  # noqa: N818  it is not known to be an error
+    """A reply was lost and the evidence doesn't settle whether the object is visible; look before you rerun."""
+
+
+class ValidationError(SinkError):
+    """Rows break the schema; nothing became visible.
+
+    `schema_name` is the schema's name; `failure_cases` is a frame with a line for each failure, up to the cap on
+    collected failures: `row` (UInt64, counted from 0 over the whole run; null where a failure belongs to no row),
+    `column`, `check`, `failure_case` (all text).
+    """
+
+    def __init__(self, message: str, *, schema_name: str = "", failure_cases: pl.DataFrame | None = None) -> None:
+        super().__init__(message)
+        self.schema_name = schema_name
+        self.failure_cases = failure_cases
