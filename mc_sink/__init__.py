@@ -1,1 +1,52 @@
-"""mc_sink: a frame into somebody else's bucket, validated, whole or not at all."""
+"""mc_sink: a frame into somebody else's bucket, validated, whole or not at all.
+
+Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
+"""
+
+from mc_sink._namespace import SinkMadConnect
+from mc_sink._sink import sink_madconnect, stage
+from mc_sink.delivery import discard, publish, verify
+from mc_sink.exceptions import (
+    AlreadyExistsError,
+    CommitError,
+    CommitUnknown,
+    ConfigurationError,
+    PermissionDenied,
+    SinkError,
+    TargetError,
+    UploadError,
+    ValidationError,
+)
+from mc_sink.formats import Csv, Parquet
+from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
+from mc_sink.staged import Staged, StagedFile
+from mc_sink.storage import ObjectOptions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExistsError",
+    "CommitError",
+    "CommitUnknown",
+    "ConfigurationError",
+    "Csv",
+    "ObjectOptions",
+    "Parquet",
+    "PermissionDenied",
+    "Receipt",
+    "Rejects",
+    "SinkError",
+    "SinkMadConnect",
+    "Staged",
+    "StagedFile",
+    "TargetError",
+    "UploadError",
+    "ValidationError",
+    "Verification",
+    "WrittenFile",
+    "discard",
+    "publish",
+    "sink_madconnect",
+    "stage",
+    "verify",
+]

@@ -1,0 +1,97 @@
+"""Batches → one finished, invisible file: the engine encodes, the writer uploads, the rows are counted on the way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mc_sink._plan import Batches, from_batches
+from mc_sink._worker import Stopped, Worker
+from mc_sink.exceptions import NOTHING_VISIBLE
+from mc_sink.staged import StagedFile
+from mc_sink.storage import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from mc_sink.formats import Format
+    from mc_sink.storage import Store
+    from mc_sink.target import Target
+
+
+class _Feed:
+    """Batches on their way into the encoder: counted, stoppable, and remembering what their source raised."""
+
+    def __init__(self, batches: Batches, advance: Callable[[int], None]) -> None:
+        self._batches, self._advance = batches, advance
+        self._stopped = threading.Event()
+        self.failure: BaseException | None = None
+        self.num_rows = 0
+
+    def stop(self) -> None:
+        """End the encoder as soon as it asks for more."""
+        self._stopped.set()
+
+    def pull(self) -> Batches:
+        """Yield each batch, or raise what the source raised."""
+        while (batch := self._next()) is not None:
+            yield batch
+            self.num_rows += batch.height
+            self._advance(batch.height)
+
+    def _next(self) -> pl.DataFrame | None:
+        if self._stopped.is_set():
+            raise Stopped
+        try:
+            return next(self._batches, None)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """One file to be: where, with which columns, in which format."""
+
+    target: Target
+    schema: pl.Schema
+    format: Format
+    row_group_size: int | None
+
+
+def write_file(batches: Batches, plan: FilePlan, store: Store, advance: Callable[[int, int], None]) -> StagedFile:
+    """Stage all of `batches` as one file, or raise what went wrong first, leaving nothing visible.
+
+    What the source or the store raised arrives as itself, whatever the engine made of it on the way.
+    """
+    writer = Writer(store.open(plan.target, plan.format.content_type))
+    feed = _Feed(batches, lambda rows: advance(rows, writer.num_bytes))
+
+    def stop(cause: BaseException) -> None:
+        feed.stop()
+        writer.poison(cause)
+
+    def encode() -> StagedFile:
+        plan.format.write(from_batches(feed.pull, plan.schema), writer, plan.row_group_size)
+        upload = writer.finish()
+        return StagedFile(plan.target.url, feed.num_rows, writer.num_bytes, f"crc32:{writer.crc:08x}", upload)
+
+    worker = Worker(encode, stop)
+    try:
+        return worker.result()
+    except BaseException as raised:
+        first = raised if worker.interrupted else feed.failure or writer.failure or raised
+        _note(first, plan.target.url, writer.abort(first))
+        if first is raised:
+            raise
+        raise first from first.__cause__
+
+
+def _note(error: BaseException, url: str, left_behind: str | None) -> None:
+    """Tell on the error itself, without touching its type or message, what it means for the receiver."""
+    error.add_note(f"mc_sink: {NOTHING_VISIBLE} ({url})")
+    if left_behind:
+        error.add_note(f"mc_sink: {left_behind}")

@@ -1,0 +1,32 @@
+"""`frame.sink_madconnect(...)` on Polars' own frames. Forwards, and does nothing else.
+
+Type checkers can't see a registered namespace: `lf.pipe(sink_madconnect, target, ...)` is the typed form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mc_sink._sink import sink_madconnect
+
+if TYPE_CHECKING:
+    import os
+
+    from mc_sink.receipt import Receipt
+
+NAME = "sink_madconnect"
+
+
+@pl.api.register_dataframe_namespace(NAME)
+@pl.api.register_lazyframe_namespace(NAME)
+class SinkMadConnect:
+    """Deliver this frame; takes what `mc_sink.sink_madconnect` takes after its frame."""
+
+    def __init__(self, frame: pl.LazyFrame | pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __call__(self, target: str | os.PathLike[str], **options: Any) -> Receipt:
+        """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
+        return sink_madconnect(self._frame, target, **options)

@@ -1,0 +1,126 @@
+"""Any frame → a LazyFrame, at the door; a LazyFrame → batches, in order, pulled.
+
+The one home of two unstable calls of Polars': `collect_batches` and `register_io_source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ArrowStream(Protocol):
+    """Anything that exports an Arrow C stream: a pyarrow Table or RecordBatchReader, a DuckDB relation, pandas."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Export the stream."""
+
+
+Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | ArrowStream | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+Batches = Iterator[pl.DataFrame]
+
+
+def as_lazyframe(frame: Frame) -> pl.LazyFrame:
+    """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
+
+    Raises `ConfigurationError` for what is no frame, for a reader or iterator that has nothing left, and, once the
+    plan runs, for a batch whose schema isn't the first one's.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        return frame
+    if isinstance(frame, pl.DataFrame):
+        return frame.lazy()
+    if hasattr(frame, "__arrow_c_stream__"):
+        return _from_arrow(frame)
+    if isinstance(frame, Iterable) and not isinstance(frame, (str, bytes, dict)):
+        return _from_iterable(frame)
+    raise ConfigurationError(
+        f"A {type(frame).__module__}.{type(frame).__qualname__} is no frame: give a Polars frame, anything with "
+        f"__arrow_c_stream__, or an iterable of record batches. {NOTHING_VISIBLE}"
+    )
+
+
+def pull(frame: pl.LazyFrame, row_group_size: int | None) -> Batches:
+    """Run a plan on the streaming engine and yield its rows in order; the engine waits while nobody pulls."""
+    yield from frame.collect_batches(chunk_size=row_group_size, maintain_order=True, engine="streaming")
+
+
+def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
+    """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
+
+    def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
+        for batch in batches():
+            wanted = batch if columns is None else batch.select(columns)
+            wanted = wanted if predicate is None else wanted.filter(predicate)
+            yield wanted if limit is None else wanted.head(limit)
+            if limit is not None and (limit := limit - wanted.height) <= 0:
+                return
+
+    return register_io_source(source, schema=schema)
+
+
+def _from_arrow(frame: Any) -> pl.LazyFrame:
+    import pyarrow as pa
+
+    reader = pa.RecordBatchReader.from_stream(frame)
+    schema = pl.DataFrame(reader.schema.empty_table()).schema
+    batches = (pl.DataFrame(batch) for batch in reader)
+    if isinstance(frame, pa.RecordBatchReader):
+        batches = _not_consumed(batches, "record batch reader")
+    return _once(batches, schema)
+
+
+def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
+    batches = _not_consumed((_as_batch(item) for item in frame), "iterable of batches")
+    first = next(batches)
+    return _once(chain([first], batches), first.schema)
+
+
+def _not_consumed(batches: Batches, what: str) -> Batches:
+    """Pass batches on, reading the first now: one that has none was read before, or can't tell its schema."""
+    first = next(batches, None)
+    if first is None:
+        raise ConfigurationError(
+            f"The {what} has 0 batches: it was consumed before, or is empty. Make it anew; to deliver zero rows, "
+            f"pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…)). {NOTHING_VISIBLE}"
+        )
+    return chain([first], batches)
+
+
+def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
+    """Make a plan of batches that can be read only once, each held to the schema of the run."""
+
+    def checked() -> Batches:
+        for number, batch in enumerate(batches):
+            if batch.schema != schema:
+                raise ConfigurationError(_changed_schema(number, batch.schema, schema))
+            yield batch
+
+    return from_batches(checked, schema)
+
+
+def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
+    columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    told = ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
+    return (
+        f"Batch {number} (counted from 0) has another schema than batch 0: {told}. Cast them alike. {NOTHING_VISIBLE}"
+    )
+
+
+def _as_batch(item: Any) -> pl.DataFrame:
+    if isinstance(item, pl.DataFrame):
+        return item
+    if hasattr(item, "__arrow_c_array__") or hasattr(item, "__arrow_c_stream__"):
+        return pl.DataFrame(item)
+    raise ConfigurationError(
+        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch. {NOTHING_VISIBLE}"
+    )

@@ -1,0 +1,47 @@
+"""How a file is encoded: CSV, gzip CSV and Parquet, as values. The only home of isal's gzip and of Polars' sinks."""
+
+from __future__ import annotations
+
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats._csv import Csv
+from mc_sink.formats._format import BinaryFile, Format
+from mc_sink.formats._parquet import Parquet
+
+__all__ = ["BinaryFile", "Csv", "Format", "Parquet", "choose_format"]
+
+BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
+BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}
+# Suffixes that promise a reader something that none of our formats is.
+_OTHERS = (".gz", ".zst", ".bz2", ".zip", ".json", ".ndjson", ".jsonl", ".arrow", ".ipc", ".feather", ".orc", ".avro")
+_SHEETS = (".xlsx", ".xls", ".ods")
+
+
+def choose_format(name: str, asked: str | Format | None) -> Format:
+    """Choose by what was asked for, else by the suffix of the file's name, else CSV; refuse a contradiction.
+
+    `name` is the last part of a file's path, or empty under a prefix. A name without a suffix that is known may carry
+    any format: some receivers want none.
+    """
+    by_suffix = next((BY_SUFFIX[suffix] for suffix in sorted(BY_SUFFIX) if name.lower().endswith(suffix)), None)
+    if asked is None:
+        chosen: Format = by_suffix or BY_NAME["csv"]
+    elif isinstance(asked, str):
+        if asked not in BY_NAME:
+            raise ConfigurationError(f"format={asked!r} is not one of {', '.join(map(repr, BY_NAME))}.")
+        chosen = BY_NAME[asked]
+    else:
+        chosen = asked
+    _refuse_contradiction(name, chosen, by_suffix)
+    return chosen
+
+
+def _refuse_contradiction(name: str, chosen: Format, by_suffix: Format | None) -> None:
+    if by_suffix is not None and by_suffix.extension != chosen.extension:
+        raise ConfigurationError(
+            f"The name {name!r} promises {by_suffix.extension}, but the format writes {chosen.extension}. Change one "
+            "(Csv(compression='gzip') writes .csv.gz)."
+        )
+    if by_suffix is None and name.lower().endswith(_OTHERS + _SHEETS):
+        raise ConfigurationError(
+            f"The name {name!r} promises what {chosen.extension} is not. Use one of {', '.join(BY_SUFFIX)}."
+        )

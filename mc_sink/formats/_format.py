@@ -1,0 +1,57 @@
+"""What a format is: a value that can say what it can't carry, and have Polars write the rest into a file object."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Protocol, cast
+
+from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+
+class BinaryFile(Protocol):
+    """All that engines and encoders ask of a file."""
+
+    def write(self, data: bytes) -> int:
+        """Take bytes."""
+
+    def flush(self) -> None:
+        """Do whatever flushing is."""
+
+    def tell(self) -> int:
+        """Bytes taken so far."""
+
+
+class Format(Protocol):
+    """A frozen value that knows its suffix and media type, and how to encode a frame."""
+
+    @property
+    def extension(self) -> str:
+        """The suffix of a file's name, with its dot."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type that a store should note."""
+
+    def check(self, schema: pl.Schema) -> None:
+        """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
+
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int | None) -> None:
+        """Run the query and encode its rows into `file`, in order; returns when all bytes are written."""
+
+
+def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.DataType], bool], advice: str) -> None:
+    """Raise `ConfigurationError` that names every column whose dtype `refused` picks."""
+    found = [f"{name!r} ({dtype})" for name, dtype in schema.items() if refused(dtype)]
+    if found:
+        raise ConfigurationError(
+            f"{len(found)} column(s) can't be written as {format_name}: {', '.join(found)}. {advice} Nothing was sent."
+        )
+
+
+def as_io(file: BinaryFile) -> IO[bytes]:
+    """Call a file what Polars' types call it; measured: it asks for no more than `BinaryFile` has."""
+    return cast("IO[bytes]", file)

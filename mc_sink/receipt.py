@@ -1,0 +1,133 @@
+"""What was delivered: frozen facts that a person can read and a program can check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
+
+    Verifier = Callable[["Receipt"], "Verification"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """One file that the receiver sees: its URL, what is in it, and how the store identifies it.
+
+    `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, and None
+    where it has none. `partition` holds the values of the partition columns that all rows of the file share.
+    """
+
+    path: str
+    num_rows: int
+    num_bytes: int
+    etag: str | None
+    version_id: str | None
+    checksum: str
+    partition: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """Rows that were kept out of the delivery, and the files that hold them with their reasons."""
+
+    num_rows: int
+    files: tuple[WrittenFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a listing of the store showed: `missing` URLs, and `changed` ones, whose size or ETag is another."""
+
+    checked: int
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file of the receipt is there as it was delivered."""
+        return not self.missing and not self.changed
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
+        wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
+        return f"{len(wrong)} of {self.checked} files are not as they were delivered:\n  " + "\n  ".join(wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A delivery that is complete and visible. Holds no credentials; a pickled one can't verify itself any more.
+
+    `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
+    every row; `rejects` is None where all rows were delivered; `elapsed` runs from the call to the last publish.
+    """
+
+    run_id: str
+    target: str
+    files: tuple[WrittenFile, ...]
+    num_rows: int
+    num_bytes: int
+    rejects: Rejects | None
+    validated: bool
+    manifest: str | None
+    started_at: datetime
+    elapsed: timedelta
+    _verifier: Verifier | None = field(default=None, repr=False, compare=False)
+
+    def verify(self) -> Verification:
+        """List the store and compare: every file there, with its size and ETag. Needs only the right to list."""
+        if self._verifier is None:
+            raise ConfigurationError(
+                "This receipt was loaded and holds no credentials: use mc_sink.verify(receipt, storage_options=…)."
+            )
+        return self._verifier(self)
+
+    def __str__(self) -> str:
+        rows = [f"{name:<11}{value}" for name, value in self._facts()]
+        rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
+        return "\n".join(rows)
+
+    def _repr_html_(self) -> str:
+        facts = "".join(f"<tr><th>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in self._facts())
+        head = "".join(f"<th>{name}</th>" for name in ("file", "rows", "bytes", "etag", "checksum"))
+        body = "".join(_html_row(f) for f in self.files)
+        return f"<table>{facts}</table><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
+        return [
+            ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
+            ("to", self.target),
+            ("run id", self.run_id),
+            ("validated", "yes" if self.validated else "no"),
+            ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the verifier behind: it holds the way to the credentials."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"_verifier": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+def _html_row(file: WrittenFile) -> str:
+    cells = (file.path, f"{file.num_rows:,}", f"{file.num_bytes:,}", file.etag or "", file.checksum)
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _size(num_bytes: int) -> str:
+    """Write a number of bytes in binary units, exact below 1 KiB."""
+    size = float(num_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004  the step between binary units
+            return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

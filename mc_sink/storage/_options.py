@@ -1,0 +1,104 @@
+"""What a stored object is to be besides its bytes, checked when it is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlencode
+
+from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CannedAcl = Literal[
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+]
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+StorageClass = Literal[
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+]
+MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES = 10, 128, 256, 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectOptions:
+    """How S3 is to keep the object; every value is checked here, before anything is opened.
+
+    `acl` is a canned ACL (`bucket-owner-full-control` for a bucket in another account; needs `s3:PutObjectAcl`);
+    `sse` and `sse_kms_key_id` choose encryption at rest (a key id alone means "aws:kms"; KMS needs
+    `kms:GenerateDataKey` and `kms:Decrypt`); `tags` need `s3:PutObjectTagging`; `content_type` is the format's where
+    it is None. Names and limits are those of S3's PutObject.
+    """
+
+    acl: CannedAcl | None = None
+    sse: Encryption | None = None
+    sse_kms_key_id: str | None = None
+    storage_class: StorageClass | None = None
+    content_type: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("acl", self.acl, get_args(CannedAcl))
+        _one_of("sse", self.sse, get_args(Encryption))
+        _one_of("storage_class", self.storage_class, get_args(StorageClass))
+        if self.sse_kms_key_id and self.sse == "AES256":
+            raise ConfigurationError("sse_kms_key_id goes with sse='aws:kms', not with 'AES256'.")
+        _check_tags(self.tags)
+        _check_metadata(self.metadata)
+
+    def request(self, content_type: str) -> dict[str, Any]:
+        """Give the parameters of PutObject and CreateMultipartUpload."""
+        parameters = {
+            "ACL": self.acl,
+            "ServerSideEncryption": self.sse or ("aws:kms" if self.sse_kms_key_id else None),
+            "SSEKMSKeyId": self.sse_kms_key_id,
+            "StorageClass": self.storage_class,
+            "ContentType": self.content_type or content_type,
+            "CacheControl": self.cache_control,
+            "ContentDisposition": self.content_disposition,
+            "Metadata": dict(self.metadata),
+            "Tagging": urlencode(self.tags),
+        }
+        return {name: value for name, value in parameters.items() if value}
+
+
+def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise ConfigurationError(f"{name}={value!r} is not one that S3 knows: use one of {', '.join(allowed)}.")
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    if len(tags) > MAX_TAGS:
+        raise ConfigurationError(f"{len(tags)} tags; S3 takes at most {MAX_TAGS}.")
+    for key, value in tags.items():
+        if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
+            raise ConfigurationError(
+                f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name: 1 to {MAX_TAG_KEY} characters of name, "
+                f"at most {MAX_TAG_VALUE} of value."
+            )
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        if not key or not (key + value).isascii() or not (key + value).isprintable():
+            raise ConfigurationError(f"The metadata {key!r} must be printable ASCII, name and value.")
+    if sum(len(k) + len(v) for k, v in metadata.items()) > MAX_METADATA_BYTES:
+        raise ConfigurationError(f"The metadata is longer than the {MAX_METADATA_BYTES:,} bytes that S3 takes.")

@@ -1,0 +1,188 @@
+"""Bytes → parts, several on their way at once. Nothing here completes an upload.
+
+Memory is bounded by the parts in flight × the part size, and one part more being cut. Parts grow, doubling every
+1,000, so that 10,000 of them hold 8 TiB from a first size of 8 MiB; while they grow, fewer are in flight.
+Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from isal import isal_zlib
+
+from mc_sink.exceptions import ConfigurationError, UploadError
+from mc_sink.staged import Multipart, Part, Upload, Whole
+from mc_sink.storage._requests import RequestFailed
+from mc_sink.storage._s3_errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mc_sink.storage._requests import Requests
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """How an upload is cut: bytes of a first part, how many before parts double, and how many are in flight."""
+
+    first_size: int = 8 * MIB
+    doubles_every: int = 1_000
+    in_flight: int = 8
+    max_parts: int = 10_000
+    max_size: int = 5 * 1024 * MIB
+    min_size: int = 5 * MIB
+
+    def __post_init__(self) -> None:
+        if not self.min_size <= self.first_size <= self.max_size or self.in_flight < 1:
+            raise ConfigurationError(
+                f"default_block_size={self.first_size:,} with max_concurrency={self.in_flight}: S3 takes parts of "
+                f"{self.min_size:,} to {self.max_size:,} bytes, and at least one must be in flight."
+            )
+
+    def size(self, number: int) -> int:
+        """Bytes of part `number`, counted from 1."""
+        return min(self.first_size << (number - 1) // self.doubles_every, self.max_size)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """What may be on its way at once; a single part may be more than that."""
+        return self.first_size * self.in_flight
+
+
+class S3Parts:
+    """Takes the bytes of one object and stores them as parts of a multipart upload, or keeps them if they are few."""
+
+    def __init__(self, requests: Requests, bucket: str, key: str, options: Mapping[str, Any], plan: PartPlan) -> None:
+        self._requests = requests
+        self._object = {"Bucket": bucket, "Key": key}
+        self._url = f"s3://{bucket}/{key}"
+        self._options = options
+        self._plan = plan
+        self._pieces: deque[memoryview] = deque()
+        self._buffered = 0
+        self._upload_id: str | None = None
+        self._sent = 0
+        self._in_flight: dict[Future[dict[str, Any]], Part] = {}
+        self._stored: list[Part] = []
+        self._stopped = False
+
+    def write(self, data: bytes) -> None:
+        """Take bytes; a full part goes off, and waits for one in flight to arrive when there are enough of them."""
+        self._pieces.append(memoryview(data))
+        self._buffered += len(data)
+        while self._buffered >= (size := self._plan.size(self._sent + 1)):
+            self._send(self._cut(size))
+
+    def finish(self) -> Upload:
+        """Send the rest, wait for every part, and give the upload; bytes of less than a part are kept as they are."""
+        if self._upload_id is None:
+            return Whole(**_lower(self._object), body=self._cut(self._buffered), options=dict(self._options))
+        if self._buffered:
+            self._send(self._cut(self._buffered))
+        while self._in_flight:
+            self._arrive()
+        parts = tuple(sorted(self._stored, key=lambda part: part.number))
+        return Multipart(**_lower(self._object), upload_id=self._upload_id, parts=parts)
+
+    def stop(self) -> None:
+        """Cancel what is in flight; a `write` that waits raises."""
+        self._stopped = True
+        for future in tuple(self._in_flight):
+            future.cancel()
+
+    def abort(self) -> str | None:
+        """Abort the upload if one was begun; see `abort_upload`."""
+        self.stop()
+        wait(tuple(self._in_flight))
+        self._pieces.clear()
+        return abort_upload(self._requests, self._object, self._upload_id) if self._upload_id else None
+
+    def _cut(self, size: int) -> bytes:
+        """Take the first `size` buffered bytes."""
+        taken, missing = [], size
+        while missing:
+            piece = self._pieces.popleft()
+            taken.append(piece[:missing])
+            if len(piece) > missing:
+                self._pieces.appendleft(piece[missing:])
+            missing -= len(taken[-1])
+        self._buffered -= size
+        return b"".join(taken)
+
+    def _send(self, body: bytes) -> None:
+        if self._sent == self._plan.max_parts:
+            raise UploadError(
+                f"{self._url} has more than {self._plan.max_parts:,} parts. Split it. Nothing is visible."
+            )
+        if self._upload_id is None:
+            self._upload_id = self._create()
+        while self._in_flight and self._bytes_in_flight() + len(body) > self._plan.bytes_in_flight:
+            self._arrive()
+        if self._stopped:
+            raise UploadError(f"The upload of {self._url} was stopped. Nothing is visible.")
+        self._sent += 1
+        crc = b64encode(isal_zlib.crc32(body).to_bytes(4, "big")).decode() if self._requests.sums_parts else None
+        future = self._requests.start(
+            "upload_part",
+            **self._object,
+            UploadId=self._upload_id,
+            PartNumber=self._sent,
+            Body=body,
+            **({"ChecksumCRC32": crc} if crc else {}),
+        )
+        self._in_flight[future] = Part(self._sent, "", len(body), crc)
+
+    def _bytes_in_flight(self) -> int:
+        return sum(part.num_bytes for part in self._in_flight.values())
+
+    def _create(self) -> str:
+        kind = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}
+        try:
+            reply = self._requests.call("create_multipart_upload", **self._object, **self._options, **kind)
+        except RequestFailed as failed:
+            raise translated(failed, self._url) from failed
+        if not reply.get("UploadId"):
+            raise UploadError(f"The store began an upload of {self._url} without naming it. Nothing is visible.")
+        return str(reply["UploadId"])
+
+    def _arrive(self) -> None:
+        """Wait until a part in flight has arrived, and note what the store said of it."""
+        for future in wait(tuple(self._in_flight), return_when=FIRST_COMPLETED).done:
+            sent = self._in_flight.pop(future)
+            self._stored.append(Part(sent.number, self._etag(future, sent.number), sent.num_bytes, sent.checksum))
+
+    def _etag(self, future: Future[dict[str, Any]], number: int) -> str:
+        try:
+            reply = future.result()
+        except CancelledError as cancelled:
+            raise UploadError(f"The upload of {self._url} was stopped. Nothing is visible.") from cancelled
+        except RequestFailed as failed:
+            raise translated(failed, f"{self._url}, part {number}") from failed
+        if not reply.get("ETag"):
+            raise UploadError(f"The store took part {number} of {self._url} without an ETag. Nothing is visible.")
+        return str(reply["ETag"])
+
+
+def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -> str | None:
+    """Ask the store to throw an upload away; a sentence where it refused, so that nobody pays for it unknowingly."""
+    try:
+        requests.call("abort_multipart_upload", **where, UploadId=upload_id)
+    except RequestFailed as failed:
+        if failed.code == "NoSuchUpload":
+            return None
+        return (
+            f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({failed}). It is "
+            "invisible but stored: a lifecycle rule with AbortIncompleteMultipartUpload removes it."
+        )
+    return None
+
+
+def _lower(where: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in where.items()}
