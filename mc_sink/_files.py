@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from mc_sink.staged import StagedFile
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import polars as pl
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class _Feed:
     """Batches on their way into the encoder: counted, stoppable, and remembering what their source raised."""
 
-    def __init__(self, batches: Batches, advance: Callable[[int], None]) -> None:
+    def __init__(self, batches: Generator[pl.DataFrame, None, None], advance: Callable[[int], None]) -> None:
         self._batches, self._advance = batches, advance
         self._stopped = threading.Event()
         self.failure: BaseException | None = None
@@ -34,6 +35,11 @@ class _Feed:
     def stop(self) -> None:
         """End the encoder as soon as it asks for more."""
         self._stopped.set()
+
+    def close(self) -> None:
+        """Let go of the query, so that it ends now and not when an exception that knows of it is dropped."""
+        with suppress(ValueError):  # an engine that was left behind is still inside it
+            self._batches.close()
 
     def pull(self) -> Batches:
         """Yield each batch, or raise what the source raised."""
@@ -62,7 +68,9 @@ class FilePlan:
     row_group_size: int | None
 
 
-def write_file(batches: Batches, plan: FilePlan, store: Store, advance: Callable[[int, int], None]) -> StagedFile:
+def write_file(
+    batches: Generator[pl.DataFrame, None, None], plan: FilePlan, store: Store, advance: Callable[[int, int], None]
+) -> StagedFile:
     """Stage all of `batches` as one file, or raise what went wrong first, leaving nothing visible.
 
     What the source or the store raised arrives as itself, whatever the engine made of it on the way.
@@ -88,6 +96,8 @@ def write_file(batches: Batches, plan: FilePlan, store: Store, advance: Callable
         if first is raised:
             raise
         raise first from first.__cause__
+    finally:
+        feed.close()
 
 
 def _note(error: BaseException, url: str, left_behind: str | None) -> None:

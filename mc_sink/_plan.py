@@ -29,7 +29,7 @@ Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | ArrowStream | Iterable[pl.Data
 Batches = Iterator[pl.DataFrame]
 
 
-def as_lazyframe(frame: Frame) -> pl.LazyFrame:
+def as_lazyframe(frame: object) -> pl.LazyFrame:
     """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
 
     Raises `ConfigurationError` for what is no frame, for a reader or iterator that has nothing left, and, once the
@@ -73,7 +73,7 @@ def _from_arrow(frame: Any) -> pl.LazyFrame:
 
     reader = pa.RecordBatchReader.from_stream(frame)
     schema = pl.DataFrame(reader.schema.empty_table()).schema
-    batches = (pl.DataFrame(batch) for batch in reader)
+    batches: Batches = (pl.DataFrame(batch) for batch in reader)
     if isinstance(frame, pa.RecordBatchReader):
         batches = _not_consumed(batches, "record batch reader")
     return _once(batches, schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Worker(Generic[T]):
         finally:
             _running.discard(self)
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None  # no cycle: its traceback knows this worker
+            raise error
         return self._result[0]
 
     def end(self, cause: BaseException) -> None:
@@ -61,7 +62,7 @@ class Worker(Generic[T]):
             self._error = error
 
 
-_running: WeakSet[Worker[object]] = WeakSet()
+_running: WeakSet[Worker[Any]] = WeakSet()
 
 
 @atexit.register

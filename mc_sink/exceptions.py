@@ -16,6 +16,7 @@ own query or source raises is never wrapped: it arrives as itself, with a note t
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,10 +73,34 @@ class ValidationError(SinkError):
 
     `schema_name` is the schema's name; `failure_cases` is a frame with a line for each failure, up to the cap on
     collected failures: `row` (UInt64, counted from 0 over the whole run; null where a failure belongs to no row),
-    `column`, `check`, `failure_case` (all text).
+    `column` (null for a check of whole rows), `check`, `failure_case` (all text). `checks` has a line for each check that
+    failed, with exact counts: `column`, `check`, `failures` (UInt64), `examples`. Personal data is masked in all of it.
     """
 
-    def __init__(self, message: str, *, schema_name: str = "", failure_cases: pl.DataFrame | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        schema_name: str = "",
+        failure_cases: pl.DataFrame | None = None,
+        checks: pl.DataFrame | None = None,
+    ) -> None:
         super().__init__(message)
         self.schema_name = schema_name
         self.failure_cases = failure_cases
+        self.checks = checks
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks."""
+        first, *rest = str(self).splitlines() or [""]
+        if self.checks is None:
+            return f"<pre>{escape(str(self))}</pre>"
+        head = "".join(f"<th>{name}</th>" for name in self.checks.columns)
+        cells = (("".join(f"<td>{escape(_shown(value))}</td>" for value in row)) for row in self.checks.rows())
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        advice = "<br>".join(escape(line) for line in rest if not line.startswith(" "))
+        return f"<p><b>{escape(first)}</b></p><table><tr>{head}</tr>{body}</table><p>{advice}</p>"
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
-from mc_sink.exceptions import ConfigurationError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
-from mc_sink.storage._requests import RequestFailed
+from mc_sink.storage._requests import RequestFailed, wait_for
 from mc_sink.storage._s3_errors import translated
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mc_sink.storage._requests import Requests
 
 MIB = 2**20
+# An abort is a courtesy: it must not keep a failed delivery from ending.
+ABORT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class S3Parts:
         self._sent = 0
         self._in_flight: dict[Future[dict[str, Any]], Part] = {}
         self._stored: list[Part] = []
+        self._creating: Future[dict[str, Any]] | None = None
         self._stopped = False
 
     def write(self, data: bytes) -> None:
@@ -94,8 +97,9 @@ class S3Parts:
     def stop(self) -> None:
         """Cancel what is in flight; a `write` that waits raises."""
         self._stopped = True
-        for future in tuple(self._in_flight):
-            future.cancel()
+        for future in (self._creating, *self._in_flight):
+            if future is not None:
+                future.cancel()
 
     def abort(self) -> str | None:
         """Abort the upload if one was begun; see `abort_upload`."""
@@ -126,7 +130,7 @@ class S3Parts:
         while self._in_flight and self._bytes_in_flight() + len(body) > self._plan.bytes_in_flight:
             self._arrive()
         if self._stopped:
-            raise UploadError(f"The upload of {self._url} was stopped. Nothing is visible.")
+            raise self._stop_error()
         self._sent += 1
         crc = b64encode(isal_zlib.crc32(body).to_bytes(4, "big")).decode() if self._requests.sums_parts else None
         future = self._requests.start(
@@ -144,12 +148,10 @@ class S3Parts:
 
     def _create(self) -> str:
         kind = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}
-        try:
-            reply = self._requests.call("create_multipart_upload", **self._object, **self._options, **kind)
-        except RequestFailed as failed:
-            raise translated(failed, self._url) from failed
+        self._creating = self._requests.start("create_multipart_upload", **self._object, **self._options, **kind)
+        reply = self._reply(self._creating, self._url)
         if not reply.get("UploadId"):
-            raise UploadError(f"The store began an upload of {self._url} without naming it. Nothing is visible.")
+            raise UploadError(f"The store began an upload of {self._url} without naming it. {NOTHING_VISIBLE}")
         return str(reply["UploadId"])
 
     def _arrive(self) -> None:
@@ -159,29 +161,39 @@ class S3Parts:
             self._stored.append(Part(sent.number, self._etag(future, sent.number), sent.num_bytes, sent.checksum))
 
     def _etag(self, future: Future[dict[str, Any]], number: int) -> str:
-        try:
-            reply = future.result()
-        except CancelledError as cancelled:
-            raise UploadError(f"The upload of {self._url} was stopped. Nothing is visible.") from cancelled
-        except RequestFailed as failed:
-            raise translated(failed, f"{self._url}, part {number}") from failed
+        reply = self._reply(future, f"{self._url}, part {number}")
         if not reply.get("ETag"):
-            raise UploadError(f"The store took part {number} of {self._url} without an ETag. Nothing is visible.")
+            raise UploadError(f"The store took part {number} of {self._url} without an ETag. {NOTHING_VISIBLE}")
         return str(reply["ETag"])
+
+    def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
+        try:
+            return future.result()
+        except CancelledError as cancelled:
+            raise self._stop_error() from cancelled
+        except RequestFailed as failed:
+            raise translated(failed, where) from failed
+
+    def _stop_error(self) -> UploadError:
+        return UploadError(f"The upload of {self._url} was stopped. {NOTHING_VISIBLE}")
 
 
 def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -> str | None:
     """Ask the store to throw an upload away; a sentence where it refused, so that nobody pays for it unknowingly."""
     try:
-        requests.call("abort_multipart_upload", **where, UploadId=upload_id)
+        wait_for(requests.start("abort_multipart_upload", **where, UploadId=upload_id), ABORT_SECONDS)
+    except TimeoutError:
+        reason = f"no reply in {ABORT_SECONDS:.0f} s"
     except RequestFailed as failed:
         if failed.code == "NoSuchUpload":
             return None
-        return (
-            f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({failed}). It is "
-            "invisible but stored: a lifecycle rule with AbortIncompleteMultipartUpload removes it."
-        )
-    return None
+        reason = str(failed)
+    else:
+        return None
+    return (
+        f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({reason}). It is "
+        "invisible but stored: a lifecycle rule with AbortIncompleteMultipartUpload removes it."
+    )
 
 
 def _lower(where: Mapping[str, str]) -> dict[str, str]:

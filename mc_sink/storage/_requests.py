@@ -84,8 +84,8 @@ class Requests:
         return asyncio.run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
-        """Send a request and wait for its reply, or raise `RequestFailed`."""
-        return self.start(operation, **parameters).result()
+        """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""
+        return wait_for(self.start(operation, **parameters))
 
     async def _send(self, operation: Operation, parameters: dict[str, Any]) -> dict[str, Any]:
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay
@@ -107,6 +107,15 @@ class Requests:
                     uncertain = failed.uncertain = failed.uncertain or uncertain
                     raise failed from error
         raise AssertionError("unreachable: the retry loop returns or raises")
+
+
+def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> dict[str, Any]:
+    """Give a request's reply; `timeout` is in seconds. Whatever ends the waiting ends the request too."""
+    try:
+        return future.result(timeout)
+    except BaseException:
+        future.cancel()
+        raise
 
 
 def _read_failure(operation: str, error: Exception) -> RequestFailed:

@@ -131,6 +131,9 @@ class S3Store:
             if not failed.uncertain:
                 raise translated(failed, file.path) from failed
             return self._settle(file, where, expected, failed)
+        except BaseException as interruption:
+            interruption.add_note(f"mc_sink: {file.path} was just being published and may be visible: look for it.")
+            raise
         etag = str(reply.get("ETag") or "").strip('"')
         if not etag or reply.get("Key", where[1]) != where[1]:
             return self._settle(file, where, expected, None)

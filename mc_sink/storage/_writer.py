@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mc_sink.staged import Upload
 
 
+PATIENCE_SECONDS = 2.0
+
+
 class Destination(Protocol):
     """Where a store takes bytes for one file that stays invisible until it is published."""
 
@@ -68,8 +71,12 @@ class Writer:
     def abort(self, cause: BaseException) -> str | None:
         """Poison, wait for a `write` under way to leave, and throw away what was stored; as `Destination.abort`."""
         self.poison(cause)
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+            return "The store did not answer, so what was uploaded could not be thrown away; it is invisible."
+        try:
             return self._destination.abort()
+        finally:
+            self._lock.release()
 
     def finish(self) -> Upload:
         """Store the rest and give what publishing needs; refuses after any failure."""

@@ -1,0 +1,34 @@
+# Nothing but Python 3.11 or newer and make is needed; everything else comes from the package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := mc_sink tests benchmarks notebooks
+
+.PHONY: setup demo test test-long bench clean
+
+setup: $(VENV)/ready
+
+# The environment is made anew when what it is made of has changed.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mc_sink needs Python 3.11 or newer; say make PYTHON=…")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m notebooks.demo
+
+test: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not long' --durations=10
+
+test-long: setup
+	$(BIN)/python -m pytest -m long --durations=10
+
+bench: setup
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc -s
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -1,0 +1,98 @@
+"""A delivery from end to end, on this machine alone: `make demo`.
+
+Starts an S3 server, makes a bucket and a user who may only write, delivers a validated audience in three formats,
+verifies each, reads one back as the bucket's owner with another library, and lets one delivery fail.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow.fs
+import pyarrow.parquet
+from mc_sink.validation.samples import sample
+
+import mc_sink
+from tests.servers.embedded import embedded_server
+
+if TYPE_CHECKING:
+    from tests.servers.s3_admin import Admin, Writer
+
+ROWS = 1_000_000
+
+
+def main() -> int:
+    """Run the demonstration and give its exit code."""
+    with embedded_server() as server:
+        say(f"An S3 server is up: {server.about}")
+        writer = server.new_writer()
+        say(f"Bucket {writer.bucket}; a user with s3:PutObject, s3:PutObjectAcl and s3:ListBucket, and nothing else.")
+        receipts = [deliver(writer, name) for name in ("csv", "csv.gz", "parquet")]
+        read_back(server, writer, receipts[-1])
+        fail(server, writer)
+    say("The server is stopped. Nothing is left behind.")
+    return 0 if all(receipt.num_rows == ROWS for receipt in receipts) else 1
+
+
+def deliver(writer: Writer, name: str) -> mc_sink.Receipt:
+    """Deliver the sample audience under a prefix, verify it, and print the receipt."""
+    say(f"Delivering {ROWS:,} rows of the sample audience as {name} …")
+    receipt = mc_sink.sink_madconnect(
+        sample("audience", ROWS),
+        writer.target("madconnect/outputs/"),
+        format=name,  # type: ignore[arg-type]  one of the three names above
+        schema="audience",
+        storage_options=writer.storage_options,
+    )
+    verification = receipt.verify()
+    print(f"{receipt}\nverified   {verification}", flush=True)
+    if not verification.ok:
+        raise SystemExit("The delivery could not be verified.")
+    return receipt
+
+
+def read_back(server: Admin, writer: Writer, receipt: mc_sink.Receipt) -> None:
+    """Read a delivered file as the bucket's owner, with pyarrow."""
+    owner = pyarrow.fs.S3FileSystem(
+        access_key=server.credentials.key,
+        secret_key=server.credentials.secret,
+        endpoint_override=server.url,
+        region="us-east-1",
+    )
+    path = receipt.files[0].path.removeprefix("s3://")
+    table = pyarrow.parquet.read_table(path, filesystem=owner)
+    say(
+        f"The owner of {writer.bucket} reads {table.num_rows:,} rows and {table.num_columns} columns back with pyarrow."
+    )
+    if table.num_rows != receipt.num_rows:
+        raise SystemExit("The owner reads another number of rows than was delivered.")
+
+
+def fail(server: Admin, writer: Writer) -> None:
+    """Let a delivery fail in its last rows, and show that nothing of it can be seen."""
+    say("Delivering once more, with a query that fails after 900,000 rows …")
+    row = pl.int_range(pl.len())
+    broken = sample("audience", ROWS).with_columns(
+        late=pl.when(row < ROWS * 9 // 10).then(pl.lit("1")).otherwise(pl.lit("no number")).cast(pl.Int64),
+    )
+    try:
+        mc_sink.sink_madconnect(broken, writer.target("failed/"), storage_options=writer.storage_options)
+    except pl.exceptions.InvalidOperationError as error:
+        print(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        print("\n".join(error.__notes__), flush=True)
+    else:
+        raise SystemExit("The broken delivery went through.")
+    if left := server.listing(writer.bucket, "failed/"):
+        raise SystemExit(f"The failed delivery left {sorted(left)}.")
+    say("The bucket shows 0 objects under failed/.")
+
+
+def say(line: str) -> None:
+    """Print a line that stands out among receipts."""
+    print(f"\n── {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
