@@ -87,17 +87,17 @@ def write_file(
         upload = writer.finish()
         return StagedFile(plan.target.url, feed.num_rows, writer.num_bytes, f"crc32:{writer.crc:08x}", upload)
 
-    worker = Worker(encode, stop)
-    try:
-        return worker.result()
-    except BaseException as raised:
-        first = raised if worker.interrupted else feed.failure or writer.failure or raised
-        _note(first, plan.target.url, writer.abort(first))
-        if first is raised:
-            raise
-        raise first from first.__cause__
-    finally:
-        feed.close()
+    with Worker(encode, stop) as worker:
+        try:
+            return worker.result()
+        except BaseException as raised:
+            first = raised if worker.interrupted else feed.failure or writer.failure or raised
+            _note(first, plan.target.url, writer.abort(first))
+            if first is raised:
+                raise
+            raise first from first.__cause__
+        finally:
+            feed.close()
 
 
 def _note(error: BaseException, url: str, left_behind: str | None) -> None:

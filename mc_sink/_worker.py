@@ -7,12 +7,15 @@ its own it is raised once, and cleanly, if the engine is stopped and joined befo
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 T = TypeVar("T")
 # An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
@@ -24,33 +27,47 @@ class Stopped(BaseException):
 
 
 class Worker(Generic[T]):
-    """One engine run. `stop` is called once, from another thread, when the run is to end early."""
+    """One engine run. `stop` is called, from another thread, when the run is to end early.
+
+    The `with` around it lasts until its caller has cleaned up behind it; leaving the interpreter waits for that.
+    """
 
     def __init__(self, work: Callable[[], T], stop: Callable[[BaseException], None]) -> None:
         self._work, self._stop = work, stop
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self.interrupted = False
         self._thread = threading.Thread(target=self._run, name="mc_sink engine", daemon=True)
+        self._left = threading.Event()
+        self.interrupted = False
+
+    def __enter__(self) -> Self:
+        _running.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _running.discard(self)
+        self._left.set()
 
     def result(self) -> T:
         """Run, wait, and give the result or raise the run's error; anything raised while waiting stops the run."""
-        _running.add(self)
         self._thread.start()
         try:
             self._thread.join()
         except BaseException as interruption:
             self.interrupted = True
-            self.end(interruption)
+            self._end(interruption)
             raise
-        finally:
-            _running.discard(self)
         if self._error is not None:
             error, self._error = self._error, None  # no cycle: its traceback knows this worker
             raise error
         return self._result[0]
 
-    def end(self, cause: BaseException) -> None:
+    def leave(self, cause: BaseException) -> None:
+        """End the run from a thread that isn't its caller's, and wait until the caller has cleaned up."""
+        self._end(cause)
+        self._left.wait(PATIENCE_SECONDS)
+
+    def _end(self, cause: BaseException) -> None:
         """Stop the run and wait for the engine to leave."""
         self._stop(cause)
         self._thread.join(PATIENCE_SECONDS)
@@ -66,7 +83,20 @@ _running: WeakSet[Worker[Any]] = WeakSet()
 
 
 @atexit.register
-def _end_all() -> None:
-    """End runs that daemon threads of the caller left behind, before the interpreter goes under their feet."""
-    for worker in tuple(_running):
-        worker.end(SystemExit("the interpreter is exiting"))
+def _leave_all() -> None:
+    """End runs that daemon threads of the caller are waiting for, before the interpreter goes under their feet.
+
+    An engine thread that is in a Python source at that moment would abort the process, so those are waited for too.
+    """
+    if not (running := tuple(_running)):
+        return
+    for worker in running:
+        worker.leave(SystemExit("the interpreter is exiting"))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _engine_threads_in_python() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _engine_threads_in_python() -> set[int]:
+    """Threads that Python did not start and that are running its code now."""
+    return sys._current_frames().keys() - {thread.ident for thread in threading.enumerate()}  # noqa: SLF001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -11,7 +12,7 @@ import pyarrow.parquet
 from polars.io.plugins import register_io_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMATS = ("csv", "csv.gz", "parquet")
@@ -38,27 +39,31 @@ def as_text(frame: pl.DataFrame, format: str) -> pl.DataFrame:
     return frame if format == "parquet" else frame.cast(pl.String)
 
 
-def failing_after(frame: pl.DataFrame, batches: int, error: BaseException) -> pl.LazyFrame:
-    """Make a plan that yields `frame` some times and then raises `error` in its source."""
+def failing_once(frame: pl.DataFrame, ready: Callable[[], object], error: BaseException) -> pl.LazyFrame:
+    """Make a plan that yields `frame` until something is `ready`, and then raises `error` in its source."""
 
     def source(
         columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        for _ in range(batches):
+        for _ in range(1000):
+            if ready():
+                raise error
             yield frame if columns is None else frame.select(columns)
-        raise error
+            time.sleep(0.002)
+        raise AssertionError("1,000 batches, and it was never ready")
 
     return register_io_source(source, schema=frame.schema)
 
 
-def endless(frame: pl.DataFrame) -> pl.LazyFrame:
-    """Make a plan that never ends."""
+def endless_until(frame: pl.DataFrame, ready: Callable[[], object]) -> pl.LazyFrame:
+    """Make a plan that yields `frame` until something is `ready`."""
 
     def source(
         columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        while True:
+        while not ready():
             yield frame if columns is None else frame.select(columns)
+            time.sleep(0.002)
 
     return register_io_source(source, schema=frame.schema)
 

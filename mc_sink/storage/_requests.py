@@ -136,18 +136,10 @@ def _read_failure(operation: str, error: Exception) -> RequestFailed:
 
 def _is_callers_mistake(error: Exception) -> bool:
     """Whether the request was never sent: credentials that can't be found, a parameter that has no such form."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        HTTPClientError,
-        NoCredentialsError,
-        ParamValidationError,
-        PartialCredentialsError,
-        ProfileNotFound,
-    )
+    from botocore.exceptions import BotoCoreError, HTTPClientError
+    from botocore.exceptions import ConnectionError as NoConnection
     from botocore.parsers import ResponseParserError
 
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, ProfileNotFound, ParamValidationError)):
-        return True
-    if isinstance(error, (HTTPClientError, ResponseParserError)):
+    if isinstance(error, (NoConnection, HTTPClientError, ResponseParserError)):
         return False
     return isinstance(error, (BotoCoreError, TypeError, ValueError))

@@ -45,7 +45,8 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> dict[str, Any]:
     known = (set(inspect.signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}
     check_names(storage_options, known, "s3fs")
     arguments = {name: value for name, value in storage_options.items() if name not in {*_CUTS_PARTS, PROFILE}}
-    config = DEFAULT_CONFIG | dict(arguments.get("config_kwargs") or {}) | {"retries": NO_RETRIES}
+    ours = {"retries": NO_RETRIES, "http_session_cls": _http_session()}
+    config = DEFAULT_CONFIG | dict(arguments.get("config_kwargs") or {}) | ours
     session = arguments.get("session") or _new_session(storage_options.get(PROFILE))
     return arguments | {"config_kwargs": config, "session": session}
 
@@ -57,6 +58,24 @@ def _new_session(profile: str | None) -> AioSession:
     session = AioSession(profile=profile)
     session.register_component("data_loader", _descriptions())
     return session
+
+
+@cache
+def _http_session() -> type:
+    """Make an HTTP session that sends a request once.
+
+    aiohttp sends a PUT again by itself when a connection that it kept open breaks, unseen: a put that had taken effect
+    then looks refused. It has no public switch for that; a test with a lost reply watches that this one works.
+    """
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class SendsOnce(AIOHTTPSession):
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._retry_connection = False  # noqa: SLF001  see above
+            return session
+
+    return SendsOnce
 
 
 @cache

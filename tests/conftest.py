@@ -1,0 +1,53 @@
+"""The servers as fixtures: `seaweed`, `writer` and `recorded` are the real thing, `fault_s3` fails on command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.embedded import embedded_server
+from tests.servers.fault import FaultServer
+from tests.servers.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.s3_admin import Admin, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A real server behind a door that logs and fails: `writer` goes through the door, `server` is the owner's side."""
+
+    proxy: Proxy
+    writer: Writer
+    server: Admin
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Admin]:
+    """Give a real S3 server with users and policies, one for the whole session."""
+    with embedded_server() as server:
+        yield server
+
+
+@pytest.fixture
+def writer(seaweed: Admin) -> Writer:
+    """Give a new bucket on the real server, and a user with the three documented permissions in it."""
+    return seaweed.new_writer()
+
+
+@pytest.fixture
+def recorded(seaweed: Admin, writer: Writer) -> Iterator[Recorded]:
+    """Give the real server behind a proxy that logs every request."""
+    with Proxy(seaweed.url) as proxy:
+        yield Recorded(proxy, replace(writer, url=proxy.url), seaweed)
+
+
+@pytest.fixture
+def fault_s3() -> Iterator[FaultServer]:
+    """Give a new, empty S3 in memory that fails where it is told to."""
+    with FaultServer() as server:
+        yield server

@@ -1,0 +1,7 @@
+"""Stores on loopback: a real one, an imitated one, one that fails on command, and a door that fails in front of them.
+
+- `seaweed.py`: SeaweedFS, a real S3 server with users and policies; `moto_server.py` where there is none;
+  `embedded.py` picks.
+- `fault.py`: an S3 written for the tests, which fails exactly where it is told to.
+- `proxy.py`: the same failures in front of a real server, with a log of every request.
+"""

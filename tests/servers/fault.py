@@ -1,0 +1,196 @@
+"""An S3 written for the tests: as strict as the real one, in memory, and it fails exactly where it is told to.
+
+    with FaultServer() as server:
+        server.fault("Complete", Reset(), when="after")     # published, and the reply is lost
+        ...
+        assert server.log.ops() == ["Create", "Part", "Complete", "List"]
+
+`python -m tests.servers.fault --discard` serves from a process of its own and prints its URL; `fault_child.py` starts
+that for the length of a `with`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tests.servers import checksums, documents
+from tests.servers.endpoint import Endpoint
+from tests.servers.intake import take_in
+from tests.servers.rules import MIB, Rules, S3Error
+from tests.servers.s3_admin import Listed, PendingUpload, Writer
+from tests.servers.signature import check_signature
+from tests.servers.store import Store, StoredObject
+from tests.servers.wire import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.servers.operations import Request
+    from tests.servers.strike import Incoming
+
+_XML = ("Content-Type", "application/xml")
+_KEPT = ("content-type", "content-encoding", "content-disposition", "cache-control")
+
+
+class FaultServer(Endpoint):
+    """The test server in a thread of this process; `writer` is a bucket in it and a key for it."""
+
+    def __init__(self, rules: Rules | None = None, *, port: int = 0) -> None:
+        self.rules = rules or Rules()
+        super().__init__(port=port, latency=self.rules.latency, bandwidth=self.rules.bandwidth)
+        self.store = Store(self.rules)
+        self.writer = Writer(self.url, self.rules.buckets[0], self.rules.credentials[0])
+        self._operations: dict[str, Callable[[Request, Incoming], Reply]] = {
+            "Put": self._put,
+            "Create": self._create,
+            "Part": self._part,
+            "Complete": self._complete,
+            "Abort": self._abort,
+            "List": self._list,
+            "HeadBucket": self._head_bucket,
+        }
+        self._secrets = {one.key: one.secret for one in self.rules.credentials}
+
+    @property
+    def bucket(self) -> str:
+        """The first bucket's name."""
+        return self.writer.bucket
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The writer's key and address by s3fs's names."""
+        return self.writer.storage_options
+
+    def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+        """Give every visible object whose key starts with `prefix`."""
+        found = self.store.bucket(bucket).copy()
+        return {key: Listed(one.size, one.etag) for key, one in sorted(found.items()) if key.startswith(prefix)}
+
+    def pending_uploads(self, bucket: str) -> list[PendingUpload]:
+        """Give the multipart uploads that are open in the bucket."""
+        found = self.store.uploads.copy()
+        return [PendingUpload(one.key, upload_id) for upload_id, one in found.items() if one.bucket == bucket]
+
+    def stored(self, bucket: str, key: str) -> StoredObject:
+        """Give everything that is known about an object, the headers it was made with included."""
+        return self.store.bucket(bucket)[key]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Give the object's bytes, if bodies are kept."""
+        return b"".join(self.stored(bucket, key).data)
+
+    def put_foreign(self, bucket: str, key: str, data: bytes) -> None:
+        """Put somebody else's object there, whatever stood there before."""
+        digest = checksums.summing("md5")
+        digest.update(memoryview(data))
+        self.store.bucket(bucket)[key] = StoredObject(len(data), digest.digest().hex(), {}, data=(data,))
+
+    def answer(self, request: Request, incoming: Incoming) -> Reply:
+        """Check who asks and whether they may, and do it."""
+        try:
+            check_signature(request, self._secrets)
+            self._check_granted(request)
+            return self._do(request, incoming)
+        except S3Error as error:
+            return self.error(request, error.status, error.code, str(error))
+
+    def error(self, request: Request, status: int, code: str, message: str) -> Reply:
+        """Give S3's error document."""
+        return self._reply(request, documents.error_document(request, code, message), _XML, status=status)
+
+    def _check_granted(self, request: Request) -> None:
+        needed = {request.op}
+        if request.op in {"Put", "Create"}:
+            needed |= {"PutAcl"} if "x-amz-acl" in request.headers else set()
+            needed |= {"PutTagging"} if "x-amz-tagging" in request.headers else set()
+        if not needed <= set(self.rules.granted):
+            raise S3Error(403, "AccessDenied", "Access Denied")
+
+    def _do(self, request: Request, incoming: Incoming) -> Reply:
+        do = self._operations.get(request.op)
+        if do is None:
+            raise S3Error(501, "NotImplemented", f"{request.op} is not implemented here.")
+        self.store.bucket(request.bucket)
+        return do(request, incoming)
+
+    def _put(self, request: Request, incoming: Incoming) -> Reply:
+        taken = take_in(request, incoming.pieces(), bodies=self.rules.bodies)
+        made = self.store.put(request.bucket, request.key, taken, _kept_headers(request))
+        return self._reply(request, b"", *_about(made))
+
+    def _create(self, request: Request, _: Incoming) -> Reply:
+        upload_id = self.store.create(request.bucket, request.key, _kept_headers(request))
+        return self._reply(request, documents.created(request, upload_id), _XML)
+
+    def _part(self, request: Request, incoming: Incoming) -> Reply:
+        number, upload_id = request.part_number or 0, request.upload_id or ""
+        if not 1 <= number <= self.rules.max_parts:
+            raise S3Error(400, "InvalidArgument", f"Part number must be between 1 and {self.rules.max_parts}")
+        upload = self.store.upload(request.bucket, request.key, upload_id)
+        taken = take_in(request, incoming.pieces(), bodies=self.rules.bodies, algorithm=upload.algorithm)
+        self.store.add_part(request.bucket, request.key, upload_id, number, taken)
+        sums = [(checksums.PREFIX + name, value) for name, value in taken.sums.items()]
+        return self._reply(request, b"", ("ETag", f'"{taken.etag}"'), *sums)
+
+    def _complete(self, request: Request, incoming: Incoming) -> Reply:
+        claims = documents.part_claims(b"".join(map(bytes, incoming.pieces())))
+        where = (request.bucket, request.key, request.upload_id or "")
+        made = self.store.complete(*where, claims, _kept_headers(request))
+        version = [("x-amz-version-id", made.version_id)] if made.version_id else []
+        return self._reply(request, documents.completed(request, self.url, made), _XML, *version)
+
+    def _abort(self, request: Request, _: Incoming) -> Reply:
+        self.store.abort(request.bucket, request.key, request.upload_id or "")
+        return self._reply(request, b"", status=204)
+
+    def _list(self, request: Request, _: Incoming) -> Reply:
+        found = self.store.bucket(request.bucket).copy()
+        return self._reply(request, documents.listed(request, found, self.rules.list_page), _XML)
+
+    def _head_bucket(self, request: Request, _: Incoming) -> Reply:
+        return self._reply(request, b"", ("x-amz-bucket-region", "us-east-1"))
+
+    def _reply(self, request: Request, body: bytes, *headers: tuple[str, str], status: int = 200) -> Reply:
+        return Reply(status, body, (("x-amz-request-id", f"{request.n:016X}"), ("Server", "FaultServer"), *headers))
+
+
+def _kept_headers(request: Request) -> dict[str, str]:
+    """Give what the client asked for that outlives the request, and the conditions it set."""
+    kept = (*_KEPT, "if-none-match")
+    return {name: value for name, value in request.headers.items() if name in kept or name.startswith("x-amz-")}
+
+
+def _about(made: StoredObject) -> list[tuple[str, str]]:
+    headers = [("ETag", f'"{made.etag}"')]
+    if made.checksum:
+        headers += [
+            (checksums.PREFIX + made.checksum.algorithm, made.checksum.value),
+            ("x-amz-checksum-type", made.checksum.kind),
+        ]
+    if made.version_id:
+        headers.append(("x-amz-version-id", made.version_id))
+    return headers
+
+
+def main() -> None:
+    """Serve until killed, from a process of its own, and print the URL."""
+    parser = argparse.ArgumentParser(description="An S3 in memory, for tests and benchmarks.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--discard", action="store_true", help="count the bodies' bytes and check nothing")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--mib-per-second", type=float, default=None)
+    given = parser.parse_args()
+    rules = Rules(
+        bodies="count" if given.discard else "keep",
+        latency=given.latency_ms / 1000,
+        bandwidth=given.mib_per_second * MIB if given.mib_per_second else None,
+    )
+    with FaultServer(rules, port=given.port) as server:
+        print(server.url, flush=True)  # noqa: T201  the caller waits for it
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What a bucket's owner does and a writer can't: make buckets and users, look at what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+REGION = "us-east-1"
+# One session for all: it keeps the service descriptions, whose reading is most of what a client costs.
+_SESSION = botocore.session.Session()
+_CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    s3={"addressing_style": "path"},
+    connect_timeout=5,
+    read_timeout=30,
+    proxies={},  # a proxy of the machine's has no business on loopback
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key."""
+
+    key: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing tells about one object; `etag` is without its quotes."""
+
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A bucket, and somebody who may write and list there and nothing else."""
+
+    url: str
+    bucket: str
+    credentials: Credentials
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The writer's key and address by s3fs's names, new each time."""
+        return {"key": self.credentials.key, "secret": self.credentials.secret, "endpoint_url": self.url}
+
+    def target(self, path: str = "") -> str:
+        """Give the `s3://` URL of `path` in the bucket."""
+        return f"s3://{self.bucket}/{path}"
+
+
+def write_only_policy(bucket: str) -> dict[str, Any]:
+    """Give the documented policy of a destination: three permissions, and no more."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket"],
+                "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+            },
+        ],
+    }
+
+
+class Admin:
+    """The verbs that every server with users offers to the tests, done with an admin's key.
+
+    `url` is the S3 endpoint; `about` says in one line which server it is, and what it can't be relied on for.
+    """
+
+    def __init__(self, url: str, credentials: Credentials, about: str) -> None:
+        self.url = url
+        self.credentials = credentials
+        self.about = about
+
+    @contextlib.contextmanager
+    def client(self, service: str = "s3", credentials: Credentials | None = None) -> Iterator[Any]:
+        """Give a botocore client, the admin's unless other `credentials` are given; it never tries twice."""
+        who = credentials or self.credentials
+        client = _SESSION.create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id=who.key,
+            aws_secret_access_key=who.secret,
+            config=_CONFIG,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def create_bucket(self, name: str) -> str:
+        """Make the bucket and give its name back."""
+        with self.client() as s3:
+            s3.create_bucket(Bucket=name)
+        return name
+
+    def create_user(self, name: str, policy: Mapping[str, Any]) -> Credentials:
+        """Make a user who may do exactly what `policy` says, and give the user's key."""
+        with self.client("iam") as iam:
+            iam.create_user(UserName=name)
+            iam.put_user_policy(UserName=name, PolicyName=f"{name}-policy", PolicyDocument=json.dumps(policy))
+            made = iam.create_access_key(UserName=name)["AccessKey"]
+        return Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+
+    def new_writer(self) -> Writer:
+        """Make a bucket and a user with the documented three permissions in it."""
+        bucket = self.create_bucket(unique_name("bucket"))
+        return Writer(self.url, bucket, self.create_user(unique_name("writer"), write_only_policy(bucket)))
+
+    def put_bucket_policy(self, bucket: str, policy: Mapping[str, Any]) -> None:
+        """Set the bucket's own policy, the one that can deny."""
+        with self.client() as s3:
+            s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+    def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+        """Give every visible object whose key starts with `prefix`."""
+        with self.client() as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return {
+                entry["Key"]: Listed(entry["Size"], entry["ETag"].strip('"'))
+                for page in pages
+                for entry in page.get("Contents", [])
+            }
+
+    def pending_uploads(self, bucket: str) -> list[PendingUpload]:
+        """Give the multipart uploads that are open in the bucket."""
+        with self.client() as s3:
+            found = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        return [PendingUpload(upload["Key"], upload["UploadId"]) for upload in found]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Give the object's bytes, which the writer itself may not read."""
+        with self.client() as s3:
+            body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+
+def unique_name(stem: str) -> str:
+    """Give a bucket or user name that no other test has."""
+    return f"{stem}-{secrets.token_hex(4)}"

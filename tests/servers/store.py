@@ -1,0 +1,214 @@
+"""Buckets, objects and multipart uploads in memory, with S3's rules on when something may appear."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.servers import checksums
+from tests.servers.rules import Rules, S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.servers.intake import Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """An object's checksum as S3 reports it; `kind` is `FULL_OBJECT` or `COMPOSITE`."""
+
+    algorithm: str
+    value: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A visible object; `headers` are what was asked for when it was made, `num_parts` is 0 for a plain Put."""
+
+    size: int
+    etag: str
+    headers: Mapping[str, str]
+    checksum: Checksum | None = None
+    version_id: str | None = None
+    num_parts: int = 0
+    data: tuple[bytes, ...] = field(default=(), repr=False)
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class Upload:
+    """A multipart upload on its way; `conflicted` once its key was deleted meanwhile."""
+
+    bucket: str
+    key: str
+    headers: Mapping[str, str]
+    algorithm: str | None
+    kind: str
+    parts: dict[int, Taken] = field(default_factory=dict)
+    conflicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartClaim:
+    """A line of the list in a Complete."""
+
+    number: int
+    etag: str
+    sums: Mapping[str, str]
+
+
+class Store:
+    """What is there; every method takes effect at once or not at all, and raises `S3Error` otherwise."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.buckets: dict[str, dict[str, StoredObject]] = {name: {} for name in rules.buckets}
+        self.uploads: dict[str, Upload] = {}
+        self.completed: dict[str, StoredObject] = {}
+        self._lock = threading.Lock()
+
+    def bucket(self, name: str) -> dict[str, StoredObject]:
+        """Give the bucket's objects."""
+        try:
+            return self.buckets[name]
+        except KeyError:
+            raise S3Error(404, "NoSuchBucket", "The specified bucket does not exist") from None
+
+    def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
+        """Give an open upload."""
+        found = self.uploads.get(upload_id)
+        if found is None or (found.bucket, found.key) != (bucket, key):
+            raise S3Error(404, "NoSuchUpload", "The specified multipart upload does not exist.")
+        return found
+
+    def put(self, bucket: str, key: str, taken: Taken, headers: Mapping[str, str]) -> StoredObject:
+        """Make a body visible."""
+        name, value = next(iter(taken.sums.items()), (None, ""))
+        checksum = Checksum(name, value, "FULL_OBJECT") if name else None
+        made = StoredObject(taken.size, taken.etag, headers, checksum, self._version(), 0, taken.data)
+        with self._lock:
+            self._refuse_if_taken(bucket, key, headers)
+            self.buckets[bucket][key] = made
+        return made
+
+    def create(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
+        """Open an upload and give its id."""
+        algorithm = headers.get("x-amz-checksum-algorithm", "").lower() or None
+        usual = "FULL_OBJECT" if algorithm == "crc64nvme" else "COMPOSITE"
+        kind = headers.get("x-amz-checksum-type", usual)
+        if kind == "FULL_OBJECT" and not (algorithm or "").startswith("crc"):
+            raise S3Error(400, "InvalidRequest", "The FULL_OBJECT checksum type needs one of the CRC algorithms.")
+        upload_id = secrets.token_hex(16)
+        with self._lock:
+            self.bucket(bucket)
+            self.uploads[upload_id] = Upload(bucket, key, headers, algorithm, kind)
+        return upload_id
+
+    def add_part(self, bucket: str, key: str, upload_id: str, number: int, taken: Taken) -> None:
+        """Keep a part, in place of an earlier one of the same number."""
+        with self._lock:
+            self.upload(bucket, key, upload_id).parts[number] = taken
+
+    def complete(
+        self, bucket: str, key: str, upload_id: str, claims: Sequence[PartClaim], headers: Mapping[str, str]
+    ) -> StoredObject:
+        """Make an upload's parts visible as one object."""
+        with self._lock:
+            if upload_id in self.completed and self.rules.repeated_complete == "OK":
+                return self.completed[upload_id]
+            upload = self.upload(bucket, key, upload_id)
+            parts = self._claimed_parts(upload, claims)
+            made = self._assemble(upload, parts, headers)
+            if upload.conflicted and "if-none-match" in headers:
+                raise S3Error(409, "ConditionalRequestConflict", "A conflicting operation occurred during the upload.")
+            self._refuse_if_taken(bucket, key, headers)
+            self.buckets[bucket][key] = self.completed[upload_id] = made
+            del self.uploads[upload_id]
+        return made
+
+    def abort(self, bucket: str, key: str, upload_id: str) -> None:
+        """Forget an upload and its parts."""
+        with self._lock:
+            self.upload(bucket, key, upload_id)
+            del self.uploads[upload_id]
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; conditional Completes of uploads that were open by then end in a conflict."""
+        with self._lock:
+            del self.buckets[bucket][key]
+            for upload in self.uploads.values():
+                if (upload.bucket, upload.key) == (bucket, key):
+                    upload.conflicted = True
+
+    def _version(self) -> str | None:
+        return secrets.token_hex(16) if self.rules.versions == "on" else None
+
+    def _refuse_if_taken(self, bucket: str, key: str, headers: Mapping[str, str]) -> None:
+        if key in self.bucket(bucket) and headers.get("if-none-match") == "*":
+            raise S3Error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+
+    def _claimed_parts(self, upload: Upload, claims: Sequence[PartClaim]) -> list[Taken]:
+        numbers = [claim.number for claim in claims]
+        if not numbers:
+            raise S3Error(400, "MalformedXML", "The XML you provided was not well-formed.")
+        if numbers != sorted(set(numbers)):
+            raise S3Error(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
+        parts = [_claimed_part(upload, claim) for claim in claims]
+        if any(part.size < self.rules.min_part_size for part in parts[:-1]):
+            raise S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+        return parts
+
+    def _assemble(self, upload: Upload, parts: Sequence[Taken], headers: Mapping[str, str]) -> StoredObject:
+        size = sum(part.size for part in parts)
+        if int(headers.get("x-amz-mp-object-size", size)) != size:
+            raise S3Error(400, "InvalidRequest", f"The provided 'x-amz-mp-object-size' is not the {size} of the parts.")
+        checksum = _checksum_of(upload, parts)
+        _check_claim(upload, checksum, headers)
+        data = tuple(piece for part in parts for piece in part.data)
+        etag = checksums.etag_of_parts([part.etag for part in parts])
+        return StoredObject(size, etag, upload.headers, checksum, self._version(), len(parts), data)
+
+
+def _claimed_part(upload: Upload, claim: PartClaim) -> Taken:
+    part = upload.parts.get(claim.number)
+    wrong_sum = part and any(part.sums.get(name) != value for name, value in claim.sums.items())
+    if part is None or part.etag != claim.etag or wrong_sum:
+        raise S3Error(400, "InvalidPart", "One or more of the specified parts could not be found.")
+    if upload.algorithm and upload.kind == "COMPOSITE" and upload.algorithm not in claim.sums:
+        raise S3Error(
+            400,
+            "InvalidRequest",
+            f"The upload was created using a {upload.algorithm} checksum. The complete request must include the "
+            f"checksum for each part. It was missing for part {claim.number} in the request.",
+        )
+    return part
+
+
+def _checksum_of(upload: Upload, parts: Sequence[Taken]) -> Checksum | None:
+    name = upload.algorithm
+    if name is None or any(name not in part.sums for part in parts):
+        return None
+    if upload.kind == "FULL_OBJECT":
+        return Checksum(
+            name, checksums.full_object(name, [(part.sums[name], part.size) for part in parts]), upload.kind
+        )
+    return Checksum(name, checksums.composite(name, [part.sums[name] for part in parts]), upload.kind)
+
+
+def _check_claim(upload: Upload, checksum: Checksum | None, headers: Mapping[str, str]) -> None:
+    """Hold the whole object's checksum that a Complete may carry against ours."""
+    if headers.get("x-amz-checksum-type", upload.kind) != upload.kind:
+        raise S3Error(400, "InvalidRequest", f"The upload was created with the checksum type {upload.kind}.")
+    claim = checksums.claimed(headers)
+    if claim is None:
+        return
+    name, value = claim
+    if upload.algorithm != name:
+        raise S3Error(400, "InvalidRequest", f"The upload was created with the checksum algorithm {upload.algorithm}.")
+    if checksum and checksum.value.partition("-")[0] != value.partition("-")[0]:
+        raise S3Error(400, "BadDigest", f"The {name} you specified did not match the calculated checksum.")
