@@ -23,7 +23,7 @@ class MotoServer(Admin):
     def start(self) -> None:
         """Start empty, with an admin, and from then on check every request's signature and policy."""
         # Only here, because it is heavy and seldom needed.
-        from moto.server import ThreadedMotoServer  # noqa: PLC0415
+        from moto.server import ThreadedMotoServer
 
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
