@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
 PATIENCE_SECONDS = 3.0
+# An engine that was stopped notices at its next batch; one that isn't in Python for so long has gone.
+QUIET_SECONDS = 0.1
 
 
 class Stopped(BaseException):
@@ -69,6 +71,7 @@ class Worker(Generic[T]):
 
     def _end(self, cause: BaseException) -> None:
         """Stop the run and wait for the engine to leave."""
+        _ended_early.set()
         self._stop(cause)
         self._thread.join(PATIENCE_SECONDS)
 
@@ -77,24 +80,27 @@ class Worker(Generic[T]):
             self._result.append(self._work())
         except BaseException as error:  # noqa: BLE001  handed to the waiting thread as it is
             self._error = error
+            _ended_early.set()
 
 
 _running: WeakSet[Worker[Any]] = WeakSet()
+_ended_early = threading.Event()
 
 
 @atexit.register
 def _leave_all() -> None:
-    """End runs that daemon threads of the caller are waiting for, before the interpreter goes under their feet.
+    """Leave the interpreter in order: end the runs that daemon threads wait for, and let engines that were stopped go.
 
-    An engine thread that is in a Python source at that moment would abort the process, so those are waited for too.
+    An engine thread that comes back into a Python source while the interpreter goes away would abort the process.
     """
-    if not (running := tuple(_running)):
-        return
-    for worker in running:
+    for worker in tuple(_running):
         worker.leave(SystemExit("the interpreter is exiting"))
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _engine_threads_in_python() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    now = time.monotonic()
+    deadline, quiet_since = now + PATIENCE_SECONDS, now
+    while _ended_early.is_set() and now < deadline and now - quiet_since < QUIET_SECONDS:
+        time.sleep(0.005)
+        now = time.monotonic()
+        quiet_since = now if _engine_threads_in_python() else quiet_since
 
 
 def _engine_threads_in_python() -> set[int]:

@@ -73,8 +73,9 @@ class ValidationError(SinkError):
 
     `schema_name` is the schema's name; `failure_cases` is a frame with a line for each failure, up to the cap on
     collected failures: `row` (UInt64, counted from 0 over the whole run; null where a failure belongs to no row),
-    `column` (null for a check of whole rows), `check`, `failure_case` (all text). `checks` has a line for each check that
-    failed, with exact counts: `column`, `check`, `failures` (UInt64), `examples`. Personal data is masked in all of it.
+    `column` (null for a check of whole rows), `check`, `failure_case` (all text). `checks` has a line for each check
+    that failed, with exact counts: `column`, `check`, `failures` (UInt64), `examples`. Personal data is masked in all
+    of it.
     """
 
     def __init__(

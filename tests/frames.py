@@ -55,8 +55,8 @@ def failing_once(frame: pl.DataFrame, ready: Callable[[], object], error: BaseEx
     return register_io_source(source, schema=frame.schema)
 
 
-def endless_until(frame: pl.DataFrame, ready: Callable[[], object]) -> pl.LazyFrame:
-    """Make a plan that yields `frame` until something is `ready`."""
+def endless_until(frame: pl.DataFrame, ready: Callable[[], object], last: pl.DataFrame | None = None) -> pl.LazyFrame:
+    """Make a plan that yields `frame` until something is `ready`, and then `last`."""
 
     def source(
         columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
@@ -64,6 +64,8 @@ def endless_until(frame: pl.DataFrame, ready: Callable[[], object]) -> pl.LazyFr
         while not ready():
             yield frame if columns is None else frame.select(columns)
             time.sleep(0.002)
+        if last is not None:
+            yield last if columns is None else last.select(columns)
 
     return register_io_source(source, schema=frame.schema)
 

@@ -66,8 +66,7 @@ class SourceError(Exception):
 def query_failure(ready: Callable[[], object]) -> pl.LazyFrame:
     """Make a query that can't cast a value which comes once something is ready."""
     good, bad = BATCH.with_columns(late=pl.lit("1")), BATCH.with_columns(late=pl.lit("x"))
-    switch = pl.concat([endless_until(good, ready), bad.lazy()])
-    return switch.with_columns(pl.col("late").cast(pl.Int64))
+    return endless_until(good, ready, bad).with_columns(pl.col("late").cast(pl.Int64))
 
 
 ENDINGS: dict[str, tuple[Callable[[Callable[[], object]], pl.LazyFrame], type[BaseException]]] = {
