@@ -35,7 +35,7 @@ def http_session() -> type:
     """Make the class of HTTP sessions that botocore is to use; made late, because it loads aiohttp."""
     from aiobotocore.httpsession import AIOHTTPSession
 
-    class SendsOnce(AIOHTTPSession):  # type: ignore[misc]  untyped
+    class SendsOnce(AIOHTTPSession):  # type: ignore[misc]
         async def _get_session(self, proxy_url: str | None) -> _Direct:
             session = await super()._get_session(proxy_url)
             session._retry_connection = False  # noqa: SLF001  no public switch; a test with a lost reply watches it

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from mc_sink.storage._s3_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
 
     from mc_sink.storage._requests import Requests
 
@@ -103,6 +103,8 @@ class S3Parts:
 
     def abort(self) -> str | None:
         """Abort the upload if one was begun; see `abort_upload`."""
+        from concurrent.futures import wait
+
         self.stop()
         wait(tuple(self._in_flight))
         self._pieces.clear()
@@ -156,6 +158,8 @@ class S3Parts:
 
     def _arrive(self) -> None:
         """Wait until a part in flight has arrived, and note what the store said of it."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         for future in wait(tuple(self._in_flight), return_when=FIRST_COMPLETED).done:
             sent = self._in_flight.pop(future)
             self._stored.append(Part(sent.number, self._etag(future, sent.number), sent.num_bytes, sent.checksum))
@@ -167,6 +171,8 @@ class S3Parts:
         return str(reply["ETag"])
 
     def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
+        from concurrent.futures import CancelledError
+
         try:
             return future.result()
         except CancelledError as cancelled:

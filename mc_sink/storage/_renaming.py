@@ -7,7 +7,6 @@ are refused: there is no way to keep them whole or invisible. A rename can't be 
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import CommitError, TargetError
@@ -112,10 +111,12 @@ class RenamingStore:
 
 def _parameters(implementation: type) -> set[str]:
     """Names that a filesystem takes, its bases' included."""
+    from inspect import signature
+
     found: set[str] = set()
     for base in implementation.__mro__:
         if "__init__" in vars(base):
-            found |= set(inspect.signature(vars(base)["__init__"]).parameters)
+            found |= set(signature(vars(base)["__init__"]).parameters)
     return found - {"self", "args", "kwargs", "storage_options"}
 
 

@@ -14,7 +14,6 @@ Nothing else is: a refusal stays a refusal. Waits are full jitter (a random shar
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -81,7 +80,9 @@ class Requests:
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""
-        return asyncio.run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
+        from asyncio import run_coroutine_threadsafe
+
+        return run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
         """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""

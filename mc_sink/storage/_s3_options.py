@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -40,6 +38,8 @@ _CUTS_PARTS = {"default_block_size", "max_concurrency"}
 
 def filesystem_arguments(storage_options: Mapping[str, Any]) -> dict[str, Any]:
     """Give the arguments of `S3FileSystem`, or raise `ConfigurationError` for a name it would ignore."""
+    from inspect import signature
+
     import s3fs
 
     if "s3_additional_kwargs" in storage_options:
@@ -47,7 +47,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> dict[str, Any]:
             "storage_options['s3_additional_kwargs'] drops names it doesn't know; "
             "use object_options=ObjectOptions(acl=…, sse=…, …), which checks them."
         )
-    known = (set(inspect.signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}
+    known = (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}
     check_names(storage_options, known, "s3fs")
     arguments = {name: value for name, value in storage_options.items() if name not in {*_CUTS_PARTS, PROFILE}}
     given = dict(arguments.get("config_kwargs") or {})
@@ -89,6 +89,8 @@ def _is_private(arguments: Mapping[str, Any]) -> bool:
 
 def check_names(storage_options: Mapping[str, Any], known: Iterable[str], owner: str) -> None:
     """Refuse names that `owner` doesn't know, with the nearest one that it does."""
+    from difflib import get_close_matches
+
     names = sorted(known)
     for name in storage_options:
         if name not in names:

@@ -1,0 +1,47 @@
+"""What is delivered in the benchmarks: eight columns that look like an audience export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BATCH_ROWS = 100_000
+
+
+def audience(rows: int) -> pl.DataFrame:
+    """Make `rows` rows in memory, so that the source costs its consumers nothing."""
+    return audience_batch(0, rows)
+
+
+def audience_batch(start: int, rows: int) -> pl.DataFrame:
+    """Make the rows from `start` on; the same rows, whatever the batches."""
+    row = pl.int_range(start, start + rows, dtype=pl.Int64)
+    hashed = row.hash(7)
+    return pl.select(
+        id=row,
+        user=pl.format("user-{}@example.com", hashed % 5_000_000),
+        segment=pl.format("segment-{}", hashed % 97),
+        country=(hashed % 5).replace_strict([0, 1, 2, 3, 4], ["US", "DE", "FR", "JP", "BR"], return_dtype=pl.String),
+        score=(hashed % 1_000_003).cast(pl.Float64) / 1_000_003,
+        clicks=(hashed % 1_000).cast(pl.Int32),
+        spend=(hashed % 100_000).cast(pl.Float64) / 100,
+        seen_at=pl.datetime(2026, 11, 22, time_unit="us") + pl.duration(seconds=row % 86_400),
+    )
+
+
+def generated(rows: int) -> pl.LazyFrame:
+    """Make the same rows as a plan that generates them batch by batch and keeps none of them."""
+
+    def source(
+        columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for start in range(0, rows, BATCH_ROWS):
+            batch = audience_batch(start, min(BATCH_ROWS, rows - start))
+            yield batch if columns is None else batch.select(columns)
+
+    return register_io_source(source, schema=audience_batch(0, 1).schema)

@@ -1,0 +1,67 @@
+"""Wall time of one delivery beside its peers: the same rows, the same codec, one run, one server that drops bodies."""
+
+from __future__ import annotations
+
+from functools import cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.data import audience
+from benchmarks.peers import FORMATS, duckdb_copy, ours, polars_native, s3fs_handle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from tests.servers.s3_admin import Writer
+
+ROWS = 8_000_000
+ROUNDS = 5
+TABLE = f"Wall time, {ROWS // 1_000_000} M rows, best of {ROUNDS}, seconds (and times ours)"
+
+frame = cache(audience)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_throughput(
+    benchmark: BenchmarkFixture,
+    discarding: Writer,
+    tmp_path: Path,
+    note: Callable[[str, tuple[str, ...]], None],
+    format: str,
+) -> None:
+    """Ours and the peers take turns, so that a busy machine is busy for all of them; the best of each counts."""
+    rows = frame(ROWS)
+    peers: dict[str, Callable[[], None]] = {
+        "polars s3://": lambda: polars_native(rows.lazy(), discarding, format),
+        "s3fs handle": lambda: s3fs_handle(rows.lazy(), discarding, format),
+        "duckdb to a file": lambda: duckdb_copy(rows, tmp_path, format),
+    }
+    best = dict.fromkeys(peers, float("inf"))
+
+    def take_turns() -> None:
+        for name, peer in peers.items():
+            best[name] = min(best[name], _seconds(peer))
+
+    lazy = rows.lazy()
+    benchmark.pedantic(ours, args=(lazy, discarding, format), setup=take_turns, rounds=ROUNDS, warmup_rounds=1)
+    mine = _best(benchmark)
+    if format == FORMATS[0]:
+        note(TABLE, ("format", "mc_sink", *peers))
+        note(TABLE, ("---",) * (2 + len(peers)))
+    note(TABLE, (format, f"{mine:.2f}", *(f"{seconds:.2f} ({seconds / mine:.2f}×)" for seconds in best.values())))
+
+
+def _best(benchmark: BenchmarkFixture) -> float:
+    stats: Any = benchmark.stats
+    return float(stats.stats.min)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
