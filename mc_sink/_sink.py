@@ -6,34 +6,31 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mc_sink import validation
 from mc_sink._files import FilePlan, write_file
+from mc_sink._order import Order
 from mc_sink._plan import as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import CommitUnknown, ConfigurationError
-from mc_sink.formats import choose_format
-from mc_sink.staged import Staged
-from mc_sink.storage import open_store
-from mc_sink.target import check_run_id, new_run_id, parse_target
+from mc_sink.exceptions import CommitError, CommitUnknown
+from mc_sink.staged import Staged, StagedRejects
+from mc_sink.storage import Stores
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from mc_sink._order import FormatName, Resolved
     from mc_sink._plan import Frame
     from mc_sink.formats import Format
     from mc_sink.receipt import Receipt
     from mc_sink.staged import IfExists
-    from mc_sink.storage import ObjectOptions, Store
-    from mc_sink.target import Target
-    from mc_sink.validation import SchemaLike
-
-FormatName = Literal["csv", "csv.gz", "parquet"]
+    from mc_sink.storage import ObjectOptions
+    from mc_sink.validation import Compiled, OnInvalid, SchemaLike
 
 
 def sink_madconnect(  # noqa: PLR0913  the public names
@@ -42,6 +39,9 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     *,
     format: FormatName | Format | None = None,
     schema: SchemaLike | None = None,
+    on_invalid: OnInvalid = "fail",
+    rejects: str | os.PathLike[str] | None = None,
+    max_rejects: float | None = None,
     if_exists: IfExists = "fail",
     row_group_size: int | None = None,
     run_id: str | None = None,
@@ -55,10 +55,13 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     own exception or Ctrl-C included, nothing became visible, unless it is a `CommitUnknown`, which says what to look
     for.
     """
-    order = _Order(
+    order = Order(
         target=target,
         format=format,
         schema=schema,
+        on_invalid=on_invalid,
+        rejects=rejects,
+        max_rejects=max_rejects,
         if_exists=if_exists,
         row_group_size=row_group_size,
         run_id=run_id,
@@ -66,14 +69,13 @@ def sink_madconnect(  # noqa: PLR0913  the public names
         storage_options=storage_options,
         progress=progress,
     )
-    staged, store = _stage(frame, order)
+    staged, stores = _stage(frame, order)
     try:
-        return publish_with(store, [staged])
-    except CommitUnknown:
-        raise
+        return publish_with(stores, [staged])
+    except (CommitError, CommitUnknown):
+        raise  # something is, or may be, visible: what is staged may still be needed
     except BaseException as error:
-        for left_behind in discard_with(store, staged):
-            error.add_note(f"mc_sink: {left_behind}")
+        _discard(staged, stores, error)
         raise
 
 
@@ -83,6 +85,9 @@ def stage(  # noqa: PLR0913  the public names
     *,
     format: FormatName | Format | None = None,
     schema: SchemaLike | None = None,
+    on_invalid: OnInvalid = "fail",
+    rejects: str | os.PathLike[str] | None = None,
+    max_rejects: float | None = None,
     if_exists: IfExists = "fail",
     row_group_size: int | None = None,
     run_id: str | None = None,
@@ -103,6 +108,10 @@ def stage(  # noqa: PLR0913  the public names
         "csv", "csv.gz", "parquet", `Csv(...)` or `Parquet(...)`; by default what the name's suffix says, else "csv".
     schema
         A Pandera (polars) schema or model, or the name or path of a YAML schema; every row is judged.
+    on_invalid, rejects, max_rejects
+        "fail" ends the run on any bad row; "reject" delivers the others, and writes the bad ones, with row numbers and
+        reasons, to `rejects` (a target; by default the local folder `rejects/`). More than `max_rejects` of them, a
+        count or a fraction of all rows, fail the run.
     if_exists
         "fail" never replaces an object; "overwrite" does.
     row_group_size
@@ -124,10 +133,13 @@ def stage(  # noqa: PLR0913  the public names
     ValidationError, UploadError
         Nothing became visible. The query's and the source's own exceptions arrive as they are.
     """
-    order = _Order(
+    order = Order(
         target=target,
         format=format,
         schema=schema,
+        on_invalid=on_invalid,
+        rejects=rejects,
+        max_rejects=max_rejects,
         if_exists=if_exists,
         row_group_size=row_group_size,
         run_id=run_id,
@@ -138,46 +150,41 @@ def stage(  # noqa: PLR0913  the public names
     return _stage(frame, order)[0]
 
 
-def _stage(frame: Frame, order: _Order) -> tuple[Staged, Store]:
-    """Walk the straight path as far as "staged", and keep the store open for publishing."""
+def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
+    """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     started_at = datetime.now(UTC)
-    target, file, run_id, encoder = order.resolve()
-    with closing(validation.compile(order.schema, as_lazyframe(frame))) as compiled:
-        encoder.check(compiled.delivered)
-        store = open_store(target, order.storage_options, order.object_options)
-        store.check(file, order.if_exists)
-        with watch(file.url, progress=order.progress) as advance:
+    to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
+    plan = as_lazyframe(frame)
+    with closing(
+        validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
+    ) as compiled:
+        to.format.check(compiled.delivered)
+        stores.of(to.file).check(to.file, order.if_exists)
+        with watch(to.file.url, progress=order.progress) as advance:
             batches = compiled.judge(pull(compiled.frame, order.row_group_size))
-            plan = FilePlan(file, compiled.delivered, encoder, order.row_group_size)
-            staged_file = write_file(batches, plan, store, advance)
-        staged = Staged(run_id, target.url, (staged_file,), compiled.validated, order.if_exists, started_at)
-    return staged, store
+            file = FilePlan(to.file, compiled.delivered, to.format, order.row_group_size)
+            written = write_file(batches, file, stores.of(to.file), advance)
+        staged = Staged(to.run_id, to.target.url, (written,), compiled.validated, order.if_exists, started_at)
+        return _with_rejects(staged, compiled, to, stores), stores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What the caller asked for, once for both ways in; shows nothing of itself, for it carries credentials."""
+def _with_rejects(staged: Staged, compiled: Compiled, to: Resolved, stores: Stores) -> Staged:
+    """Stage the rows that were rejected; where that fails, the delivery is thrown away with them."""
+    if to.rejects is None:
+        return staged
+    rows, (target, format) = compiled.rejects(), to.rejects
+    if rows is None:
+        return replace(staged, rejects=StagedRejects(0, None))
+    try:
+        file = FilePlan(target, rows.collect_schema(), format, None)
+        written = write_file(pull(rows, None), file, stores.of(target), lambda _rows, _bytes: None)
+    except BaseException as error:
+        _discard(staged, stores, error)
+        raise
+    return replace(staged, rejects=StagedRejects(compiled.num_rejected, written))
 
-    target: str | os.PathLike[str]
-    format: FormatName | Format | None
-    schema: SchemaLike | None
-    if_exists: IfExists
-    row_group_size: int | None
-    run_id: str | None
-    object_options: ObjectOptions | None
-    storage_options: Mapping[str, Any] | None
-    progress: bool | None
 
-    def __repr__(self) -> str:
-        return "_Order(…)"
-
-    def resolve(self) -> tuple[Target, Target, str, Format]:
-        """Give the target, the file in it, the run id and the format, or raise what contradicts; opens nothing."""
-        if self.if_exists not in {"fail", "overwrite"}:
-            raise ConfigurationError(f'if_exists={self.if_exists!r} is neither "fail" nor "overwrite".')
-        if self.row_group_size is not None and self.row_group_size < 1:
-            raise ConfigurationError(f"row_group_size={self.row_group_size} has no rows in it; give at least 1.")
-        target = parse_target(self.target)
-        run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
-        encoder = choose_format("" if target.is_prefix else target.path.rpartition("/")[2], self.format)
-        return target, target.file(run_id + encoder.extension), run_id, encoder
+def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
+    """Throw a delivery away, telling on its cause what could not be."""
+    for left_behind in discard_with(stores, [staged]):
+        cause.add_note(f"mc_sink: {left_behind}")

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from mc_sink.receipt import Rejects
-
 IfExists = Literal["fail", "overwrite"]
 
 
@@ -70,6 +68,14 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedRejects:
+    """Rows kept out of a delivery, staged beside it: published with it, never without it. No file where no row is."""
+
+    num_rows: int
+    file: StagedFile | None
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away."""
 
@@ -79,7 +85,7 @@ class Staged:
     validated: bool
     if_exists: IfExists
     started_at: datetime
-    rejects: Rejects | None = None
+    rejects: StagedRejects | None = None
 
     @property
     def num_rows(self) -> int:

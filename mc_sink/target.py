@@ -41,6 +41,11 @@ class Target:
         return not self.path or self.path.endswith("/")
 
     @property
+    def name(self) -> str:
+        """The last part of a file's path; empty for a prefix."""
+        return "" if self.is_prefix else self.path.rpartition("/")[2]
+
+    @property
     def url(self) -> str:
         """The target as one would write it."""
         if self.protocol == "file":

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow.fs
 import pyarrow.parquet
-from mc_sink.validation.samples import sample
 
 import mc_sink
+from mc_sink.validation.samples import sample
 from tests.servers.embedded import embedded_server
 
 if TYPE_CHECKING:
+    from mc_sink._order import FormatName
     from tests.servers.s3_admin import Admin, Writer
 
 ROWS = 1_000_000
+FORMATS: tuple[FormatName, ...] = ("csv", "csv.gz", "parquet")
 
 
 def main() -> int:
@@ -29,20 +31,20 @@ def main() -> int:
         say(f"An S3 server is up: {server.about}")
         writer = server.new_writer()
         say(f"Bucket {writer.bucket}; a user with s3:PutObject, s3:PutObjectAcl and s3:ListBucket, and nothing else.")
-        receipts = [deliver(writer, name) for name in ("csv", "csv.gz", "parquet")]
+        receipts = [deliver(writer, name) for name in FORMATS]
         read_back(server, writer, receipts[-1])
         fail(server, writer)
     say("The server is stopped. Nothing is left behind.")
     return 0 if all(receipt.num_rows == ROWS for receipt in receipts) else 1
 
 
-def deliver(writer: Writer, name: str) -> mc_sink.Receipt:
+def deliver(writer: Writer, name: FormatName) -> mc_sink.Receipt:
     """Deliver the sample audience under a prefix, verify it, and print the receipt."""
     say(f"Delivering {ROWS:,} rows of the sample audience as {name} …")
     receipt = mc_sink.sink_madconnect(
         sample("audience", ROWS),
         writer.target("madconnect/outputs/"),
-        format=name,  # type: ignore[arg-type]  one of the three names above
+        format=name,
         schema="audience",
         storage_options=writer.storage_options,
     )

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FORMATS = ("csv", "csv.gz", "parquet")
+    from mc_sink._order import FormatName
+
+FORMATS: tuple[FormatName, ...] = ("csv", "csv.gz", "parquet")
 
 
 def numbers(rows: int, width: int = 24) -> pl.DataFrame:
@@ -31,7 +33,8 @@ def read_back(data: bytes, format: str, folder: Path) -> pl.DataFrame:
         return pl.DataFrame(pyarrow.parquet.read_table(io.BytesIO(data)))
     path = folder / f"delivered.{format}"
     path.write_bytes(data)
-    return duckdb.read_csv(str(path), header=True, all_varchar=True).pl()
+    read: pl.DataFrame = duckdb.read_csv(str(path), header=True, all_varchar=True).pl()
+    return read
 
 
 def as_text(frame: pl.DataFrame, format: str) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from tests.frames import FORMATS, SMALL_PARTS, as_text, numbers, read_back
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mc_sink._order import FormatName
     from tests.servers.s3_admin import Admin, Writer
 
 MANY_PARTS = 300_000
@@ -29,7 +30,7 @@ SIZES = {"no rows": 0, "one request": 10, "many parts": MANY_PARTS}
 def test_a_frame_arrives_whole(seaweed: Admin, writer: Writer, tmp_path: Path, format: str, rows: int) -> None:
     """What another library reads from the bucket is the frame, and the receipt tells its rows, bytes and ETag."""
     frame = numbers(rows)
-    receipt = frame.sink_madconnect(  # type: ignore[attr-defined]  namespaces are registered at run time
+    receipt = frame.sink_madconnect(  # type: ignore[attr-defined]
         writer.target("exports/"), format=format, storage_options=writer.storage_options | SMALL_PARTS
     )
     (file,) = receipt.files
@@ -135,11 +136,9 @@ def test_several_deliveries_run_at_once(seaweed: Admin, writer: Writer) -> None:
     """Threads of one process deliver side by side, each its own object."""
     frame, receipts = numbers(MANY_PARTS), []
 
-    def deliver(format: str) -> None:
+    def deliver(format: FormatName) -> None:
         options = writer.storage_options | SMALL_PARTS
-        receipts.append(
-            mc_sink.sink_madconnect(frame, writer.target("p/"), format=format, storage_options=options)  # type: ignore[arg-type]
-        )
+        receipts.append(mc_sink.sink_madconnect(frame, writer.target("p/"), format=format, storage_options=options))
 
     threads = [threading.Thread(target=deliver, args=(format,)) for format in FORMATS]
     for thread in threads:

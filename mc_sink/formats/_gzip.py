@@ -20,7 +20,7 @@ THREADS, BLOCK_SIZE = 1, 2**20
 @contextmanager
 def gzip_into(file: BinaryFile, level: int | None) -> Iterator[BinaryFile]:
     """Give a file whose bytes arrive in `file` compressed; the trailer is written when the block ends."""
-    compressed = igzip_threaded.open(  # type: ignore[no-untyped-call]
+    compressed = igzip_threaded.open(
         file, "wb", compresslevel=DEFAULT_LEVEL if level is None else level, threads=THREADS, block_size=BLOCK_SIZE
     )
     with compressed:

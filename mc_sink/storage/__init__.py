@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import ConfigurationError
 from mc_sink.storage._local import LocalStore
 from mc_sink.storage._options import ObjectOptions
 from mc_sink.storage._renaming import RenamingStore
@@ -20,19 +19,33 @@ if TYPE_CHECKING:
 
     from mc_sink.target import Target
 
-__all__ = ["Match", "ObjectOptions", "Published", "Store", "Writer", "open_store"]
+__all__ = ["Match", "ObjectOptions", "Published", "Store", "Stores", "Writer", "open_store"]
+
+
+class Stores:
+    """The stores of one delivery, its target's and its rejects', opened when first needed and kept open."""
+
+    def __init__(
+        self, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
+    ) -> None:
+        self._storage_options, self._object_options = storage_options, object_options
+        self._opened: dict[tuple[str, str], Store] = {}
+
+    def of(self, target: Target) -> Store:
+        """Give the store that a target lies in, or raise what makes that impossible."""
+        place = (target.protocol, target.bucket)
+        if place not in self._opened:
+            self._opened[place] = open_store(target, self._storage_options, self._object_options)
+        return self._opened[place]
 
 
 def open_store(
     target: Target, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
 ) -> Store:
-    """Open the store that a target lies in, or raise what makes that impossible; sends nothing."""
+    """Open the store that a target lies in, or raise what makes that impossible; sends nothing.
+
+    Local files have no use for options, and only S3 has for `object_options`.
+    """
     if target.protocol == "s3":
         return S3Store(storage_options, object_options or ObjectOptions())
-    if object_options is not None:
-        raise ConfigurationError(f"object_options are for S3; {target.url} has no ACLs, tags or storage classes.")
-    if target.protocol != "file":
-        return RenamingStore(target, storage_options)
-    if storage_options:
-        raise ConfigurationError(f"A local target takes no storage_options, but got {', '.join(storage_options)}.")
-    return LocalStore()
+    return LocalStore() if target.protocol == "file" else RenamingStore(target, storage_options)

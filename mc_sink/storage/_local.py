@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._path, self._temporary = path, hidden_name(path)
+        self._made = [folder for folder in Path(path).parents if not folder.exists()]
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._file = Path(self._temporary).open("xb", buffering=0)  # noqa: SIM115  lives as long as the delivery
 
@@ -52,9 +54,12 @@ class LocalFile:
         """Do nothing: a write to a disk ends by itself."""
 
     def abort(self) -> str | None:
-        """Remove what was written."""
+        """Remove what was written, and the folders that were made for it."""
         self._file.close()
         Path(self._temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else put something there
+            for folder in self._made:
+                folder.rmdir()
         return None
 
 
