@@ -21,6 +21,7 @@ from mc_sink.formats import Csv, Parquet
 from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
 from mc_sink.staged import Staged, StagedFile
 from mc_sink.storage import ObjectOptions
+from mc_sink.validation import list_schemas, load_schema
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,8 @@ __all__ = [
     "Verification",
     "WrittenFile",
     "discard",
+    "list_schemas",
+    "load_schema",
     "publish",
     "sink_madconnect",
     "stage",

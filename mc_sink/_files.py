@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink._plan import Batches, from_batches
 from mc_sink._worker import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.staged import StagedFile
 from mc_sink.storage import Writer
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 class _Feed:
     """Batches on their way into the encoder: counted, stoppable, and remembering what their source raised."""
 
-    def __init__(self, batches: Generator[pl.DataFrame, None, None], advance: Callable[[int], None]) -> None:
-        self._batches, self._advance = batches, advance
+    def __init__(
+        self, batches: Generator[pl.DataFrame, None, None], schema: pl.Schema, advance: Callable[[int], None]
+    ) -> None:
+        self._batches, self._schema, self._advance = batches, schema, advance
         self._stopped = threading.Event()
         self.failure: BaseException | None = None
         self.num_rows = 0
@@ -52,10 +54,20 @@ class _Feed:
         if self._stopped.is_set():
             raise Stopped
         try:
-            return next(self._batches, None)
+            batch = next(self._batches, None)
+            return batch if batch is None else self._as_promised(batch)
         except BaseException as error:
             self.failure = error
             raise
+
+    def _as_promised(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Hold every batch to the one schema of the run; the encoder would not notice."""
+        if batch.schema != self._schema:
+            raise ConfigurationError(
+                f"A batch from row {self.num_rows:,} on has the schema {dict(batch.schema)}, and the run has "
+                f"{dict(self._schema)}. Cast in the query. {NOTHING_VISIBLE}"
+            )
+        return batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ def write_file(
     What the source or the store raised arrives as itself, whatever the engine made of it on the way.
     """
     writer = Writer(store.open(plan.target, plan.format.content_type))
-    feed = _Feed(batches, lambda rows: advance(rows, writer.num_bytes))
+    feed = _Feed(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
 
     def stop(cause: BaseException) -> None:
         feed.stop()

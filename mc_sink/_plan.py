@@ -5,7 +5,8 @@ The one home of two unstable calls of Polars': `collect_batches` and `register_i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -39,17 +40,15 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
         return frame
     if isinstance(frame, pl.DataFrame):
         return frame.lazy()
-    if hasattr(frame, "__arrow_c_stream__"):
-        return _from_arrow(frame)
-    if isinstance(frame, Iterable) and not isinstance(frame, (str, bytes, dict)):
-        return _from_iterable(frame)
-    raise ConfigurationError(
-        f"A {type(frame).__module__}.{type(frame).__qualname__} is no frame: give a Polars frame, anything with "
-        f"__arrow_c_stream__, or an iterable of record batches. {NOTHING_VISIBLE}"
-    )
+    if not isinstance(frame, (str, bytes, dict, type)):
+        if hasattr(frame, "__arrow_c_stream__"):
+            return _from_arrow(frame)
+        if isinstance(frame, Iterable):
+            return _from_iterable(frame)
+    raise _no_frame(frame, "")
 
 
-def pull(frame: pl.LazyFrame, row_group_size: int | None) -> Batches:
+def pull(frame: pl.LazyFrame, row_group_size: int | None) -> Generator[pl.DataFrame, None, None]:
     """Run a plan on the streaming engine and yield its rows in order; the engine waits while nobody pulls."""
     yield from frame.collect_batches(chunk_size=row_group_size, maintain_order=True, engine="streaming")
 
@@ -58,11 +57,13 @@ def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFr
     """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
 
     def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
+        left = sys.maxsize if limit is None else limit
         for batch in batches():
-            wanted = batch if columns is None else batch.select(columns)
-            wanted = wanted if predicate is None else wanted.filter(predicate)
-            yield wanted if limit is None else wanted.head(limit)
-            if limit is not None and (limit := limit - wanted.height) <= 0:
+            taken = batch.head(left)  # Polars pushes a limit down only from below a filter
+            left -= taken.height
+            kept = taken if predicate is None else taken.filter(predicate)
+            yield kept if columns is None else kept.select(columns)
+            if left == 0:
                 return
 
     return register_io_source(source, schema=schema)
@@ -71,18 +72,53 @@ def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFr
 def _from_arrow(frame: Any) -> pl.LazyFrame:
     import pyarrow as pa
 
-    reader = pa.RecordBatchReader.from_stream(frame)
-    schema = pl.DataFrame(reader.schema.empty_table()).schema
+    try:
+        reader = pa.RecordBatchReader.from_stream(frame)
+    except pa.ArrowInvalid as error:
+        raise _no_frame(frame, f" Its stream has no columns ({error}).") from error
+    schema = _arrow_schema(reader.schema)
     batches: Batches = (pl.DataFrame(batch) for batch in reader)
     if isinstance(frame, pa.RecordBatchReader):
         batches = _not_consumed(batches, "record batch reader")
     return _once(batches, schema)
 
 
+def _arrow_schema(schema: Any) -> pl.Schema:
+    """Give Polars' dtypes for an Arrow schema, or refuse by name what Polars can't hold."""
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"{len(twice)} column name(s) stand twice: {twice}. Rename them. {NOTHING_VISIBLE}")
+    dtypes = {field.name: _dtype(field) for field in schema}
+    if unknown := [f"{field.name!r} ({field.type})" for field in schema if dtypes[field.name] is None]:
+        raise ConfigurationError(
+            f"{len(unknown)} column(s) have a type that Polars can't hold: {', '.join(unknown)}. Cast or drop them. "
+            f"{NOTHING_VISIBLE}"
+        )
+    return pl.Schema({name: dtype for name, dtype in dtypes.items() if dtype is not None})
+
+
+def _dtype(field: Any) -> pl.DataType | None:
+    import pyarrow as pa
+
+    if "interval" in str(field.type):  # at any depth; Polars would panic
+        return None
+    try:
+        return pl.DataFrame(pa.schema([field]).empty_table()).dtypes[0]
+    except (pl.exceptions.PolarsError, pa.ArrowNotImplementedError):
+        return None
+
+
 def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
     batches = _not_consumed((_as_batch(item) for item in frame), "iterable of batches")
     first = next(batches)
     return _once(chain([first], batches), first.schema)
+
+
+def _no_frame(thing: object, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A {type(thing).__module__}.{type(thing).__qualname__} is no frame.{why} Give a Polars frame, anything with "
+        f"__arrow_c_stream__, or an iterable of record batches. {NOTHING_VISIBLE}"
+    )
 
 
 def _not_consumed(batches: Batches, what: str) -> Batches:

@@ -1,12 +1,14 @@
 """Runs an engine off the main thread, so that Ctrl-C, SystemExit and interpreter exit end it in order.
 
 Measured: with a Polars sink on the main thread, Ctrl-C is raised twice and the process aborts at exit; on a thread of
-its own it is raised once, and cleanly, if the engine is stopped and joined before the exception goes on.
+its own it is raised once, and cleanly, if the engine is stopped and joined before the exception goes on. Polars answers
+SIGINT itself, too, by ending every query in the process; then it is the run that raises KeyboardInterrupt.
 """
 
 from __future__ import annotations
 
 import atexit
+import signal
 import sys
 import threading
 import time
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
-PATIENCE_SECONDS = 3.0
+PATIENCE_SECONDS = 1.5
+STEP_SECONDS = 0.1
 # An engine that was stopped notices at its next batch; one that isn't in Python for so long has gone.
 QUIET_SECONDS = 0.1
 
@@ -38,8 +41,8 @@ class Worker(Generic[T]):
         self._work, self._stop = work, stop
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="mc_sink engine", daemon=True)
-        self._left = threading.Event()
+        self._done, self._left = threading.Event(), threading.Event()
+        self._leaving: BaseException | None = None
         self.interrupted = False
 
     def __enter__(self) -> Self:
@@ -52,9 +55,12 @@ class Worker(Generic[T]):
 
     def result(self) -> T:
         """Run, wait, and give the result or raise the run's error; anything raised while waiting stops the run."""
-        self._thread.start()
         try:
-            self._thread.join()
+            threading.Thread(target=self._run, name="mc_sink engine", daemon=True).start()
+            # In steps, because a signal may reach a thread of the engine's instead of this one; and not by joining,
+            # because an interrupted join takes a thread that runs for one that has ended (measured, Python 3.11).
+            while not self._done.wait(STEP_SECONDS):
+                self._check_leaving()
         except BaseException as interruption:
             self.interrupted = True
             self._end(interruption)
@@ -64,16 +70,20 @@ class Worker(Generic[T]):
             raise error
         return self._result[0]
 
-    def leave(self, cause: BaseException) -> None:
-        """End the run from a thread that isn't its caller's, and wait until the caller has cleaned up."""
-        self._end(cause)
-        self._left.wait(PATIENCE_SECONDS)
+    def leave(self, cause: BaseException, timeout: float) -> None:
+        """Have the thread that waits for the run end it and clean up, and wait until it has."""
+        self._leaving = cause
+        self._left.wait(timeout)
+
+    def _check_leaving(self) -> None:
+        if self._leaving is not None:
+            raise self._leaving
 
     def _end(self, cause: BaseException) -> None:
         """Stop the run and wait for the engine to leave."""
         _ended_early.set()
         self._stop(cause)
-        self._thread.join(PATIENCE_SECONDS)
+        self._done.wait(PATIENCE_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -81,6 +91,8 @@ class Worker(Generic[T]):
         except BaseException as error:  # noqa: BLE001  handed to the waiting thread as it is
             self._error = error
             _ended_early.set()
+        finally:
+            self._done.set()
 
 
 _running: WeakSet[Worker[Any]] = WeakSet()
@@ -93,11 +105,15 @@ def _leave_all() -> None:
 
     An engine thread that comes back into a Python source while the interpreter goes away would abort the process.
     """
+    if not _running and not _ended_early.is_set():
+        return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut this short
+    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
     for worker in tuple(_running):
-        worker.leave(SystemExit("the interpreter is exiting"))
-    now = time.monotonic()
-    deadline, quiet_since = now + PATIENCE_SECONDS, now
-    while _ended_early.is_set() and now < deadline and now - quiet_since < QUIET_SECONDS:
+        worker.leave(SystemExit("the interpreter is exiting"), max(0.0, deadline - time.monotonic()))
+    now = quiet_since = time.monotonic()
+    while now < deadline and now - quiet_since < QUIET_SECONDS:
         time.sleep(0.005)
         now = time.monotonic()
         quiet_since = now if _engine_threads_in_python() else quiet_since

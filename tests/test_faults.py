@@ -112,8 +112,11 @@ def test_a_check_that_fails_in_the_last_batch_leaves_nothing(fault_s3: FaultServ
     assert nothing_visible(fault_s3)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SystemExit"])
-@pytest.mark.parametrize("how", ["interrupted", "abandoned"])
+@pytest.mark.parametrize(
+    ("how", "sent"),
+    [("interrupted", signal.SIGINT), ("interrupted", signal.SIGTERM), ("abandoned", signal.SIGTERM)],
+    ids=["Ctrl-C", "SystemExit", "exit under a daemon thread"],
+)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_process_that_ends_in_mid_stream_leaves_nothing(
     fault_s3: FaultServer, format: str, how: str, sent: signal.Signals

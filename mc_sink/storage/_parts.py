@@ -1,7 +1,7 @@
 """Bytes → parts, several on their way at once. Nothing here completes an upload.
 
 Memory is bounded by the parts in flight × the part size, and one part more being cut. Parts grow, doubling every
-1,000, so that 10,000 of them hold 8 TiB from a first size of 8 MiB; while they grow, fewer are in flight.
+900, so that 10,000 of them hold more than 10 TiB from any first size; while they grow, fewer are in flight.
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
-ABORT_SECONDS = 3.0
+ABORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class PartPlan:
     """How an upload is cut: bytes of a first part, how many before parts double, and how many are in flight."""
 
     first_size: int = 8 * MIB
-    doubles_every: int = 1_000
+    doubles_every: int = 900
     in_flight: int = 8
     max_parts: int = 10_000
     max_size: int = 5 * 1024 * MIB

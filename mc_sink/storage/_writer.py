@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Upload
 
 
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 1.0
 
 
 class Destination(Protocol):
@@ -57,7 +57,7 @@ class Writer:
             try:
                 self._destination.write(data)
             except BaseException as error:
-                self.failure = error
+                self._fail(error)
                 raise
             self.crc = isal_zlib.crc32(data, self.crc)
             self.num_bytes += size
@@ -65,7 +65,7 @@ class Writer:
 
     def poison(self, cause: BaseException) -> None:
         """Let nothing more through, and end an engine that waits in `write`; the first cause is the one kept."""
-        self.failure = self.failure or cause
+        self._fail(cause)
         self._destination.stop()
 
     def abort(self, cause: BaseException) -> str | None:
@@ -84,7 +84,14 @@ class Writer:
             if self.failure is not None:
                 raise UploadError("This file failed earlier and can't be finished.") from self.failure
             self._finished = True
-            return self._destination.finish()
+            try:
+                return self._destination.finish()
+            except BaseException as error:
+                self._fail(error)
+                raise
+
+    def _fail(self, cause: BaseException) -> None:
+        self.failure = self.failure or cause
 
     def tell(self) -> int:
         """Bytes taken so far; engines ask."""

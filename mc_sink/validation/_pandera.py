@@ -1,0 +1,199 @@
+"""The one place where Pandera judges rows: what it says becomes findings with row positions."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pandera.errors import FailureCaseMetadata, SchemaError
+    from pandera.polars import Check, Column, DataFrameSchema
+
+_WARNS = "mc_sink_warns"
+# Failures that Pandera files under the frame, with the column's name as the case.
+_ABOUT_COLUMNS = ("column_in_dataframe", "column_in_schema", "column_ordered", "add_missing_has_default")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check that failed on one frame.
+
+    `positions` are the failing rows (UInt32, counted in that frame), or None where the failure belongs to no single
+    row. `column` is None for a check of whole rows; `number` is the check's place in its list. `warns` is true for a
+    check that was declared to warn only. `detail` says what was found where there is no row to show.
+    """
+
+    column: str | None
+    check: str
+    number: int | None
+    positions: pl.Series | None
+    warns: bool = False
+    detail: str | None = None
+
+    def at(self, positions: pl.Series) -> Finding:
+        """Return the same failure at other rows."""
+        return replace(self, positions=positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A Pandera schema and the depth to which it validates, as they were when the run was compiled."""
+
+    schema: DataFrameSchema
+    depth: Any
+
+    def unchecked(self) -> Authority:
+        """Return the authority that only shapes, and judges no value."""
+        return Authority(without_checks(self.schema), self.depth)
+
+    def judge(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
+        """Return the frame as Pandera delivers it, and what it found; with findings, the frame as it was given."""
+        from pandera.config import config_context
+        from pandera.errors import SchemaError, SchemaErrors
+
+        # The engine's thread does not inherit the settings of the thread that started the run.
+        with config_context(validation_enabled=True, validation_depth=self.depth):
+            try:
+                return self.schema.validate(frame, lazy=True), []
+            except SchemaErrors as errors:
+                return frame, [_finding(error) for error in errors.schema_errors]
+            except SchemaError as error:  # a regex that matches no column is raised at once
+                return frame, [_finding(error)]
+
+
+@cache
+def _silent() -> tuple[type[DataFrameSchema], type[Column]]:
+    """Return Pandera's classes without its report, which is costly and breaks down over some types and mixtures."""
+    from pandera.backends.polars.components import ColumnBackend
+    from pandera.backends.polars.container import DataFrameSchemaBackend
+    from pandera.polars import Column, DataFrameSchema
+
+    class SilentSchema(DataFrameSchema):
+        """Judges as its parent does."""
+
+    class SilentColumn(Column):
+        """Judges as its parent does."""
+
+    class SilentSchemaBackend(_NoReport, DataFrameSchemaBackend):
+        """Reports nothing."""
+
+    class SilentColumnBackend(_NoReport, ColumnBackend):
+        """Reports nothing."""
+
+    SilentSchema.register_backend(pl.DataFrame, SilentSchemaBackend)
+    SilentSchema.register_backend(pl.LazyFrame, SilentSchemaBackend)
+    SilentColumn.register_backend(pl.LazyFrame, SilentColumnBackend)
+    return SilentSchema, SilentColumn
+
+
+class _NoReport:
+    def failure_cases_metadata(self, schema_name: str, _schema_errors: list[SchemaError]) -> FailureCaseMetadata:
+        from pandera.errors import FailureCaseMetadata
+
+        return FailureCaseMetadata(failure_cases=None, message={"schema": schema_name}, error_counts={})
+
+
+def without_sets(schema: DataFrameSchema) -> DataFrameSchema:
+    """Return a copy that judges each row for itself and reports everything.
+
+    Uniqueness is judged over the whole delivery, rows are dropped by us, and a check that only warns is reported like
+    any other but marked: Pandera's own warning would carry values, once for each batch.
+    """
+    twin = copy.deepcopy(schema)
+    twin.__class__, silent_column = _silent()
+    twin.unique = None
+    twin.drop_invalid_rows = False
+    _mark(twin.checks)
+    for column in twin.columns.values():
+        column.__class__ = silent_column
+        column.unique = False
+        column.drop_invalid_rows = False
+        _mark(column.checks)
+    return twin
+
+
+def without_checks(schema: DataFrameSchema) -> DataFrameSchema:
+    """Return a copy that judges the columns and none of their values."""
+    twin = without_sets(schema)
+    for component in (twin, *twin.columns.values()):
+        component.checks = []
+    return twin
+
+
+def shaped_already(schema: DataFrameSchema, added: Iterable[str]) -> DataFrameSchema:
+    """Return a copy for frames that the plan has already given their shape: nothing is coerced, filled in or dropped.
+
+    The columns that were `added` are not judged, as Pandera doesn't judge them either.
+    """
+    twin = copy.deepcopy(schema)
+    twin.columns = {name: column for name, column in twin.columns.items() if name not in set(added)}
+    twin.coerce = False
+    twin.add_missing_columns = False
+    twin.strict = False
+    twin.ordered = False
+    for column in twin.columns.values():
+        column.coerce = False
+        column.default = None
+    return twin
+
+
+def python_only(schema: DataFrameSchema) -> DataFrameSchema:
+    """Return a copy whose only checks are those that run as Python; the others pass, so that their places are kept."""
+    from pandera.polars import Check
+
+    twin = copy.deepcopy(schema)
+    for component in (twin, *twin.columns.values()):
+        component.checks = [check if check.element_wise else Check(_passes) for check in component.checks]
+    for column in twin.columns.values():
+        column.nullable = True
+    return twin
+
+
+def _passes(_data: Any) -> bool:
+    return True
+
+
+def _mark(checks: list[Check]) -> None:
+    for check in checks:
+        setattr(check, _WARNS, check.raise_warning)
+        check.raise_warning = False
+
+
+def _finding(error: SchemaError) -> Finding:
+    output = error.check_output
+    return Finding(
+        column=_column(error),
+        check="coerce_dtype" if _is_coercion(error) else _name(error.check),
+        number=error.check_index,
+        positions=None if output is None else output.to_series().fill_null(value=True).not_().arg_true(),
+        warns=getattr(error.check, _WARNS, False),
+        detail=None if output is not None or error.check in _ABOUT_COLUMNS else str(error.failure_cases),
+    )
+
+
+def _column(error: SchemaError) -> str | None:
+    from pandera.polars import Column
+
+    if isinstance(error.column_name, str):
+        return error.column_name
+    if error.check in _ABOUT_COLUMNS:
+        return str(error.failure_cases)
+    if _is_coercion(error) and isinstance(error.failure_cases, pl.DataFrame) and error.failure_cases.width == 1:
+        return error.failure_cases.columns[0]
+    return str(error.schema.name) if isinstance(error.schema, Column) else None
+
+
+def _is_coercion(error: SchemaError) -> bool:
+    """Whether values could not be converted; Pandera's own name for that lists the types of all columns."""
+    return str(error.check).startswith("coerce_dtype(")
+
+
+def _name(check: Any) -> str:
+    """Return the words by which Pandera's own report calls a check."""
+    return check if isinstance(check, str) else str(check.error or check.name)

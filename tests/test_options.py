@@ -1,0 +1,150 @@
+"""What a stored object is to be: every value is one that S3's own model knows, under S3's name for it."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import Any, get_args
+from urllib.parse import parse_qsl
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mc_sink import ConfigurationError, ObjectOptions
+from mc_sink.storage import _options
+
+S3 = botocore.session.Session().get_service_model("s3")
+OPERATIONS = ("PutObject", "CreateMultipartUpload")
+SET: dict[str, tuple[Any, str, Any]] = {
+    "acl": ("bucket-owner-full-control", "ACL", "bucket-owner-full-control"),
+    "sse": ("aws:kms", "ServerSideEncryption", "aws:kms"),
+    "sse_kms_key_id": ("alias/key", "SSEKMSKeyId", "alias/key"),
+    "storage_class": ("STANDARD_IA", "StorageClass", "STANDARD_IA"),
+    "content_type": ("text/plain", "ContentType", "text/plain"),
+    "cache_control": ("no-cache", "CacheControl", "no-cache"),
+    "content_disposition": ("attachment", "ContentDisposition", "attachment"),
+    "metadata": ({"feed": "audience"}, "Metadata", {"feed": "audience"}),
+    "tags": ({"team": "a b&c"}, "Tagging", "team=a+b%26c"),
+}
+
+
+def test_no_option_is_untested() -> None:
+    """Every field stands in the table."""
+    assert set(SET) == {field.name for field in fields(ObjectOptions)}
+
+
+@pytest.mark.parametrize("name", SET)
+def test_every_option_reaches_the_request_under_the_name_of_s3(name: str) -> None:
+    """The value stands in the request's parameters, under a name that both requests take."""
+    value, parameter, sent = SET[name]
+    request = ObjectOptions(**{name: value}).request("text/csv")
+    assert request[parameter] == sent
+    assert set(request) - {parameter} <= {"ContentType", "ServerSideEncryption"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_both_requests_take_every_parameter(operation: str) -> None:
+    """With all options set, S3's model knows every name, and their shapes are what we send."""
+    request = ObjectOptions(**{name: value for name, (value, _, _) in SET.items()}).request("text/csv")
+    members = S3.operation_model(operation).input_shape.members
+    shapes = {name: members[name].type_name for name in request}
+    assert shapes == {name: "map" if isinstance(value, dict) else "string" for name, value in request.items()}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("values", "parameter"),
+    [
+        (_options.CannedAcl, "ACL"),
+        (_options.Encryption, "ServerSideEncryption"),
+        (_options.StorageClass, "StorageClass"),
+    ],
+)
+def test_every_value_offered_is_one_that_s3_knows(operation: str, values: Any, parameter: str) -> None:
+    """No canned ACL, encryption or storage class is offered that the model doesn't list."""
+    assert set(get_args(values)) <= set(S3.operation_model(operation).input_shape.members[parameter].enum)
+
+
+def test_every_canned_acl_of_s3_is_offered() -> None:
+    """None is missing either."""
+    assert set(get_args(_options.CannedAcl)) == set(S3.operation_model("PutObject").input_shape.members["ACL"].enum)
+
+
+def test_no_options_are_only_the_media_type_of_the_format() -> None:
+    """By default nothing is asked of the store but the content type."""
+    assert ObjectOptions().request("text/csv") == {"ContentType": "text/csv"}
+
+
+def test_a_key_id_alone_means_kms() -> None:
+    """A key without a kind of encryption is a KMS key."""
+    assert ObjectOptions(sse_kms_key_id="k").request("text/csv")["ServerSideEncryption"] == "aws:kms"
+    assert ObjectOptions(sse="aws:kms:dsse", sse_kms_key_id="k").request("")["ServerSideEncryption"] == "aws:kms:dsse"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"acl": "public"}, "acl='public'.*bucket-owner-full-control"),
+        ({"acl": ""}, "acl=''"),
+        ({"sse": "aes256"}, "sse='aes256'.*AES256"),
+        ({"storage_class": "Standard"}, "storage_class='Standard'.*STANDARD"),
+        ({"sse": "AES256", "sse_kms_key_id": "k"}, "not with 'AES256'"),
+        ({"tags": {str(number): "x" for number in range(11)}}, "11 tags.*at most 10"),
+        ({"tags": {"": "x"}}, "has no name"),
+        ({"tags": {"k" * 129: "x"}}, "too long"),
+        ({"tags": {"k": "x" * 257}}, "too long"),
+        ({"metadata": {"": "x"}}, "printable ASCII"),
+        ({"metadata": {"k": "é"}}, "printable ASCII"),
+        ({"metadata": {"k": "a\r\nx-amz-acl: public-read"}}, "printable ASCII"),
+        ({"metadata": {"k": "x" * 2048}}, "2,048 bytes"),
+        ({"metadata": {"two words": "x"}}, "metadata"),
+        ({"metadata": {"a:b": "x"}}, "metadata"),
+        ({"metadata": {"Feed": "x", "feed": "y"}}, "metadata"),
+        ({"content_type": "text/csv\r\nx-amz-acl: public-read"}, "content_type"),
+        ({"cache_control": "no-cache\n"}, "cache_control"),
+        ({"content_disposition": "attachment; filename=é.csv"}, "content_disposition"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+    """Each gets an error that names the option and says what would do."""
+    with pytest.raises(ConfigurationError, match=told):
+        ObjectOptions(**options)
+
+
+@pytest.mark.parametrize("name", ["ACL", "ServerSideEncryption", "metdata", "grant_read"])
+def test_a_misspelt_option_is_an_error(name: str) -> None:
+    """A name that doesn't exist is refused by Python, and never ignored."""
+    with pytest.raises(TypeError, match=name):
+        ObjectOptions(**dict[str, Any]({name: "x"}))
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=20), max_size=10))
+def test_any_tags_survive_their_encoding(tags: dict[str, str]) -> None:
+    """Names and values come back from the query that they are sent as."""
+    request = ObjectOptions(tags=tags).request("text/csv")
+    assert dict(parse_qsl(request.get("Tagging", ""), keep_blank_values=True)) == tags
+
+
+@given(st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=3))
+def test_metadata_either_is_refused_or_fits_a_header(metadata: dict[str, str]) -> None:
+    """No line end, no control character and nothing beyond ASCII gets into a header."""
+    try:
+        request = ObjectOptions(metadata=metadata).request("text/csv")
+    except ConfigurationError:
+        return
+    for name, value in request.get("Metadata", {}).items():
+        assert name
+        assert all(" " <= letter <= "~" for letter in name + value)
+
+
+def test_options_are_a_frozen_value() -> None:
+    """Equal by their values, and not to be changed after the check; a mapping changed later changes nothing."""
+    metadata = {"feed": "audience"}
+    options = ObjectOptions(acl="private", metadata=metadata)
+    with pytest.raises(FrozenInstanceError):
+        options.acl = "public-read"  # type: ignore[misc]
+    assert options == ObjectOptions(acl="private", metadata={"feed": "audience"})
+    metadata["feed"] = "é\r\n"
+    assert options.request("text/csv")["Metadata"] == {"feed": "audience"}

@@ -1,0 +1,169 @@
+"""What the package promises by name: exports, defaults, docstrings, a light import, and one call in two forms."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+import mc_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FRAME = pl.DataFrame({"n": [1, 2, 3]})
+EXPORTED = [
+    *("sink_madconnect", "stage", "publish", "discard", "verify", "list_schemas", "load_schema"),
+    *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect"),
+    *("Receipt", "Rejects", "Verification", "WrittenFile", "Staged", "StagedFile"),
+    *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
+    *("UploadError", "CommitError", "CommitUnknown"),
+]
+DEFAULTS = {
+    "format": None,
+    "schema": None,
+    "on_invalid": "fail",
+    "rejects": None,
+    "max_rejects": None,
+    "if_exists": "fail",
+    "row_group_size": None,
+    "run_id": None,
+    "object_options": None,
+    "storage_options": None,
+    "progress": None,
+}
+FACTS = {
+    "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition",
+}
+
+
+def test_exactly_these_names_are_exported() -> None:
+    """`__all__` is sorted, holds the promised names and no others, and each of them exists."""
+    assert sorted(EXPORTED) == sorted(mc_sink.__all__)
+    assert all(hasattr(mc_sink, name) for name in mc_sink.__all__)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_every_public_name_says_what_it_promises(name: str) -> None:
+    """Each export, and every public method and property of it, has a docstring of its own that is a sentence."""
+    thing = getattr(mc_sink, name)
+    members = vars(thing).items() if inspect.isclass(thing) else ()
+    public = [
+        member
+        for member_name, member in members
+        if not member_name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
+    ]
+    for documented in (thing, *public):
+        first = (documented.__doc__ or "").strip().split("\n")[0]
+        assert first, f"{name}: {documented} has no docstring"
+        assert not first.startswith(f"{name}("), f"{name}: the docstring is the one that dataclasses make"
+
+
+@pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage])
+def test_a_delivery_takes_a_frame_a_target_and_named_options(call: Callable[..., Any]) -> None:
+    """Two positional arguments, then names alone, with the defaults that are promised."""
+    parameters = inspect.signature(call).parameters
+    assert list(parameters)[:2] == ["frame", "target"]
+    named = {name: p.default for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert named == DEFAULTS
+    assert len(parameters) == 2 + len(DEFAULTS)
+
+
+@pytest.mark.parametrize("call", [mc_sink.publish, mc_sink.discard, mc_sink.verify])
+def test_what_follows_a_staging_takes_one_thing_and_storage_options(call: Callable[..., Any]) -> None:
+    """Credentials are given anew, by name, because nothing that was staged holds any."""
+    first, options = inspect.signature(call).parameters.values()
+    assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert (options.name, options.kind, options.default) == ("storage_options", inspect.Parameter.KEYWORD_ONLY, None)
+
+
+@pytest.mark.parametrize(("name", "promised"), FACTS.items())
+def test_facts_have_the_promised_fields(name: str, promised: str) -> None:
+    """Public fields, in their order."""
+    assert [f.name for f in fields(getattr(mc_sink, name)) if not f.name.startswith("_")] == promised.split()
+
+
+@pytest.mark.parametrize("name", ["Csv", "Parquet", "ObjectOptions"])
+def test_options_are_given_by_name(name: str) -> None:
+    """No option can be confused with another by its place."""
+    with pytest.raises(TypeError, match="positional"):
+        getattr(mc_sink, name)("gzip")
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTED if is_dataclass(getattr(mc_sink, name))])
+def test_values_and_facts_are_frozen_and_slotted(name: str) -> None:
+    """None of them can be changed, or given an attribute that isn't there."""
+    thing = getattr(mc_sink, name)
+    assert thing.__dataclass_params__.frozen
+    assert "__slots__" in vars(thing)
+
+
+def test_both_kinds_of_frame_have_the_namespace() -> None:
+    """Importing the package is enough for both."""
+    for frame in (FRAME, FRAME.lazy()):
+        assert isinstance(frame.sink_madconnect, mc_sink.SinkMadConnect)  # type: ignore[union-attr]
+
+
+def test_the_function_and_the_namespace_deliver_the_same(tmp_path: Path) -> None:
+    """Every form gives the same file under the same options, and the same refusals."""
+    lazy, eager = FRAME.lazy(), FRAME
+    forms: dict[str, Callable[..., mc_sink.Receipt]] = {
+        "function": lambda target, **options: mc_sink.sink_madconnect(eager, target, **options),
+        "piped": lambda target, **options: lazy.pipe(mc_sink.sink_madconnect, target, **options),
+        "lazy": lazy.sink_madconnect,  # type: ignore[attr-defined]
+        "eager": eager.sink_madconnect,  # type: ignore[attr-defined]
+    }
+    checksums = set()
+    for name, form in forms.items():
+        receipt = form(f"{tmp_path}/", run_id=name, format=mc_sink.Csv(separator=";"), progress=False)
+        assert receipt.run_id == name
+        checksums |= {file.checksum for file in receipt.files}
+        with pytest.raises(mc_sink.AlreadyExistsError):
+            form(f"{tmp_path}/", run_id=name)
+        with pytest.raises(TypeError, match="formt"):
+            form(f"{tmp_path}/", formt="csv")
+    assert len(checksums) == 1
+
+
+def loaded_by(code: str) -> set[str]:
+    """Give the modules that a new interpreter has loaded after running some code."""
+    code = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ran.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "heavy", ["s3fs", "fsspec", "aiobotocore", "botocore", "pandera", "pyarrow", "yaml", "tqdm", "tenacity"]
+)
+def test_importing_loads_nothing_heavy(heavy: str) -> None:
+    """What a delivery may need is loaded when one needs it."""
+    assert heavy not in IMPORTED
+
+
+@pytest.mark.parametrize("module", ["asyncio", "aiohttp", "ssl", "http.client", "multiprocessing", "unittest", "numpy"])
+def test_importing_loads_no_more_machinery_than_polars(module: str) -> None:
+    """Event loops, networks and servers are left alone, unless Polars has loaded them itself."""
+    assert module not in IMPORTED - loaded_by("import polars")
+
+
+IMPORTED = loaded_by("import mc_sink")
+
+
+def test_a_local_delivery_loads_no_s3(tmp_path: Path) -> None:
+    """The embedded default needs no network library."""
+    code = f"import mc_sink, polars; mc_sink.sink_madconnect(polars.DataFrame({{'n': [1]}}), '{tmp_path}/')"
+    assert not {"s3fs", "aiobotocore", "botocore", "pandera"} & loaded_by(code)
+
+
+def test_there_is_a_version() -> None:
+    """The version is the one that the installed distribution has."""
+    from importlib.metadata import version
+
+    assert mc_sink.__version__ == version("mc-sink")

@@ -1,0 +1,105 @@
+"""Requests before they are sent: which options reach s3fs, and which failures may be tried again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mc_sink import ConfigurationError, ObjectOptions
+from mc_sink.storage import open_store
+from mc_sink.storage._requests import OPERATIONS, RequestFailed, Requests
+from mc_sink.storage._s3_options import NO_RETRIES, filesystem_arguments
+from mc_sink.target import parse_target
+
+SECRET = "wJalrXUtnFEMI"
+TARGET = parse_target("s3://bucket/p/x.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"secrte": SECRET}, "'secrte', which s3fs doesn't know: did you mean 'secret'"),
+        ({"qwxyz": SECRET}, "it takes .*endpoint_url"),
+        ({"ServerSideEncryption": SECRET}, "doesn't know"),
+        ({"s3_additional_kwargs": {"ACL": SECRET}}, "use object_options"),
+        ({"default_block_size": 1}, "default_block_size=1"),
+        ({"max_concurrency": 0}, "max_concurrency=0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_option_that_would_vanish_is_refused(options: dict[str, Any], told: str) -> None:
+    """Names that s3fs ignores, and sizes that S3 refuses, end the run before a request; values aren't repeated."""
+    with pytest.raises(ConfigurationError, match=told) as raised:
+        open_store(TARGET, options)
+    assert SECRET not in str(raised.value)
+
+
+def test_options_of_s3fs_reach_it_and_ours_stay_here() -> None:
+    """Its own names are handed on as they are; those that cut parts are for this library."""
+    given = {
+        "key": "k",
+        "secret": SECRET,
+        "endpoint_url": "http://x",
+        "max_concurrency": 2,
+        "default_block_size": 2**23,
+    }
+    arguments = filesystem_arguments(given)
+    assert {name: arguments[name] for name in ("key", "secret", "endpoint_url")} == {
+        "key": "k",
+        "secret": SECRET,
+        "endpoint_url": "http://x",
+    }
+    assert not {"max_concurrency", "default_block_size"} & set(arguments)
+
+
+def test_one_layer_tries_again() -> None:
+    """botocore is told to send once, whatever its caller's configuration says; the rest of that is kept."""  # noqa: D403  its name
+    asked = {"config_kwargs": {"read_timeout": 7, "retries": {"max_attempts": 9}}}
+    config = filesystem_arguments(asked)["config_kwargs"]
+    assert config["retries"] == NO_RETRIES
+    assert config["read_timeout"] == 7
+    assert config["connect_timeout"] > 0
+    assert asked == {"config_kwargs": {"read_timeout": 7, "retries": {"max_attempts": 9}}}
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither a store, nor what sends its requests, has the secret in its repr."""
+    options = {"key": "AKIAEXAMPLE", "secret": SECRET, "token": SECRET, "endpoint_url": "http://127.0.0.1:1"}
+    for thing in (Requests(options), open_store(TARGET, options, ObjectOptions())):
+        assert SECRET not in repr(thing) + str(thing)
+
+
+@pytest.mark.parametrize(("asked", "sums"), [(None, True), ("when_required", False), ("when_supported", True)])
+def test_parts_are_summed_unless_switched_off(asked: str | None, *, sums: bool) -> None:
+    """botocore's own setting decides, for stores that know no checksums."""  # noqa: D403  its name
+    config = {"config_kwargs": {"request_checksum_calculation": asked}} if asked else {}
+    assert Requests({"key": "k", "secret": SECRET} | config).sums_parts == sums
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("status", "code", "again"),
+    [
+        (None, "EndpointConnectionError", True),
+        (500, "InternalError", True),
+        (503, "SlowDown", True),
+        (429, "", True),
+        (408, "RequestTimeout", True),
+        (400, "RequestTimeout", True),
+        (403, "AccessDenied", False),
+        (404, "NoSuchBucket", False),
+        (412, "PreconditionFailed", False),
+        (400, "InvalidRequest", False),
+        (501, "NotImplemented", False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(operation: str, status: int | None, code: str, *, again: bool) -> None:
+    """A refusal stays a refusal, whatever was asked."""
+    assert RequestFailed(operation, status, code, "no", uncertain=False).transient == again
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_corrupted_body_is_sent_again_for_parts_alone(operation: str) -> None:
+    """A part whose checksum didn't match may be sent again; what publishes is settled by evidence."""
+    assert RequestFailed(operation, 400, "BadDigest", "no", uncertain=False).transient == (operation == "upload_part")

@@ -1,0 +1,197 @@
+"""The public names as a type checker sees them; this file is only type-checked, and never run.
+
+A line that must be an error says so with an ignore: where the error goes away, the ignore itself is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, assert_type
+
+import duckdb
+import pandas as pd
+import pandera.polars as pandera
+import polars as pl
+import pyarrow as pa
+
+import mc_sink
+from mc_sink import Csv, ObjectOptions, Parquet, Receipt, Rejects, Staged, StagedFile, Verification, WrittenFile
+
+
+class Audience(pandera.DataFrameModel):
+    """A schema as a class."""
+
+    email: str
+
+
+lazy = pl.LazyFrame({"email": ["a@example.com"]})
+relation: duckdb.DuckDBPyRelation = duckdb.table("audience")
+batches: list[pa.RecordBatch] = []
+frames: list[pl.DataFrame] = []
+
+
+def generated() -> Iterator[pl.DataFrame]:
+    """Give batches."""
+    yield from frames
+
+
+# --- Every kind of frame
+
+assert_type(mc_sink.sink_madconnect(lazy, "s3://bucket/p/"), Receipt)
+assert_type(mc_sink.sink_madconnect(lazy.collect(), "s3://bucket/p/x.csv"), Receipt)
+assert_type(mc_sink.sink_madconnect(pa.table({"n": [1]}), Path("x.parquet")), Receipt)
+assert_type(mc_sink.sink_madconnect(relation, "~/out/"), Receipt)
+assert_type(mc_sink.sink_madconnect(pd.DataFrame({"n": [1]}), "file:///out/"), Receipt)
+assert_type(mc_sink.sink_madconnect(batches, "out/"), Receipt)
+assert_type(mc_sink.sink_madconnect(frames, "out/"), Receipt)
+assert_type(mc_sink.sink_madconnect(generated(), "out/"), Receipt)
+assert_type(lazy.pipe(mc_sink.sink_madconnect, "s3://bucket/p/"), Receipt)
+assert_type(lazy.pipe(mc_sink.sink_madconnect, "s3://bucket/p/", format="csv", if_exists="overwrite"), Receipt)
+assert_type(mc_sink.SinkMadConnect(lazy)("s3://bucket/p/", format="csv"), Receipt)
+
+mc_sink.sink_madconnect(7, "out/")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy)  # type: ignore[call-arg]
+mc_sink.sink_madconnect(lazy, 7)  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, b"out/")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", "csv")  # type: ignore[call-arg]
+
+# --- Every option
+
+options: Mapping[str, Any] = {"key": "k", "secret": "s"}
+everything = mc_sink.sink_madconnect(
+    lazy,
+    "s3://bucket/p/",
+    format="csv.gz",
+    schema=Audience,
+    if_exists="overwrite",
+    row_group_size=100_000,
+    run_id="run",
+    object_options=ObjectOptions(acl="bucket-owner-full-control"),
+    storage_options=options,
+    progress=False,
+)
+staged = mc_sink.stage(
+    lazy,
+    Path("out"),
+    format=Parquet(),
+    schema=pandera.DataFrameSchema({"email": pandera.Column(str)}),
+    if_exists="fail",
+    row_group_size=None,
+    run_id=None,
+    object_options=None,
+    storage_options=None,
+    progress=None,
+)
+mc_sink.stage(lazy, "out/", format=Csv(), schema="audience")
+
+mc_sink.sink_madconnect(lazy, "out/", format="json")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", format=Csv)  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", schema=7)  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", if_exists="replace")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", row_group_size="large")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", run_id=7)  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", object_options={"acl": "private"})  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", storage_options="key")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", progress="yes")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", overwrite=True)  # type: ignore[call-arg]
+
+# --- Staging, publishing, discarding, verifying
+
+assert_type(staged, Staged)
+assert_type(staged.files, tuple[StagedFile, ...])
+assert_type(staged.num_rows, int)
+assert_type(mc_sink.publish([staged]), Receipt)
+assert_type(mc_sink.publish((staged,), storage_options=options), Receipt)
+assert_type(mc_sink.discard([staged], storage_options=options), list[str])
+assert_type(mc_sink.verify(everything, storage_options=options), Verification)
+mc_sink.publish(staged)  # type: ignore[arg-type]
+mc_sink.publish([staged], options)  # type: ignore[call-arg]
+mc_sink.discard(staged)  # type: ignore[arg-type]
+mc_sink.verify(staged)  # type: ignore[arg-type]
+staged.run_id = "other"  # type: ignore[misc]
+
+# --- Formats
+
+assert_type(
+    Csv(
+        separator=";",
+        include_header=False,
+        quote_style="always",
+        quote_char="'",
+        null_value="NULL",
+        line_terminator="\r\n",
+        include_bom=True,
+        date_format="%F",
+        time_format="%T",
+        datetime_format="%F %T%z",
+        float_scientific=False,
+        decimal_comma=True,
+        compression="gzip",
+        compression_level=3,
+    ),
+    Csv,
+)
+assert_type(Parquet(compression="snappy", compression_level=None, statistics=False, data_page_size=2**20), Parquet)
+Parquet(statistics={"min": True})
+Csv(";")  # type: ignore[call-arg]
+Csv(quote_style="never")  # type: ignore[arg-type]
+Csv(line_terminator="\r")  # type: ignore[arg-type]
+Csv(compression="zip")  # type: ignore[arg-type]
+Csv(seperator=";")  # type: ignore[call-arg]
+Parquet(compression="lzo")  # type: ignore[arg-type]
+Csv().separator = ";"  # type: ignore[misc]
+
+# --- Object options
+
+ObjectOptions(
+    acl="private",
+    sse="aws:kms",
+    sse_kms_key_id="k",
+    storage_class="STANDARD_IA",
+    content_type="text/csv",
+    cache_control="no-cache",
+    content_disposition="attachment",
+    metadata={"feed": "audience"},
+    tags={"team": "data"},
+)
+ObjectOptions(acl="public")  # type: ignore[arg-type]
+ObjectOptions(sse="aes")  # type: ignore[arg-type]
+ObjectOptions(storage_class="standard")  # type: ignore[arg-type]
+ObjectOptions(tags={"team": 7})  # type: ignore[dict-item]
+ObjectOptions(ACL="private")  # type: ignore[call-arg]
+
+# --- Facts
+
+assert_type(everything.run_id, str)
+assert_type(everything.target, str)
+assert_type(everything.files, tuple[WrittenFile, ...])
+assert_type(everything.num_rows, int)
+assert_type(everything.num_bytes, int)
+assert_type(everything.rejects, Rejects | None)
+assert_type(everything.validated, bool)
+assert_type(everything.manifest, str | None)
+assert_type(everything.started_at, datetime)
+assert_type(everything.elapsed, timedelta)
+assert_type(everything.verify(), Verification)
+assert_type(everything.verify().ok, bool)
+assert_type(everything.files[0].path, str)
+assert_type(everything.files[0].etag, str | None)
+assert_type(everything.files[0].version_id, str | None)
+assert_type(everything.files[0].checksum, str)
+assert_type(everything.files[0].partition, Mapping[str, Any] | None)
+everything.num_rows = 7  # type: ignore[misc]
+
+# --- Errors
+
+try:
+    mc_sink.publish([staged])
+except mc_sink.CommitError as commit:
+    assert_type(commit.committed, tuple[str, ...])
+    assert_type(commit.uncommitted, tuple[str, ...])
+except mc_sink.PermissionDenied as denied:
+    assert_type(denied.action, str | None)
+except mc_sink.ValidationError as invalid:
+    assert_type(invalid.schema_name, str)
+    assert_type(invalid.failure_cases, pl.DataFrame | None)
