@@ -15,15 +15,22 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from mc_sink.exceptions import ConfigurationError, TargetError
 
 MAX_KEY_BYTES = 1024
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$")
+# Filesystems of fsspec's that rename; their URLs begin with a host, which may be empty.
+RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# s3:/bucket, which is what pathlib makes of a URL, and simplecache::s3://bucket.
+_ALMOST_URL = re.compile(r"(s3a?(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:[/:]))", re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_PORT = re.compile(r"[0-9]{1,5}")
 _ADVISED_AGAINST = re.compile(r"[\\{}^%`\[\]\"<>~#|\x00-\x1f\x7f-\x9f]")
-_RUN_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _S3 = {"s3", "s3a"}
 
 
@@ -47,34 +54,39 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The target as one would write it."""
+        """The target as one would write it; `parse_target` reads it back as this very target."""
         if self.protocol == "file":
-            return self.path
-        return f"{self.protocol}://{self.bucket}/{self.path}" if self.bucket else f"{self.protocol}://{self.path}"
+            # Spaces at the ends are refused in plain text, where nobody would see them.
+            return self.path if self.path == self.path.strip() else f"file://{quote(self.path)}"
+        if self.bucket:
+            return f"{self.protocol}://{self.bucket}/{self.path or './'}"
+        return f"{self.protocol}://{self.path}"
 
     def file(self, name: str) -> Target:
         """Give the file of this target: itself, or, for a prefix, the file `name` under it."""
         found = Target(self.protocol, self.bucket, self.path + name) if self.is_prefix else self
-        _check_length(found.path, found.url)
+        if self.protocol == "s3":
+            _check_length(found.path, found.url)
         return found
 
 
 def parse_target(target: str | os.PathLike[str]) -> Target:
-    """Read a target, or raise `TargetError` that says what is wrong with it; opens nothing."""
+    """Read a target, or raise `TargetError` that says what is wrong with it; opens nothing.
+
+    A message repeats no more of a URL than can't hold a secret: nothing of one with credentials, and no query.
+    """
     text = os.fspath(target)
     if not text.strip() or text != text.strip():
-        raise TargetError(f"The target {text!r} is empty or has spaces around it. Write s3://bucket/prefix/ or a path.")
-    if not _URL.match(text):
-        return _local(text)
-    _refuse_credentials(text)
-    scheme, rest = text.split("://", 1)
-    if scheme.lower() == "file":
-        return _file_url(text)
-    if scheme.lower() in _S3:
-        return _s3(text, rest)
-    if not rest or ".." in rest.split("/"):
-        raise TargetError(f"{text!r} names no path, or climbs with '..'. Write the whole path.")
-    return Target(scheme.lower(), "", rest)
+        raise TargetError("The target is empty or has spaces around it. Write s3://bucket/prefix/ or a path.")
+    _refuse_surrogates(text)
+    if not (url := _URL.match(text)):
+        return _no_url(text)
+    scheme, rest = url.group(1).lower(), text[url.end() :]
+    _refuse_credentials(scheme, rest)
+    if scheme == "file":
+        return _file_url(text, rest)
+    _refuse_query(text)
+    return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)
 
 
 def new_run_id() -> str:
@@ -84,33 +96,60 @@ def new_run_id() -> str:
 
 def check_run_id(run_id: str) -> str:
     """Return a caller's own run id as it is, or refuse one that can't stand in a key."""
-    if not _RUN_ID.match(run_id) or run_id in {".", ".."}:
+    if not _RUN_ID.fullmatch(run_id) or run_id in {".", ".."}:
         raise ConfigurationError(f"The run id {run_id!r} won't do: use 1 to 64 of A-Z a-z 0-9 . _ -")
     return run_id
 
 
-def _file_url(text: str) -> Target:
-    parts = urlsplit(text)
-    if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment or not parts.path:
-        raise TargetError(f"{text!r} is not a local file's URL. Write file:///path/ or the path itself.")
-    return _local(unquote(parts.path))
+def _no_url(text: str) -> Target:
+    if almost := _ALMOST_URL.match(text):
+        scheme = almost.group(1)
+        raise TargetError(
+            f"The target begins with {scheme}: and is no URL. Write s3://bucket/prefix/ as text (a Path loses a "
+            f"slash), or ./{scheme}:… for a local name that begins so."
+        )
+    return _local(text)
+
+
+def _file_url(text: str, rest: str) -> Target:
+    host, slash, path = rest.partition("/")
+    if host not in {"", "localhost"} or not slash or "?" in path or "#" in path:
+        raise TargetError(
+            f"{_without_query(text)!r} is not a local file's URL. Write file:///path/ or the path itself."
+        )
+    return _local(unquote(f"/{path}", errors="surrogateescape"))
 
 
 def _local(text: str) -> Target:
     """Make a local path absolute, keeping the trailing slash that makes it a prefix."""
+    _refuse_surrogates(text)
+    if "\x00" in text:
+        raise TargetError("The path has a NUL character in it. Choose another name.")
     if ".." in Path(text).parts:
         raise TargetError(f"The path {text!r} climbs with '..'. Write where it really goes.")
-    if "\x00" in text:
-        raise TargetError("The path has a NUL character in it.")
-    path = str(Path(text).expanduser().absolute())
+    try:
+        path = str(Path(text).expanduser().absolute())
+    except (RuntimeError, OSError) as error:
+        raise TargetError(f"The path {text!r} leads nowhere: {error} Write the whole path, from /.") from error
     return Target("file", "", path.rstrip("/") + "/" if text.endswith(("/", os.sep)) else path)
+
+
+def _other(scheme: str, text: str, rest: str) -> Target:
+    """Read the URL of a filesystem of fsspec's, which drops control characters unsaid."""
+    if not rest or (scheme in RENAMES and "/" not in rest):
+        raise TargetError(f"{text!r} names no path. Write {scheme}://host/folder/")
+    if ".." in rest.split("/"):
+        raise TargetError(f"{text!r} climbs with '..'. Write where it really goes.")
+    if found := _CONTROL.search(rest):
+        raise TargetError(f"{text!r} has {found.group()!r} in it. Choose another name.")
+    return Target(scheme, "", rest)
 
 
 def _s3(text: str, rest: str) -> Target:
     bucket, slash, key = rest.partition("/")
     if not bucket:
         raise TargetError(f"{text!r} names no bucket. Write s3://bucket/prefix/")
-    if not _BUCKET.match(bucket):
+    if not _BUCKET.fullmatch(bucket):
         raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.")
     if key == "./":
         return Target("s3", bucket, "")
@@ -124,10 +163,6 @@ def _s3(text: str, rest: str) -> Target:
 
 
 def _check_key(key: str, text: str) -> None:
-    if "?" in key:
-        raise TargetError(
-            f"{text!r} carries a query, such as ?versionId=. A delivery makes a new object: leave it out."
-        )
     if found := _ADVISED_AGAINST.search(key):
         raise TargetError(f"{text!r} has {found.group()!r} in its key, which S3 advises against. Choose another name.")
     parts = key.removesuffix("/").split("/")
@@ -143,11 +178,45 @@ def _check_length(key: str, text: str) -> None:
         raise TargetError(f"The key of {text[:60]!r}… has {size:,} bytes; S3 takes at most {MAX_KEY_BYTES:,}.")
 
 
-def _refuse_credentials(text: str) -> None:
-    """Refuse `scheme://user:secret@host`, and say so without repeating it."""
-    authority = text.split("://", 1)[1].split("/", 1)[0]
-    if "@" in authority:
+def _refuse_surrogates(text: str) -> None:
+    if found := _SURROGATE.search(text):
         raise TargetError(
-            f"The target has credentials in its URL ({text.split('://', 1)[0]}://…@…). URLs end up in logs: "
-            "pass them in storage_options, or let the environment provide them."
+            f"1 character of the target, number {found.start() + 1}, is no Unicode (U+{ord(found.group()):04X}), and "
+            "can't stand in a name. Choose another name."
         )
+
+
+def _refuse_query(text: str) -> None:
+    if "?" in text:
+        raise TargetError(
+            f"{_without_query(text)!r} carries a query, such as ?versionId=. A delivery is new: leave it out."
+        )
+
+
+def _without_query(text: str) -> str:
+    """Cut what may be a signature."""
+    return text.split("?", 1)[0]
+
+
+def _refuse_credentials(scheme: str, rest: str) -> None:
+    """Refuse `scheme://user:secret@host`, and say so without repeating any of it."""
+    if _has_credentials(scheme, rest):
+        raise TargetError(
+            f"The target has credentials in its URL ({scheme}://…@…), or looks like it. URLs end up in logs: "
+            "pass them in storage_options, as a port too, or let the environment provide them."
+        )
+
+
+def _has_credentials(scheme: str, rest: str) -> bool:
+    """Whether a secret may be there, one with slashes in it too; a user's name alone is none, but to S3."""
+    authority, _, path = rest.partition("/")
+    if scheme in _S3:
+        return "@" in authority or ":" in authority
+    user, _, host = authority.rpartition("@")
+    if ":" in unquote(user):
+        return True
+    _, colon, port = host.rpartition(":")
+    if not colon or host.endswith("]"):
+        return False
+    # user:12/34@host reads like a port: where an @ follows, nobody can tell them apart.
+    return not _PORT.fullmatch(port) or (not user and "@" in path)

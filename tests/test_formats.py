@@ -452,8 +452,8 @@ def test_a_datetime_format_that_drops_the_zone_is_refused_for_zoned_columns_alon
     dialect = Csv(datetime_format="%Y-%m-%d %H:%M")
     with pytest.raises(ConfigurationError, match=r"'when' \(Datetime"):
         dialect.check(pl.Schema({"when": pl.Datetime("us", BERLIN)}))
-    dialect.check(pl.Schema({"when": pl.Datetime("us")}))
-    Csv(datetime_format="%F %T%:z").check(pl.Schema({"when": pl.Datetime("us", BERLIN)}))
+    dialect.check(pl.Schema({"when": pl.Datetime("us"), "n": pl.Int64()}))
+    Csv(datetime_format="%F %T%:z").check(pl.Schema({"when": pl.Datetime("us", BERLIN), "n": pl.Int64()}))
 
 
 def test_a_percent_sign_before_a_z_is_no_zone() -> None:

@@ -24,7 +24,7 @@ TEXT = "n,s\n1,x\n2,y\n3,\n"
 RACER = """
 import sys, time
 import mc_sink, polars as pl
-staged = mc_sink.stage(pl.DataFrame({"who": [sys.argv[2]]}), sys.argv[1], run_id="race")
+staged = mc_sink.stage(pl.DataFrame({"who": [sys.argv[2]], "n": [1]}), sys.argv[1], run_id="race")
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -96,7 +96,7 @@ def test_a_frame_that_fails_leaves_nothing(tmp_path: Path, format: str) -> None:
 
     def batches() -> Iterator[pl.DataFrame]:
         for _ in range(3):
-            yield pl.DataFrame({"n": range(100_000)})
+            yield pl.DataFrame({"n": range(100_000), "m": range(100_000)})
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as raised:
@@ -154,7 +154,7 @@ def test_one_of_many_racing_interpreters_wins(tmp_path: Path) -> None:
             racer.kill()
             racer.wait()
     assert sorted(ends) == ["lost", "lost", "lost", "won"]
-    assert (tmp_path / "x.csv").read_text() == f"who\n{ends.index('won')}\n"
+    assert (tmp_path / "x.csv").read_text() == f"who,n\n{ends.index('won')},1\n"
     assert names(tmp_path) == ["x.csv"]
 
 
@@ -254,7 +254,7 @@ def test_a_full_disk_is_an_upload_error(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(OSError, match="too large") as raised:
-            mc_sink.sink_madconnect(pl.LazyFrame({"n": range(1_000_000)}), tmp_path / "x.csv")
+            mc_sink.sink_madconnect(pl.LazyFrame({"n": range(1_000_000), "m": 1}), tmp_path / "x.csv")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == []

@@ -27,12 +27,24 @@ def choose_format(name: str, asked: str | Format | None) -> Format:
         chosen: Format = by_suffix or BY_NAME["csv"]
     elif isinstance(asked, str):
         if asked not in BY_NAME:
-            raise ConfigurationError(f"format={asked!r} is not one of {', '.join(map(repr, BY_NAME))}.")
+            raise _no_format(repr(asked))
         chosen = BY_NAME[asked]
+    elif not _is_format(asked):
+        raise _no_format(asked.__name__ if isinstance(asked, type) else f"a {type(asked).__name__}")
     else:
         chosen = asked
     _refuse_contradiction(name, chosen, by_suffix)
     return chosen
+
+
+def _is_format(asked: object) -> bool:
+    """Whether it is a format's value; a class has the same names, and is none."""
+    return isinstance(asked, Format) and not isinstance(asked, type)
+
+
+def _no_format(asked: str) -> ConfigurationError:
+    names = ", ".join(map(repr, BY_NAME))
+    return ConfigurationError(f"format={asked} is not one of {names}, Csv(...) or Parquet(...).")
 
 
 def _refuse_contradiction(name: str, chosen: Format, by_suffix: Format | None) -> None:

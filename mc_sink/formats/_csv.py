@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats._dialect import check_characters, check_formats, check_null_value, keeps_zones
 from mc_sink.formats._format import as_io, refuse_dtypes
 from mc_sink.formats._gzip import gzip_into
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mc_sink.formats._format import BinaryFile
 
 QuoteStyle = Literal["necessary", "always", "non_numeric"]
-_REFUSED = (pl.Duration, pl.Binary, pl.List, pl.Array, pl.Struct, pl.Object)
+_REFUSED = (pl.Duration, pl.Binary, pl.List, pl.Array, pl.Struct, pl.Map, pl.Object)
 _GZIP_LEVELS = range(4)
 
 
@@ -25,7 +26,8 @@ class Csv:
 
     `compression="gzip"` writes one gzip member with no name and no time in it, so that equal data gives equal bytes;
     `compression_level` is isal's, 0 to 3 (2 by default). The quote style "never" is not offered: it corrupts data.
-    `null_value` is what a null is written as; by default nothing, where the empty string is written as `""`.
+    `null_value` is what a null is written as; by default nothing, where the empty string is written as `""`. Numbers,
+    dates and nulls are never quoted unless the quote style is "always", so nothing in them may end a cell.
     """
 
     separator: str = ","
@@ -55,7 +57,7 @@ class Csv:
                 f"Csv(quote_style={self.quote_style!r}): use 'necessary', 'always' or 'non_numeric'; "
                 "anything else can't be read back."
             )
-        self._check_characters()
+        self._check_dialect()
 
     @property
     def extension(self) -> str:
@@ -70,7 +72,7 @@ class Csv:
     def check(self, schema: pl.Schema) -> None:
         """Refuse nested columns, binary ones and durations, and time zones that the format would drop."""
         refuse_dtypes(schema, "CSV", lambda dtype: isinstance(dtype, _REFUSED), "Cast or drop them, or use Parquet.")
-        if self.datetime_format and "%z" not in self.datetime_format and "%:z" not in self.datetime_format:
+        if self.datetime_format is not None and not keeps_zones(self.datetime_format):
             refuse_dtypes(
                 schema,
                 f"CSV with datetime_format={self.datetime_format!r}",
@@ -79,6 +81,11 @@ class Csv:
             )
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and CSV can't say how many rows that is.")
+        if len(schema) == 1 and not self._shows_nulls:
+            raise ConfigurationError(
+                f"1 column alone, {next(iter(schema))!r}: a null in it would be a blank line, which readers skip with "
+                'its row. Use Csv(quote_style="always"), or Csv(null_value="NULL"), or add a column. Nothing was sent.'
+            )
 
     def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int | None) -> None:  # noqa: ARG002
         """Have Polars encode the rows; CSV has no row groups."""
@@ -106,17 +113,22 @@ class Csv:
             engine="streaming",
         )
 
-    def _level_fits(self, level: int) -> bool:
-        return self.compression == "gzip" and level in _GZIP_LEVELS
+    @property
+    def _shows_nulls(self) -> bool:
+        """Whether a row that is one null is more than a blank line (measured: as `""` where all cells are quoted)."""
+        return self.quote_style == "always" or bool(self.null_value and self.null_value.strip())
 
-    def _check_characters(self) -> None:
+    def _level_fits(self, level: object) -> bool:
+        """Whether isal takes the level; 1.0 and True are equal to 1, and no levels."""
+        return self.compression == "gzip" and type(level) is int and level in _GZIP_LEVELS
+
+    def _check_dialect(self) -> None:
         """Refuse a dialect in which a cell could be taken for something else."""
-        for name, value in (("separator", self.separator), ("quote_char", self.quote_char)):
-            if len(value.encode()) != 1 or value in "\r\n":
-                raise ConfigurationError(f"Csv({name}={value!r}): use one ASCII character that is no line end.")
-        if self.separator == self.quote_char:
-            raise ConfigurationError(f"Csv: separator and quote_char are both {self.separator!r}.")
-        if self.decimal_comma and self.separator == ",":
-            raise ConfigurationError("Csv(decimal_comma=True) with separator=',': use separator=';'.")
+        check_characters(self.separator, self.quote_char)
+        ends = self.separator + self.quote_char
+        check_null_value(self.null_value, ends)
+        check_formats(self.date_format, self.time_format, self.datetime_format, ends)
+        if self.decimal_comma and "," in ends:
+            raise ConfigurationError("Csv(decimal_comma=True) needs ',' for its numbers: use separator=';'.")
         if self.line_terminator not in {"\n", "\r\n"}:
             raise ConfigurationError(f"Csv(line_terminator={self.line_terminator!r}): use '\\n' or '\\r\\n'.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from mc_sink.exceptions import ConfigurationError
 
@@ -25,6 +25,7 @@ class BinaryFile(Protocol):
         """Bytes taken so far."""
 
 
+@runtime_checkable
 class Format(Protocol):
     """A frozen value that knows its suffix and media type, and how to encode a frame."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
+_STATISTICS = ("min", "max", "distinct_count", "null_count")
 _UNREADABLE = (pl.Object, pl.Int128, pl.UInt128)
 
 
@@ -27,7 +28,8 @@ class Parquet:
     """Parquet; the options are those of Polars' `sink_parquet`, under its names.
 
     zstd at level 1 by default: measured, level 3 takes 1.7 times as long for 3 % fewer bytes. `statistics` are written
-    for every column unless switched off, which readers use to skip row groups. `data_page_size` is in bytes.
+    for every column unless switched off, which readers use to skip row groups; a mapping switches "min", "max",
+    "distinct_count" and "null_count" one by one. `data_page_size` is in bytes.
     """
 
     compression: ParquetCompression = "zstd"
@@ -38,12 +40,29 @@ class Parquet:
     def __post_init__(self) -> None:
         if self.compression not in {*_LEVELS, "snappy", "lz4", "uncompressed"}:
             raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not one that Parquet has.")
+        self._check_level()
+        self._check_statistics()
+        if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
+            raise ConfigurationError(f"Parquet(data_page_size={self.data_page_size!r}): use bytes, 1 or more.")
+
+    def _check_level(self) -> None:
         levels = _LEVELS.get(self.compression, range(0))
-        if self.compression_level is not None and self.compression_level not in levels:
+        if self.compression_level is not None and not (
+            _is_int(self.compression_level) and self.compression_level in levels
+        ):
             takes = f"{levels[0]} to {levels[-1]}" if levels else "no level"
             raise ConfigurationError(
                 f"Parquet(compression_level={self.compression_level}): {self.compression} takes {takes}."
             )
+
+    def _check_statistics(self) -> None:
+        if isinstance(self.statistics, bool):
+            return
+        for name, value in dict(self.statistics).items():
+            if name not in _STATISTICS or not isinstance(value, bool):
+                raise ConfigurationError(
+                    f"Parquet(statistics={{{name!r}: {value!r}}}): use True or False for {', '.join(_STATISTICS)}."
+                )
 
     @property
     def extension(self) -> str:
@@ -75,9 +94,16 @@ class Parquet:
         )
 
 
+def _is_int(value: object) -> bool:
+    """Whether it is a whole number and not something equal to one, such as True or 1.0."""
+    return type(value) is int
+
+
 def _has_unreadable(dtype: pl.DataType | DataTypeClass) -> bool:
     if isinstance(dtype, (pl.List, pl.Array)):
         return _has_unreadable(dtype.inner)
     if isinstance(dtype, pl.Struct):
         return any(_has_unreadable(field.dtype) for field in dtype.fields)
+    if isinstance(dtype, pl.Map):
+        return _has_unreadable(dtype.key) or _has_unreadable(dtype.value)
     return dtype in _UNREADABLE

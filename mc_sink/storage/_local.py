@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
-from mc_sink.exceptions import CommitError, TargetError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.staged import Temporary
 from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
 _READ_SIZE = 2**20
+# Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
+_STEM_BYTES = 255 - len("..12345678.partial")
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_log = logging.getLogger(__name__)
 
 
 def hidden_name(path: str) -> str:
-    """Give the hidden name beside `path` under which it is written."""
+    """Give the hidden name beside `path` under which it is written, no longer than a filesystem takes."""
     folder, _, name = path.rpartition("/")
-    return f"{folder}/.{name}.{secrets.token_hex(4)}.partial"
+    stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
+    return f"{folder}/.{stem}.{secrets.token_hex(4)}.partial"
 
 
 class LocalFile:
@@ -34,33 +44,53 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._path, self._temporary = path, hidden_name(path)
-        self._made = [folder for folder in Path(path).parents if not folder.exists()]
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = Path(self._temporary).open("xb", buffering=0)  # noqa: SIM115  lives as long as the delivery
+        self._made: list[Path] = []
+        try:
+            with _looking(path):
+                self._make_folder()
+                self._file = Path(self._temporary).open("xb", buffering=0)  # noqa: SIM115  lives as long as the delivery
+        except BaseException:
+            _remove_folders(self._made)
+            raise
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         left = memoryview(data)
-        while left:
-            left = left[self._file.write(left) :]
+        with self._storing():
+            while left:
+                left = left[self._file.write(left) :]
 
     def finish(self) -> Temporary:
         """Have the disk hold everything."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._storing():
+            os.fsync(self._file.fileno())
+            self._file.close()
         return Temporary(self._path, self._temporary)
 
     def stop(self) -> None:
         """Do nothing: a write to a disk ends by itself."""
 
     def abort(self) -> str | None:
-        """Remove what was written, and the folders that were made for it."""
-        self._file.close()
-        Path(self._temporary).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else put something there
-            for folder in self._made:
-                folder.rmdir()
-        return None
+        """Remove what was written, and the folders that were made for it; a sentence on what would not go."""
+        with suppress(OSError):  # the disk is full, but what it holds is removed anyway
+            self._file.close()
+        left = _remove(self._temporary)
+        _remove_folders(self._made)
+        return left
+
+    def _make_folder(self) -> None:
+        self._made = [folder for folder in Path(self._path).parents if not folder.exists()]
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UploadError(
+                f"The disk did not take the bytes of {self._path}: {error.strerror}. {NOTHING_VISIBLE} "
+                "Make room, or choose another place, and rerun."
+            ) from error
 
 
 class LocalStore:
@@ -69,9 +99,11 @@ class LocalStore:
     def check(self, target: Target, if_exists: IfExists) -> None:
         """Refuse a folder, and a file that is already there."""
         path = Path(target.path)
-        if path.is_dir():
+        with _looking(target.path):
+            is_folder, is_taken = path.is_dir(), _is_taken(path)
+        if is_folder:
             raise TargetError(f"{path} is a folder. Write {path}/ for a new file in it each run.")
-        if if_exists == "fail" and os.path.lexists(path):
+        if if_exists == "fail" and is_taken:
             raise already_exists(target.path)
 
     def open(self, target: Target, content_type: str) -> LocalFile:  # noqa: ARG002  files have no content type
@@ -80,42 +112,103 @@ class LocalStore:
 
     def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
         """Link the file to its name, which fails where the name is taken; or replace, where that was asked for."""
-        temporary = Path(_temporary(file).temporary)
+        upload = _temporary(file)
         try:
             if if_exists == "overwrite":
-                temporary.replace(file.path)
+                Path(upload.temporary).replace(upload.path)
             else:
-                os.link(temporary, file.path)
-                temporary.unlink()
+                os.link(upload.temporary, upload.path)
         except FileExistsError as error:
             raise already_exists(file.path) from error
         except OSError as error:
-            advice = " This filesystem has no hard links." if error.errno in {errno.EPERM, errno.ENOTSUP} else ""
-            message = f"{file.path} could not be published: {error}.{advice} Nothing became visible."
+            advice = " This filesystem has no hard links." if error.errno in _NO_LINKS else ""
+            message = f"{file.path} could not be published: {error}.{advice} {NOTHING_VISIBLE}"
             raise CommitError(message, uncommitted=[file.path]) from error
-        _sync_folder(Path(file.path).parent)
+        _tidy(upload)
         return Published(None, None)
 
     def discard(self, file: StagedFile) -> str | None:
-        """Remove the hidden file."""
-        Path(_temporary(file).temporary).unlink(missing_ok=True)
-        return None
+        """Remove the hidden file; a sentence where that was refused."""
+        return _remove(_temporary(file).temporary)
 
     def match(self, file: WrittenFile) -> Match:
         """Compare size and CRC32 with the file that is there."""
-        path, crc = Path(file.path), 0
-        if not path.is_file():
+        path = Path(parse_target(file.path).path)
+        try:
+            if not path.is_file():
+                return "missing"
+            found = (path.stat().st_size, f"crc32:{_crc32(path):08x}")
+        except FileNotFoundError:
             return "missing"
-        with path.open("rb") as opened:
-            while data := opened.read(_READ_SIZE):
-                crc = isal_zlib.crc32(data, crc)
-        return "same" if (path.stat().st_size, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "changed"
+        except OSError as error:
+            raise PermissionDenied(
+                f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."
+            ) from error
+        return "same" if found == (file.num_bytes, file.checksum) else "changed"
 
 
 def _temporary(file: StagedFile) -> Temporary:
     if not isinstance(file.upload, Temporary):
-        raise CommitError(f"{file.path} was not staged on a filesystem. Nothing became visible.")
+        raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
     return file.upload
+
+
+@contextmanager
+def _looking(path: str) -> Iterator[None]:
+    """Say what is wrong with a place before the first byte."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionDenied(
+            f"{path} can't be written: {error.strerror}. Allow it, or choose another place. {NOTHING_VISIBLE}"
+        ) from error
+    except OSError as error:
+        kind = UploadError if error.errno in _FULL else TargetError
+        raise kind(
+            f"{path} can't be written: {error.strerror} ({error.filename}). Choose another place. {NOTHING_VISIBLE}"
+        ) from error
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether anything has this name, a link that leads nowhere too; raises where it can't be a name."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as opened:
+        while data := opened.read(_READ_SIZE):
+            crc = isal_zlib.crc32(data, crc)
+    return crc
+
+
+def _remove(path: str) -> str | None:
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path} could not be removed ({error.strerror}): remove it."
+    return None
+
+
+def _remove_folders(made: Sequence[Path]) -> None:
+    with suppress(OSError):  # somebody else put something there
+        for folder in made:
+            if folder.exists():
+                folder.rmdir()
+
+
+def _tidy(upload: Temporary) -> None:
+    """Remove the hidden name, and have the disk hold the new one; the file is visible, so no failure is an error."""
+    if left := _remove(upload.temporary):
+        _log.warning("%s is published. %s", upload.path, left)
+    try:
+        _sync_folder(Path(upload.path).parent)
+    except OSError as error:
+        _log.warning("%s is published, but the disk did not confirm its name: %s.", upload.path, error.strerror)
 
 
 def _sync_folder(folder: Path) -> None:

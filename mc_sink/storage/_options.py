@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlencode
@@ -9,7 +11,7 @@ from urllib.parse import urlencode
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 CannedAcl = Literal[
     "private",
@@ -33,6 +35,33 @@ StorageClass = Literal[
     "EXPRESS_ONEZONE",
 ]
 MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES = 10, 128, 256, 2048
+# A metadata name is the end of a header's name (RFC 9110, "token").
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADERS = ("content_type", "cache_control", "content_disposition", "sse_kms_key_id")
+
+
+class ReadOnly(Mapping[str, str]):
+    """A mapping that keeps what was checked: a copy that can't be changed, and can be pickled and hashed."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: Mapping[str, str]) -> None:
+        self._pairs = dict(pairs)
+
+    def __getitem__(self, name: str) -> str:
+        return self._pairs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._pairs.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +71,7 @@ class ObjectOptions:
     `acl` is a canned ACL (`bucket-owner-full-control` for a bucket in another account; needs `s3:PutObjectAcl`);
     `sse` and `sse_kms_key_id` choose encryption at rest (a key id alone means "aws:kms"; KMS needs
     `kms:GenerateDataKey` and `kms:Decrypt`); `tags` need `s3:PutObjectTagging`; `content_type` is the format's where
-    it is None. Names and limits are those of S3's PutObject.
+    it is None. Names and limits are those of S3's PutObject. `metadata` and `tags` are copied, and can't be changed.
     """
 
     acl: CannedAcl | None = None
@@ -61,8 +90,12 @@ class ObjectOptions:
         _one_of("storage_class", self.storage_class, get_args(StorageClass))
         if self.sse_kms_key_id and self.sse == "AES256":
             raise ConfigurationError("sse_kms_key_id goes with sse='aws:kms', not with 'AES256'.")
+        for name in _HEADERS:
+            _check_header(name, getattr(self, name))
         _check_tags(self.tags)
         _check_metadata(self.metadata)
+        object.__setattr__(self, "metadata", ReadOnly(self.metadata))
+        object.__setattr__(self, "tags", ReadOnly(self.tags))
 
     def request(self, content_type: str) -> dict[str, Any]:
         """Give the parameters of PutObject and CreateMultipartUpload."""
@@ -85,10 +118,22 @@ def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
         raise ConfigurationError(f"{name}={value!r} is not one that S3 knows: use one of {', '.join(allowed)}.")
 
 
+def _check_header(name: str, value: object) -> None:
+    """Refuse what would end the header, or can't stand in it."""
+    if value is not None and not _is_printable(value):
+        raise ConfigurationError(f"{name}={value!r} is sent as a header: use printable ASCII in one line.")
+
+
+def _is_printable(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
 def _check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > MAX_TAGS:
         raise ConfigurationError(f"{len(tags)} tags; S3 takes at most {MAX_TAGS}.")
     for key, value in tags.items():
+        if {type(key), type(value)} != {str}:
+            raise ConfigurationError(f"The tag {key!r} must be text, name and value.")
         if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
             raise ConfigurationError(
                 f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name: 1 to {MAX_TAG_KEY} characters of name, "
@@ -97,8 +142,15 @@ def _check_tags(tags: Mapping[str, str]) -> None:
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
-    for key, value in metadata.items():
-        if not key or not (key + value).isascii() or not (key + value).isprintable():
-            raise ConfigurationError(f"The metadata {key!r} must be printable ASCII, name and value.")
-    if sum(len(k) + len(v) for k, v in metadata.items()) > MAX_METADATA_BYTES:
+    for name, value in metadata.items():
+        if not name or not _is_printable(name) or not _is_printable(value):
+            raise ConfigurationError(f"The metadata {name!r} must be printable ASCII, name and value.")
+        if not _TOKEN.fullmatch(name):
+            raise ConfigurationError(
+                f"The metadata name {name!r} can't stand in a header's name: use letters, digits, '-' and '_'."
+            )
+    if len({name.lower() for name in metadata}) < len(metadata):
+        names = ", ".join(sorted(metadata, key=str.lower))
+        raise ConfigurationError(f"S3 keeps metadata names in lower case, where some of these are one: {names}.")
+    if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_METADATA_BYTES:
         raise ConfigurationError(f"The metadata is longer than the {MAX_METADATA_BYTES:,} bytes that S3 takes.")

@@ -12,10 +12,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isal import isal_zlib
-
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
+from mc_sink.storage._body import PartBody
 from mc_sink.storage._requests import RequestFailed, wait_for
 from mc_sink.storage._s3_errors import translated
 
@@ -81,14 +80,14 @@ class S3Parts:
         self._pieces.append(memoryview(data))
         self._buffered += len(data)
         while self._buffered >= (size := self._plan.size(self._sent + 1)):
-            self._send(self._cut(size))
+            self._send(PartBody(self._cut(size)))
 
     def finish(self) -> Upload:
         """Send the rest, wait for every part, and give the upload; bytes of less than a part are kept as they are."""
         if self._upload_id is None:
-            return Whole(**_lower(self._object), body=self._cut(self._buffered), options=dict(self._options))
+            return Whole(**_lower(self._object), body=b"".join(self._cut(self._buffered)), options=dict(self._options))
         if self._buffered:
-            self._send(self._cut(self._buffered))
+            self._send(PartBody(self._cut(self._buffered)))
         while self._in_flight:
             self._arrive()
         parts = tuple(sorted(self._stored, key=lambda part: part.number))
@@ -110,9 +109,10 @@ class S3Parts:
         self._pieces.clear()
         return abort_upload(self._requests, self._object, self._upload_id) if self._upload_id else None
 
-    def _cut(self, size: int) -> bytes:
+    def _cut(self, size: int) -> list[memoryview]:
         """Take the first `size` buffered bytes."""
-        taken, missing = [], size
+        taken: list[memoryview] = []
+        missing = size
         while missing:
             piece = self._pieces.popleft()
             taken.append(piece[:missing])
@@ -120,9 +120,9 @@ class S3Parts:
                 self._pieces.appendleft(piece[missing:])
             missing -= len(taken[-1])
         self._buffered -= size
-        return b"".join(taken)
+        return taken
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, body: PartBody) -> None:
         if self._sent == self._plan.max_parts:
             raise UploadError(
                 f"{self._url} has more than {self._plan.max_parts:,} parts. Split it. Nothing is visible."
@@ -134,7 +134,7 @@ class S3Parts:
         if self._stopped:
             raise self._stop_error()
         self._sent += 1
-        crc = b64encode(isal_zlib.crc32(body).to_bytes(4, "big")).decode() if self._requests.sums_parts else None
+        crc = b64encode(body.crc32().to_bytes(4, "big")).decode() if self._requests.sums_parts else None
         future = self._requests.start(
             "upload_part",
             **self._object,

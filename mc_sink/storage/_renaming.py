@@ -7,23 +7,37 @@ are refused: there is no way to keep them whole or invisible. A rename can't be 
 
 from __future__ import annotations
 
+import errno
+import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import CommitError, TargetError
+from mc_sink.exceptions import (
+    NOTHING_VISIBLE,
+    CommitError,
+    CommitUnknown,
+    ConfigurationError,
+    PermissionDenied,
+    SinkError,
+    TargetError,
+    UploadError,
+)
 from mc_sink.staged import Temporary
 from mc_sink.storage._local import hidden_name
 from mc_sink.storage._s3_options import check_names
 from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
-RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko, which refuses unknown ones
+# Replies that mean "who are you": FTP's 530 and 532, HTTP's 401 and 403.
+_DENIED = re.compile(r"(530|532|401|403)\b")
 
 
 class RenamedFile:
@@ -35,11 +49,13 @@ class RenamedFile:
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
-        self._file.write(data)
+        with self._storing():
+            self._file.write(data)
 
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""
-        self._file.close()
+        with self._storing():
+            self._file.close()
         return Temporary(self._path, self._temporary)
 
     def stop(self) -> None:
@@ -49,9 +65,20 @@ class RenamedFile:
         """Remove what was written; a sentence where that was refused."""
         try:
             self._file.close()
-        except Exception as error:  # noqa: BLE001  the cause of the abort matters more
-            return f"{self._temporary} could not be closed ({error}): remove it."
+        except Exception:  # noqa: BLE001  the cause of the abort matters more
+            with suppress(AttributeError):  # or it would try to send the rest again when it is collected
+                self._file.closed = True
         return _remove(self._filesystem, self._temporary)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise UploadError(
+                f"The store did not take the bytes of {self._path}: {_said(error)}. {NOTHING_VISIBLE} "
+                "Rerun when it is mended."
+            ) from error
 
 
 class RenamingStore:
@@ -65,32 +92,35 @@ class RenamingStore:
                 f"{target.protocol}:// can't be written without publishing, so a failed delivery could be seen there. "
                 f"Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
             )
-        implementation = fsspec.get_filesystem_class(target.protocol)
+        with _reaching(f"{target.protocol}://"):
+            implementation = fsspec.get_filesystem_class(target.protocol)
         if target.protocol not in _CHECKS_ITS_OWN_NAMES:
             check_names(storage_options or {}, _parameters(implementation), target.protocol)
-        self._filesystem, _ = fsspec.url_to_fs(target.url, skip_instance_cache=True, **(storage_options or {}))
+        with _reaching(target.url):
+            self._filesystem, _ = fsspec.url_to_fs(target.url, skip_instance_cache=True, **(storage_options or {}))
 
     def check(self, target: Target, if_exists: IfExists) -> None:
         """Refuse a file that is already there."""
-        if if_exists == "fail" and self._filesystem.exists(self._path(target.url)):
+        if if_exists == "fail" and self._exists(self._path(target.url), target.url):
             raise already_exists(target.url)
 
     def open(self, target: Target, content_type: str) -> RenamedFile:  # noqa: ARG002  files have no content type
         """Take bytes for one file, making the folder that it stands in."""
         path = self._path(target.url)
-        self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
-        return RenamedFile(self._filesystem, path)
+        with _reaching(target.url):
+            self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
+            return RenamedFile(self._filesystem, path)
 
     def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
         """Rename the file to its name."""
         if not isinstance(file.upload, Temporary):
-            raise CommitError(f"{file.path} was not staged on a filesystem. Nothing became visible.")
-        if if_exists == "fail" and self._filesystem.exists(file.upload.path):
+            raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
+        if if_exists == "fail" and self._exists(file.upload.path, file.path):
             raise already_exists(file.path)
         try:
             self._filesystem.mv(file.upload.temporary, file.upload.path)
-        except OSError as error:
-            raise CommitError(f"{file.path} could not be published: {error}.", uncommitted=[file.path]) from error
+        except Exception as error:
+            raise _not_renamed(error, file.path) from error
         return Published(None, None)
 
     def discard(self, file: StagedFile) -> str | None:
@@ -99,11 +129,25 @@ class RenamingStore:
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file that is there."""
-        path = self._path(file.path)
-        if not self._filesystem.exists(path):
+        found = self._info(self._path(file.path), file.path)
+        if found is None:
             return "missing"
-        self._filesystem.invalidate_cache()
-        return "same" if self._filesystem.size(path) == file.num_bytes else "changed"
+        return "same" if found["size"] == file.num_bytes else "changed"
+
+    def _exists(self, path: str, url: str) -> bool:
+        return self._info(path, url) is not None
+
+    def _info(self, path: str, url: str) -> Mapping[str, Any] | None:
+        """Look now, past any listing that is remembered; raises where fsspec's `exists` would say "no"."""
+        with _reaching(url):
+            self._filesystem.invalidate_cache()
+            try:
+                found: Mapping[str, Any] = self._filesystem.info(path)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or error.errno == errno.ENOENT:
+                    return None
+                raise
+            return found
 
     def _path(self, url: str) -> str:
         return str(self._filesystem._strip_protocol(url))  # noqa: SLF001  fsspec's documented hook for URLs
@@ -124,5 +168,50 @@ def _remove(filesystem: Any, path: str) -> str | None:
     try:
         filesystem.rm_file(path)
     except Exception as error:  # noqa: BLE001  the cause of the abort matters more
-        return f"{path} could not be removed ({error}): remove it."
+        return f"{path} could not be removed ({_said(error)}): remove it."
     return None
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """Give this library's error for whatever a filesystem raises before anything is published; each has its own."""
+    try:
+        yield
+    except SinkError:
+        raise
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{url} can't be opened: {_said(error)}. Install what it names, or mend storage_options. {NOTHING_VISIBLE}"
+        ) from error
+    except Exception as error:
+        if _is_denied(error):
+            raise PermissionDenied(
+                f"{url}: the store refused ({_said(error)}). Check the credentials in storage_options and the rights "
+                f"of this user. {NOTHING_VISIBLE}"
+            ) from error
+        raise TargetError(
+            f"{url} can't be reached: {_said(error)}. Check the host, the port and the folder. {NOTHING_VISIBLE}"
+        ) from error
+
+
+def _is_denied(error: Exception) -> bool:
+    """Whether the store knows no such user, or grants it too little, as FTP, HTTP, paramiko and the system say it."""
+    said_so = isinstance(error, PermissionError) or "Authentication" in type(error).__name__
+    return said_so or bool(_DENIED.match(str(error)))
+
+
+def _not_renamed(error: Exception, url: str) -> CommitError:
+    """Give the error of a rename: a refusal is certain, but after a broken connection it may have been done."""
+    if isinstance(error, (ConnectionError, TimeoutError, EOFError)):
+        return CommitUnknown(
+            f"1 file may or may not be visible at {url}: the reply to its rename was lost ({_said(error)}). Look for "
+            "it before you rerun.",
+            uncommitted=[url],
+        )
+    return CommitError(f"{url} could not be published: {_said(error)}. {NOTHING_VISIBLE}", uncommitted=[url])
+
+
+def _said(error: Exception) -> str:
+    """Repeat an error without the queries of URLs in it, which carry tokens."""
+    said = re.sub(r"\?\S+", "?…", str(error)).rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
