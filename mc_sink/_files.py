@@ -77,7 +77,7 @@ class FilePlan:
     target: Target
     schema: pl.Schema
     format: Format
-    row_group_size: int | None
+    row_group_size: int
 
 
 def write_file(

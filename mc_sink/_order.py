@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
 from mc_sink.target import Target, check_run_id, new_run_id, parse_target
@@ -30,6 +31,7 @@ class Resolved:
     target: Target
     file: Target
     format: Format
+    row_group_size: int
     rejects: tuple[Target, Format] | None
 
 
@@ -59,7 +61,10 @@ class Order:
         self._check(target)
         run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
         format = choose_format(target.name, self.format)
-        return Resolved(run_id, target, target.file(run_id + format.extension), format, self._rejects(run_id))
+        file = target.file(run_id + format.extension)
+        return Resolved(
+            run_id, target, file, format, self.row_group_size or ROW_GROUP_SIZE, rejects=self._rejects(run_id)
+        )
 
     def _rejects(self, run_id: str) -> tuple[Target, Format] | None:
         """Choose the rejects' file; under a prefix it is Parquet, which carries every column as it is."""

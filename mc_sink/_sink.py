@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink import validation
 from mc_sink._files import FilePlan, write_file
 from mc_sink._order import Order
-from mc_sink._plan import as_lazyframe, pull
+from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
 from mc_sink.exceptions import CommitError, CommitUnknown
@@ -72,10 +72,9 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     staged, stores = _stage(frame, order)
     try:
         return publish_with(stores, [staged])
-    except (CommitError, CommitUnknown):
-        raise  # something is, or may be, visible: what is staged may still be needed
     except BaseException as error:
-        _discard(staged, stores, error)
+        if not _may_be_visible(error):  # where something may be, what is staged may still be needed
+            _discard(staged, stores, error)
         raise
 
 
@@ -115,7 +114,7 @@ def stage(  # noqa: PLR0913  the public names
     if_exists
         "fail" never replaces an object; "overwrite" does.
     row_group_size
-        Rows in a Parquet row group, and in a batch; by default the engine's own.
+        Rows in a batch, and in a Parquet row group; 100,000 by default.
     run_id
         Names the object under a prefix; the same id gives the same name. By default new: UTC time and six hex digits.
     object_options
@@ -161,8 +160,8 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
         to.format.check(compiled.delivered)
         stores.of(to.file).check(to.file, order.if_exists)
         with watch(to.file.url, progress=order.progress) as advance:
-            batches = compiled.judge(pull(compiled.frame, order.row_group_size))
-            file = FilePlan(to.file, compiled.delivered, to.format, order.row_group_size)
+            batches = compiled.judge(pull(compiled.frame, to.row_group_size))
+            file = FilePlan(to.file, compiled.delivered, to.format, to.row_group_size)
             written = write_file(batches, file, stores.of(to.file), advance)
         staged = Staged(to.run_id, to.target.url, (written,), compiled.validated, order.if_exists, started_at)
         return _with_rejects(staged, compiled, to, stores), stores
@@ -176,12 +175,16 @@ def _with_rejects(staged: Staged, compiled: Compiled, to: Resolved, stores: Stor
     if rows is None:
         return replace(staged, rejects=StagedRejects(0, None))
     try:
-        file = FilePlan(target, rows.collect_schema(), format, None)
-        written = write_file(pull(rows, None), file, stores.of(target), lambda _rows, _bytes: None)
+        file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE)
+        written = write_file(pull(rows, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     except BaseException as error:
         _discard(staged, stores, error)
         raise
     return replace(staged, rejects=StagedRejects(compiled.num_rejected, written))
+
+
+def _may_be_visible(error: BaseException) -> bool:
+    return isinstance(error, CommitUnknown) or (isinstance(error, CommitError) and bool(error.committed))
 
 
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:

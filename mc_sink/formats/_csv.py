@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.formats._dialect import check_characters, check_formats, check_null_value, keeps_zones
 from mc_sink.formats._format import as_io, refuse_dtypes
 from mc_sink.formats._gzip import gzip_into
@@ -81,13 +81,8 @@ class Csv:
             )
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and CSV can't say how many rows that is.")
-        if len(schema) == 1 and not self._shows_nulls:
-            raise ConfigurationError(
-                f"1 column alone, {next(iter(schema))!r}: a null in it would be a blank line, which readers skip with "
-                'its row. Use Csv(quote_style="always"), or Csv(null_value="NULL"), or add a column. Nothing was sent.'
-            )
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int | None) -> None:  # noqa: ARG002
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:  # noqa: ARG002
         """Have Polars encode the rows; CSV has no row groups."""
         if self.compression == "gzip":
             with gzip_into(file, self.compression_level) as compressed:
@@ -96,6 +91,8 @@ class Csv:
             self._encode(frame, file)
 
     def _encode(self, frame: pl.LazyFrame, file: BinaryFile) -> None:
+        if not self._shows_nulls and len(frame.collect_schema()) == 1:
+            frame = frame.map_batches(_refuse_blank_lines, streamable=True)
         frame.sink_csv(
             as_io(file),
             separator=self.separator,
@@ -132,3 +129,15 @@ class Csv:
             raise ConfigurationError("Csv(decimal_comma=True) needs ',' for its numbers: use separator=';'.")
         if self.line_terminator not in {"\n", "\r\n"}:
             raise ConfigurationError(f"Csv(line_terminator={self.line_terminator!r}): use '\\n' or '\\r\\n'.")
+
+
+def _refuse_blank_lines(batch: pl.DataFrame) -> pl.DataFrame:
+    """Refuse a null in the only column, as soon as there is one."""
+    (column,) = batch.get_columns()
+    if nulls := column.null_count():
+        raise ConfigurationError(
+            f"{nulls:,} null(s) in a batch of {column.name!r}, the only column: each would be a blank line, which "
+            'readers skip. Use Csv(quote_style="always"), or Csv(null_value="NULL"), or add a column. '
+            f"{NOTHING_VISIBLE}"
+        )
+    return batch

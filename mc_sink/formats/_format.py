@@ -40,7 +40,7 @@ class Format(Protocol):
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int | None) -> None:
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:
         """Run the query and encode its rows into `file`, in order; returns when all bytes are written."""
 
 

@@ -80,8 +80,8 @@ class Parquet:
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int | None) -> None:
-        """Have Polars encode the rows, in row groups of `row_group_size` rows, or of Polars' own choice."""
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:
+        """Have Polars encode the rows, in row groups of `row_group_size` rows."""
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
         frame.sink_parquet(
             as_io(file),

@@ -15,7 +15,7 @@ from typing import Any
 
 from mc_sink.storage._body import PartBody
 
-_contexts: dict[object, Any] = {}
+_tls: dict[object, Any] = {}
 
 
 class _Direct:
@@ -43,9 +43,9 @@ def http_session() -> type:
         def _build_verify_context(self) -> Any:
             if self._cert_file or self._proxy_config.settings:  # such a context is changed later
                 return super()._build_verify_context()
-            if self._verify not in _contexts:
-                _contexts[self._verify] = super()._build_verify_context()
-            return _contexts[self._verify]
+            if self._verify not in _tls:
+                _tls[self._verify] = super()._build_verify_context()
+            return _tls[self._verify]
 
         async def send(self, request: Any) -> Any:
             if isinstance(request.body, PartBody):
