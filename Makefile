@@ -28,7 +28,7 @@ test-long: setup
 	$(BIN)/python -m pytest -m long --durations=10
 
 bench: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc -s
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -24,7 +24,7 @@ DUCKDB_COPY = {
 }
 
 
-def ours(frame: pl.LazyFrame, writer: Writer, format: Any, **options: Any) -> None:
+def ours(frame: Any, writer: Writer, format: Any, **options: Any) -> None:
     """Deliver with this library, into a new object each time."""
     receipt = mc_sink.sink_madconnect(
         frame, writer.target("ours/"), format=format, storage_options=writer.storage_options, progress=False, **options

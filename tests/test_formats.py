@@ -216,7 +216,7 @@ def test_a_dialect_either_is_refused_or_keeps_its_cells_apart(options: dict[str,
 def test_a_column_of_nulls_alone_keeps_its_rows() -> None:
     """A null in a frame of one column isn't a blank line, which readers skip: as many records as rows come back."""
     frame = pl.DataFrame({"email": ["a@example.com", None, "b@example.com", None]})
-    with pytest.raises(ConfigurationError, match=r"2 null\(s\) in a batch of 'email'"):
+    with pytest.raises(ConfigurationError, match=r"null\(s\) in a batch of 'email'"):
         text_of(Csv(), frame)
     for dialect in (Csv(quote_style="always"), Csv(null_value="NULL")):
         assert sum(1 for row in csv.reader(io.StringIO(text_of(dialect, frame))) if row) == 1 + frame.height

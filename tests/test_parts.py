@@ -55,7 +55,7 @@ class Shelf:
 
     def bodies(self) -> list[bytes]:
         """Give the bodies of the parts, in their order."""
-        return [parameters["Body"] for operation, parameters in self.asked if operation == "upload_part"]
+        return [parameters["Body"].read() for operation, parameters in self.asked if operation == "upload_part"]
 
     def operations(self) -> list[str]:
         """Give the names of what was asked."""
@@ -225,7 +225,7 @@ def test_an_upload_carries_its_options_sums_and_etags(shelf: Shelf) -> None:
         assert operation == "upload_part"
         assert parameters["PartNumber"] == number
         assert parameters["UploadId"] == upload.upload_id == "u1"
-        assert b64decode(parameters["ChecksumCRC32"]) == zlib.crc32(parameters["Body"]).to_bytes(4, "big")
+        assert b64decode(parameters["ChecksumCRC32"]) == zlib.crc32(parameters["Body"].read()).to_bytes(4, "big")
     assert [(part.checksum, part.num_bytes) for part in upload.parts] == [
         (parameters["ChecksumCRC32"], len(parameters["Body"])) for _, parameters in sent
     ]
