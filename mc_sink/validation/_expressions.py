@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pandera.polars import Check
 
 _OUTPUT = "__mc_sink_verdict__"
+FEW = 8
 
 
 class NotRowWise(Exception):  # noqa: N818  it says what the check is, and the caller decides what that means
@@ -53,11 +54,20 @@ def captured(check: Check, schema: pl.Schema, *, column: str | None) -> pl.Expr:
     if check.groupby is not None:
         raise NotRowWise("it groups rows, and a group can span the whole delivery")
     selected = _recorded(check, schema, column)
-    expr = _one_column(selected, schema)
+    expr = _one_column(selected, schema) if (few := _one_of_few(check, schema, column)) is None else few
     if not _looks_at_one_row(expr, schema):
         raise NotRowWise("it compares rows with each other, and a stream never holds all of them")
     # Pandera lets an unknown result pass when the check ignores nulls, and fails it otherwise.
     return expr.fill_null(check.ignore_na)
+
+
+def _one_of_few(check: Check, schema: pl.Schema, column: str | None) -> pl.Expr | None:
+    """Write "is one of a few texts" as comparisons, which take less than half the time (measured); None elsewhere."""
+    values = check._check_kwargs.get("allowed_values", ())  # noqa: SLF001  Pandera's own name for them
+    few = check.is_builtin_check("isin") and check.name == "isin" and 0 < len(values) <= FEW
+    if not few or column is None or schema[column] != pl.String or not all(isinstance(value, str) for value in values):
+        return None
+    return pl.any_horizontal(pl.col(column) == value for value in values)
 
 
 def _recorded(check: Check, schema: pl.Schema, column: str | None) -> _Selected:

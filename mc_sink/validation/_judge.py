@@ -101,8 +101,10 @@ class Validated:
             unique.close()
 
     def _judge(self, batch: pl.DataFrame) -> pl.DataFrame:
-        rows = _numbered(self.num_rows, batch.height)
-        self.num_rows += batch.height
+        first, self.num_rows = self.num_rows, self.num_rows + batch.height
+        if self._is_proven(batch):
+            return batch.select(*self.shape.schema)
+        rows = _numbered(first, batch.height)
         if self._remembers_all:
             self._remember(batch, rows)
         batch, rows = self._without_doubts(batch, rows)
@@ -110,6 +112,12 @@ class Validated:
         if not self._remembers_all:
             self._remember(clean, rows)
         return clean
+
+    def _is_proven(self, batch: pl.DataFrame) -> bool:
+        """Return whether the plan has already said all there is to say of a batch; so it is for almost every one."""
+        if self.unique or self.every_row is not None or batch.is_empty():
+            return False
+        return all(batch[verdict].all() for verdict in (VERDICT, QUIET) if verdict in batch.columns)
 
     @property
     def _remembers_all(self) -> bool:
