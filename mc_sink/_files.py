@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink._plan import Batches, from_batches
 from mc_sink._worker import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import StagedFile
 from mc_sink.storage import Writer
 
@@ -31,6 +31,7 @@ class _Feed:
     ) -> None:
         self._batches, self._schema, self._advance = batches, schema, advance
         self._stopped = threading.Event()
+        self._exhausted = False
         self.failure: BaseException | None = None
         self.num_rows = 0
 
@@ -49,6 +50,15 @@ class _Feed:
             yield batch
             self.num_rows += batch.height
             self._advance(batch.height)
+        self._exhausted = True
+
+    def check_exhausted(self) -> None:
+        """Refuse a file whose encoder ended well without having read its source to the end."""
+        if not self._exhausted:
+            raise UploadError(
+                f"The encoder ended after {self.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
+                "This should not happen: please report it."
+            )
 
     def _next(self) -> pl.DataFrame | None:
         if self._stopped.is_set():
@@ -96,6 +106,7 @@ def write_file(
 
     def encode() -> StagedFile:
         plan.format.write(from_batches(feed.pull, plan.schema), writer, plan.row_group_size)
+        feed.check_exhausted()
         upload = writer.finish()
         return StagedFile(plan.target.url, feed.num_rows, writer.num_bytes, f"crc32:{writer.crc:08x}", upload)
 

@@ -16,7 +16,7 @@ from mc_sink._order import Order
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import CommitError, CommitUnknown
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, UploadError
 from mc_sink.staged import Staged, StagedRejects
 from mc_sink.storage import Stores
 
@@ -164,23 +164,35 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
             file = FilePlan(to.file, compiled.delivered, to.format, to.row_group_size)
             written = write_file(batches, file, stores.of(to.file), advance)
         staged = Staged(to.run_id, to.target.url, (written,), compiled.validated, order.if_exists, started_at)
-        return _with_rejects(staged, compiled, to, stores), stores
+        try:
+            whole = replace(staged, rejects=_stage_rejects(compiled, to, stores))
+            _account_for_every_row(compiled, whole)
+        except BaseException as error:
+            _discard(staged, stores, error)
+            raise
+    return whole, stores
 
 
-def _with_rejects(staged: Staged, compiled: Compiled, to: Resolved, stores: Stores) -> Staged:
-    """Stage the rows that were rejected; where that fails, the delivery is thrown away with them."""
+def _stage_rejects(compiled: Compiled, to: Resolved, stores: Stores) -> StagedRejects | None:
+    """Stage the rows that were rejected, where there may be any."""
     if to.rejects is None:
-        return staged
+        return None
     rows, (target, format) = compiled.rejects(), to.rejects
     if rows is None:
-        return replace(staged, rejects=StagedRejects(0, None))
-    try:
-        file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE)
-        written = write_file(pull(rows, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
-    except BaseException as error:
-        _discard(staged, stores, error)
-        raise
-    return replace(staged, rejects=StagedRejects(compiled.num_rejected, written))
+        return StagedRejects(0, None)
+    file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE)
+    written = write_file(pull(rows, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
+    return StagedRejects(written.num_rows, written)
+
+
+def _account_for_every_row(compiled: Compiled, staged: Staged) -> None:
+    """Hold the delivery to its count: rows in are rows staged and rows rejected."""
+    rejected = staged.rejects.num_rows if staged.rejects else 0
+    if compiled.num_rows != staged.num_rows + rejected:
+        raise UploadError(
+            f"{compiled.num_rows:,} rows came, and {staged.num_rows:,} were staged and {rejected:,} rejected. "
+            f"{NOTHING_VISIBLE} This should not happen: please report it."
+        )
 
 
 def _may_be_visible(error: BaseException) -> bool:
