@@ -8,8 +8,10 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
+import pandera.polars as pa
 import polars as pl
 import pytest
+from pandera.config import config_context
 
 import mc_sink
 from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, TargetError
@@ -183,3 +185,56 @@ def test_the_frame_itself_delivers(writer: Writer) -> None:
     eager = numbers(5).sink_madconnect(writer.target("p/a.csv"), storage_options=options)  # type: ignore[attr-defined]
     lazy = numbers(5).lazy().sink_madconnect(writer.target("p/b.csv"), storage_options=options)  # type: ignore[attr-defined]
     assert eager.files[0].checksum == lazy.files[0].checksum
+
+
+def test_bad_rows_are_set_aside_and_every_row_is_counted(seaweed: Admin, writer: Writer, tmp_path: Path) -> None:
+    """Rows in are rows delivered and rows rejected; rejects carry numbers and reasons, and appear with the delivery."""
+    check = pa.Check(lambda data: data.lazyframe.select(pl.col("id") % 9 != 4))
+    schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, check)})
+    frame = numbers(10_000)
+    options = writer.storage_options
+    staged = mc_sink.stage(
+        frame,
+        writer.target("p/x.parquet"),
+        schema=schema,
+        on_invalid="reject",
+        rejects=tmp_path / "bad.parquet",
+        storage_options=options,
+    )
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    receipt = mc_sink.publish([staged], storage_options=options)
+    assert receipt.rejects is not None
+    assert (receipt.num_rows, receipt.rejects.num_rows, receipt.validated) == (8_889, 1_111, True)
+    rejected = pl.read_parquet(tmp_path / "bad.parquet")
+    assert rejected["row"].to_list() == list(range(4, 10_000, 9))
+    delivered = read_back(seaweed.read(writer.bucket, "p/x.parquet"), "parquet", tmp_path)
+    assert delivered.equals(frame.filter(pl.col("id") % 9 != 4))
+    assert schema.validate(delivered).equals(delivered)
+    assert receipt.verify().ok
+
+
+def test_too_many_rejects_leave_nothing(seaweed: Admin, writer: Writer, tmp_path: Path) -> None:
+    """Past `max_rejects` the run fails: no object, no upload, no rejects."""
+    schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(9_000))})
+    with pytest.raises(mc_sink.ValidationError, match="max_rejects"):
+        mc_sink.sink_madconnect(
+            numbers(10_000),
+            writer.target("p/"),
+            schema=schema,
+            on_invalid="reject",
+            rejects=f"{tmp_path}/",
+            max_rejects=0.01,
+            storage_options=writer.storage_options,
+        )
+    assert seaweed.listing(writer.bucket) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_that_is_switched_off_is_told(writer: Writer) -> None:
+    """With Pandera off, the receipt says that nothing was validated, and a warning says why."""
+    schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(0))}, name="never")
+    with config_context(validation_enabled=False), pytest.warns(UserWarning, match="PANDERA_VALIDATION_ENABLED"):
+        receipt = mc_sink.sink_madconnect(
+            numbers(3), writer.target("p/"), schema=schema, storage_options=writer.storage_options
+        )
+    assert not receipt.validated
