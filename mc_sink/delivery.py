@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import CommitError, ConfigurationError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError
 from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
@@ -106,8 +106,10 @@ def _receipt(
 def _part_way(error: SinkError, written: list[WrittenFile], files: list[StagedFile]) -> CommitError:
     committed = [file.path for file in written]
     uncommitted = [file.path for file in files[len(written) :]]
-    return CommitError(
-        f"{len(committed)} of {len(files)} files are visible, then publishing stopped at {uncommitted[0]}: {error} "
+    kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
+    reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
+    return kind(
+        f"{len(committed)} of {len(files)} files are visible, then publishing stopped at {uncommitted[0]}: {reason} "
         "The rest is staged and invisible: publish or discard it.",
         committed=committed,
         uncommitted=uncommitted,

@@ -33,7 +33,8 @@ class Stores:
 
     def of(self, target: Target) -> Store:
         """Give the store that a target lies in, or raise what makes that impossible."""
-        place = (target.protocol, target.bucket)
+        local = target.protocol == "file"
+        place = (target.protocol, "" if local else target.bucket or target.path.partition("/")[0])
         if place not in self._opened:
             self._opened[place] = open_store(target, self._storage_options, self._object_options)
         return self._opened[place]
