@@ -3,9 +3,6 @@
 Measured: with a Polars sink on the main thread, Ctrl-C is raised twice and the process aborts at exit; on a thread of
 its own it is raised once, and cleanly, if the engine is stopped and joined before the exception goes on. Polars answers
 SIGINT itself, too, by ending every query in the process; then it is the run that raises KeyboardInterrupt.
-
-What can't be ended from outside is a source that blocks for good: the caller gets its exception all the same, but if a
-daemon thread was delivering, the interpreter may have to wait for such a source when it exits.
 """
 
 from __future__ import annotations

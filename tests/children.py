@@ -35,7 +35,8 @@ def abandoned(url: str, format: str) -> None:
     """Deliver on a daemon thread, and leave the interpreter while it is at it."""
     threading.Thread(target=deliver, args=(url, format), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
-    time.sleep(60)
+    while True:  # a signal may reach an engine's thread, and then ends no sleep of this one
+        time.sleep(0.05)
 
 
 HOW: dict[str, Callable[[str, str], None]] = {"interrupted": interrupted, "abandoned": abandoned}

@@ -53,7 +53,8 @@ except KeyboardInterrupt as error:
 """
 ON_DAEMON = """
 threading.Thread(target=deliver, args=({source},), daemon=True).start()
-time.sleep(60)
+while True:  # a signal may reach an engine's thread, and then ends no sleep of this one
+    time.sleep(0.05)
 """
 FORMATS = ["csv", "csv.gz", "parquet"]
 
@@ -229,12 +230,13 @@ def test_a_service_that_is_told_to_end_ends(tmp_path: Path) -> None:
     assert code == 7
 
 
+@pytest.mark.parametrize("source", ["endless", "blocking"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_leaving_the_interpreter_ends_a_run_on_a_daemon_thread(tmp_path: Path, format: str) -> None:
+def test_leaving_the_interpreter_ends_a_run_on_a_daemon_thread(tmp_path: Path, format: str, source: str) -> None:
     """A delivery that a daemon thread is at when the main thread ends neither hangs, nor crashes, nor shows a file.
 
     Told by SIGTERM: Polars answers SIGINT itself, by ending every query, and the main thread may never hear of it.
     """
-    code, _, err, seconds = run_child(ON_DAEMON.format(source="endless"), tmp_path / f"x.{format}", signal.SIGTERM)
+    code, _, err, seconds = run_child(ON_DAEMON.format(source=source), tmp_path / f"x.{format}", signal.SIGTERM)
     assert code == 7
     assert_clean(err, seconds, tmp_path)
