@@ -13,6 +13,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mc_sink needs Python 3.11 or newer; say make PYTHON=…")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m compileall -q mc_sink  # as an installed wheel is, also where Python may write no bytecode by itself
 	touch $@
 
 demo: setup

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Writer
 
 ROWS = 8_000_000
-ROUNDS = {"parquet": 9, "csv.gz": 3, "csv": 3}
+ROUNDS = {"parquet": 15, "csv.gz": 3, "csv": 3}
 TABLE = f"Wall time, {ROWS // 1_000_000} M rows, median, seconds (and times mc_sink's)"
 
 frame = cache(audience)

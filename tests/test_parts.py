@@ -151,7 +151,7 @@ def test_every_part_is_of_a_size_that_s3_takes(first_size: int) -> None:
 def test_parts_double_every_nine_hundred() -> None:
     """The 901st part is twice the first."""
     plan = PartPlan()
-    assert [plan.size(number) // MIB for number in (1, 900, 901, 1_800, 1_801, 10_000)] == [8, 8, 16, 16, 32, 5_120]
+    assert [plan.size(number) // MIB for number in (1, 900, 901, 1_800, 1_801, 10_000)] == [16, 16, 32, 32, 64, 5_120]
 
 
 @pytest.mark.parametrize(
