@@ -27,7 +27,7 @@ def ours(writer: Writer) -> None:
     """Upload through this library's storage."""
     target = parse_target(writer.target("ours.bin"))
     store = open_store(target, writer.storage_options | {"default_block_size": PART_SIZE})
-    handle = FileWriter(store.open(target, "application/octet-stream"))
+    handle = FileWriter(store.open(target, "application/octet-stream", several=False))
     for _ in range(PIECES):
         handle.write(PIECE)
     handle.finish()

@@ -5,7 +5,7 @@ Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
 
 from mc_sink._namespace import SinkMadConnect
 from mc_sink._sink import sink_madconnect, stage
-from mc_sink.delivery import discard, publish, verify
+from mc_sink.delivery import discard, publish, recover, verify
 from mc_sink.exceptions import (
     AlreadyExistsError,
     CommitError,
@@ -18,9 +18,10 @@ from mc_sink.exceptions import (
     ValidationError,
 )
 from mc_sink.formats import Csv, Parquet
+from mc_sink.journal import Journal, list_journals
+from mc_sink.object_options import ObjectOptions
 from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
 from mc_sink.staged import Staged, StagedFile
-from mc_sink.storage import ObjectOptions
 from mc_sink.validation import list_schemas, load_schema
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "CommitUnknown",
     "ConfigurationError",
     "Csv",
+    "Journal",
     "ObjectOptions",
     "Parquet",
     "PermissionDenied",
@@ -46,9 +48,11 @@ __all__ = [
     "Verification",
     "WrittenFile",
     "discard",
+    "list_journals",
     "list_schemas",
     "load_schema",
     "publish",
+    "recover",
     "sink_madconnect",
     "stage",
     "verify",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
+from mc_sink.names import Names
 from mc_sink.target import Target, check_run_id, new_run_id, parse_target
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mc_sink.formats import Format
+    from mc_sink.object_options import ObjectOptions
     from mc_sink.staged import IfExists
-    from mc_sink.storage import ObjectOptions
     from mc_sink.validation import OnInvalid, SchemaLike
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
@@ -25,14 +26,23 @@ DEFAULT_REJECTS = "rejects/"
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere."""
+    """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
 
-    run_id: str
-    target: Target
-    file: Target
+    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run.
+    """
+
+    names: Names
     format: Format
     row_group_size: int
+    max_rows_per_file: int | None
     rejects: tuple[Target, Format] | None
+    manifest: Target | None
+    again: bool
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a file that is found at its key, with the same bytes, must be this run's own."""
+        return self.again or self.names.target.is_prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +56,9 @@ class Order:
     rejects: str | os.PathLike[str] | None
     max_rejects: float | None
     if_exists: IfExists
+    max_rows_per_file: int | None
     row_group_size: int | None
+    manifest: bool | None
     run_id: str | None
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
@@ -61,9 +73,15 @@ class Order:
         self._check(target)
         run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
         format = choose_format(target.name, self.format)
-        file = target.file(run_id + format.extension)
+        names = Names(target, run_id, format.extension, several=self.max_rows_per_file is not None)
         return Resolved(
-            run_id, target, file, format, self.row_group_size or ROW_GROUP_SIZE, rejects=self._rejects(run_id)
+            names,
+            format,
+            self.row_group_size or ROW_GROUP_SIZE,
+            self.max_rows_per_file,
+            rejects=self._rejects(run_id),
+            manifest=names.manifest if (names.several if self.manifest is None else self.manifest) else None,
+            again=self.run_id is not None,
         )
 
     def _rejects(self, run_id: str) -> tuple[Target, Format] | None:
@@ -79,6 +97,7 @@ class Order:
             raise ConfigurationError(f'if_exists={self.if_exists!r} is neither "fail" nor "overwrite".')
         if self.row_group_size is not None and self.row_group_size < 1:
             raise ConfigurationError(f"row_group_size={self.row_group_size} has no rows in it; give at least 1.")
+        self._check_splitting(target)
         if self.rejects is not None and self.on_invalid != "reject":
             raise ConfigurationError('rejects= says where bad rows go: it needs on_invalid="reject".')
         if self.on_invalid == "reject" and self.schema is None:
@@ -88,4 +107,14 @@ class Order:
         if self.storage_options and target.protocol == "file" and self.rejects is None:
             raise ConfigurationError(
                 f"A local target takes no storage_options, but got {', '.join(self.storage_options)}."
+            )
+
+    def _check_splitting(self, target: Target) -> None:
+        if self.max_rows_per_file is None:
+            return
+        if self.max_rows_per_file < 1:
+            raise ConfigurationError(f"max_rows_per_file={self.max_rows_per_file} has no rows in it; give at least 1.")
+        if not target.is_prefix:
+            raise ConfigurationError(
+                f"{target.url} is one file, and max_rows_per_file may need several: give a prefix, {target.folder.url}"
             )

@@ -5,31 +5,35 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import validation
-from mc_sink._files import FilePlan, write_file
+from mc_sink._earlier import look
+from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._order import Order
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, UploadError
-from mc_sink.staged import Staged, StagedRejects
+from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+from mc_sink.journal import prepare, waits
+from mc_sink.staged import Content, Staged, StagedRejects
 from mc_sink.storage import Stores
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from mc_sink._earlier import Earlier
     from mc_sink._order import FormatName, Resolved
     from mc_sink._plan import Frame
     from mc_sink.formats import Format
+    from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import Receipt
-    from mc_sink.staged import IfExists
-    from mc_sink.storage import ObjectOptions
+    from mc_sink.staged import IfExists, StagedFile
     from mc_sink.validation import Compiled, OnInvalid, SchemaLike
 
 
@@ -43,7 +47,9 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     rejects: str | os.PathLike[str] | None = None,
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
+    max_rows_per_file: int | None = None,
     row_group_size: int | None = None,
+    manifest: bool | None = None,
     run_id: str | None = None,
     object_options: ObjectOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -52,8 +58,8 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
 
     Takes what `stage` takes, stages it, publishes it, and gives the receipt. Whatever is raised on the way, the query's
-    own exception or Ctrl-C included, nothing became visible, unless it is a `CommitUnknown`, which says what to look
-    for.
+    own exception or Ctrl-C included, nothing became visible, unless it is a `CommitError`, which says what did, or a
+    `CommitUnknown`, which says what to look for; `recover(run_id)` or a rerun with the same `run_id` ends both.
     """
     order = Order(
         target=target,
@@ -63,17 +69,20 @@ def sink_madconnect(  # noqa: PLR0913  the public names
         rejects=rejects,
         max_rejects=max_rejects,
         if_exists=if_exists,
+        max_rows_per_file=max_rows_per_file,
         row_group_size=row_group_size,
+        manifest=manifest,
         run_id=run_id,
         object_options=object_options,
         storage_options=storage_options,
         progress=progress,
     )
+    prepare()
     staged, stores = _stage(frame, order)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
-        if not _may_be_visible(error):  # where something may be, what is staged may still be needed
+        if not waits(staged):  # what is noted in a journal may be visible in part, and `recover` needs the rest
             _discard(staged, stores, error)
         raise
 
@@ -88,7 +97,9 @@ def stage(  # noqa: PLR0913  the public names
     rejects: str | os.PathLike[str] | None = None,
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
+    max_rows_per_file: int | None = None,
     row_group_size: int | None = None,
+    manifest: bool | None = None,
     run_id: str | None = None,
     object_options: ObjectOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -113,10 +124,17 @@ def stage(  # noqa: PLR0913  the public names
         count or a fraction of all rows, fail the run.
     if_exists
         "fail" never replaces an object; "overwrite" does.
+    max_rows_per_file
+        Rows in a file, the last one's excepted; needs a prefix. Each file is staged as soon as it is full.
     row_group_size
         Rows in a batch, and in a Parquet row group; 100,000 by default.
+    manifest
+        Whether to write `_manifests/RUN_ID.json` under the prefix when all files are visible; by default where there
+        may be more than one file.
     run_id
-        Names the object under a prefix; the same id gives the same name. By default new: UTC time and six hex digits.
+        Names the objects under a prefix; the same id gives the same names. A rerun with the id of an earlier try
+        compares what is there, publishes only the rest, and fails where the data are others. By default new: UTC time
+        and six hex digits.
     object_options
         ACL, encryption, storage class, tags and metadata of the object in S3.
     storage_options
@@ -140,7 +158,9 @@ def stage(  # noqa: PLR0913  the public names
         rejects=rejects,
         max_rejects=max_rejects,
         if_exists=if_exists,
+        max_rows_per_file=max_rows_per_file,
         row_group_size=row_group_size,
+        manifest=manifest,
         run_id=run_id,
         object_options=object_options,
         storage_options=storage_options,
@@ -151,36 +171,62 @@ def stage(  # noqa: PLR0913  the public names
 
 def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
-    started_at = datetime.now(UTC)
+    began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
     plan = as_lazyframe(frame)
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
         to.format.check(compiled.delivered)
-        stores.of(to.file).check(to.file, order.if_exists)
-        with watch(to.file.url, progress=order.progress) as advance:
+        earlier = look(to, stores, order.if_exists)
+        with watch(to.names.target.url, progress=order.progress) as advance:
             batches = compiled.judge(pull(compiled.frame, to.row_group_size))
-            file = FilePlan(to.file, compiled.delivered, to.format, to.row_group_size)
-            written = write_file(batches, file, stores.of(to.file), advance)
-        staged = Staged(to.run_id, to.target.url, (written,), compiled.validated, order.if_exists, started_at)
+            files = write_files(batches, _plan(to, compiled, earlier), stores.of(to.names.target), advance)
+        staged = _staged(order, to, files, compiled, started_at)
         try:
-            whole = replace(staged, rejects=_stage_rejects(compiled, to, stores))
-            _account_for_every_row(compiled, whole)
+            staged = replace(staged, rejects=_stage_rejects(compiled, to, stores, earlier))
+            _account_for_every_row(compiled, staged)
+            earlier.check(staged)
         except BaseException as error:
             _discard(staged, stores, error)
             raise
-    return whole, stores
+    return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _stage_rejects(compiled: Compiled, to: Resolved, stores: Stores) -> StagedRejects | None:
+def _plan(to: Resolved, compiled: Compiled, earlier: Earlier) -> DeliveryPlan:
+    return DeliveryPlan(
+        to.names, compiled.delivered, to.format, to.row_group_size, to.max_rows_per_file, earlier.compared
+    )
+
+
+def _staged(
+    order: Order, to: Resolved, files: tuple[StagedFile, ...], compiled: Compiled, started_at: datetime
+) -> Staged:
+    columns = {name: str(dtype) for name, dtype in compiled.delivered.items()}
+    return Staged(
+        run_id=to.names.run_id,
+        target=to.names.target.url,
+        files=files,
+        content=Content(to.format.extension.removeprefix("."), columns, compiled.name),
+        validated=compiled.validated,
+        if_exists=order.if_exists,
+        repeatable=to.repeatable,
+        started_at=started_at,
+        took=timedelta(0),
+        manifest=to.manifest.url if to.manifest else None,
+        object_options=order.object_options,
+    )
+
+
+def _stage_rejects(compiled: Compiled, to: Resolved, stores: Stores, earlier: Earlier) -> StagedRejects | None:
     """Stage the rows that were rejected, where there may be any."""
     if to.rejects is None:
         return None
     rows, (target, format) = compiled.rejects(), to.rejects
     if rows is None:
         return StagedRejects(0, None)
-    file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE)
+    there = target.url in earlier.compared
+    file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE, there=there)
     written = write_file(pull(rows, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     return StagedRejects(written.num_rows, written)
 
@@ -193,10 +239,6 @@ def _account_for_every_row(compiled: Compiled, staged: Staged) -> None:
             f"{compiled.num_rows:,} rows came, and {staged.num_rows:,} were staged and {rejected:,} rejected. "
             f"{NOTHING_VISIBLE} This should not happen: please report it."
         )
-
-
-def _may_be_visible(error: BaseException) -> bool:
-    return isinstance(error, CommitUnknown) or (isinstance(error, CommitError) and bool(error.committed))
 
 
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:

@@ -8,6 +8,7 @@ SIGINT itself, too, by ending every query in the process; then it is the run tha
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -23,8 +24,9 @@ T = TypeVar("T")
 # An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
 PATIENCE_SECONDS = 1.5
 STEP_SECONDS = 0.1
-# An engine that was stopped notices at its next batch; one that isn't in Python for so long has gone.
-QUIET_SECONDS = 0.1
+# An engine that was stopped notices at its next batch; one that isn't in Python for so long has gone, and one that
+# hasn't moved there for so long is in a source that blocks.
+QUIET_SECONDS, STILL_SECONDS = 0.1, 0.5
 
 
 class Stopped(BaseException):
@@ -43,6 +45,7 @@ class Worker(Generic[T]):
         self._error: BaseException | None = None
         self._done, self._left = threading.Event(), threading.Event()
         self._leaving: BaseException | None = None
+        self._cancelled = _count_cancels()
         self.interrupted = False
 
     def __enter__(self) -> Self:
@@ -56,7 +59,7 @@ class Worker(Generic[T]):
     def result(self) -> T:
         """Run, wait, and give the result or raise the run's error; anything raised while waiting stops the run."""
         try:
-            threading.Thread(target=self._run, name="mc_sink engine", daemon=True).start()
+            self._start()
             # In steps, because a signal may reach a thread of the engine's instead of this one; and not by joining,
             # because an interrupted join takes a thread that runs for one that has ended (measured, Python 3.11).
             while not self._done.wait(STEP_SECONDS):
@@ -75,9 +78,18 @@ class Worker(Generic[T]):
         self._leaving = cause
         self._left.wait(timeout)
 
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="mc_sink engine", daemon=True).start()
+        except RuntimeError:  # the system has no thread left: there is no run to wait for
+            self._done.set()
+            raise
+
     def _check_leaving(self) -> None:
         if self._leaving is not None:
             raise self._leaving
+        if _count_cancels() > self._cancelled:
+            raise sys.modules["asyncio"].CancelledError
 
     def _end(self, cause: BaseException) -> None:
         """Stop the run and wait for the engine to leave."""
@@ -112,13 +124,43 @@ def _leave_all() -> None:
     deadline = time.monotonic() + 2 * PATIENCE_SECONDS
     for worker in tuple(_running):
         worker.leave(SystemExit("the interpreter is exiting"), max(0.0, deadline - time.monotonic()))
+    _let_engines_go(deadline)
+
+
+def _let_engines_go(deadline: float) -> None:
+    """Wait until no engine's thread has been at work in Python for a while."""
+    places: dict[int, tuple[tuple[int, int], float]] = {}
     now = quiet_since = time.monotonic()
     while now < deadline and now - quiet_since < QUIET_SECONDS:
         time.sleep(0.005)
         now = time.monotonic()
-        quiet_since = now if _engine_threads_in_python() else quiet_since
+        places = {
+            thread: (place, places[thread][1] if places.get(thread, (None,))[0] == place else now)
+            for thread, place in _engine_threads_in_python().items()
+        }
+        if any(now - since < STILL_SECONDS for _, since in places.values()):
+            quiet_since = now
 
 
-def _engine_threads_in_python() -> set[int]:
-    """Threads that Python did not start and that are running its code now."""
-    return sys._current_frames().keys() - {thread.ident for thread in threading.enumerate()}  # noqa: SLF001
+def _engine_threads_in_python() -> dict[int, tuple[int, int]]:
+    """Say where in Python's code the threads are that Python did not start."""
+    ours = {thread.ident for thread in threading.enumerate()}
+    frames = sys._current_frames().items()  # noqa: SLF001  the documented way to see other threads
+    return {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in ours}
+
+
+def _count_cancels() -> int:
+    """Count how often the asyncio task that is running on this thread, if any, was told to end.
+
+    Under `asyncio.run` Ctrl-C does no more than that, and a task that waits for an engine would not hear of it.
+    """
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio else None
+    except RuntimeError:  # no event loop is running here
+        return 0
+    return task.cancelling() if task else 0
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_running.clear)  # the parent's runs are not the child's to end

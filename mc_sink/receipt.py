@@ -20,7 +20,8 @@ class WrittenFile:
     """One file that the receiver sees: its URL, what is in it, and how the store identifies it.
 
     `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, and None
-    where it has none. `partition` holds the values of the partition columns that all rows of the file share.
+    where it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`
+    says that an earlier try of the same run had published it, and that it was left as it is.
     """
 
     path: str
@@ -30,6 +31,7 @@ class WrittenFile:
     version_id: str | None
     checksum: str
     partition: Mapping[str, Any] | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Receipt:
     """A delivery that is complete and visible. Holds no credentials; a pickled one can't verify itself any more.
 
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
-    every row; `rejects` is None where all rows were delivered; `elapsed` runs from the call to the last publish.
+    every row; `rejects` is None where all rows were delivered; `manifest` is its URL; `elapsed` is the time that
+    staging and publishing took, by a clock that is never set.
     """
 
     run_id: str
@@ -79,6 +82,11 @@ class Receipt:
     started_at: datetime
     elapsed: timedelta
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def num_found(self) -> int:
+        """Files that were there already, from an earlier try of the same run; all of them where nothing was done."""
+        return sum(file.found for file in self.files)
 
     def verify(self) -> Verification:
         """List the store and compare: every file there, with its size and ETag. Needs only the right to list."""
@@ -103,11 +111,20 @@ class Receipt:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
         return [
             ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
+            *self._repeated(),
             ("to", self.target),
             ("run id", self.run_id),
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
+            *([("manifest", self.manifest)] if self.manifest else []),
         ]
+
+    def _repeated(self) -> list[tuple[str, str]]:
+        """Say what an earlier try of the same run had done."""
+        if not self.num_found:
+            return []
+        done = "nothing was done" if self.num_found == len(self.files) else "the others were published now"
+        return [("repeated", f"{self.num_found} of {len(self.files)} file(s) were there from an earlier try; {done}")]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the verifier behind: it holds the way to the credentials."""

@@ -5,14 +5,16 @@ A process may stage, send what `stage()` returned to another, and that one publi
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  a journal is read back by these types
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime, timedelta  # noqa: TC003  as above
+from typing import Any, ClassVar, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 
 IfExists = Literal["fail", "overwrite"]
+# How a journal writes these down: bytes as text, and nothing that it doesn't know.
+_AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Part:
 class Multipart:
     """An S3 multipart upload with all its parts stored; completing it makes the object visible."""
 
+    __pydantic_config__: ClassVar[Any] = _AS_JSON
     bucket: str
     key: str
     upload_id: str
@@ -39,21 +42,31 @@ class Multipart:
 class Whole:
     """An object smaller than one part, held as its bytes, with the options of the request that will put it."""
 
+    __pydantic_config__: ClassVar[Any] = _AS_JSON
     bucket: str
     key: str
     body: bytes = field(repr=False)
-    options: Mapping[str, object]
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Temporary:
     """A finished file under a hidden name beside its final one; renaming it makes it visible."""
 
+    __pydantic_config__: ClassVar[Any] = _AS_JSON
     path: str
     temporary: str
 
 
-Upload = Multipart | Whole | Temporary
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A file that an earlier try of this run published: compared, the very same, and left as it is."""
+
+    __pydantic_config__: ClassVar[Any] = _AS_JSON
+    present_etag: str | None
+
+
+Upload = Multipart | Whole | Temporary | Present
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +89,43 @@ class StagedRejects:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What the files of a delivery have in common: format, columns with their dtypes, the schema that judged them."""
+
+    format: str
+    columns: Mapping[str, str]
+    schema: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
-    """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away."""
+    """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away.
+
+    `repeatable` says that a file which is found at its key, with the same bytes, is this run's own from an earlier
+    try: the run id is in the key, or the caller chose it. `manifest` is the URL of the manifest, if there is to be
+    one; it is written when all files are visible. `took` is the time that staging took.
+    """
 
     run_id: str
     target: str
     files: tuple[StagedFile, ...]
+    content: Content
     validated: bool
     if_exists: IfExists
+    repeatable: bool
     started_at: datetime
+    took: timedelta
     rejects: StagedRejects | None = None
+    manifest: str | None = None
+    object_options: ObjectOptions | None = None
 
     @property
     def num_rows(self) -> int:
         """Rows in all files together."""
         return sum(f.num_rows for f in self.files)
+
+    @property
+    def all_files(self) -> tuple[StagedFile, ...]:
+        """The files in the order of publishing: those with rows delivered, then the one with rows rejected."""
+        rejected = self.rejects.file if self.rejects else None
+        return self.files if rejected is None else (*self.files, rejected)

@@ -53,6 +53,11 @@ class Target:
         return "" if self.is_prefix else self.path.rpartition("/")[2]
 
     @property
+    def folder(self) -> Target:
+        """The prefix that a file stands under; a prefix is its own."""
+        return Target(self.protocol, self.bucket, self.path.removesuffix(self.name))
+
+    @property
     def url(self) -> str:
         """The target as one would write it; `parse_target` reads it back as this very target."""
         if self.protocol == "file":

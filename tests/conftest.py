@@ -13,6 +13,7 @@ from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.s3_admin import Admin, Writer
 
@@ -24,6 +25,14 @@ class Recorded:
     proxy: Proxy
     writer: Writer
     server: Admin
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep journals out of the user's own folder, those of children too."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("MC_SINK_STATE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,7 @@ def test_a_process_that_ends_in_mid_stream_leaves_nothing(
 def test_a_dropped_handle_publishes_nothing(fault_s3: FaultServer) -> None:
     """Half a file, forgotten and collected, is never seen."""
     target = parse_target(fault_s3.writer.target("p/x.csv"))
-    handle = FileWriter(open_store(target, options(fault_s3)).open(target, "text/csv"))
+    handle = FileWriter(open_store(target, options(fault_s3)).open(target, "text/csv", several=False))
     handle.write(bytes(12 * 2**20))
     del handle
     gc.collect()

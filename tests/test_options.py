@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_sink import ConfigurationError, ObjectOptions
-from mc_sink.storage import _options
+from mc_sink import object_options as _options
 
 S3 = botocore.session.Session().get_service_model("s3")
 OPERATIONS = ("PutObject", "CreateMultipartUpload")

@@ -110,7 +110,7 @@ def shelf() -> Iterator[Shelf]:
 
 def parts_on(shelf: Shelf, plan: PartPlan = SMALL) -> S3Parts:
     """Begin an object."""
-    return S3Parts(cast("Requests", shelf), "bucket", "p/x.csv", {"ContentType": "text/csv"}, plan)
+    return S3Parts(cast("Requests", shelf), "bucket", "p/x.csv", {"ContentType": "text/csv"}, plan, keeps_whole=True)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 FRAME = pl.DataFrame({"n": [1, 2, 3]})
 EXPORTED = [
-    *("sink_madconnect", "stage", "publish", "discard", "verify", "list_schemas", "load_schema"),
+    *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
+    *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect"),
-    *("Receipt", "Rejects", "Verification", "WrittenFile", "Staged", "StagedFile"),
+    *("Receipt", "Rejects", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
     *("UploadError", "CommitError", "CommitUnknown"),
 ]
@@ -32,7 +33,9 @@ DEFAULTS = {
     "rejects": None,
     "max_rejects": None,
     "if_exists": "fail",
+    "max_rows_per_file": None,
     "row_group_size": None,
+    "manifest": None,
     "run_id": None,
     "object_options": None,
     "storage_options": None,
@@ -40,7 +43,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 
 
@@ -126,7 +129,7 @@ def test_the_function_and_the_namespace_deliver_the_same(tmp_path: Path) -> None
         assert receipt.run_id == name
         checksums |= {file.checksum for file in receipt.files}
         with pytest.raises(mc_sink.AlreadyExistsError):
-            form(f"{tmp_path}/", run_id=name)
+            form(f"{tmp_path}/", run_id=name, format=mc_sink.Csv(include_header=False))
         with pytest.raises(TypeError, match="formt"):
             form(f"{tmp_path}/", formt="csv")
     assert len(checksums) == 1

@@ -97,6 +97,13 @@ def test_reserved_names_are_refused() -> None:
         validation.compile(POSITIVE, frame(1).lazy().with_columns(__mc_sink_clean__=pl.lit(value=True)))
 
 
+def test_a_column_of_two_types_is_refused() -> None:
+    """Under a schema with a dtype of its own, Pandera would judge a default by that, and deliver the column as is."""
+    schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, default=1)}, dtype=pl.Float64, name="one type")
+    with pytest.raises(ConfigurationError, match="delivered as another, a"):
+        validation.compile(schema, pl.LazyFrame({"a": [None, 2]}))
+
+
 def test_pandera_switched_off_is_said_and_not_believed() -> None:
     """The receipt can't claim what did not happen."""
     with config_context(validation_enabled=False), pytest.warns(UserWarning, match="switched off"):

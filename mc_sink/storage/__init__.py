@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.object_options import ObjectOptions
+from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._local import LocalStore
-from mc_sink.storage._options import ObjectOptions
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
+from mc_sink.storage._s3_options import check_options
+from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
 from mc_sink.storage._writer import Writer
 
@@ -19,16 +23,17 @@ if TYPE_CHECKING:
 
     from mc_sink.target import Target
 
-__all__ = ["Match", "ObjectOptions", "Published", "Store", "Stores", "Writer", "open_store"]
+__all__ = ["Match", "Published", "Store", "Stores", "Writer", "open_store"]
 
 
-class Stores:
+class Stores(Unpicklable):
     """The stores of one delivery, its target's and its rejects', opened when first needed and kept open."""
 
     def __init__(
         self, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
     ) -> None:
-        self._storage_options, self._object_options = storage_options, object_options
+        storage_options = seal(storage_options)
+        self._storage_options, self._object_options = storage_options.checked(), object_options
         self._opened: dict[tuple[str, str], Store] = {}
 
     def of(self, target: Target) -> Store:
@@ -45,8 +50,31 @@ def open_store(
 ) -> Store:
     """Open the store that a target lies in, or raise what makes that impossible; sends nothing.
 
-    Local files have no use for options, and only S3 has for `object_options`.
+    Local files have no use for options, and only S3 has for `object_options`. What a library raises while it holds the
+    plain secrets is told without its frames, and with the secrets cut out of its words.
     """
-    if target.protocol == "s3":
-        return S3Store(storage_options, object_options or ObjectOptions())
-    return LocalStore() if target.protocol == "file" else RenamingStore(target, storage_options)
+    if target.protocol == "file":
+        return LocalStore()
+    storage_options = seal(storage_options)
+    failed: BaseException
+    try:
+        with silence():
+            return _open(target, storage_options, object_options or ObjectOptions())
+    except SinkError as error:
+        failed = error
+        failed.args = (storage_options.scrubbed(str(error)),) if target.protocol != "s3" else error.args
+    except Exception as error:  # noqa: BLE001  every library has its own
+        said = storage_options.scrubbed(f"{type(error).__name__}: {error}")
+        failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {said}")
+    except BaseException as error:  # noqa: BLE001  raised again below
+        failed = error
+    failed.__cause__ = failed.__context__ = None
+    raise failed.with_traceback(None)
+
+
+def _open(target: Target, options: Sealed, object_options: ObjectOptions) -> Store:
+    """Reveal the options to the library that opens the store, and to nobody else."""
+    if target.protocol != "s3":
+        return RenamingStore(target, options.checked().reveal())
+    check_options(options)
+    return S3Store(options, object_options)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
-from mc_sink.staged import Temporary
+from mc_sink.staged import Present, Temporary
+from mc_sink.storage._compare import FileComparison, differs
 from mc_sink.storage._store import Match, Published, already_exists
-from mc_sink.target import parse_target
+from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.target import Target
 
 _READ_SIZE = 2**20
 # Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
@@ -96,30 +96,38 @@ class LocalFile:
 class LocalStore:
     """The local filesystem. Missing folders are made, as keys make theirs in a bucket."""
 
-    def check(self, target: Target, if_exists: IfExists) -> None:
-        """Refuse a folder, and a file that is already there."""
-        path = Path(target.path)
-        with _looking(target.path):
-            is_folder, is_taken = path.is_dir(), _is_taken(path)
+    def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
+        """Look for files that begin so, or for that one; refuses a folder in the place of a file."""
+        path = Path(stem.path)
+        with _looking(stem.path):
+            if exact:
+                is_folder, paths = path.is_dir(), [path] if _is_taken(path) else []
+            else:
+                is_folder, paths = False, _beginning_with(path)
         if is_folder:
             raise TargetError(f"{path} is a folder. Write {path}/ for a new file in it each run.")
-        if if_exists == "fail" and is_taken:
-            raise already_exists(target.path)
+        return frozenset(Target("file", "", str(found)).url for found in paths)
 
-    def open(self, target: Target, content_type: str) -> LocalFile:  # noqa: ARG002  files have no content type
+    def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
         """Take bytes for one file."""
         return LocalFile(target.path)
 
-    def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
+    def compare(self, target: Target) -> FileComparison:
+        """Take bytes to compare with the file that is there."""
+        return FileComparison(target.url, lambda: _size_and_crc(Path(target.path)))
+
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Link the file to its name, which fails where the name is taken; or replace, where that was asked for."""
+        if isinstance(file.upload, Present):
+            return Published(None, None, found=True)
         upload = _temporary(file)
         try:
             if if_exists == "overwrite":
                 Path(upload.temporary).replace(upload.path)
             else:
                 os.link(upload.temporary, upload.path)
-        except FileExistsError as error:
-            raise already_exists(file.path) from error
+        except (FileExistsError, FileNotFoundError) as error:
+            return self._settle(file, upload, error, repeatable=repeatable)
         except OSError as error:
             advice = " This filesystem has no hard links." if error.errno in _NO_LINKS else ""
             message = f"{file.path} could not be published: {error}.{advice} {NOTHING_VISIBLE}"
@@ -127,9 +135,23 @@ class LocalStore:
         _tidy(upload)
         return Published(None, None)
 
+    def _settle(self, file: StagedFile, upload: Temporary, error: OSError, *, repeatable: bool) -> Published:
+        """Find out whether an earlier try of the same run has published it."""
+        gone, path = isinstance(error, FileNotFoundError), Path(upload.path)
+        if (gone or repeatable) and path.is_file():
+            num_bytes, crc = _size_and_crc(path)
+            if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum):
+                _tidy(upload)
+                return Published(None, None, found=True)
+            raise differs(file.path, num_bytes, file.num_bytes) from error
+        if gone:
+            message = f"{file.path} could not be published: {upload.temporary} is gone. {NOTHING_VISIBLE} Rerun."
+            raise CommitError(message, uncommitted=[file.path]) from error
+        raise already_exists(file.path) from error
+
     def discard(self, file: StagedFile) -> str | None:
         """Remove the hidden file; a sentence where that was refused."""
-        return _remove(_temporary(file).temporary)
+        return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
 
     def match(self, file: WrittenFile) -> Match:
         """Compare size and CRC32 with the file that is there."""
@@ -137,14 +159,14 @@ class LocalStore:
         try:
             if not path.is_file():
                 return "missing"
-            found = (path.stat().st_size, f"crc32:{_crc32(path):08x}")
+            num_bytes, crc = _size_and_crc(path)
         except FileNotFoundError:
             return "missing"
         except OSError as error:
             raise PermissionDenied(
                 f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."
             ) from error
-        return "same" if found == (file.num_bytes, file.checksum) else "changed"
+        return "same" if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "changed"
 
 
 def _temporary(file: StagedFile) -> Temporary:
@@ -178,12 +200,20 @@ def _is_taken(path: Path) -> bool:
     return True
 
 
-def _crc32(path: Path) -> int:
-    crc = 0
+def _beginning_with(path: Path) -> list[Path]:
+    """List what a folder holds under names that begin so."""
+    if not path.parent.is_dir():
+        return []
+    return [found for found in path.parent.iterdir() if found.name.startswith(path.name)]
+
+
+def _size_and_crc(path: Path) -> tuple[int, int]:
+    num_bytes = crc = 0
     with path.open("rb") as opened:
         while data := opened.read(_READ_SIZE):
+            num_bytes += len(data)
             crc = isal_zlib.crc32(data, crc)
-    return crc
+    return num_bytes, crc
 
 
 def _remove(path: str) -> str | None:

@@ -64,12 +64,22 @@ class PartPlan:
 class S3Parts:
     """Takes the bytes of one object and stores them as parts of a multipart upload, or keeps them if they are few."""
 
-    def __init__(self, requests: Requests, bucket: str, key: str, options: Mapping[str, Any], plan: PartPlan) -> None:
+    def __init__(  # noqa: PLR0913  what an upload is made of
+        self,
+        requests: Requests,
+        bucket: str,
+        key: str,
+        options: Mapping[str, Any],
+        plan: PartPlan,
+        *,
+        keeps_whole: bool,
+    ) -> None:
         self._requests = requests
         self._object = {"Bucket": bucket, "Key": key}
         self._url = f"s3://{bucket}/{key}"
         self._options = options
         self._plan = plan
+        self._keeps_whole = keeps_whole
         self._pieces: deque[memoryview] = deque()
         self._buffered = 0
         self._upload_id: str | None = None
@@ -87,15 +97,18 @@ class S3Parts:
             self._send(PartBody(self._cut(size)))
 
     def finish(self) -> Upload:
-        """Send the rest, wait for every part, and give the upload; bytes of less than a part are kept as they are."""
-        if self._upload_id is None:
+        """Send the rest, wait for every part, and give the upload.
+
+        Bytes of less than a part are kept as they are, unless they are one file of several, whose memory adds up.
+        """
+        if self._upload_id is None and (self._keeps_whole or not self._buffered):
             return Whole(**_lower(self._object), body=b"".join(self._cut(self._buffered)), options=dict(self._options))
         if self._buffered:
             self._send(PartBody(self._cut(self._buffered)))
         while self._in_flight:
             self._arrive()
         parts = tuple(sorted(self._stored, key=lambda part: part.number))
-        return Multipart(**_lower(self._object), upload_id=self._upload_id, parts=parts)
+        return Multipart(**_lower(self._object), upload_id=str(self._upload_id), parts=parts)
 
     def stop(self) -> None:
         """Cancel what is in flight; a `write` that waits raises."""

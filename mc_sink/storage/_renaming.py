@@ -8,9 +8,12 @@ are refused: there is no way to keep them whole or invisible. A rename can't be 
 from __future__ import annotations
 
 import errno
+import logging
 import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from isal import isal_zlib
 
 from mc_sink.exceptions import (
     NOTHING_VISIBLE,
@@ -22,7 +25,8 @@ from mc_sink.exceptions import (
     TargetError,
     UploadError,
 )
-from mc_sink.staged import Temporary
+from mc_sink.staged import Present, Temporary
+from mc_sink.storage._compare import FileComparison, differs
 from mc_sink.storage._local import hidden_name
 from mc_sink.storage._s3_options import check_names
 from mc_sink.storage._store import Match, Published, already_exists
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
+_READ_SIZE = 2**20
+_log = logging.getLogger(__name__)
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko, which refuses unknown ones
 # Replies that mean "who are you": FTP's 530 and 532, HTTP's 401 and 403.
 _DENIED = re.compile(r"(530|532|401|403)\b")
@@ -99,29 +105,55 @@ class RenamingStore:
         with _reaching(target.url):
             self._filesystem, _ = fsspec.url_to_fs(target.url, skip_instance_cache=True, **(storage_options or {}))
 
-    def check(self, target: Target, if_exists: IfExists) -> None:
-        """Refuse a file that is already there."""
-        if if_exists == "fail" and self._exists(self._path(target.url), target.url):
-            raise already_exists(target.url)
+    def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
+        """Look for files that begin so, or for that one."""
+        path = self._path(stem.url)
+        if exact:
+            return frozenset([stem.url] if self._exists(path, stem.url) else [])
+        folder, _, start = path.rpartition("/")
+        if not self._exists(folder or "/", stem.url):
+            return frozenset()
+        with _reaching(stem.url):
+            names = [str(found).rpartition("/")[2] for found in self._filesystem.ls(folder or "/", detail=False)]
+        above = stem.url.removesuffix(start)
+        return frozenset(above + name for name in names if name.startswith(start))
 
-    def open(self, target: Target, content_type: str) -> RenamedFile:  # noqa: ARG002  files have no content type
+    def open(self, target: Target, content_type: str, *, several: bool) -> RenamedFile:  # noqa: ARG002  all to disk
         """Take bytes for one file, making the folder that it stands in."""
         path = self._path(target.url)
         with _reaching(target.url):
             self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
             return RenamedFile(self._filesystem, path)
 
-    def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
+    def compare(self, target: Target) -> FileComparison:
+        """Take bytes to compare with the file that is there."""
+        return FileComparison(target.url, lambda: self._size_and_crc(target.url))
+
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Rename the file to its name."""
+        if isinstance(file.upload, Present):
+            return Published(None, None, found=True)
         if not isinstance(file.upload, Temporary):
             raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
-        if if_exists == "fail" and self._exists(file.upload.path, file.path):
-            raise already_exists(file.path)
+        gone = not self._exists(file.upload.temporary, file.path)
+        if (gone or if_exists == "fail") and self._exists(file.upload.path, file.path):
+            return self._settle(file, file.upload, repeatable=repeatable or gone)
         try:
             self._filesystem.mv(file.upload.temporary, file.upload.path)
         except Exception as error:
             raise _not_renamed(error, file.path) from error
         return Published(None, None)
+
+    def _settle(self, file: StagedFile, upload: Temporary, *, repeatable: bool) -> Published:
+        """Find out whether what is there was published by an earlier try of the same run."""
+        if not repeatable:
+            raise already_exists(file.path)
+        num_bytes, crc = self._size_and_crc(file.path)
+        if (num_bytes, f"crc32:{crc:08x}") != (file.num_bytes, file.checksum):
+            raise differs(file.path, num_bytes, file.num_bytes)
+        if left := _remove(self._filesystem, upload.temporary):
+            _log.warning("%s is published. %s", file.path, left)
+        return Published(None, None, found=True)
 
     def discard(self, file: StagedFile) -> str | None:
         """Remove the hidden file; a sentence where that was refused."""
@@ -133,6 +165,14 @@ class RenamingStore:
         if found is None:
             return "missing"
         return "same" if found["size"] == file.num_bytes else "changed"
+
+    def _size_and_crc(self, url: str) -> tuple[int, int]:
+        with _reaching(url), self._filesystem.open(self._path(url), "rb") as opened:
+            num_bytes = crc = 0
+            while data := opened.read(_READ_SIZE):
+                num_bytes += len(data)
+                crc = isal_zlib.crc32(data, crc)
+        return num_bytes, crc
 
     def _exists(self, path: str, url: str) -> bool:
         return self._info(path, url) is not None

@@ -1,113 +1,103 @@
 """Requests to S3 through a private s3fs filesystem: one retry layer, and failures that say what is known.
 
-botocore's and s3fs' own retries are off, or they would multiply ours. What may be sent again:
-
-    operation                    sent again after                            what a second try can do
-    create_multipart_upload      no reply, 408, 429, 5xx, throttling         leave an empty upload behind
-    upload_part                  the same, and a checksum that didn't match  nothing: the same part again
-    list_objects_v2              no reply, 408, 429, 5xx, throttling         nothing: it only reads
-    abort_multipart_upload       the same                                    nothing: gone stays gone
-    put_object, complete         the same, but settled by evidence after     find our own earlier try (412, 404)
-
-Nothing else is: a refusal stays a refusal. Waits are full jitter (a random share of an exponentially growing bound).
+botocore's and s3fs' own retries are off, or they would multiply ours. What may be sent again, and how patiently, is in
+`_retries.py`. Credentials that have expired on the way are read anew, once for all requests that failed with them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from mc_sink.secret import seal
+from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
+from mc_sink.storage._retries import OPERATIONS, Operation, Pace
 from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage._sending import Sending, before_send
+from mc_sink.storage._silence import silence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-Operation = Literal[
-    "create_multipart_upload",
-    "upload_part",
-    "complete_multipart_upload",
-    "put_object",
-    "abort_multipart_upload",
-    "list_objects_v2",
-]
-OPERATIONS = get_args(Operation)
-TRIES, DEADLINE_SECONDS, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 8, 120.0, 0.2, 10.0
-_TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
-_TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-_CORRUPTED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
+    from s3fs import S3FileSystem
+    from tenacity import RetryCallState
 
+    from mc_sink.secret import Sealed
 
-@dataclass(slots=True, eq=False)
-class RequestFailed(Exception):  # noqa: N818  what failed is the request; whether that is an error, its caller decides
-    """A request that did not succeed: the last answer, and whether any try may have taken effect all the same.
+__all__ = ["OPERATIONS", "Operation", "RequestFailed", "Requests", "wait_for"]
 
-    `status` is None where no readable reply came. `uncertain` is True after a lost or unreadable reply or a 5xx:
-    the store may have done what was asked.
-    """
-
-    operation: str
-    status: int | None
-    code: str
-    message: str
-    uncertain: bool
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}" if self.code else self.message
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same request, sent again, may succeed and can do no harm."""
-        return (
-            self.status is None
-            or self.status in _TRANSIENT_STATUS
-            or self.code in _TRANSIENT_CODES
-            or (self.operation == "upload_part" and self.code in _CORRUPTED)
-        )
+_OK = 200
+# Options that say with which credentials to sign: those can't be had anew, unlike the ones that are looked up.
+_GIVEN = ("key", "secret", "token", "username", "password", "anon", "session")
 
 
 class Requests:
     """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
-        import s3fs
+        from asyncio import Semaphore
 
-        arguments = filesystem_arguments(storage_options or {})
-        self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
-        self._filesystem.retries = 1
-        calculation = arguments["config_kwargs"].get("request_checksum_calculation", "when_supported")
-        self.sums_parts: bool = calculation != "when_required"
+        self._options = seal(storage_options)
+        arguments = filesystem_arguments(self._options)
+        config = arguments["config_kwargs"]
+        self._filesystem = _open(arguments)
+        self._pace = Pace.of(config)
+        # Waiting for a connection is no part of a request: its clock starts when it may have one.
+        self._connections = Semaphore(config["max_pool_connections"])
+        self.sums_parts: bool = config.get("request_checksum_calculation", "when_supported") != "when_required"
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""
         from asyncio import run_coroutine_threadsafe
 
-        return run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
+        sending = Sending(operation, parameters, self._pace.quiet(operation))
+        return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
         """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""
         return wait_for(self.start(operation, **parameters))
 
-    async def _send(self, operation: Operation, parameters: dict[str, Any]) -> dict[str, Any]:
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay
+    async def _send(self, sending: Sending) -> dict[str, Any]:
+        """Give the reply or raise; a failure is a value until here, so that no library's frames hang on it."""
+        async with self._connections:
+            answer = await self._try_until_answered(sending)
+        if isinstance(answer, RequestFailed):
+            raise answer
+        return answer
+
+    async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
+        from tenacity import AsyncRetrying, retry_if_result
         from tenacity.wait import wait_random_exponential
 
-        uncertain = False
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, RequestFailed) and error.transient),
-            stop=stop_after_attempt(TRIES) | stop_before_delay(DEADLINE_SECONDS),
-            wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
-            reraise=True,
-        ):
-            with attempt:
-                try:
-                    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-                    return dict(await self._filesystem._call_s3(operation, **parameters))  # noqa: SLF001
-                except Exception as error:
-                    failed = _read_failure(operation, error)
-                    uncertain = failed.uncertain = failed.uncertain or uncertain
-                    raise failed from error
-        raise AssertionError("unreachable: the retry loop returns or raises")
+        pace = self._pace
+        return await AsyncRetrying(
+            retry=retry_if_result(lambda answer: isinstance(answer, RequestFailed) and answer.transient),
+            stop=lambda state: _is_over(state, pace, sending),
+            wait=wait_random_exponential(multiplier=pace.first_wait, max=pace.longest_wait),
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )(self._try, sending)
+
+    async def _try(self, sending: Sending) -> dict[str, Any] | RequestFailed:
+        """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
+        used = self._filesystem
+        answer = await self._send_once(sending)
+        if isinstance(answer, RequestFailed) and answer.expired and not sending.renewed and _are_found(self._options):
+            sending.renewed = True
+            answer = await self._send_once(sending, instead_of=used)
+        return answer
+
+    async def _send_once(
+        self, sending: Sending, *, instead_of: S3FileSystem | None = None
+    ) -> dict[str, Any] | RequestFailed:
+        try:
+            with silence():
+                if self._filesystem is instead_of:  # else another request that failed with it has replaced it
+                    self._filesystem = _open(filesystem_arguments(self._options))
+                async with sending.one_try():
+                    reply = await _ask(self._filesystem, sending)
+        except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
+            return sending.failed(read_failure(sending.operation, error, self._options.scrubbed))
+        return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
 
 def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> dict[str, Any]:
@@ -119,28 +109,29 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
         raise
 
 
-def _read_failure(operation: str, error: Exception) -> RequestFailed:
-    """Read what the store answered, if it did; s3fs keeps botocore's error as the cause of its own."""
-    for candidate in (error, error.__cause__):
-        response = getattr(candidate, "response", None)
-        if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            answer = response.get("Error", {})
-            uncertain = status is None or status >= 500 or status == 408  # noqa: PLR2004  server errors; a timeout
-            return RequestFailed(
-                operation, status, str(answer.get("Code", "")), str(answer.get("Message", "")), uncertain
-            )
-    if _is_callers_mistake(error):
-        return RequestFailed(operation, 0, type(error).__name__, str(error), uncertain=False)
-    return RequestFailed(operation, None, type(error).__name__, str(error) or "no reply", uncertain=True)
+def _open(arguments: Mapping[str, Any]) -> S3FileSystem:
+    """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended."""
+    import s3fs
+
+    filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
+    filesystem.retries = 1
+    return filesystem
 
 
-def _is_callers_mistake(error: Exception) -> bool:
-    """Whether the request was never sent: credentials that can't be found, a parameter that has no such form."""
-    from botocore.exceptions import BotoCoreError, HTTPClientError
-    from botocore.exceptions import ConnectionError as NoConnection
-    from botocore.parsers import ResponseParserError
+async def _ask(filesystem: S3FileSystem, sending: Sending) -> dict[str, Any]:
+    client = await filesystem.set_session()
+    client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
+    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
+    return dict(await filesystem._call_s3(sending.operation, **sending.parameters))  # noqa: SLF001
 
-    if isinstance(error, (NoConnection, HTTPClientError, ResponseParserError)):
-        return False
-    return isinstance(error, (BotoCoreError, TypeError, ValueError))
+
+def _is_over(state: RetryCallState, pace: Pace, sending: Sending) -> bool:
+    """Whether no other try may begin; the time in which a body was on its way doesn't count."""
+    stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
+    return state.attempt_number >= pace.tries or stood_still + state.upcoming_sleep >= pace.deadline
+
+
+def _are_found(options: Sealed) -> bool:
+    """Whether credentials are looked up, in the environment, a profile or wherever botocore looks, and not given."""
+    client = options.get("client_kwargs") or {}
+    return not any(options.get(name) for name in _GIVEN) and not any(name.startswith("aws_") for name in client)

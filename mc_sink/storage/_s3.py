@@ -12,8 +12,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import CommitError, CommitUnknown, SinkError
-from mc_sink.staged import Multipart, Whole
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError
+from mc_sink.staged import Multipart, Present, Whole
+from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
 from mc_sink.storage._requests import RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
@@ -22,12 +23,15 @@ from mc_sink.storage._store import Match, Published, already_exists
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.storage._options import ObjectOptions
     from mc_sink.target import Target
 
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
+# Refusals that an earlier try of ours may have caused.
+TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
+UNSETTLED = {*TAKEN, GONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,22 @@ class Found:
 
     num_bytes: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is to be at a key when it has been published; the ETag is empty where it can't be foreseen."""
+
+    file: StagedFile
+    bucket: str
+    key: str
+    etag: str
+    repeatable: bool
+
+    @property
+    def found(self) -> Found:
+        """What a listing will say of it."""
+        return Found(self.file.num_bytes, self.etag)
 
 
 class S3Store:
@@ -48,30 +68,45 @@ class S3Store:
         self._requests = Requests(storage_options)
         self._options = options
 
-    def check(self, target: Target, if_exists: IfExists) -> None:
-        """List the key before any work: wrong credentials, bucket, region or a taken key end the run here."""
+    def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
+        """List before any work: wrong credentials, bucket or region end the run here.
+
+        A refused listing gives nothing: it is a courtesy here, and the conditional request decides.
+        """
+        try:
+            keys = [stem.path] if exact and self._find(stem.bucket, stem.path) else []
+            keys = keys if exact else self._keys(stem.bucket, stem.path)
+        except RequestFailed as failed:
+            if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                return frozenset()
+            raise translated(failed, stem.url) from failed
+        return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)
+
+    def open(self, target: Target, content_type: str, *, several: bool) -> S3Parts:
+        """Take bytes for one object; sends nothing until there is a full part."""
+        options = self._options.request(content_type)
+        return S3Parts(self._requests, target.bucket, target.path, options, self._plan, keeps_whole=not several)
+
+    def compare(self, target: Target) -> PartsComparison:
+        """Take bytes to compare with the object that is there."""
         try:
             found = self._find(target.bucket, target.path)
         except RequestFailed as failed:
-            if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
-                return  # a listing is a courtesy here; the conditional request decides
             raise translated(failed, target.url) from failed
-        if found and if_exists == "fail":
-            raise already_exists(target.url)
+        if found is None:
+            raise UploadError(f"{target.url} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.")
+        return PartsComparison(target.url, found.num_bytes, found.etag, self._plan)
 
-    def open(self, target: Target, content_type: str) -> S3Parts:
-        """Take bytes for one object; sends nothing until there is a full part."""
-        options = self._options.request(content_type)
-        return S3Parts(self._requests, target.bucket, target.path, options, self._plan)
-
-    def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged object visible, or raise; never replaces one unless `if_exists` says so."""
+        if isinstance(file.upload, Present):
+            return Published(file.upload.present_etag, None, found=True)
         condition = {"IfNoneMatch": "*"} if if_exists == "fail" else {}
         if isinstance(file.upload, Multipart):
-            return self._complete(file, file.upload, condition)
+            return self._complete(file, file.upload, condition, repeatable=repeatable)
         if isinstance(file.upload, Whole):
-            return self._put(file, file.upload, condition)
-        raise CommitError(f"{file.path} was not staged for S3. Nothing became visible.", uncommitted=[file.path])
+            return self._put(file, file.upload, condition, repeatable=repeatable)
+        raise CommitError(f"{file.path} was not staged for S3. {NOTHING_VISIBLE}", uncommitted=[file.path])
 
     def discard(self, file: StagedFile) -> str | None:
         """Throw a staged object away; a sentence on what is left behind, if anything is."""
@@ -91,14 +126,14 @@ class S3Store:
             return "missing"
         return "same" if found == Found(file.num_bytes, file.etag or "") else "changed"
 
-    def _complete(self, file: StagedFile, upload: Multipart, condition: dict[str, str]) -> Published:
+    def _complete(
+        self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
+    ) -> Published:
         parts = [{"PartNumber": p.number, "ETag": p.etag} for p in upload.parts]
+        expected = Expected(file, upload.bucket, upload.key, _multipart_etag(upload), repeatable)
         return self._commit(
-            file,
-            Found(file.num_bytes, _multipart_etag(upload)),
+            expected,
             "complete_multipart_upload",
-            Bucket=upload.bucket,
-            Key=upload.key,
             UploadId=upload.upload_id,
             MultipartUpload={"Parts": parts},
             MpuObjectSize=file.num_bytes,
@@ -106,13 +141,11 @@ class S3Store:
             **condition,
         )
 
-    def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str]) -> Published:
+    def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
+        etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
         return self._commit(
-            file,
-            Found(file.num_bytes, hashlib.md5(upload.body, usedforsecurity=False).hexdigest()),
+            Expected(file, upload.bucket, upload.key, etag, repeatable),
             "put_object",
-            Bucket=upload.bucket,
-            Key=upload.key,
             Body=upload.body,
             **upload.options,
             **(self._sum(file) if self._requests.sums_parts else {}),
@@ -122,37 +155,53 @@ class S3Store:
     def _sum(self, file: StagedFile) -> dict[str, str]:
         return {"ChecksumCRC32": b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()}
 
-    def _commit(self, file: StagedFile, expected: Found, operation: Any, **parameters: Any) -> Published:
+    def _commit(self, expected: Expected, operation: Any, **parameters: Any) -> Published:
         """Send the request that publishes; believe a whole answer, and settle anything else by evidence."""
-        where = (str(parameters["Bucket"]), str(parameters["Key"]))
         try:
-            reply = self._requests.call(operation, **parameters)
+            reply = self._requests.call(operation, Bucket=expected.bucket, Key=expected.key, **parameters)
         except RequestFailed as failed:
-            if not failed.uncertain:
-                raise translated(failed, file.path) from failed
-            return self._settle(file, where, expected, failed)
+            if not (failed.uncertain or failed.code in UNSETTLED):
+                raise translated(failed, expected.file.path) from failed
+            return self._settle(expected, failed)
         except BaseException as interruption:
-            interruption.add_note(f"mc_sink: {file.path} was just being published and may be visible: look for it.")
+            interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
             raise
         etag = str(reply.get("ETag") or "").strip('"')
-        if not etag or reply.get("Key", where[1]) != where[1]:
-            return self._settle(file, where, expected, None)
+        if not etag or reply.get("Key", expected.key) != expected.key:
+            return self._settle(expected, None)
         return Published(etag, reply.get("VersionId"))
 
-    def _settle(
-        self, file: StagedFile, where: tuple[str, str], expected: Found, failed: RequestFailed | None
-    ) -> Published:
-        """Find out whether the object is visible after a reply that was lost, cut or no answer to the request."""
+    def _settle(self, expected: Expected, failed: RequestFailed | None) -> Published:
+        """Find out whether the object is visible, after a reply that was lost, cut, no answer, or may mean ourselves.
+
+        A refusal because something is there (412, 409), or because the upload is gone (404), may be of our own making:
+        an earlier try of this request whose reply was lost, or an earlier run with the same run id.
+        """
         reason = str(failed or "the reply was not an answer to the request")
+        certain = failed is not None and not failed.uncertain
         try:
-            found = self._find(*where)
+            found = self._find(expected.bucket, expected.key)
         except RequestFailed as blind:
-            raise _unknown(file, f"{reason}; and the listing failed: {blind}") from blind
-        if found == expected:
-            return Published(found.etag, None)
-        if found is not None and failed is not None and failed.code == "PreconditionFailed":
-            raise already_exists(file.path) from failed
-        raise _unknown(file, f"{reason}; a listing shows {found or 'no object there'}") from failed
+            raise _unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
+        if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
+            return Published(expected.etag, None, found=certain)
+        if failed is None or not (certain or (found and failed.code in TAKEN)):
+            raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
+        if found is None or failed.code == GONE:
+            raise translated(failed, expected.file.path) from failed
+        if expected.repeatable:
+            raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
+        raise already_exists(expected.file.path) from failed
+
+    def _keys(self, bucket: str, stem: str) -> list[str]:
+        """List the keys that begin with `stem`, page by page."""
+        keys: list[str] = []
+        page: dict[str, Any] = {"IsTruncated": True}
+        while page.get("IsTruncated"):
+            token = {"ContinuationToken": page["NextContinuationToken"]} if "NextContinuationToken" in page else {}
+            page = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=stem, **token)
+            keys += [str(entry["Key"]) for entry in page.get("Contents", ())]
+        return keys
 
     def _find(self, bucket: str, key: str) -> Found | None:
         reply = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
@@ -163,12 +212,11 @@ class S3Store:
 
 
 def _multipart_etag(upload: Multipart) -> str:
-    """Compute the ETag that S3 gives a multipart object; empty where the parts' ETags are no MD5s, as under KMS."""
+    """Compute the ETag that the object will have; empty where the parts' ETags are no MD5s, as under KMS."""
     digests = [part.etag.strip('"') for part in upload.parts]
     if not all(_MD5.match(digest) for digest in digests):
         return ""
-    joined = b"".join(bytes.fromhex(digest) for digest in digests)
-    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(digests)}"
+    return multipart_etag([bytes.fromhex(digest) for digest in digests])
 
 
 def _unknown(file: StagedFile, reason: str) -> SinkError:

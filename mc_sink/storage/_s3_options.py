@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.storage._http import http_session
+from mc_sink.secret import Sealed, Secret, seal, shown
+from mc_sink.storage._endpoint import find_endpoint
+from mc_sink.storage._http import OneHost, http_session
+from mc_sink.storage._silence import silence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from aiobotocore.session import AioSession
     from botocore.loaders import Loader
+
+    from mc_sink.storage._endpoint import Endpoint
 
 # Timeouts end a request to a store that doesn't answer; one layer retries, and it is ours.
 DEFAULT_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": 32}
 NO_RETRIES = {"total_max_attempts": 1, "mode": "standard"}
 PROFILE = "profile"
-AWS = "https://amazonaws.com"
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _OURS = {
     "self",
     "kwargs",
@@ -31,38 +33,116 @@ _OURS = {
     "default_fill_cache",
     "default_cache_type",
     "version_aware",
-    "s3_additional_kwargs",
 }
 _CUTS_PARTS = {"default_block_size", "max_concurrency"}
+_FORMS: dict[str, tuple[type, str]] = {
+    "endpoint_url": (Secret, "text"),
+    PROFILE: (Secret, "text"),
+    "client_kwargs": (Mapping, "a dict"),
+    "config_kwargs": (Mapping, "a dict"),
+    "default_block_size": (int, "a whole number"),
+    "max_concurrency": (int, "a whole number"),
+}
+_REFUSED = {
+    "s3_additional_kwargs": "drops names it doesn't know; use object_options=ObjectOptions(acl=…, sse=…, …), which "
+    "checks them.",
+    "cache_regions": "asks for a bucket's region with HeadBucket, which needs a further permission; pass "
+    "client_kwargs={'region_name': …}.",
+}
 
 
-def filesystem_arguments(storage_options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the arguments of `S3FileSystem`, or raise `ConfigurationError` for a name it would ignore."""
+def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the arguments of `S3FileSystem` in a mapping that shows only their names.
+
+    Raises `ConfigurationError` for a name that s3fs would ignore, a value of another form than it takes, and an
+    endpoint that would be reached in plain http without `use_ssl=False`; sends nothing.
+    """
+    storage_options = seal(storage_options)
+    check_options(storage_options)
+    options = _with_defaults(storage_options)
+    with silence():
+        session = options.get("session") or _new_session(options.get(PROFILE))
+        endpoint = find_endpoint(options, session)
+    ours = {
+        "endpoint_url": endpoint.url,
+        "cache_regions": False,
+        "session": OneHost(session),
+        "config_kwargs": _config(options.get("config_kwargs") or {}, endpoint),
+    }
+    return seal({n: value for n, value in options.items() if n not in {*_CUTS_PARTS, PROFILE}} | ours).reveal()
+
+
+def check_options(options: Sealed) -> None:
+    """Raise `ConfigurationError` for a name that s3fs or botocore doesn't know, or a value that can't be meant."""
     from inspect import signature
 
     import s3fs
+    from botocore.session import Session
 
-    if "s3_additional_kwargs" in storage_options:
-        raise ConfigurationError(
-            "storage_options['s3_additional_kwargs'] drops names it doesn't know; "
-            "use object_options=ObjectOptions(acl=…, sse=…, …), which checks them."
-        )
-    known = (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}
-    check_names(storage_options, known, "s3fs")
-    arguments = {name: value for name, value in storage_options.items() if name not in {*_CUTS_PARTS, PROFILE}}
-    given = dict(arguments.get("config_kwargs") or {})
-    signing = {"payload_signing_enabled": not _is_private(arguments)} | dict(given.get("s3") or {})
-    ours = {"retries": NO_RETRIES, "http_session_cls": http_session(), "s3": signing}
-    config = DEFAULT_CONFIG | given | ours
-    session = arguments.get("session") or _new_session(storage_options.get(PROFILE))
-    return arguments | {"config_kwargs": config, "session": session}
+    options.checked()
+    for name, reason in _REFUSED.items():
+        if options.get(name):
+            raise ConfigurationError(f"storage_options[{name!r}] {reason}")
+    check_names(options, (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}, "s3fs")
+    _check_forms(options)
+    client = options.get("client_kwargs") or {}
+    known = set(signature(Session.create_client).parameters) - {"self", "service_name", "config"}
+    check_names(client, known, "botocore", place="client_kwargs")
+    _check_forms(client)
 
 
-def _new_session(profile: str | None) -> AioSession:
+def check_names(
+    options: Mapping[str, Any], known: Iterable[str], owner: str, *, place: str = "storage_options"
+) -> None:
+    """Refuse names that `owner` doesn't know, with the nearest one that it does."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    for name in options:
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}."
+            raise ConfigurationError(f"{place} has {shown(name)!r}, which {owner} doesn't know: {advice}")
+
+
+def _check_forms(options: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{name} in storage_options is to be {told}, and is of type {type(options.get(name)).__name__}."
+        for name, (form, told) in _FORMS.items()
+        if not isinstance(options.get(name), form | None)
+    ]
+    if wrong:
+        raise ConfigurationError(wrong[0])
+
+
+def _with_defaults(options: Sealed) -> Sealed:
+    """Add what fsspec's own configuration would add when the filesystem is made, behind all checks."""
+    import s3fs
+    from fsspec.config import apply_config
+
+    return seal(apply_config(s3fs.S3FileSystem, dict(options))).checked()
+
+
+def _config(given: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
+    """Give botocore's configuration: its caller's, but for what a delivery depends on."""
+    signed = not endpoint.private or bool(given.get("proxies"))
+    signing = {"payload_signing_enabled": signed} | dict(given.get("s3") or {})
+    ours = {
+        "retries": NO_RETRIES,
+        "http_session_cls": http_session(),
+        "s3": signing,
+        "ignore_configured_endpoint_urls": True,  # they have been looked up already
+    }
+    # Or a proxy of the environment's would get, in plain, what never was to leave this machine.
+    unproxied: dict[str, Any] = {"proxies": {}} if endpoint.loopback else {}
+    return DEFAULT_CONFIG | unproxied | dict(given) | ours
+
+
+def _new_session(profile: Secret | None) -> AioSession:
     """Make a session of its own, with its own credentials; only the descriptions of S3 are shared."""
     from aiobotocore.session import AioSession
 
-    session = AioSession(profile=profile)
+    session = AioSession(profile=profile.reveal() if profile else None)
     session.register_component("data_loader", _descriptions())
     return session
 
@@ -73,27 +153,3 @@ def _descriptions() -> Loader:
     from botocore.loaders import create_loader
 
     return create_loader()
-
-
-def _is_private(arguments: Mapping[str, Any]) -> bool:
-    """Whether nobody can change a body on its way: TLS, or this very machine.
-
-    There the CRC32 that every request carries is enough, and signing the body too would halve the speed (measured).
-    """
-    if arguments.get("use_ssl") is False:
-        return False
-    asked = arguments.get("endpoint_url") or (arguments.get("client_kwargs") or {}).get("endpoint_url")
-    endpoint = urlsplit(asked or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or AWS)
-    return endpoint.scheme == "https" or endpoint.hostname in LOOPBACK
-
-
-def check_names(storage_options: Mapping[str, Any], known: Iterable[str], owner: str) -> None:
-    """Refuse names that `owner` doesn't know, with the nearest one that it does."""
-    from difflib import get_close_matches
-
-    names = sorted(known)
-    for name in storage_options:
-        if name not in names:
-            near = get_close_matches(name, names, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}."
-            raise ConfigurationError(f"storage_options has {name!r}, which {owner} doesn't know: {advice}")

@@ -18,23 +18,30 @@ Match = Literal["same", "changed", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the store said when it made a file visible."""
+    """What the store said when it made a file visible; `found` where it was there already, from an earlier try."""
 
     etag: str | None
     version_id: str | None
+    found: bool = False
 
 
 class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible."""
 
-    def check(self, target: Target, if_exists: IfExists) -> None:
-        """Raise before any work is done where the file can't be delivered: taken, refused, not there."""
+    def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
+        """Give the URLs of the visible files that begin with `stem`, or of that one alone.
 
-    def open(self, target: Target, content_type: str) -> Destination:
-        """Take bytes for one file that stays invisible."""
+        Raises where nothing can be delivered: refused, not there.
+        """
 
-    def publish(self, file: StagedFile, if_exists: IfExists) -> Published:
-        """Make one staged file visible, or raise."""
+    def open(self, target: Target, content_type: str, *, several: bool) -> Destination:
+        """Take bytes for one file that stays invisible; memory must not grow where it is one of `several`."""
+
+    def compare(self, target: Target) -> Destination:
+        """Take bytes to compare with a file that is there, storing none; `finish` raises where they differ."""
+
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
+        """Make one staged file visible, or raise; where `repeatable`, finding the very same file is a success."""
 
     def discard(self, file: StagedFile) -> str | None:
         """Throw one staged file away; a sentence on what is left behind, if anything is."""

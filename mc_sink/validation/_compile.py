@@ -25,6 +25,7 @@ def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance,
     _refuse(schema, frame, tolerance)
     failures = Failures(name, _personal(schema, frame))
     delivered = _delivered(schema, frame, failures, depth)
+    _refuse_two_types(schema, delivered)
     by_pandera = opaque(schema, frame)
     if by_pandera and tolerance.on_invalid == "reject":
         raise ConfigurationError(_no_rejects(name, by_pandera))
@@ -69,6 +70,23 @@ def _refuse_pydantic(schema: DataFrameSchema) -> None:
         raise ConfigurationError(
             f"Schema {schema.name!r} judges rows by a pydantic model, which gives every batch column types of its own: "
             "describe the columns with Pandera."
+        )
+
+
+def _refuse_two_types(schema: DataFrameSchema, delivered: pl.Schema) -> None:
+    """Refuse defaults of a schema with a dtype of its own: Pandera fills them in a second time, lifting a column to it.
+
+    That column would be judged as one type and delivered as another.
+    """
+    if schema.dtype is None:
+        return
+    with_default = (column for column in schema.columns.values() if column.default is not None)
+    names = [name for column in with_default for name in matching(column, delivered)]
+    filled = [name for name in names if delivered[name] != schema.dtype.type]
+    if filled:
+        raise ConfigurationError(
+            f"Schema {schema.name!r} has the dtype {schema.dtype}, and {len(filled)} column(s) with a default would be "
+            f"delivered as another, {', '.join(filled)}: cast in the query, or take `default` or `dtype` off."
         )
 
 

@@ -82,12 +82,20 @@ class _Feed:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """One file to be: where, with which columns, in which format."""
+    """One file to be: where, with which columns, in which format; one of `several`, or `there` already."""
 
     target: Target
     schema: pl.Schema
     format: Format
     row_group_size: int
+    several: bool = False
+    there: bool = False
+
+    def open(self, store: Store) -> Writer:
+        """Take bytes for it, or compare them with those that an earlier try has published."""
+        if self.there:
+            return Writer(store.compare(self.target))
+        return Writer(store.open(self.target, self.format.content_type, several=self.several))
 
 
 def write_file(
@@ -97,7 +105,7 @@ def write_file(
 
     What the source or the store raised arrives as itself, whatever the engine made of it on the way.
     """
-    writer = Writer(store.open(plan.target, plan.format.content_type))
+    writer = plan.open(store)
     feed = _Feed(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
 
     def stop(cause: BaseException) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003  a journal is read back by these types
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 from urllib.parse import urlencode
 
 from mc_sink.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CannedAcl = Literal[
     "private",
@@ -40,28 +37,22 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADERS = ("content_type", "cache_control", "content_disposition", "sse_kms_key_id")
 
 
-class ReadOnly(Mapping[str, str]):
+class ReadOnly(dict[str, str]):
     """A mapping that keeps what was checked: a copy that can't be changed, and can be pickled and hashed."""
 
-    __slots__ = ("_pairs",)
+    __slots__ = ()
 
-    def __init__(self, pairs: Mapping[str, str]) -> None:
-        self._pairs = dict(pairs)
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("These options were checked and can't be changed: make new ones.")
 
-    def __getitem__(self, name: str) -> str:
-        return self._pairs[name]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pairs)
+    def __reduce__(self) -> tuple[type[ReadOnly], tuple[dict[str, str]]]:
+        return ReadOnly, (dict(self),)
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._pairs.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._pairs)
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,59 @@
+"""The manifest: which files belong together, written when all of them are visible, so that it is the commit point.
+
+A receiver who waits for it reads nothing half delivered. JSON, `version` 1: facts that only grow.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from mc_sink.receipt import WrittenFile
+    from mc_sink.staged import Staged
+
+VERSION = 1
+CONTENT_TYPE = "application/json"
+
+
+def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime) -> bytes:
+    """Write the manifest of a delivery whose files are all visible; times are UTC, sizes bytes as stored."""
+    run = staged[0]
+    facts = {
+        "version": VERSION,
+        "run_id": run.run_id,
+        "target": run.target,
+        "library": f"mc-sink {version('mc-sink')}",
+        "started_at": _time(min(part.started_at for part in staged)),
+        "ended_at": _time(ended_at),
+        "validated": all(part.validated for part in staged),
+        "schema": run.content.schema,
+        "format": run.content.format,
+        "columns": dict(run.content.columns),
+        "num_files": len(files),
+        "num_rows": sum(file.num_rows for file in files),
+        "num_bytes": sum(file.num_bytes for file in files),
+        "num_rejected": sum(part.rejects.num_rows for part in staged if part.rejects),
+        "files": [_entry(file) for file in files],
+    }
+    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _entry(file: WrittenFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "num_rows": file.num_rows,
+        "num_bytes": file.num_bytes,
+        "etag": file.etag,
+        "checksum": file.checksum,
+        "partition": None if file.partition is None else dict(file.partition),
+    }
+
+
+def _time(moment: datetime) -> str:
+    """Write a time so that all of them are as long, and sort as text."""
+    return moment.isoformat(timespec="microseconds")

@@ -1,0 +1,62 @@
+"""One request on its way: what it carries, and what is known of it from one try to the next."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.storage._body import PartBody
+from mc_sink.storage._clock import Clock, Moving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from mc_sink.storage._failures import RequestFailed
+    from mc_sink.storage._retries import Operation
+
+_under_way: ContextVar[Clock | None] = ContextVar("_under_way", default=None)
+
+
+class Sending:
+    """A request through all its tries; what it carries is not shown.
+
+    `moved_for` is how many seconds its body was on its way; `renewed` says that credentials were read anew for it.
+    """
+
+    def __init__(self, operation: Operation, parameters: Mapping[str, Any], quiet: float) -> None:
+        self.operation = operation
+        self.parameters = parameters
+        self.moved_for = 0.0
+        self.renewed = False
+        self._quiet = quiet
+        self._tries = 0
+        self._uncertain = False
+
+    @asynccontextmanager
+    async def one_try(self) -> AsyncIterator[None]:
+        """Raise TimeoutError in what is awaited inside when nothing has moved for too long."""
+        self._tries += 1
+        clock = Clock(self._quiet)
+        before = _under_way.set(clock)
+        try:
+            async with clock.until_still():
+                yield
+        finally:
+            _under_way.reset(before)
+            self.moved_for += clock.moved_for
+
+    def failed(self, failed: RequestFailed) -> RequestFailed:
+        """Add to a failure what earlier tries have left unclear."""
+        self._uncertain = failed.uncertain = failed.uncertain or self._uncertain
+        failed.tries = self._tries
+        return failed
+
+
+def before_send(request: Any, **_: Any) -> None:
+    """Let the clock see the body of a request; takes botocore's event of this name, where nothing has left yet."""
+    clock = _under_way.get()
+    body = PartBody([request.body.getbuffer()]) if isinstance(request.body, BytesIO) else request.body
+    if clock and isinstance(body, PartBody):
+        request.body = Moving(body, clock)
