@@ -1,12 +1,16 @@
 """A delivery from end to end, on this machine alone: `make demo`.
 
 Starts an S3 server, makes a bucket and a user who may only write, delivers a validated audience in three formats,
-verifies each, reads one back as the bucket's owner with another library, and lets one delivery fail.
+verifies each, reads one back as the bucket's owner with another library, lets one delivery fail, and pulls the cable
+of another, which is then run again.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -16,6 +20,8 @@ import pyarrow.parquet
 import mc_sink
 from mc_sink.validation.samples import sample
 from tests.servers.embedded import embedded_server
+from tests.servers.faults import FOREVER, Reset
+from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from mc_sink._order import FormatName
@@ -27,13 +33,15 @@ FORMATS: tuple[FormatName, ...] = ("csv", "csv.gz", "parquet")
 
 def main() -> int:
     """Run the demonstration and give its exit code."""
-    with embedded_server() as server:
+    with TemporaryDirectory() as state, embedded_server() as server:
+        os.environ["MC_SINK_STATE_DIR"] = state
         say(f"An S3 server is up: {server.about}")
         writer = server.new_writer()
         say(f"Bucket {writer.bucket}; a user with s3:PutObject, s3:PutObjectAcl and s3:ListBucket, and nothing else.")
         receipts = [deliver(writer, name) for name in FORMATS]
         read_back(server, writer, receipts[-1])
         fail(server, writer)
+        pull_the_cable(server, writer)
     say("The server is stopped. Nothing is left behind.")
     return 0 if all(receipt.num_rows == ROWS for receipt in receipts) else 1
 
@@ -89,6 +97,36 @@ def fail(server: Admin, writer: Writer) -> None:
     if left := server.listing(writer.bucket, "failed/"):
         raise SystemExit(f"The failed delivery left {sorted(left)}.")
     say("The bucket shows 0 objects under failed/.")
+
+
+def pull_the_cable(server: Admin, writer: Writer) -> None:
+    """Cut the network while several files are being published, and run the same delivery again."""
+    say("Delivering four files and a manifest, and pulling the cable when two of them are published …")
+    with Proxy(server.url) as cable:
+        cable.fault("Complete", Reset("head"), n=3, times=FOREVER)
+        try:
+            deliver_nightly(replace(writer, url=cable.url))
+        except mc_sink.CommitError as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+        else:
+            raise SystemExit("The delivery went through a cable that was pulled.")
+    shown = server.listing(writer.bucket, "nightly/")
+    say(f"{len(shown)} whole files are visible, and no manifest. The cable is back; the same run again …")
+    receipt = deliver_nightly(writer)
+    print(f"{receipt}\nverified   {receipt.verify()}", flush=True)
+    if (receipt.num_rows, receipt.num_found, mc_sink.list_journals()) != (ROWS, len(shown), []):
+        raise SystemExit("The second run did not deliver the rest, once.")
+
+
+def deliver_nightly(writer: Writer) -> mc_sink.Receipt:
+    """Deliver in files of a quarter of the rows, as a job that may be started again; not patient with the network."""
+    return mc_sink.sink_madconnect(
+        sample("audience", ROWS),
+        writer.target("nightly/"),
+        run_id="nightly-2026-11-22",
+        max_rows_per_file=ROWS // 4,
+        storage_options=writer.storage_options | {"config_kwargs": {"read_timeout": 2}},
+    )
 
 
 def say(line: str) -> None:

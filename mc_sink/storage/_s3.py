@@ -222,6 +222,6 @@ def _multipart_etag(upload: Multipart) -> str:
 def _unknown(file: StagedFile, reason: str) -> SinkError:
     return CommitUnknown(
         f"1 object may or may not be visible at {file.path}: {reason}. Look for it ({file.num_bytes:,} bytes, "
-        f"{file.checksum}) before you rerun.",
+        f"{file.checksum}).",
         uncommitted=[file.path],
     )
