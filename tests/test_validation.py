@@ -240,6 +240,15 @@ def test_a_check_that_warns_does_not_keep_pandera_from_coercing() -> None:
     assert delivered["a"].dtype == pl.Categorical
 
 
+def test_a_missing_column_comes_in_the_type_of_the_whole_schema() -> None:
+    """A column that is added is coerced with the others, and delivered as Pandera would deliver it."""
+    column = pa.Column(pl.Int64, nullable=True, coerce=True)
+    schema = pa.DataFrameSchema({"c": column}, dtype=pl.Float64, add_missing_columns=True, strict="filter", name="adds")
+    run = validation.compile(schema, pl.LazyFrame({"a": [1, 2]}))
+    (delivered,) = run.judge([run.frame.collect()])
+    assert delivered.schema == run.delivered == {"c": pl.Float64}
+
+
 def test_an_error_of_the_source_arrives_as_itself() -> None:
     """What the caller's own query raises isn't ours to wrap."""
 

@@ -75,9 +75,8 @@ def shaped(schema: DataFrameSchema, frame: pl.LazyFrame) -> Shape:
     came = pl.Schema({name: dtype for name, dtype in input_schema.items() if name in before})
     casts = _casts(backend, schema, before)
     changed = {*casts, *_defaults(schema, before)} & {*came}
-    if changed:
-        raw = pl.struct(*(name for name in came if name in changed)).alias(RAW)
-        arranged = arranged.with_columns(raw, *(pl.col(c).cast(t, strict=False) for c, t in casts.items()))
+    raw = [pl.struct(*(name for name in came if name in changed)).alias(RAW)] if changed else []
+    arranged = arranged.with_columns(*raw, *(pl.col(c).cast(t, strict=False) for c, t in casts.items()))
     filled = backend.set_default(arranged, schema)
     shape = pl.Schema({name: dtype for name, dtype in filled.collect_schema().items() if name != RAW})
     added = tuple(name for name in shape if name not in came)
