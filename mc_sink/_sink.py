@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from mc_sink import validation
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
+from mc_sink._fork import check_fork
 from mc_sink._order import Order
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
 from mc_sink.journal import prepare, waits
+from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
 from mc_sink.storage import Stores
 
@@ -61,6 +63,7 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     own exception or Ctrl-C included, nothing became visible, unless it is a `CommitError`, which says what did, or a
     `CommitUnknown`, which says what to look for; `recover(run_id)` or a rerun with the same `run_id` ends both.
     """
+    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
     order = Order(
         target=target,
         format=format,
@@ -150,6 +153,7 @@ def stage(  # noqa: PLR0913  the public names
     ValidationError, UploadError
         Nothing became visible. The query's and the source's own exceptions arrive as they are.
     """
+    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
     order = Order(
         target=target,
         format=format,
@@ -171,6 +175,7 @@ def stage(  # noqa: PLR0913  the public names
 
 def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
+    check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
     plan = as_lazyframe(frame)

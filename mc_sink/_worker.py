@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
-PATIENCE_SECONDS = 1.5
+PATIENCE_SECONDS = 1.0
 STEP_SECONDS = 0.1
-# An engine that was stopped notices at its next batch; one that isn't in Python for so long has gone, and one that
+# Leaving the interpreter takes no longer. An engine that isn't in Python for so long, and has ended, is gone; one that
 # hasn't moved there for so long is in a source that blocks.
-QUIET_SECONDS, STILL_SECONDS = 0.1, 0.5
+LEAVING_SECONDS, QUIET_SECONDS, STILL_SECONDS = 3.0, 0.1, 0.5
 
 
 class Stopped(BaseException):
@@ -73,6 +73,11 @@ class Worker(Generic[T]):
             raise error
         return self._result[0]
 
+    @property
+    def done(self) -> bool:
+        """Whether the engine has left."""
+        return self._done.is_set()
+
     def leave(self, cause: BaseException, timeout: float) -> None:
         """Have the thread that waits for the run end it and clean up, and wait until it has."""
         self._leaving = cause
@@ -95,7 +100,8 @@ class Worker(Generic[T]):
         """Stop the run and wait for the engine to leave."""
         _ended_early.set()
         self._stop(cause)
-        self._done.wait(PATIENCE_SECONDS)
+        if not self._done.wait(PATIENCE_SECONDS):
+            _left_behind.add(self)
 
     def _run(self) -> None:
         try:
@@ -108,6 +114,7 @@ class Worker(Generic[T]):
 
 
 _running: WeakSet[Worker[Any]] = WeakSet()
+_left_behind: WeakSet[Worker[Any]] = WeakSet()
 _ended_early = threading.Event()
 
 
@@ -121,14 +128,14 @@ def _leave_all() -> None:
         return
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut this short
-    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+    deadline = time.monotonic() + LEAVING_SECONDS
     for worker in tuple(_running):
         worker.leave(SystemExit("the interpreter is exiting"), max(0.0, deadline - time.monotonic()))
     _let_engines_go(deadline)
 
 
 def _let_engines_go(deadline: float) -> None:
-    """Wait until no engine's thread has been at work in Python for a while."""
+    """Wait until no engine has been at work for a while; one that blocks in Python is not waited for."""
     places: dict[int, tuple[tuple[int, int], float]] = {}
     now = quiet_since = time.monotonic()
     while now < deadline and now - quiet_since < QUIET_SECONDS:
@@ -138,7 +145,8 @@ def _let_engines_go(deadline: float) -> None:
             thread: (place, places[thread][1] if places.get(thread, (None,))[0] == place else now)
             for thread, place in _engine_threads_in_python().items()
         }
-        if any(now - since < STILL_SECONDS for _, since in places.values()):
+        blocked = sum(now - since >= STILL_SECONDS for _, since in places.values())
+        if blocked < len(places) or blocked < sum(not worker.done for worker in _left_behind):
             quiet_since = now
 
 
@@ -163,4 +171,5 @@ def _count_cancels() -> int:
 
 
 if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_running.clear)  # the parent's runs are not the child's to end
+    for runs in (_running, _left_behind):  # which are the parent's, and not a child's to end
+        os.register_at_fork(after_in_child=runs.clear)

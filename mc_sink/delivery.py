@@ -23,6 +23,7 @@ from mc_sink.exceptions import (
 )
 from mc_sink.manifest import CONTENT_TYPE, manifest
 from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
+from mc_sink.secret import seal
 from mc_sink.staged import StagedFile
 from mc_sink.storage import Stores, Writer
 from mc_sink.target import parse_target
@@ -43,6 +44,7 @@ def publish(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | No
     part way; what is not published stays staged, and a journal of this machine's lets `recover` roll it forward.
     Publishing again what has been published does nothing and says so.
     """
+    storage_options = seal(storage_options)
     run = _one_run(staged)
     return publish_with(Stores(storage_options, run.object_options), staged)
 
@@ -73,6 +75,7 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 def discard(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | None = None) -> list[str]:
     """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
+    storage_options = seal(storage_options)
     return discard_with(Stores(storage_options), staged)
 
 
@@ -116,6 +119,7 @@ def recover(
     is all it takes. `target` tells two deliveries of one run id apart. Raises what `publish` raises; the journal stays
     until all is visible or discarded.
     """
+    storage_options = seal(storage_options)
     found = _journal_of(run_id, target)
     stores = Stores(storage_options, found.staged[0].object_options)
     if action == "publish":
@@ -149,6 +153,7 @@ def _visible(stores: Stores, found: journal.Journal) -> list[str]:
 
 def verify(receipt: Receipt, *, storage_options: Mapping[str, Any] | None = None) -> Verification:
     """List the store and compare: every file there, with its size and ETag (locally: size and CRC32)."""
+    storage_options = seal(storage_options)
     return _verify(receipt, Stores(storage_options))
 
 

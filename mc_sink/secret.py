@@ -24,6 +24,7 @@ _HIDDEN = "Secret(…)"
 _CREDENTIAL = re.compile(
     r"key|secret|token|password|username|passphrase|aws_(access_key_id|secret_access_key|session_token)"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Names as s3fs and fsspec have them; a key id that was written where a name belongs doesn't look like one.
 _NAME = re.compile(r"[A-Za-z]?[a-z0-9_]{1,40}([A-Z][a-z]+){0,6}")
 
@@ -189,8 +190,14 @@ def _wrong_with(name: object, value: object) -> str | None:
         return value._wrong  # noqa: SLF001  one of its own kind
     if isinstance(value, bytes | bytearray):
         return f"storage_options has bytes under {shown(name)!r}: give text, or a Secret."
-    if _CREDENTIAL.fullmatch(name) and not isinstance(value, Secret | None):
+    return _wrong_credential(name, value) if _CREDENTIAL.fullmatch(name) and value is not None else None
+
+
+def _wrong_credential(name: str, value: object) -> str | None:
+    if not isinstance(value, Secret):
         return f"storage_options[{name!r}] is of type {type(value).__name__}: give text, or a Secret."
+    if _CONTROL.search(value.reveal()):
+        return f"storage_options[{name!r}] has the end of a line, or another control character, in it: cut it off."
     return None
 
 

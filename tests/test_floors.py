@@ -56,8 +56,9 @@ ONLY_HOME = {
     "register_io_source": "_plan",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
-# The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override.
-ALLOWED = {"flush", "payload", "_payload", "_build_verify_context"}
+# The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;
+# what an exception was raised in the midst of.
+ALLOWED = {"flush", "payload", "_payload", "_build_verify_context", "__context__"}
 MAX_FILE, MEDIAN_FILE = 350, 120
 MAX_BODY, MOST_BODIES, MEDIAN_BODY = 40, 25, 8
 

@@ -55,7 +55,9 @@ class Requests:
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
         """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""
-        return wait_for(self.start(operation, **parameters))
+        future = self.start(operation, **parameters)
+        del parameters  # a traceback with locals would show the rows in them
+        return wait_for(future)
 
     async def _send(self, sending: Sending) -> dict[str, Any]:
         """Give the reply or raise; a failure is a value until here, so that no library's frames hang on it."""

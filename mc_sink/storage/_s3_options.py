@@ -49,6 +49,8 @@ _REFUSED = {
     "cache_regions": "asks for a bucket's region with HeadBucket, which needs a further permission; pass "
     "client_kwargs={'region_name': …}.",
 }
+# What s3fs and botocore each have a name for.
+_SAME = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
 
 
 def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,6 +91,9 @@ def check_options(options: Sealed) -> None:
     known = set(signature(Session.create_client).parameters) - {"self", "service_name", "config"}
     check_names(client, known, "botocore", place="client_kwargs")
     _check_forms(client)
+    for name, theirs in _SAME.items():
+        if options.get(name) and client.get(theirs) and options[name] != client[theirs]:
+            raise ConfigurationError(f"storage_options has 2 values for {name}, one in client_kwargs: leave one out.")
 
 
 def check_names(
