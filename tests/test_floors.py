@@ -40,7 +40,7 @@ FLOORS = [
     {"target"},
     {"journal", "manifest"},
     {"staged"},
-    {"object_options", "receipt"},
+    {"object_options", "receipt", "secret"},
     {"exceptions"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
