@@ -114,7 +114,7 @@ class LocalStore:
 
     def compare(self, target: Target) -> FileComparison:
         """Take bytes to compare with the file that is there."""
-        return FileComparison(target.url, lambda: _size_and_crc(Path(target.path)))
+        return FileComparison(target.url, lambda: _read_again(Path(target.path)))
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Link the file to its name, which fails where the name is taken; or replace, where that was asked for."""
@@ -139,7 +139,7 @@ class LocalStore:
         """Find out whether an earlier try of the same run has published it."""
         gone, path = isinstance(error, FileNotFoundError), Path(upload.path)
         if (gone or repeatable) and path.is_file():
-            num_bytes, crc = _size_and_crc(path)
+            num_bytes, crc = _read_again(path)
             if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum):
                 _tidy(upload)
                 return Published(None, None, found=True)
@@ -154,19 +154,16 @@ class LocalStore:
         return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
 
     def match(self, file: WrittenFile) -> Match:
-        """Compare size and CRC32 with the file that is there."""
+        """Compare size and, where that is known, CRC32 with the file that is there."""
         path = Path(parse_target(file.path).path)
         try:
             if not path.is_file():
                 return "missing"
-            num_bytes, crc = _size_and_crc(path)
-        except FileNotFoundError:
+            num_bytes, crc = _read_again(path)
+        except UploadError:
             return "missing"
-        except OSError as error:
-            raise PermissionDenied(
-                f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."
-            ) from error
-        return "same" if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "changed"
+        found = f"crc32:{crc:08x}"
+        return "same" if (num_bytes, found) == (file.num_bytes, file.checksum or found) else "changed"
 
 
 def _temporary(file: StagedFile) -> Temporary:
@@ -207,12 +204,20 @@ def _beginning_with(path: Path) -> list[Path]:
     return [found for found in path.parent.iterdir() if found.name.startswith(path.name)]
 
 
-def _size_and_crc(path: Path) -> tuple[int, int]:
+def _read_again(path: Path) -> tuple[int, int]:
+    """Give size and CRC32 of a file that is there; raises `UploadError` where it has gone meanwhile."""
     num_bytes = crc = 0
-    with path.open("rb") as opened:
-        while data := opened.read(_READ_SIZE):
-            num_bytes += len(data)
-            crc = isal_zlib.crc32(data, crc)
+    try:
+        with path.open("rb") as opened:
+            while data := opened.read(_READ_SIZE):
+                num_bytes += len(data)
+                crc = isal_zlib.crc32(data, crc)
+    except FileNotFoundError as error:
+        raise UploadError(f"{path} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.") from error
+    except OSError as error:
+        raise PermissionDenied(
+            f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."
+        ) from error
     return num_bytes, crc
 
 

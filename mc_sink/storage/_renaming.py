@@ -137,27 +137,33 @@ class RenamingStore:
             raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
         gone = not self._exists(file.upload.temporary, file.path)
         if (gone or if_exists == "fail") and self._exists(file.upload.path, file.path):
-            return self._settle(file, file.upload, repeatable=repeatable or gone)
+            return self._settle(file, repeatable=repeatable or gone)
         try:
             self._filesystem.mv(file.upload.temporary, file.upload.path)
         except Exception as error:
             raise _not_renamed(error, file.path) from error
         return Published(None, None)
 
-    def _settle(self, file: StagedFile, upload: Temporary, *, repeatable: bool) -> Published:
+    def _settle(self, file: StagedFile, *, repeatable: bool) -> Published:
         """Find out whether what is there was published by an earlier try of the same run."""
         if not repeatable:
             raise already_exists(file.path)
         num_bytes, crc = self._size_and_crc(file.path)
         if (num_bytes, f"crc32:{crc:08x}") != (file.num_bytes, file.checksum):
             raise differs(file.path, num_bytes, file.num_bytes)
-        if left := _remove(self._filesystem, upload.temporary):
+        if left := self.discard(file):
             _log.warning("%s is published. %s", file.path, left)
         return Published(None, None, found=True)
 
     def discard(self, file: StagedFile) -> str | None:
-        """Remove the hidden file; a sentence where that was refused."""
-        return _remove(self._filesystem, file.upload.temporary) if isinstance(file.upload, Temporary) else None
+        """Remove the hidden file, unless it has been renamed already; a sentence where that was refused."""
+        if not isinstance(file.upload, Temporary):
+            return None
+        hidden = file.upload.temporary
+        with suppress(SinkError):  # what can't be looked for is removed, or told
+            if not self._exists(hidden, file.path):
+                return None
+        return _remove(self._filesystem, hidden)
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file that is there."""

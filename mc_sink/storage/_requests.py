@@ -83,8 +83,7 @@ class Requests:
         """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
         used = self._filesystem
         answer = await self._send_once(sending)
-        if isinstance(answer, RequestFailed) and answer.expired and not sending.renewed and _are_found(self._options):
-            sending.renewed = True
+        if isinstance(answer, RequestFailed) and answer.expired and _are_found(self._options):
             answer = await self._send_once(sending, instead_of=used)
         return answer
 

@@ -109,11 +109,11 @@ RULES: Final[Mapping[str, Rule]] = {
 class Pace:
     """How patiently requests are sent; all times are in seconds, and all follow from the `read_timeout` of s3fs.
 
-    That is `storage_options["config_kwargs"]["read_timeout"]`, 60 by default. No try begins later than two of them
-    after the first, not counting the time in which a body was on its way; the waits between tries are shares of it,
-    chosen at random below a bound that doubles from `first_wait` to `longest_wait` (full jitter); and a try in which
-    nothing moves for two of them (for a Complete, five) is ended. So a caller in a hurry sets that one number: with
-    `read_timeout=1` everything ends within a few seconds.
+    That is `storage_options["config_kwargs"]["read_timeout"]`, 60 by default. A try in which nothing moves for two of
+    them (for a Complete, five) is ended. No try begins later than two of them after the first, not counting the time
+    in which a body was on its way. The waits between tries are random shares of a bound that doubles from `first_wait`
+    to `longest_wait` (full jitter). So a request that stands still is over after four read timeouts, a Complete after
+    seven, and a caller in a hurry sets that one number: with `read_timeout=1` everything ends within a few seconds.
     """
 
     read_timeout: float = 60.0

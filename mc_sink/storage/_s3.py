@@ -7,6 +7,7 @@ A lost reply to one of those two is settled by the only evidence that a writer c
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
+_log = logging.getLogger(__name__)
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -44,18 +46,31 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is to be at a key when it has been published; the ETag is empty where it can't be foreseen."""
+    """What is to be at a key when it has been published.
+
+    Its ETag can't be foreseen where KMS makes it; `is_opaque` says that this is known to be so.
+    """
 
     file: StagedFile
     bucket: str
     key: str
     etag: str
     repeatable: bool
+    is_opaque: bool
 
     @property
     def found(self) -> Found:
         """What a listing will say of it."""
         return Found(self.file.num_bytes, self.etag)
+
+    @property
+    def is_opaque_again(self) -> bool:
+        """Whether an earlier try may have published it, and nothing could show that."""
+        return self.is_opaque and self.repeatable
+
+    def may_be(self, found: Found | None) -> bool:
+        """Whether this may be what was found, under an ETag that KMS made."""
+        return found is not None and found.num_bytes == self.file.num_bytes
 
 
 class S3Store:
@@ -116,7 +131,7 @@ class S3Store:
         return abort_upload(self._requests, where, file.upload.upload_id)
 
     def match(self, file: WrittenFile) -> Match:
-        """Say whether a delivered object is still there, with its size and ETag."""
+        """Say whether a delivered object is still there, with its size and, where that is known, its ETag."""
         bucket, _, key = file.path.removeprefix("s3://").partition("/")
         try:
             found = self._find(bucket, key)
@@ -124,13 +139,14 @@ class S3Store:
             raise translated(failed, file.path) from failed
         if found is None:
             return "missing"
-        return "same" if found == Found(file.num_bytes, file.etag or "") else "changed"
+        return "same" if found == Found(file.num_bytes, file.etag or found.etag) else "changed"
 
     def _complete(
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
     ) -> Published:
         parts = [{"PartNumber": p.number, "ETag": p.etag} for p in upload.parts]
-        expected = Expected(file, upload.bucket, upload.key, _multipart_etag(upload), repeatable)
+        etag = _multipart_etag(upload)
+        expected = Expected(file, upload.bucket, upload.key, etag, repeatable, is_opaque=not etag)
         return self._commit(
             expected,
             "complete_multipart_upload",
@@ -143,8 +159,9 @@ class S3Store:
 
     def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
         etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
+        is_opaque = str(upload.options.get("ServerSideEncryption", "")).startswith("aws:kms")
         return self._commit(
-            Expected(file, upload.bucket, upload.key, etag, repeatable),
+            Expected(file, upload.bucket, upload.key, etag, repeatable, is_opaque),
             "put_object",
             Body=upload.body,
             **upload.options,
@@ -184,7 +201,10 @@ class S3Store:
         except RequestFailed as blind:
             raise _unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
         if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
+            self._drop(expected.file, failed)
             return Published(expected.etag, None, found=certain)
+        if expected.may_be(found) and (not certain or (failed and failed.code == GONE) or expected.is_opaque_again):
+            raise _unknown(expected.file, f"{reason}; a listing shows {found}, whose ETag may be of KMS' making")
         if failed is None or not (certain or (found and failed.code in TAKEN)):
             raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
@@ -192,6 +212,11 @@ class S3Store:
         if expected.repeatable:
             raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
         raise already_exists(expected.file.path) from failed
+
+    def _drop(self, file: StagedFile, failed: RequestFailed | None) -> None:
+        """Throw away what was stored for an object that another try of this run has published, and got in first."""
+        if failed and failed.code in TAKEN and (left := self.discard(file)):
+            _log.warning("%s is published. %s", file.path, left)
 
     def _keys(self, bucket: str, stem: str) -> list[str]:
         """List the keys that begin with `stem`, page by page."""

@@ -20,16 +20,12 @@ _under_way: ContextVar[Clock | None] = ContextVar("_under_way", default=None)
 
 
 class Sending:
-    """A request through all its tries; what it carries is not shown.
-
-    `moved_for` is how many seconds its body was on its way; `renewed` says that credentials were read anew for it.
-    """
+    """A request through all its tries; it doesn't show what it carries, whose bytes moved for `moved_for` seconds."""
 
     def __init__(self, operation: Operation, parameters: Mapping[str, Any], quiet: float) -> None:
         self.operation = operation
         self.parameters = parameters
         self.moved_for = 0.0
-        self.renewed = False
         self._quiet = quiet
         self._tries = 0
         self._uncertain = False
