@@ -32,7 +32,6 @@ SOON = 10.0
     [
         ("list_objects_v2", WhitespaceThenReply(3600)),
         ("upload_part", Dribble(4)),
-        ("upload_part", BlackHole()),
         ("put_object", Dribble(4)),
         ("complete_multipart_upload", WhitespaceThenReply(3600)),
     ],
@@ -164,14 +163,14 @@ def test_more_requests_than_connections_wait_their_turn(fault_s3: FaultServer) -
     requests = hurried(fault_s3, config_kwargs={"read_timeout": 0.5, "max_pool_connections": 1})
     parameters = ready(requests, "list_objects_v2")
     fault_s3.latency = 0.35
-    futures = [requests.start("list_objects_v2", **parameters) for _ in range(6)]
-    assert [future.result(30)["KeyCount"] for future in futures] == [0] * 6
-    assert len(fault_s3.log.of("List")) == 6
+    futures = [requests.start("list_objects_v2", **parameters) for _ in range(5)]
+    assert [future.result(30)["KeyCount"] for future in futures] == [0] * 5
+    assert len(fault_s3.log.of("List")) == 5
 
 
 def test_no_file_left_to_connect_with_ends_in_an_error(fault_s3: FaultServer) -> None:
     """The limit on open files is met as a broken line is: tried again for a while, then told; and nothing was sent."""
-    requests = hurried(fault_s3)
+    requests = hurried(fault_s3, 3)
     fault_s3.fault(
         "List", Body(200, b"<ListBucketResult><Name>bucket</Name></ListBucketResult>", (("Connection", "close"),))
     )

@@ -121,7 +121,7 @@ def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: 
 @pytest.mark.parametrize("operation", ["upload_part", "put_object"])
 def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, operation: Operation) -> None:
     """After all tries the failure says what the store said, and that it was said each time."""
-    requests = hurried(fault_s3)
+    requests = hurried(fault_s3, 3)
     parameters = ready(requests, operation)
     fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
     failed = failure(requests, operation, **parameters)
@@ -141,7 +141,7 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
 )
 def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
     """A delivery to a store that only ever says "slow down" ends after all tries, and says so."""
-    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 0.5}, "max_concurrency": 1}
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 3}, "max_concurrency": 1}
     fault_s3.fault(op, fault, times=FOREVER)
     rows = 10 if op == "Put" else 400_000
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:

@@ -89,7 +89,7 @@ def _read_answer(
     found, answer = response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {})
     status = found if isinstance(found, int) else None
     uncertain = status is None or status >= 500 or status == 408  # noqa: PLR2004  server errors; a timeout
-    code, message = (cleaned(str(answer.get(name) or ""), scrubbed) for name in ("Code", "Message"))
+    code, message = str(answer.get("Code") or ""), cleaned(str(answer.get("Message") or ""), scrubbed)
     return RequestFailed(operation, status, code, message, uncertain)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isal import isal_zlib
 
@@ -25,20 +25,23 @@ from mc_sink.exceptions import (
     TargetError,
     UploadError,
 )
+from mc_sink.secret import Unpicklable
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
 from mc_sink.storage._local import hidden_name
 from mc_sink.storage._s3_options import check_names
+from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, already_exists
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
+T = TypeVar("T")
 _READ_SIZE = 2**20
 _log = logging.getLogger(__name__)
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko, which refuses unknown ones
@@ -46,7 +49,7 @@ _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko,
 _DENIED = re.compile(r"(530|532|401|403)\b")
 
 
-class RenamedFile:
+class RenamedFile(Unpicklable):
     """Takes the bytes of one file under a hidden name."""
 
     def __init__(self, filesystem: Any, path: str) -> None:
@@ -55,13 +58,11 @@ class RenamedFile:
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
-        with self._storing():
-            self._file.write(data)
+        _told(lambda: self._file.write(data), self._not_stored)
 
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""
-        with self._storing():
-            self._file.close()
+        _told(self._file.close, self._not_stored)
         return Temporary(self._path, self._temporary)
 
     def stop(self) -> None:
@@ -76,18 +77,14 @@ class RenamedFile:
                 self._file.closed = True
         return _remove(self._filesystem, self._temporary)
 
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            raise UploadError(
-                f"The store did not take the bytes of {self._path}: {_said(error)}. {NOTHING_VISIBLE} "
-                "Rerun when it is mended."
-            ) from error
+    def _not_stored(self, error: Exception) -> UploadError:
+        return UploadError(
+            f"The store did not take the bytes of {self._path}: {_said(error)}. {NOTHING_VISIBLE} "
+            "Rerun when it is mended."
+        )
 
 
-class RenamingStore:
+class RenamingStore(Unpicklable):
     """One filesystem of fsspec's, private to the delivery."""
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
@@ -98,12 +95,13 @@ class RenamingStore:
                 f"{target.protocol}:// can't be written without publishing, so a failed delivery could be seen there. "
                 f"Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
             )
-        with _reaching(f"{target.protocol}://"):
-            implementation = fsspec.get_filesystem_class(target.protocol)
+        implementation = _reach(f"{target.protocol}://", lambda: fsspec.get_filesystem_class(target.protocol))
         if target.protocol not in _CHECKS_ITS_OWN_NAMES:
             check_names(storage_options or {}, _parameters(implementation), target.protocol)
-        with _reaching(target.url):
-            self._filesystem, _ = fsspec.url_to_fs(target.url, skip_instance_cache=True, **(storage_options or {}))
+        options = {} if storage_options is None else storage_options
+        self._filesystem, _ = _reach(
+            target.url, lambda: fsspec.url_to_fs(target.url, skip_instance_cache=True, **options)
+        )
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Look for files that begin so, or for that one."""
@@ -113,17 +111,16 @@ class RenamingStore:
         folder, _, start = path.rpartition("/")
         if not self._exists(folder or "/", stem.url):
             return frozenset()
-        with _reaching(stem.url):
-            names = [str(found).rpartition("/")[2] for found in self._filesystem.ls(folder or "/", detail=False)]
+        paths = _reach(stem.url, lambda: self._filesystem.ls(folder or "/", detail=False))
+        names = [str(found).rpartition("/")[2] for found in paths]
         above = stem.url.removesuffix(start)
         return frozenset(above + name for name in names if name.startswith(start))
 
     def open(self, target: Target, content_type: str, *, several: bool) -> RenamedFile:  # noqa: ARG002  all to disk
         """Take bytes for one file, making the folder that it stands in."""
         path = self._path(target.url)
-        with _reaching(target.url):
-            self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
-            return RenamedFile(self._filesystem, path)
+        _reach(target.url, lambda: self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True))
+        return _reach(target.url, lambda: RenamedFile(self._filesystem, path))
 
     def compare(self, target: Target) -> FileComparison:
         """Take bytes to compare with the file that is there."""
@@ -138,10 +135,8 @@ class RenamingStore:
         gone = not self._exists(file.upload.temporary, file.path)
         if (gone or if_exists == "fail") and self._exists(file.upload.path, file.path):
             return self._settle(file, repeatable=repeatable or gone)
-        try:
-            self._filesystem.mv(file.upload.temporary, file.upload.path)
-        except Exception as error:
-            raise _not_renamed(error, file.path) from error
+        hidden, shown = file.upload.temporary, file.upload.path
+        _told(lambda: self._filesystem.mv(hidden, shown), lambda error: _not_renamed(error, file.path))
         return Published(None, None)
 
     def _settle(self, file: StagedFile, *, repeatable: bool) -> Published:
@@ -173,7 +168,10 @@ class RenamingStore:
         return "same" if found["size"] == file.num_bytes else "changed"
 
     def _size_and_crc(self, url: str) -> tuple[int, int]:
-        with _reaching(url), self._filesystem.open(self._path(url), "rb") as opened:
+        return _reach(url, lambda: self._sum(self._path(url)))
+
+    def _sum(self, path: str) -> tuple[int, int]:
+        with self._filesystem.open(path, "rb") as opened:
             num_bytes = crc = 0
             while data := opened.read(_READ_SIZE):
                 num_bytes += len(data)
@@ -185,15 +183,17 @@ class RenamingStore:
 
     def _info(self, path: str, url: str) -> Mapping[str, Any] | None:
         """Look now, past any listing that is remembered; raises where fsspec's `exists` would say "no"."""
-        with _reaching(url):
-            self._filesystem.invalidate_cache()
-            try:
-                found: Mapping[str, Any] = self._filesystem.info(path)
-            except OSError as error:
-                if isinstance(error, FileNotFoundError) or error.errno == errno.ENOENT:
-                    return None
-                raise
-            return found
+        return _reach(url, lambda: self._look(path))
+
+    def _look(self, path: str) -> Mapping[str, Any] | None:
+        self._filesystem.invalidate_cache()
+        try:
+            found: Mapping[str, Any] = self._filesystem.info(path)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno == errno.ENOENT:
+                return None
+            raise
+        return found
 
     def _path(self, url: str) -> str:
         return str(self._filesystem._strip_protocol(url))  # noqa: SLF001  fsspec's documented hook for URLs
@@ -218,26 +218,37 @@ def _remove(filesystem: Any, path: str) -> str | None:
     return None
 
 
-@contextmanager
-def _reaching(url: str) -> Iterator[None]:
-    """Give this library's error for whatever a filesystem raises before anything is published; each has its own."""
+def _told(do: Callable[[], T], tell: Callable[[Exception], SinkError]) -> T:
+    """Do it, or raise what `tell` makes of a library's error, without the library's frames: they hold secrets."""
     try:
-        yield
+        with silence():
+            return do()
     except SinkError:
         raise
-    except (ImportError, TypeError, ValueError) as error:
-        raise ConfigurationError(
+    except Exception as error:  # noqa: BLE001  every filesystem has its own
+        failed = tell(error)
+    raise failed
+
+
+def _reach(url: str, do: Callable[[], T]) -> T:
+    """Do something before anything is published."""
+    return _told(do, lambda error: _unreachable(error, url))
+
+
+def _unreachable(error: Exception, url: str) -> SinkError:
+    """Give this library's error for whatever a filesystem raises."""
+    if isinstance(error, ImportError | TypeError | ValueError):
+        return ConfigurationError(
             f"{url} can't be opened: {_said(error)}. Install what it names, or mend storage_options. {NOTHING_VISIBLE}"
-        ) from error
-    except Exception as error:
-        if _is_denied(error):
-            raise PermissionDenied(
-                f"{url}: the store refused ({_said(error)}). Check the credentials in storage_options and the rights "
-                f"of this user. {NOTHING_VISIBLE}"
-            ) from error
-        raise TargetError(
-            f"{url} can't be reached: {_said(error)}. Check the host, the port and the folder. {NOTHING_VISIBLE}"
-        ) from error
+        )
+    if _is_denied(error):
+        return PermissionDenied(
+            f"{url}: the store refused ({_said(error)}). Check the credentials in storage_options and the rights "
+            f"of this user. {NOTHING_VISIBLE}"
+        )
+    return TargetError(
+        f"{url} can't be reached: {_said(error)}. Check the host, the port and the folder. {NOTHING_VISIBLE}"
+    )
 
 
 def _is_denied(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.secret import seal
+from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
 from mc_sink.storage._s3_options import filesystem_arguments
@@ -31,7 +31,7 @@ _OK = 200
 _GIVEN = ("key", "secret", "token", "username", "password", "anon", "session")
 
 
-class Requests:
+class Requests(Unpicklable):
     """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
@@ -39,12 +39,12 @@ class Requests:
 
         self._options = seal(storage_options)
         arguments = filesystem_arguments(self._options)
-        config = arguments["config_kwargs"]
         self._filesystem = _open(arguments)
-        self._pace = Pace.of(config)
+        self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
-        self._connections = Semaphore(config["max_pool_connections"])
-        self.sums_parts: bool = config.get("request_checksum_calculation", "when_supported") != "when_required"
+        self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
+        calculation = arguments["config_kwargs"].get("request_checksum_calculation", "when_supported")
+        self.sums_parts: bool = calculation != "when_required"
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError
+from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
@@ -73,7 +74,7 @@ class Expected:
         return found is not None and found.num_bytes == self.file.num_bytes
 
 
-class S3Store:
+class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None, options: ObjectOptions) -> None:
