@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mc_sink import journal
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 from mc_sink.staged import Present
 
@@ -20,15 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """URLs of this run's files that are visible; `compared` are those that this try must find the same."""
+    """URLs of this run's files that are visible; `compared` are those that this try must find the same.
+
+    `taken` are those of others, which it may not need, and must not meet.
+    """
 
     files: frozenset[str]
     compared: frozenset[str]
+    taken: frozenset[str]
     manifest: str | None
 
     def check(self, staged: Staged) -> None:
         """Refuse to add to a delivery that isn't this one: files it doesn't have, or a manifest that is closed."""
         made = {file.path for file in staged.all_files}
+        if met := sorted(self.taken & made):
+            raise _taken(met[0])
         if strays := sorted(self.files - made):
             raise AlreadyExistsError(
                 f"{len(strays)} object(s) of an earlier try of run {staged.run_id} are no part of this one, from "
@@ -46,15 +53,25 @@ def look(to: Resolved, stores: Stores, if_exists: IfExists) -> Earlier:
     """Look for files of this run; raises where nothing can be delivered, or something else has the name."""
     names = to.names
     store = stores.of(names.target)
-    files = names.of_this_run(store.listing(names.stem, exact=not names.target.is_prefix))
+    # A new run id is in no name yet: what is listed for it is little, even where a template puts it last.
+    stem = names.stem if to.again else names.target.file(names.run_id)
+    files = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
     if files and not to.again and if_exists == "fail":
-        raise AlreadyExistsError(
-            f"1 object is already at {min(files)} and stays as it was. Choose another key, a prefix (a new object each "
-            f'run), or if_exists="overwrite". {NOTHING_VISIBLE}'
-        )
+        raise _taken(min(files))
+    rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
     if not to.again:
-        return Earlier(frozenset(), frozenset(), None)
-    closed = to.manifest if to.manifest and store.listing(to.manifest, exact=True) else None
-    if to.rejects:
-        files |= stores.of(to.rejects[0]).listing(to.rejects[0], exact=True)
-    return Earlier(files, files if if_exists == "fail" else frozenset(), closed.url if closed else None)
+        return Earlier(frozenset(), frozenset(), rejects if if_exists == "fail" else frozenset(), None)
+    journal.find(names.run_id, names.target.url)  # one that can't be read is told now, and not when all is staged
+    # Under a prefix a run is one delivery, and closed by its manifest even for a try that would write none.
+    place = to.manifest or (names.manifest if names.target.is_prefix else None)
+    closed = place if place and store.listing(place, exact=True) else None
+    files |= rejects
+    compared = files if if_exists == "fail" else frozenset()
+    return Earlier(files, compared, frozenset(), closed.url if closed else None)
+
+
+def _taken(url: str) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"1 object is already at {url} and stays as it was. Choose another key, a prefix (a new object each run), or "
+        f'if_exists="overwrite". {NOTHING_VISIBLE}'
+    )

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._preview import preview
 from mc_sink._sink import sink_madconnect
+from mc_sink.secret import seal
 
 if TYPE_CHECKING:
     import os
 
+    from mc_sink._preview import Preview
     from mc_sink.receipt import Receipt
 
 NAME = "sink_madconnect"
@@ -29,4 +32,10 @@ class SinkMadConnect:
 
     def __call__(self, target: str | os.PathLike[str], **options: Any) -> Receipt:
         """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
+        options["storage_options"] = seal(options.get("storage_options"))  # before anything can raise
         return sink_madconnect(self._frame, target, **options)
+
+    def preview(self, target: str | os.PathLike[str], **options: Any) -> Preview:
+        """Say what delivering this frame would do, and send nothing; see `mc_sink.preview`."""
+        options["storage_options"] = seal(options.get("storage_options"))
+        return preview(self._frame, target, **options)

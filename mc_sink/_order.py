@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
-from mc_sink.names import Names
+from mc_sink.names import Names, parse_template
 from mc_sink.target import Target, check_run_id, new_run_id, parse_target
+from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
     import os
@@ -42,7 +44,7 @@ class Resolved:
     @property
     def repeatable(self) -> bool:
         """Whether a file that is found at its key, with the same bytes, must be this run's own."""
-        return self.again or self.names.target.is_prefix
+        return self.again or self.names.are_its_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Order:
     rejects: str | os.PathLike[str] | None
     max_rejects: float | None
     if_exists: IfExists
+    name: str | None
     max_rows_per_file: int | None
     row_group_size: int | None
     manifest: bool | None
@@ -71,26 +74,38 @@ class Order:
         """Give what the order comes to, or raise what contradicts in it; opens nothing."""
         target = parse_target(self.target)
         self._check(target)
-        run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
-        format = choose_format(target.name, self.format)
-        names = Names(target, run_id, format.extension, several=self.max_rows_per_file is not None)
+        names, format = self._names(target)
         return Resolved(
             names,
             format,
             self.row_group_size or ROW_GROUP_SIZE,
             self.max_rows_per_file,
-            rejects=self._rejects(run_id),
+            rejects=self._rejects(names),
             manifest=names.manifest if (names.several if self.manifest is None else self.manifest) else None,
             again=self.run_id is not None,
         )
 
-    def _rejects(self, run_id: str) -> tuple[Target, Format] | None:
+    def _names(self, target: Target) -> tuple[Names, Format]:
+        """Choose format and names together: a template's end may say the one, and the format the other."""
+        run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
+        template = None if self.name is None else parse_template(self.name)
+        format = choose_format(template.literal_end if template else target.name, self.format)
+        rolls = self.max_rows_per_file is not None
+        schema = schema_name(self.schema) if template and template.uses("schema") else None
+        names = Names(target, run_id, format.extension, several=rolls, template=template, schema=schema)
+        names.check(overwrites=self.if_exists == "overwrite", rolls=rolls)
+        return names, choose_format(names.example, format)
+
+    def _rejects(self, names: Names) -> tuple[Target, Format] | None:
         """Choose the rejects' file; under a prefix it is Parquet, which carries every column as it is."""
         if self.on_invalid == "fail":
             return None
         target = parse_target(DEFAULT_REJECTS if self.rejects is None else self.rejects)
         format = choose_format(target.name, "parquet" if target.is_prefix else None)
-        return target.file(f"{run_id}.rejects{format.extension}"), format
+        file = target.file(f"{names.run_id}.rejects{format.extension}")
+        if names.claims(file.url):
+            raise ConfigurationError(f"{file.url} is to hold both the rejects and the delivery: choose other rejects=…")
+        return file, format
 
     def _check(self, target: Target) -> None:
         if self.if_exists not in {"fail", "overwrite"}:
@@ -118,3 +133,10 @@ class Order:
             raise ConfigurationError(
                 f"{target.url} is one file, and max_rows_per_file may need several: give a prefix, {target.folder.url}"
             )
+
+
+def schema_name(schema: SchemaLike | None) -> str | None:
+    """Give the name of a schema; None where there is no schema, or none with a name. Reads a YAML schema's file."""
+    given: Any = load_schema(schema) if isinstance(schema, (str, Path)) else schema
+    given = given.to_schema() if isinstance(given, type) and hasattr(given, "to_schema") else given
+    return getattr(given, "name", None)

@@ -20,6 +20,7 @@ from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+from mc_sink.formats import options_of
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -49,6 +50,7 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     rejects: str | os.PathLike[str] | None = None,
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
+    name: str | None = None,
     max_rows_per_file: int | None = None,
     row_group_size: int | None = None,
     manifest: bool | None = None,
@@ -72,6 +74,7 @@ def sink_madconnect(  # noqa: PLR0913  the public names
         rejects=rejects,
         max_rejects=max_rejects,
         if_exists=if_exists,
+        name=name,
         max_rows_per_file=max_rows_per_file,
         row_group_size=row_group_size,
         manifest=manifest,
@@ -100,6 +103,7 @@ def stage(  # noqa: PLR0913  the public names
     rejects: str | os.PathLike[str] | None = None,
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
+    name: str | None = None,
     max_rows_per_file: int | None = None,
     row_group_size: int | None = None,
     manifest: bool | None = None,
@@ -127,6 +131,9 @@ def stage(  # noqa: PLR0913  the public names
         count or a fraction of all rows, fail the run.
     if_exists
         "fail" never replaces an object; "overwrite" does.
+    name
+        A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
+        docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
     max_rows_per_file
         Rows in a file, the last one's excepted; needs a prefix. Each file is staged as soon as it is full.
     row_group_size
@@ -142,7 +149,8 @@ def stage(  # noqa: PLR0913  the public names
         ACL, encryption, storage class, tags and metadata of the object in S3.
     storage_options
         s3fs' names (`key`, `secret`, `endpoint_url`, `profile`, …); an unknown one is an error.
-        `default_block_size` is the size of a first part in bytes, `max_concurrency` the number of parts in flight.
+        `default_block_size` is the size of a first part in bytes, `max_concurrency` the number of parts in flight;
+        `config_kwargs={"read_timeout": seconds}` (60) sets how patient every request is.
     progress
         True or False for a bar or none; by default a bar where a person is looking.
 
@@ -162,6 +170,7 @@ def stage(  # noqa: PLR0913  the public names
         rejects=rejects,
         max_rejects=max_rejects,
         if_exists=if_exists,
+        name=name,
         max_rows_per_file=max_rows_per_file,
         row_group_size=row_group_size,
         manifest=manifest,
@@ -212,7 +221,7 @@ def _staged(
         run_id=to.names.run_id,
         target=to.names.target.url,
         files=files,
-        content=Content(to.format.extension.removeprefix("."), columns, compiled.name),
+        content=Content(to.format.extension.removeprefix("."), options_of(to.format), columns, compiled.name),
         validated=compiled.validated,
         if_exists=order.if_exists,
         repeatable=to.repeatable,

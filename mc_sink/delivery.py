@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -24,7 +25,7 @@ from mc_sink.exceptions import (
 from mc_sink.manifest import CONTENT_TYPE, manifest
 from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
 from mc_sink.secret import seal
-from mc_sink.staged import StagedFile
+from mc_sink.staged import Present, StagedFile
 from mc_sink.storage import Stores, Writer
 from mc_sink.target import parse_target
 
@@ -51,25 +52,34 @@ def publish(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | No
 
 def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish through stores that are already open; see `publish`. Rejects come after what they were rejected from."""
-    began = time.monotonic()
     run = _one_run(staged)
+    with journal.alone(run.run_id, run.target):
+        return _publish(stores, staged)
+
+
+def _publish(stores: Stores, staged: Sequence[Staged]) -> Receipt:
+    """Publish while nobody else on this machine publishes the same delivery."""
+    began, run = time.monotonic(), staged[0]
     earlier = journal.find(run.run_id, run.target)
-    journal.note(staged)
+    left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
     try:
+        journal.note(staged, left)
+        closed = _is_closed(stores, staged)
         _publish_files(stores, staged, written)
-        _publish_manifest(stores, staged, written)
+        _publish_manifest(stores, staged, written, closed=closed)
+        _tidy(stores, left)
     except SinkError as error:
         if written or isinstance(error, CommitUnknown):
             raise _part_way(error, written, staged) from error
         if earlier is None:
             journal.strike(staged)
+        _note_what_waits(error, staged)
         raise
     except BaseException as error:
-        error.add_note(f'mc_sink: publishing was interrupted: mc_sink.recover("{run.run_id}") ends it.')
+        _note_what_waits(error, staged)
         raise
     journal.strike(staged)
-    _tidy(stores, earlier, staged)
     return _receipt(staged, written, stores, time.monotonic() - began)
 
 
@@ -81,8 +91,7 @@ def discard(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | No
 
 def discard_with(stores: Stores, staged: Sequence[Staged]) -> list[str]:
     """Discard through stores that are already open; see `discard`."""
-    files = [file for part in staged for file in part.all_files]
-    return [left for file in files if (left := stores.of(parse_target(file.path)).discard(file))]
+    return _discard_files(stores, [file for part in staged for file in part.all_files])
 
 
 @overload
@@ -120,18 +129,22 @@ def recover(
     until all is visible or discarded.
     """
     storage_options = seal(storage_options)
-    found = _journal_of(run_id, target)
-    stores = Stores(storage_options, found.staged[0].object_options)
-    if action == "publish":
-        return publish_with(stores, [replace(part, repeatable=True) for part in found.staged])
-    left = discard_with(stores, found.staged) + _visible(stores, found)
-    journal.strike(found.staged)
+    if action not in {"publish", "discard"}:
+        raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
+    waiting = _journal_of(run_id, target)
+    with journal.alone(run_id, waiting.target):
+        found = _journal_of(run_id, waiting.target)  # another process may have ended it meanwhile
+        stores = Stores(storage_options, found.staged[0].object_options)
+        if action == "publish":
+            return _publish(stores, [replace(part, repeatable=True) for part in found.staged])
+        left = discard_with(stores, found.staged) + _discard_files(stores, found.superseded) + _visible(stores, found)
+        journal.strike(found.staged)
     return left
 
 
 def _journal_of(run_id: str, target: str | None) -> journal.Journal:
     place = None if target is None else parse_target(target).url
-    found = [one for one in journal.list_journals() if one.run_id == run_id and place in {None, one.target}]
+    found = [one for one in journal.journals_of(run_id) if place in {None, one.target}]
     if len(found) == 1:
         return found[0]
     if found:
@@ -144,11 +157,19 @@ def _journal_of(run_id: str, target: str | None) -> journal.Journal:
     )
 
 
+def _discard_files(stores: Stores, files: Sequence[StagedFile]) -> list[str]:
+    return [left for file in files if (left := stores.of(parse_target(file.path)).discard(file))]
+
+
 def _visible(stores: Stores, found: journal.Journal) -> list[str]:
-    """Tell of every file of a delivery at whose place something is."""
-    places = [parse_target(file.path) for part in found.staged for file in part.all_files]
-    there = [place.url for place in places if stores.of(place).listing(place, exact=True)]
+    """Tell of every file of a delivery, and of the manifest, at whose place something is."""
+    there = [url for url in _places(found.staged) if _is_visible(stores, url)]
     return [f"{url} is visible and stays: only its bucket's owner can remove it." for url in there]
+
+
+def _is_visible(stores: Stores, url: str) -> bool:
+    place = parse_target(url)
+    return bool(stores.of(place).listing(place, exact=True))
 
 
 def verify(receipt: Receipt, *, storage_options: Mapping[str, Any] | None = None) -> Verification:
@@ -162,9 +183,8 @@ def _verify(receipt: Receipt, stores: Stores) -> Verification:
     matches = {file.path: stores.of(parse_target(file.path)).match(file) for file in files}
     missing = [path for path, match in matches.items() if match == "missing"]
     changed = tuple(path for path, match in matches.items() if match == "changed")
-    if receipt.manifest:
-        place = parse_target(receipt.manifest)
-        missing += [] if stores.of(place).listing(place, exact=True) else [receipt.manifest]
+    if receipt.manifest and not _is_visible(stores, receipt.manifest):
+        missing.append(receipt.manifest)
     return Verification(len(matches) + bool(receipt.manifest), tuple(missing), changed)
 
 
@@ -172,7 +192,31 @@ def _one_run(staged: Sequence[Staged]) -> Staged:
     runs = {(part.run_id, part.target, part.if_exists) for part in staged}
     if len(runs) != 1:
         raise ConfigurationError(f"{len(runs)} runs were given to one publish; give what was staged for one run.")
+    times = Counter(file.path for file in _in_order(staged))
+    if twice := [path for path, number in times.items() if number > 1]:
+        raise ConfigurationError(
+            f"{len(twice)} file(s) were given twice, from {twice[0]} on. {NOTHING_VISIBLE} Give each one once."
+        )
     return staged[0]
+
+
+def _is_there(file: StagedFile) -> bool:
+    """Whether it was found, and compared, when it was to be staged."""
+    return isinstance(file.upload, Present)
+
+
+def _is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
+    """Say whether this run's manifest is visible already; raises where it can't list what this try would publish."""
+    run = staged[0]
+    if not run.manifest or not run.repeatable or run.if_exists == "overwrite" or not _is_visible(stores, run.manifest):
+        return False
+    missing = [file.path for file in _in_order(staged) if not (_is_there(file) or _is_visible(stores, file.path))]
+    if missing:
+        raise AlreadyExistsError(
+            f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {len(missing)} object(s) of "
+            f"this try aren't there, from {missing[0]} on. Nothing of this try became visible. Use a new run_id."
+        )
+    return True
 
 
 def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[WrittenFile]) -> None:
@@ -187,6 +231,7 @@ def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[Writt
                 done.etag,
                 done.version_id,
                 file.checksum,
+                partition=file.partition,
                 found=done.found,
             )
         )
@@ -199,23 +244,37 @@ def _in_order(staged: Sequence[Staged]) -> list[StagedFile]:
     ]
 
 
-def _publish_manifest(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile]) -> None:
-    """Write and publish the manifest; one that an earlier try of this run published says the same and stays."""
+def _publish_manifest(
+    stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool
+) -> None:
+    """Write and publish the manifest, unless this run has one that lists the same."""
     run = staged[0]
-    if run.manifest is None:
+    if run.manifest is None or (closed and all(map(_is_there, _in_order(staged)))):
         return
-    place = parse_target(run.manifest)
-    delivered = written[: sum(len(part.files) for part in staged)]
-    text = manifest(staged, delivered, datetime.now(UTC))
-    writer = Writer(stores.of(place).open(place, CONTENT_TYPE, several=False))
+    text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
+    if not closed and _is_new(stores, run, text):
+        return
+    # Tries differ in their times, which are all as long, and a writer may not read: the size is the evidence.
+    facts = WrittenFile(run.manifest, 0, len(text), None, None, "")
+    if stores.of(parse_target(run.manifest)).match(facts) != "same":
+        raise AlreadyExistsError(f"1 object that is not this delivery's manifest is at {run.manifest}, and stays.")
+
+
+def _is_new(stores: Stores, run: Staged, text: bytes) -> bool:
+    """Publish a manifest; False where this run has one already."""
+    place = parse_target(str(run.manifest))
+    store = stores.of(place)
+    writer = Writer(store.open(place, CONTENT_TYPE, several=False))
     writer.write(text)
-    file = StagedFile(run.manifest, 0, len(text), f"crc32:{writer.crc:08x}", writer.finish())
+    file = StagedFile(place.url, 0, len(text), f"crc32:{writer.crc:08x}", writer.finish())
     try:
-        stores.of(place).publish(file, run.if_exists, repeatable=False)
-    except AlreadyExistsError:
-        stores.of(place).discard(file)
-        if not run.repeatable:
-            raise
+        store.publish(file, run.if_exists, repeatable=False)
+    except BaseException as error:
+        store.discard(file)  # no journal knows of it: it is written anew
+        if run.repeatable and isinstance(error, AlreadyExistsError):
+            return False
+        raise
+    return True
 
 
 def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
@@ -239,7 +298,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
 
 
 def _part_way(error: SinkError, written: Sequence[WrittenFile], staged: Sequence[Staged]) -> CommitError:
-    paths = [file.path for file in _in_order(staged)] + ([staged[0].manifest] if staged[0].manifest else [])
+    paths = _places(staged)
     committed, uncommitted = [file.path for file in written], paths[len(written) :]
     kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
     reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
@@ -253,10 +312,18 @@ def _part_way(error: SinkError, written: Sequence[WrittenFile], staged: Sequence
     )
 
 
-def _tidy(stores: Stores, earlier: journal.Journal | None, staged: Sequence[Staged]) -> None:
-    """Throw away what an earlier try of this run had staged, now that this one has published the same."""
-    published = [file.upload for file in _in_order(staged)]
-    for part in earlier.staged if earlier else ():
-        kept = replace(part, files=tuple(file for file in part.files if file.upload not in published), rejects=None)
-        for left in discard_with(stores, [kept]):
-            _log.warning("An earlier try of this run left something behind. %s", left)
+def _places(staged: Sequence[Staged]) -> list[str]:
+    """Give the URLs of a delivery in the order of publishing, its manifest's last."""
+    return [file.path for file in _in_order(staged)] + ([staged[0].manifest] if staged[0].manifest else [])
+
+
+def _note_what_waits(error: BaseException, staged: Sequence[Staged]) -> None:
+    """Tell on an exception that ended publishing, where a journal waits, what ends it."""
+    if any(map(journal.waits, staged)):
+        error.add_note(f'mc_sink: publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')
+
+
+def _tidy(stores: Stores, left: Sequence[StagedFile]) -> None:
+    """Throw away what earlier tries of this run had stored, now that this one has published the same."""
+    for told in _discard_files(stores, left):
+        _log.warning("An earlier try of this run left something behind. %s", told)

@@ -4,13 +4,18 @@
 
 One JSON file for each delivery, mode 0600, in the folder `journals` of `$MC_SINK_STATE_DIR`, or else of the user's
 folder for state (`~/.local/state/mc_sink` on Linux). It holds what `Staged` holds: no credentials, but a file smaller
-than a part is in it as its bytes. It is removed as soon as everything is visible.
+than a part is in it as its bytes. It is removed as soon as everything is visible. A second try of a run takes the place
+of the first, and goes on noting what that one had stored, so that it can be thrown away in the end. Whoever publishes
+holds a lock beside the journal, which goes with the process that holds it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import logging
 import os
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,28 +24,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
-from mc_sink.staged import Staged
+from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mc_sink.staged import Upload
 
 STATE_DIR = "MC_SINK_STATE_DIR"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """A delivery whose publishing began and is not known to have ended; `recover(run_id)` ends it."""
+    """A delivery whose publishing began and is not known to have ended; `recover(run_id)` ends it.
+
+    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended.
+    """
 
     run_id: str
     target: str
     path: str
     noted_at: datetime
     staged: tuple[Staged, ...]
+    superseded: tuple[StagedFile, ...] = ()
 
     @property
     def num_files(self) -> int:
         """Files of the delivery, visible or not, its rejects' included."""
         return sum(len(part.all_files) for part in self.staged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is in the file."""
+
+    staged: tuple[Staged, ...]
+    superseded: tuple[StagedFile, ...]
 
 
 def folder() -> Path:
@@ -61,18 +81,36 @@ def prepare() -> None:
             raise PermissionError(13, "no right to write", str(place))
 
 
-def note(staged: Sequence[Staged]) -> None:
-    """Have the disk hold what is about to be published; replaces the note of an earlier try of the same run."""
+@contextmanager
+def alone(run_id: str, target: str) -> Iterator[None]:
+    """Keep other processes and threads of this machine from publishing the same delivery meanwhile; waits for them."""
+    path = _path(run_id, target).with_suffix(".lock")
+    with _writing(path):
+        prepare()
+        descriptor = _lock(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # or a fork that happened meanwhile would go on holding it
+        os.close(descriptor)
+
+
+def note(staged: Sequence[Staged], left: Sequence[StagedFile] = ()) -> None:
+    """Have the disk hold what is about to be published, and what is `left` of earlier tries; replaces their note."""
     path = _path(staged[0].run_id, staged[0].target)
-    written = path.with_suffix(f".{os.getpid()}.partial")
+    written = path.with_suffix(".partial")
     with _writing(path):
         prepare()
         try:
-            _write(written, _adapter().dump_json(tuple(staged)))
+            _write(written, _adapter().dump_json(_Note(tuple(staged), tuple(left))))
             written.replace(path)
         except BaseException:
             written.unlink(missing_ok=True)
             raise
+        with suppress(OSError):  # not every filesystem syncs folders
+            _sync(path.parent)
 
 
 def strike(staged: Sequence[Staged]) -> None:
@@ -82,20 +120,43 @@ def strike(staged: Sequence[Staged]) -> None:
 
 
 def waits(staged: Staged) -> bool:
-    """Say whether there is a note of this delivery."""
-    return _path(staged.run_id, staged.target).exists()
+    """Say whether what was staged is noted, and so is not to be thrown away; a note of another try is none of it."""
+    try:
+        found = find(staged.run_id, staged.target)
+    except ConfigurationError:
+        return False
+    noted = _uploads(found.staged) if found else {}
+    return any(noted.get(file.path) == file.upload for file in staged.all_files)
 
 
 def find(run_id: str, target: str) -> Journal | None:
     """Give the journal of one delivery, if it waits."""
-    path = _path(run_id, target)
-    return _read(path) if path.exists() else None
+    return _read(_path(run_id, target))
+
+
+def superseded(earlier: Journal | None, staged: Sequence[Staged]) -> tuple[StagedFile, ...]:
+    """Give what earlier tries have stored and is no part of `staged`, which takes their place."""
+    if earlier is None:
+        return ()
+    kept = _uploads(staged)
+    noted = [*(file for part in earlier.staged for file in part.all_files), *earlier.superseded]
+    stored = [file for file in noted if isinstance(file.upload, Multipart | Temporary)]
+    return tuple(file for file in stored if kept.get(file.path) != file.upload)
 
 
 def list_journals() -> list[Journal]:
     """List the deliveries on this machine whose publishing began and is not known to have ended, oldest first."""
-    found = [_read(path) for path in folder().glob("*.json")]
-    return sorted(found, key=lambda journal: journal.noted_at)
+    return _in_order(folder().glob("*.json"))
+
+
+def journals_of(run_id: str) -> list[Journal]:
+    """List those of one run, one for each target; one of another run that can't be read is none of their business."""
+    named = re.compile(re.escape(run_id) + r"-[0-9a-f]{8}\.json")
+    return _in_order(path for path in folder().glob("*.json") if named.fullmatch(path.name))
+
+
+def _in_order(paths: Iterable[Path]) -> list[Journal]:
+    return sorted(filter(None, map(_read, paths)), key=lambda journal: journal.noted_at)
 
 
 def _path(run_id: str, target: str) -> Path:
@@ -103,7 +164,37 @@ def _path(run_id: str, target: str) -> Path:
     return folder() / f"{run_id}-{hashlib.sha256(target.encode()).hexdigest()[:8]}.json"
 
 
+def _uploads(staged: Sequence[Staged]) -> dict[str, Upload]:
+    """Give what publishing needs, by the URL that it will have, but for what is there already."""
+    files = [file for part in staged for file in part.all_files]
+    return {file.path: file.upload for file in files if not isinstance(file.upload, Present)}
+
+
+def _lock(path: Path) -> int:
+    """Give the descriptor of a file that is locked and still has its name: who held it before may have removed it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _wait_for(descriptor, path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.warning("Somebody else on this machine is publishing this delivery: waiting for %s.", path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 def _write(path: Path, text: bytes) -> None:
+    path.unlink(missing_ok=True)  # of a process that was killed while it wrote
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as opened:  # noqa: PTH123  a path has no mode of its own
         opened.write(text)
@@ -111,16 +202,35 @@ def _write(path: Path, text: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _read(path: Path) -> Journal:
+def _sync(place: Path) -> None:
+    """Have the disk hold the names in a folder."""
+    descriptor = os.open(place, os.O_RDONLY)
     try:
-        staged = _adapter().validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"1 journal can't be read: {path} ({type(error).__name__}). What it was for may be visible in part. Remove "
-            "the file and rerun with the same run_id: what is there is compared, and only the rest is published."
-        ) from error
-    noted_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    return Journal(staged[0].run_id, staged[0].target, str(path), noted_at, staged)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> Journal | None:
+    """Read a journal; None where it has been struck out."""
+    try:
+        noted_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        note: _Note = _adapter().validate_json(path.read_bytes())
+        run = note.staged[0]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, IndexError) as error:
+        raise _unreadable(path, type(error).__name__) from error
+    if _path(run.run_id, run.target).name != path.name:
+        raise _unreadable(path, f"it is of run {run.run_id} to {run.target}")
+    return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded)
+
+
+def _unreadable(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"1 journal can't be read: {path} ({why}). What it was for may be visible in part. Remove the file and rerun "
+        "with the same run_id: what is there is compared, and only the rest is published."
+    )
 
 
 @contextmanager
@@ -138,4 +248,4 @@ def _writing(place: Path) -> Iterator[None]:
 def _adapter() -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(tuple[Staged, ...])
+    return TypeAdapter(_Note)

@@ -33,6 +33,8 @@ def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: d
         "validated": all(part.validated for part in staged),
         "schema": run.content.schema,
         "format": run.content.format,
+        "dialect": dict(run.content.dialect),
+        "transfer_mode": "full",
         "columns": dict(run.content.columns),
         "num_files": len(files),
         "num_rows": sum(file.num_rows for file in files),

@@ -71,13 +71,17 @@ Upload = Multipart | Whole | Temporary | Present
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it."""
+    """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it.
+
+    `partition` has, as text, the values of the partition columns that all its rows share; None stands for null.
+    """
 
     path: str
     num_rows: int
     num_bytes: int
     checksum: str
     upload: Upload
+    partition: Mapping[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,10 @@ class StagedRejects:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a delivery have in common: format, columns with their dtypes, the schema that judged them."""
+    """What the files of a delivery have in common: format and its options, columns with their dtypes, the schema."""
 
     format: str
+    dialect: Mapping[str, Any]
     columns: Mapping[str, str]
     schema: str | None
 

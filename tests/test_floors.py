@@ -25,7 +25,7 @@ FLOORS = [
     {"engines"},
     {"_namespace"},
     {"connections"},
-    {"_sink"},
+    {"_sink", "_preview"},
     {"_earlier"},
     {"_order"},
     {"delivery"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from mc_sink._worker import PATIENCE_SECONDS, Stopped, Worker
+from mc_sink._worker import LEAVING_SECONDS, PATIENCE_SECONDS, Stopped, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,42 @@ ON_DAEMON = """
 threading.Thread(target=deliver, args=({source},), daemon=True).start()
 while True:  # a signal may reach an engine's thread, and then ends no sleep of this one
     time.sleep(0.05)
+"""
+FORKED = """
+import atexit, os, sys, threading, time
+
+@atexit.register  # first, and so the last to be called
+def told():
+    print(time.monotonic() - left, flush=True)
+
+from mc_sink._worker import Worker
+
+ended = threading.Event()
+
+def deliver():
+    with Worker(ended.wait, lambda _: None) as worker:
+        begun.set()
+        worker.result()
+
+begun, delivery = threading.Event(), threading.Thread(target=deliver)
+delivery.start()
+begun.wait()
+child, left = os.fork(), time.monotonic()
+if child:
+    os.waitpid(child, 0)
+    ended.set()
+    delivery.join()
+"""
+SLOW = """
+import os, signal, sys, threading, time
+from mc_sink._worker import PATIENCE_SECONDS, Worker
+
+def work():
+    time.sleep(PATIENCE_SECONDS + 1)
+    print("the engine has left", flush=True)
+
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+Worker(work, lambda _: print("stopped", flush=True)).result()
 """
 FORMATS = ["csv", "csv.gz", "parquet"]
 
@@ -161,6 +198,52 @@ def test_a_deaf_engine_is_left_behind_after_a_time() -> None:
     ended.set()
     assert left.wait(5)
     assert PATIENCE_SECONDS <= held < IN_TIME
+
+
+def test_a_run_that_cannot_begin_is_not_waited_for() -> None:
+    """Where the system has no thread left, its error comes at once, and the run counts as ended."""
+    run = Run()
+    worker = Worker(run.work, run.stop)
+    before = threading.stack_size(2**47)  # more than there are addresses
+    try:
+        with pytest.raises(RuntimeError, match="thread"):
+            worker.result()
+    finally:
+        threading.stack_size(before)
+    assert worker.done
+    assert not run.left
+
+
+def test_a_cancelled_task_ends_its_run() -> None:
+    """Told to end while it waits for an engine, a task hears of it: Ctrl-C under `asyncio.run` does no more."""
+    run = Run()
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        threading.Timer(0.1, task.cancel).start()
+        Worker(run.work, run.stop).result()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert [type(cause) for cause in run.causes] == [asyncio.CancelledError]
+    assert run.left
+
+
+def test_a_fork_does_not_wait_for_its_parents_runs() -> None:
+    """The child of a fork leaves its interpreter at once; the runs it knows of have no threads there."""
+    child = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=40, check=True)
+    seconds = [float(line) for line in child.stdout.splitlines()]
+    assert len(seconds) == 2
+    assert seconds[0] < LEAVING_SECONDS
+
+
+def test_an_engine_that_was_left_behind_is_waited_for_at_the_end() -> None:
+    """Leaving the interpreter while an engine still computes would abort it: it is given some more time then."""
+    child = subprocess.run([sys.executable, "-c", SLOW], capture_output=True, text=True, timeout=40, check=False)
+    assert child.stdout == "stopped\nthe engine has left\n"
+    assert child.returncode == -signal.SIGINT, child.stderr
+    assert child.stderr.count("\nKeyboardInterrupt") == 1
 
 
 def run_child(code: str, path: Path, *signals: signal.Signals) -> tuple[int, str, str, float]:

@@ -1,6 +1,12 @@
-"""Batches → finished, invisible files: where each one ends, and what is in it."""
+"""Batches → finished, invisible files: where each one ends, and what is in it.
 
+batches ──► one file
+batches ──► rolls, by rows or by bytes ──► encoded, and stored a few at a time ──► staged
+batches ──► partitions, one after the other ──► rolls ──► …
+"""
+
+from mc_sink._files._delivery_plan import DeliveryPlan
 from mc_sink._files._file import FilePlan, write_file
-from mc_sink._files._rolls import DeliveryPlan, write_files
+from mc_sink._files._write import write_files
 
 __all__ = ["DeliveryPlan", "FilePlan", "write_file", "write_files"]

@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from mc_sink._plan import Batches, from_batches
-from mc_sink._worker import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
+from mc_sink._files._feed import Feed, note
+from mc_sink._plan import from_batches
+from mc_sink._worker import Worker
 from mc_sink.staged import StagedFile
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     import polars as pl
 
+    from mc_sink._files._feed import BatchGenerator
     from mc_sink.formats import Format
+    from mc_sink.partitions import Partition
     from mc_sink.storage import Store
     from mc_sink.target import Target
 
-
-class _Feed:
-    """Batches on their way into the encoder: counted, stoppable, and remembering what their source raised."""
-
-    def __init__(
-        self, batches: Generator[pl.DataFrame, None, None], schema: pl.Schema, advance: Callable[[int], None]
-    ) -> None:
-        self._batches, self._schema, self._advance = batches, schema, advance
-        self._stopped = threading.Event()
-        self._exhausted = False
-        self.failure: BaseException | None = None
-        self.num_rows = 0
-
-    def stop(self) -> None:
-        """End the encoder as soon as it asks for more."""
-        self._stopped.set()
-
-    def close(self) -> None:
-        """Let go of the query, so that it ends now and not when an exception that knows of it is dropped."""
-        with suppress(ValueError):  # an engine that was left behind is still inside it
-            self._batches.close()
-
-    def pull(self) -> Batches:
-        """Yield each batch, or raise what the source raised."""
-        while (batch := self._next()) is not None:
-            yield batch
-            self.num_rows += batch.height
-            self._advance(batch.height)
-        self._exhausted = True
-
-    def check_exhausted(self) -> None:
-        """Refuse a file whose encoder ended well without having read its source to the end."""
-        if not self._exhausted:
-            raise UploadError(
-                f"The encoder ended after {self.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
-                "This should not happen: please report it."
-            )
-
-    def _next(self) -> pl.DataFrame | None:
-        if self._stopped.is_set():
-            raise Stopped
-        try:
-            batch = next(self._batches, None)
-            return batch if batch is None else self._as_promised(batch)
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def _as_promised(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Hold every batch to the one schema of the run; the encoder would not notice."""
-        if batch.schema != self._schema:
-            raise ConfigurationError(
-                f"A batch from row {self.num_rows:,} on has the schema {dict(batch.schema)}, and the run has "
-                f"{dict(self._schema)}. Cast in the query. {NOTHING_VISIBLE}"
-            )
-        return batch
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +35,7 @@ class FilePlan:
     row_group_size: int
     several: bool = False
     there: bool = False
+    partition: Partition | None = None
 
     def open(self, store: Store) -> Writer:
         """Take bytes for it, or compare them with those that an earlier try has published."""
@@ -98,41 +44,95 @@ class FilePlan:
         return Writer(store.open(self.target, self.format.content_type, several=self.several))
 
 
-def write_file(
-    batches: Generator[pl.DataFrame, None, None], plan: FilePlan, store: Store, advance: Callable[[int, int], None]
-) -> StagedFile:
-    """Stage all of `batches` as one file, or raise what went wrong first, leaving nothing visible.
+class _Bounded:
+    """Passes bytes on as long as they are no more than `max_bytes` together; beyond that it only counts them."""
 
-    What the source or the store raised arrives as itself, whatever the engine made of it on the way.
+    def __init__(self, writer: Writer, max_bytes: int) -> None:
+        self._writer, self._max_bytes = writer, max_bytes
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.num_bytes += len(data)
+        return self._writer.write(data) if self.num_bytes <= self._max_bytes else len(data)
+
+    def tell(self) -> int:
+        return self.num_bytes
+
+    def flush(self) -> None:
+        """Do nothing, as the writer does."""
+
+
+class Encoding:
+    """One file while it is made: `encode` it, then `finish` it, or `abort` it; nothing of it is ever visible.
+
+    `num_rows` and `num_bytes` are those of the whole file, also where it is more than `max_bytes`; then it holds what
+    can't be finished.
     """
-    writer = plan.open(store)
-    feed = _Feed(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
 
-    def stop(cause: BaseException) -> None:
-        feed.stop()
-        writer.poison(cause)
+    def __init__(
+        self, batches: BatchGenerator, plan: FilePlan, writer: Writer, advance: Callable[[int, int], None]
+    ) -> None:
+        self.plan, self.writer = plan, writer
+        self._feed = Feed(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
+        self._aborted = False
+        self.num_bytes = 0
 
-    def encode() -> StagedFile:
-        plan.format.write(from_batches(feed.pull, plan.schema), writer, plan.row_group_size)
-        feed.check_exhausted()
-        upload = writer.finish()
-        return StagedFile(plan.target.url, feed.num_rows, writer.num_bytes, f"crc32:{writer.crc:08x}", upload)
+    @property
+    def num_rows(self) -> int:
+        """Rows that went into the file."""
+        return self._feed.num_rows
 
-    with Worker(encode, stop) as worker:
-        try:
-            return worker.result()
-        except BaseException as raised:
-            first = raised if worker.interrupted else feed.failure or writer.failure or raised
-            _note(first, plan.target.url, writer.abort(first))
-            if first is raised:
-                raise
-            raise first from first.__cause__
-        finally:
-            feed.close()
+    def encode(self, max_bytes: int | None = None) -> None:
+        """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
+        file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
+        self.plan.format.write(from_batches(self._feed.pull, self.plan.schema), file, self.plan.row_group_size)
+        self._feed.check_exhausted()
+        self.num_bytes = file.num_bytes
+
+    def finish(self) -> StagedFile:
+        """Store the rest of its bytes."""
+        upload = self.writer.finish()
+        partition = self.plan.partition.values if self.plan.partition else None
+        crc = f"crc32:{self.writer.crc:08x}"
+        return StagedFile(self.plan.target.url, self.num_rows, self.num_bytes, crc, upload, partition)
+
+    def abort(self, cause: BaseException) -> str | None:
+        """Throw away what was stored, once; a sentence on what is left behind, if anything is."""
+        if self._aborted:
+            return None
+        self._aborted = True
+        return self.writer.abort(cause)
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do `work` off the main thread, or raise what went wrong first, with the file aborted.
+
+        What the source or the store raised arrives as itself, whatever the engine made of it on the way.
+        """
+        with Worker(work, self._stop) as worker:
+            try:
+                return worker.result()
+            except BaseException as raised:
+                first = raised if worker.interrupted else self._feed.failure or self.writer.failure or raised
+                note(first, self.plan.target.url, self.abort(first))
+                if first is raised:
+                    raise
+                raise first from first.__cause__
+            finally:
+                self._feed.close()
+
+    def _stop(self, cause: BaseException) -> None:
+        self._feed.stop()
+        self.writer.poison(cause)
 
 
-def _note(error: BaseException, url: str, left_behind: str | None) -> None:
-    """Tell on the error itself, without touching its type or message, what it means for the receiver."""
-    error.add_note(f"mc_sink: {NOTHING_VISIBLE} ({url})")
-    if left_behind:
-        error.add_note(f"mc_sink: {left_behind}")
+def write_file(
+    batches: BatchGenerator, plan: FilePlan, store: Store, advance: Callable[[int, int], None]
+) -> StagedFile:
+    """Stage all of `batches` as one file, or raise what went wrong first, leaving nothing visible."""
+    encoding = Encoding(batches, plan, plan.open(store), advance)
+
+    def work() -> StagedFile:
+        encoding.encode()
+        return encoding.finish()
+
+    return encoding.run(work)

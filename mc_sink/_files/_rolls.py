@@ -1,62 +1,116 @@
-"""Rows → one file after the other, each closed and staged as soon as it is full."""
+"""Rows → one file after the other, each closed and staged as soon as it is full: by rows, by bytes, or by both."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Protocol
 
-from mc_sink._files._file import FilePlan, write_file
+from mc_sink._files._rows import Rows
+from mc_sink._files._search import Search
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Iterator
 
     import polars as pl
 
-    from mc_sink.formats import Format
-    from mc_sink.names import Names
-    from mc_sink.staged import StagedFile
-    from mc_sink.storage import Store
+    from mc_sink._files._feed import BatchGenerator
+    from mc_sink._files._file import FilePlan
+    from mc_sink._files._staging import Staging
 
-    Batches = Generator[pl.DataFrame, None, None]
+# What the first file is guessed from, encoded once for nothing.
+SAMPLE_ROWS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPlan:
-    """The files to be: their names, columns and format, how many rows at most, and which ones are there already."""
+class Rolls(Protocol):
+    """A way to cut rows into files."""
 
-    names: Names
-    schema: pl.Schema
-    format: Format
-    row_group_size: int
-    max_rows: int | None
-    there: frozenset[str]
+    def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
+        """Make one file or more of the rows, by the next plans; all of `batches` is pulled where the encoder runs."""
 
-    def file(self, part: int) -> FilePlan:
-        """Plan the file with this number, counted from 0."""
-        target = self.names.file(part)
-        return FilePlan(
-            target,
-            self.schema,
-            self.format,
-            self.row_group_size,
-            several=self.names.several,
-            there=target.url in self.there,
+
+class RowRolls:
+    """Files of at most `max_rows` rows each, all full but the last; of all rows where that is None."""
+
+    def __init__(self, staging: Staging, max_rows: int | None) -> None:
+        self._staging, self._max_rows = staging, max_rows or sys.maxsize
+
+    def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
+        """Make at least one file, and no empty one after it."""
+        lots = _Lots(batches, self._max_rows)
+        while not lots.ended:
+            self._staging.keep(self._staging.encode(lots.lot(), next(plans)))
+
+
+class ByteRolls:
+    """Files of at most `max_bytes` bytes each, as stored, and of at most `max_rows` rows.
+
+    A file that came out larger is thrown away before it is finished, and made anew of fewer rows; so is one that came
+    out under half its bound, of more rows, as long as nothing of it was sent. Where a file is cut depends on the rows
+    alone, and so it is the same on every run.
+    """
+
+    def __init__(self, staging: Staging, max_bytes: int, max_rows: int | None, folder: str | None) -> None:
+        self._staging, self._max_bytes, self._folder = staging, max_bytes, folder
+        self._max_rows = max_rows or sys.maxsize
+        self._empty = 0
+        self._bytes_per_row = 0.0
+
+    def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
+        """Make at least one file, and no empty one after it."""
+        with Rows(batches, self._folder) as rows:
+            ended = False
+            while not ended:
+                plan = next(plans)
+                if not self._bytes_per_row:
+                    self._learn(rows, plan)
+                ended = self._write_one(rows, plan)
+
+    def _learn(self, rows: Rows, plan: FilePlan) -> None:
+        """Measure a file without rows, and one of a few."""
+        _, self._empty = self._staging.measure(_nothing(), plan)
+        if self._empty > self._max_bytes:
+            raise self._too_large("A file without any rows", self._empty, plan)
+        num_rows, num_bytes = self._staging.measure(rows.sample(SAMPLE_ROWS), plan)
+        self._bytes_per_row = max(1.0, (num_bytes - self._empty) / max(1, num_rows))
+
+    def _write_one(self, rows: Rows, plan: FilePlan) -> bool:
+        """Keep the first try that is worth it, and say whether there are no more rows."""
+        search = Search(self._max_bytes, self._empty, self._bytes_per_row, self._max_rows)
+        while True:
+            file = self._staging.encode(rows.take(search.num_rows), plan, self._max_bytes)
+            search.note(file.num_rows, file.num_bytes)
+            ended = rows.ends_with(file.num_rows)
+            if search.is_full or (search.fits and ended):
+                break
+            self._staging.redo(file)
+            if file.num_rows == 1 and not search.fits:
+                raise self._too_large(f"Row {self._staging.num_rows:,} alone", file.num_bytes, plan)
+        if not ended:  # the last file of all says little: it is as small as it happens to be
+            self._bytes_per_row = search.bytes_per_row
+        rows.drop(file.num_rows)
+        self._staging.keep(file)
+        return ended
+
+    def _too_large(self, what: str, num_bytes: int, plan: FilePlan) -> ConfigurationError:
+        return ConfigurationError(
+            f"{what} takes {num_bytes:,} bytes as {plan.format.extension}, and max_bytes_per_file is "
+            f"{self._max_bytes:,} ({plan.target.url}). Raise it. {NOTHING_VISIBLE}"
         )
 
 
-class _Rolls:
+class _Lots:
     """Batches, dealt out in lots of at most `max_rows` rows; looks one batch ahead, so that no lot is empty.
 
     Only lots are pulled from, and so all of the query runs where the encoder does.
     """
 
-    def __init__(self, batches: Batches, max_rows: int) -> None:
+    def __init__(self, batches: BatchGenerator, max_rows: int) -> None:
         self._batches, self._max_rows = batches, max_rows
         self._ahead: pl.DataFrame | None = None
         self.ended = False
 
-    def lot(self) -> Batches:
+    def lot(self) -> BatchGenerator:
         """Yield the batches of the next file."""
         left = self._max_rows
         while left and (batch := self._take()) is not None:
@@ -73,28 +127,5 @@ class _Rolls:
         return ahead if ahead is not None else next((batch for batch in self._batches if batch.height), None)
 
 
-def write_files(
-    batches: Batches, plan: DeliveryPlan, store: Store, advance: Callable[[int, int], None]
-) -> tuple[StagedFile, ...]:
-    """Stage all of `batches`, at least one file, or raise what went wrong first, leaving nothing visible or staged."""
-    if plan.max_rows is None:
-        return (write_file(batches, plan.file(0), store, advance),)
-    files: list[StagedFile] = []
-    rolls = _Rolls(batches, plan.max_rows)
-    try:
-        while not rolls.ended:
-            before = sum(file.num_bytes for file in files)
-            files.append(write_file(rolls.lot(), plan.file(len(files)), store, _from(advance, before)))
-    except BaseException as error:
-        for left in filter(None, map(store.discard, files)):
-            error.add_note(f"mc_sink: {left}")
-        raise
-    finally:
-        with suppress(ValueError):  # an engine that was left behind is still inside it
-            batches.close()
-    return tuple(files)
-
-
-def _from(advance: Callable[[int, int], None], before: int) -> Callable[[int, int], None]:
-    """Count bytes on from those of earlier files."""
-    return lambda rows, num_bytes: advance(rows, before + num_bytes)
+def _nothing() -> BatchGenerator:
+    yield from ()

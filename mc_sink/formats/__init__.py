@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._csv import Csv
 from mc_sink.formats._format import BinaryFile, Format
 from mc_sink.formats._parquet import Parquet
 
-__all__ = ["BinaryFile", "Csv", "Format", "Parquet", "choose_format"]
+__all__ = ["BinaryFile", "Csv", "Format", "Parquet", "choose_format", "options_of"]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
 BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}
 # Suffixes that promise a reader something that none of our formats is.
 _OTHERS = (".gz", ".zst", ".bz2", ".zip", ".json", ".ndjson", ".jsonl", ".arrow", ".ipc", ".feather", ".orc", ".avro")
 _SHEETS = (".xlsx", ".xls", ".ods")
+
+
+def options_of(format: Format) -> dict[str, Any]:
+    """Give the options of a format as plain values, those of its compression included."""
+    value: Any = format
+    values = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 def choose_format(name: str, asked: str | Format | None) -> Format:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,7 @@ class Endpoint(ABC):
         self._plan = Plan()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._wires: set[Wire] = set()
+        self._under_way: set[int] = set()
         self._threads: list[threading.Thread] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -42,6 +44,13 @@ class Endpoint(ABC):
     def heal(self) -> None:
         """Let nothing more go wrong."""
         self._plan.clear()
+
+    def wait_until_idle(self, seconds: float = 10.0) -> bool:
+        """Wait until no request is under way, its late effects included; say whether that came in time."""
+        until = time.monotonic() + seconds
+        while self._under_way and time.monotonic() < until:
+            time.sleep(0.005)
+        return not self._under_way
 
     @abstractmethod
     def answer(self, request: Request, incoming: Incoming) -> Reply:
@@ -103,7 +112,12 @@ class Endpoint(ABC):
         """Serve one connection to its end."""
         with contextlib.suppress(GoneError), self.attended(wire):
             while head := wire.read_head():
-                self._serve(wire, self.log.arrive(head))
+                request = self.log.arrive(head)
+                self._under_way.add(request.n)
+                try:
+                    self._serve(wire, request)
+                finally:
+                    self._under_way.discard(request.n)
 
     def _serve(self, wire: Wire, request: Request) -> None:
         when, do = self._plan.arrive(request) or ("before", None)

@@ -67,6 +67,13 @@ class WhitespaceThenReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """Read everything, wait so many seconds, and only then do it, though the client may have given up meanwhile."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Send the signal to a process, the client as a rule, and break the connection; `pid` may be asked for later."""
 
@@ -88,7 +95,7 @@ class Call:
     function: Callable[[Request], object]
 
 
-Fault: TypeAlias = Status | Reset | BlackHole | Dribble | Body | WhitespaceThenReply | Kill | FlipByte | Call
+Fault: TypeAlias = Status | Reset | BlackHole | Dribble | Body | WhitespaceThenReply | Late | Kill | FlipByte | Call
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from tests.servers.faults import (
     Fault,
     FlipByte,
     Kill,
+    Late,
     Reset,
     Status,
     WhitespaceThenReply,
@@ -61,6 +62,10 @@ class Incoming:
         """Read what is left."""
         deque(self.pieces(), maxlen=0)
 
+    def hold(self) -> None:
+        """Read what is left and keep it, so that it can be read again when its sender has gone."""
+        self._pieces = iter([memoryview(bytes(piece)) for piece in self.pieces()])
+
     def drain_half(self) -> None:
         """Read until half of the announced length is in."""
         seen = 0
@@ -95,6 +100,9 @@ def strike_before(do: Fault, server: Answering, request: Request, incoming: Inco
             return server.error(request, 200, "InternalError", "Made up for a test.")
         case Status() | Body():
             return _instead(do, server, request)
+        case Late():
+            incoming.hold()
+            incoming.pace.at(1 / do.seconds).wait_for(1)
         case Call():
             do.function(request)
     _bend(do, incoming)

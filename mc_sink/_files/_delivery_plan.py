@@ -1,0 +1,64 @@
+"""The files to be: what they are called, what is in them, and what each may hold at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from mc_sink._files._file import FilePlan
+from mc_sink.partitions import Partitioning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from mc_sink.formats import Format
+    from mc_sink.names import Names
+    from mc_sink.partitions import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPlan:
+    """The files to be: their names, columns and format, what each may hold at most, and which are there already.
+
+    `max_rows` and `max_bytes` bound a file, the latter as it is stored; without both, all rows of a partition are one.
+    `partition_by` are columns of `schema`, left out of the files unless `include_key`. What has to wait for its file
+    waits in `folder`, by default where temporary files go.
+    """
+
+    names: Names
+    schema: pl.Schema
+    format: Format
+    row_group_size: int
+    max_rows: int | None
+    there: frozenset[str]
+    max_bytes: int | None = None
+    partition_by: tuple[str, ...] = ()
+    include_key: bool = False
+    folder: str | None = None
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether there is one file, whatever comes."""
+        return self.max_rows is None and self.max_bytes is None and not self.partition_by
+
+    @property
+    def partitioning(self) -> Partitioning:
+        """How rows are divided; raises `ConfigurationError` where they can't be."""
+        return Partitioning(self.partition_by, self.schema, self.include_key)
+
+    def files(self, schema: pl.Schema, partition: Partition | None = None) -> Iterator[FilePlan]:
+        """Plan one file after the other, numbered from 0: of one partition, or of all rows."""
+        for part in count():
+            named = self.names.file(part, partition.folder, partition.names) if partition else self.names.file(part)
+            yield FilePlan(
+                named,
+                schema,
+                self.format,
+                self.row_group_size,
+                several=self.names.several,
+                there=named.url in self.there,
+                partition=partition,
+            )

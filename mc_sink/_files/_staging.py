@@ -1,0 +1,188 @@
+"""Files on their way to being staged: one is encoded while a few others are stored. All of them, or none.
+
+    encode ──keep──► stored, several at a time ──► staged
+       └────redo────► thrown away
+
+Measured: a small file takes a millisecond to encode and two requests to store, so that a thousand of them, one after
+the other, would wait for a far-away store and for nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from mc_sink._files._feed import note
+from mc_sink._files._file import Encoding
+from mc_sink._worker import PATIENCE_SECONDS, Worker
+from mc_sink.exceptions import UploadError
+from mc_sink.storage import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from mc_sink._files._feed import BatchGenerator
+    from mc_sink._files._file import FilePlan
+    from mc_sink.staged import StagedFile, Upload
+    from mc_sink.storage import Store
+
+_log = logging.getLogger(__name__)
+# Files that are being stored while the next is encoded; larger ones fewer, for each may have this much in flight.
+AT_ONCE, BYTES_AT_ONCE = 8, 64 * 2**20
+
+
+class _Nowhere:
+    """Takes bytes and keeps none."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def finish(self) -> Upload:
+        raise UploadError("What was only measured can't be staged.")
+
+    def stop(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+class _Progress:
+    """Tells rows once, however often a file is made anew, and bytes on top of those of the files before."""
+
+    def __init__(self, advance: Callable[[int, int], None]) -> None:
+        self._advance = advance
+        self.kept = 0
+        self._told = self._kept_bytes = self._rows = 0
+
+    def begin(self) -> None:
+        self._rows = 0
+
+    def count(self, num_rows: int, num_bytes: int) -> None:
+        self._rows += num_rows
+        new = max(0, self.kept + self._rows - self._told)
+        self._told += new
+        self._advance(new, self._kept_bytes + num_bytes)
+
+    def keep(self, num_rows: int, num_bytes: int) -> None:
+        self.kept += num_rows
+        self._kept_bytes += num_bytes
+
+
+class Staging:
+    """The files of one delivery. Leaving its `with` by an exception throws all of them away, staged ones too.
+
+    One file is open at a time, and `AT_ONCE` more at most are being stored, of `BYTES_AT_ONCE` together.
+    """
+
+    def __init__(self, store: Store, advance: Callable[[int, int], None]) -> None:
+        self._store, self._progress = store, _Progress(advance)
+        self._open: set[Encoding] = set()
+        self._storing: dict[Future[StagedFile], Encoding] = {}
+        self._staged: list[tuple[str, Future[StagedFile]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if error is not None:
+            self._abandon(error)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the files that are kept."""
+        return self._progress.kept
+
+    def measure(self, batches: BatchGenerator, plan: FilePlan) -> tuple[int, int]:
+        """Give the rows of `batches` and the bytes of a file of them, which is stored nowhere."""
+        encoding = Encoding(batches, plan, Writer(_Nowhere()), lambda _rows, _bytes: None)
+        encoding.run(encoding.encode)
+        return encoding.num_rows, encoding.num_bytes
+
+    def encode(self, batches: BatchGenerator, plan: FilePlan, max_bytes: int | None = None) -> Encoding:
+        """Make one file, to be kept or made anew; nothing of it beyond `max_bytes` is stored."""
+        self._progress.begin()
+        encoding = Encoding(batches, plan, plan.open(self._store), self._progress.count)
+        self._open.add(encoding)
+        encoding.run(lambda: encoding.encode(max_bytes))
+        return encoding
+
+    def redo(self, encoding: Encoding) -> None:
+        """Throw a file away that will be cut otherwise."""
+        left = encoding.abort(UploadError("The file is cut anew, to keep max_bytes_per_file."))
+        self._open.discard(encoding)
+        if left:
+            _log.warning("A file was cut anew to keep max_bytes_per_file. %s", left)
+
+    def keep(self, encoding: Encoding) -> None:
+        """Store what is left of a file, while others are encoded; raises where storing an earlier one has failed."""
+        future: Future[StagedFile] = Future()
+        folder = encoding.plan.partition.folder if encoding.plan.partition else ""
+        self._staged.append((folder, future))
+        self._storing[future] = encoding
+        self._open.discard(encoding)
+        self._progress.keep(encoding.num_rows, encoding.num_bytes)
+        threading.Thread(target=_finish, args=(encoding, future), name="mc_sink staging", daemon=True).start()
+        self._wait(lambda: len(self._storing) < AT_ONCE and self._bytes_storing() <= BYTES_AT_ONCE)
+
+    def files(self) -> tuple[StagedFile, ...]:
+        """Wait until everything is staged, and give the files: by partition, and in the order of their rows."""
+        self._wait(lambda: not self._storing)
+        return tuple(future.result() for _, future in sorted(self._staged, key=lambda staged: staged[0]))
+
+    def _bytes_storing(self) -> int:
+        return sum(encoding.num_bytes for encoding in self._storing.values())
+
+    def _wait(self, enough: Callable[[], bool]) -> None:
+        """Wait off the main thread until enough files are stored, or raise what one of them came to."""
+
+        def work() -> None:
+            while not enough():
+                for future in wait(self._storing, return_when=FIRST_COMPLETED).done:
+                    self._arrive(future)
+
+        if enough():
+            return
+        with Worker(work, self._poison) as worker:
+            worker.result()
+
+    def _arrive(self, future: Future[StagedFile]) -> None:
+        if error := future.exception():
+            note(error, self._storing[future].plan.target.url)
+            raise error
+        del self._storing[future]
+
+    def _poison(self, cause: BaseException) -> None:
+        for encoding in tuple(self._storing.values()):
+            encoding.writer.poison(cause)
+
+    def _abandon(self, cause: BaseException) -> None:
+        """Throw away everything that was begun, telling on its cause what could not be."""
+        self._poison(cause)
+        wait(self._storing, timeout=PATIENCE_SECONDS)
+        done = [future for _, future in self._staged if future.done() and not future.exception()]
+        begun = [*self._open, *(encoding for future, encoding in self._storing.items() if future not in done)]
+        left = [encoding.abort(cause) for encoding in begun]
+        left += _discard(self._store, [future.result() for future in done])
+        for sentence in filter(None, left):
+            cause.add_note(f"mc_sink: {sentence}")
+
+
+def _finish(encoding: Encoding, future: Future[StagedFile]) -> None:
+    try:
+        future.set_result(encoding.finish())
+    except BaseException as error:  # noqa: BLE001  handed to the thread that waits, as it is
+        future.set_exception(error)
+
+
+def _discard(store: Store, files: Sequence[StagedFile]) -> list[str | None]:
+    """Throw staged files away, several at a time, for each may be a request."""
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(store.discard, files))
+    except RuntimeError:  # the interpreter is leaving, and starts no more threads
+        return [store.discard(file) for file in files]

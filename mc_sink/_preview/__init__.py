@@ -1,0 +1,180 @@
+"""What a delivery would do, without doing it: the keys it would make, what it would ask for, and what it would need.
+
+Nothing is sent, and no store is written to or listed. What the run would refuse before its first byte is refused here,
+in the same words.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mc_sink import validation
+from mc_sink._fork import check_fork
+from mc_sink._order import Order, schema_name
+from mc_sink._plan import as_lazyframe
+from mc_sink._preview._fact import MIB, Preview, Upload
+from mc_sink.secret import seal
+from mc_sink.storage import Stores
+from mc_sink.target import RENAMES
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from mc_sink._order import FormatName, Resolved
+    from mc_sink._plan import Frame
+    from mc_sink.formats import Format
+    from mc_sink.object_options import ObjectOptions
+    from mc_sink.staged import IfExists
+    from mc_sink.validation import OnInvalid, SchemaLike
+
+__all__ = ["Preview", "Upload", "preview"]
+
+# As many names as tell how they go on, where nobody knows how many there will be.
+FIRST = 3
+# How the store cuts an upload, where the options don't say: tests/test_preview.py holds them to the store's own.
+PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
+
+
+def preview(  # noqa: PLR0913  the public names
+    frame: Frame | None,
+    target: str | os.PathLike[str],
+    *,
+    format: FormatName | Format | None = None,
+    schema: SchemaLike | None = None,
+    on_invalid: OnInvalid = "fail",
+    rejects: str | os.PathLike[str] | None = None,
+    max_rejects: float | None = None,
+    if_exists: IfExists = "fail",
+    name: str | None = None,
+    max_rows_per_file: int | None = None,
+    row_group_size: int | None = None,
+    manifest: bool | None = None,
+    run_id: str | None = None,
+    object_options: ObjectOptions | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Preview:
+    """Say what `sink_madconnect` would do with the same arguments: the exact keys, and what they need. Sends nothing.
+
+    With the `run_id` of the preview, the run makes exactly these keys. Raises what the run would raise before its first
+    byte, except what only a store could tell. A `frame` of None leaves its columns and its number of rows open. Only
+    Polars' frames, pyarrow's tables and readers, and lists of batches are looked at, and none of their rows is read:
+    another iterable would be used up, and a relation would be run.
+    """
+    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
+    order = Order(
+        target=target,
+        format=format,
+        schema=schema,
+        on_invalid=on_invalid,
+        rejects=rejects,
+        max_rejects=max_rejects,
+        if_exists=if_exists,
+        name=name,
+        max_rows_per_file=max_rows_per_file,
+        row_group_size=row_group_size,
+        manifest=manifest,
+        run_id=run_id,
+        object_options=object_options,
+        storage_options=storage_options,
+        progress=progress,
+    )
+    check_fork()
+    to, stores = order.resolve(), Stores(storage_options, object_options)
+    columns = _columns(frame, order, to)
+    _check_stores(to, stores)
+    return _preview(order, to, columns, _height(frame) if on_invalid == "fail" else None)
+
+
+def _preview(order: Order, to: Resolved, columns: tuple[str, ...] | None, height: int | None) -> Preview:
+    files, num_files = _files(to, height)
+    to_s3 = "s3" in {to.names.target.protocol, to.rejects[0].protocol if to.rejects else None}
+    return Preview(
+        run_id=to.names.run_id,
+        target=to.names.target.url,
+        files=files,
+        num_files=num_files,
+        pattern=to.names.pattern,
+        manifest=to.manifest.url if to.manifest else None,
+        rejects=to.rejects[0].url if to.rejects else None,
+        format=to.format,
+        row_group_size=to.row_group_size,
+        object_options=order.object_options,
+        columns=columns,
+        permissions=_permissions(order.object_options) if to_s3 else (),
+        upload=_upload(order.storage_options or {}) if to_s3 else None,
+    )
+
+
+def _columns(frame: object, order: Order, to: Resolved) -> tuple[str, ...] | None:
+    """Check what is delivered against schema and format, as the run would; None where it can't be looked at."""
+    plan = None if frame is None else _looked_at(frame)
+    if plan is None:
+        schema_name(order.schema)
+        validation.compile(None, pl.LazyFrame(), on_invalid=order.on_invalid, max_rejects=order.max_rejects)
+        return None
+    with closing(
+        validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
+    ) as compiled:
+        to.format.check(compiled.delivered)
+        return tuple(compiled.delivered)
+
+
+def _looked_at(frame: object) -> pl.LazyFrame | None:
+    """Give the plan of a frame whose columns are known without running it or using it up; refuse what is no frame."""
+    if isinstance(frame, pl.LazyFrame | pl.DataFrame | list | tuple):
+        return as_lazyframe(frame)
+    schema: Any = getattr(frame, "schema", None)
+    if hasattr(frame, "__arrow_c_stream__") and hasattr(schema, "empty_table"):  # one of pyarrow's
+        return as_lazyframe(schema.empty_table())
+    readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
+    return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
+
+
+def _height(frame: object) -> int | None:
+    """Give the number of rows, where a frame knows it."""
+    rows = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
+    return rows if isinstance(rows, int) else None
+
+
+def _files(to: Resolved, height: int | None) -> tuple[tuple[str, ...], int | None]:
+    """Give the URLs of all files, with their number, or of the first ones; none where rows have a say in names."""
+    most, number = to.max_rows_per_file, None
+    if to.names.columns:
+        return (), None
+    if most is None:
+        number = 1
+    elif height is not None:
+        number = max(1, -(-height // most))
+    return tuple(to.names.file(part).url for part in range(FIRST if number is None else number)), number
+
+
+def _check_stores(to: Resolved, stores: Stores) -> None:
+    """Refuse options and filesystems that the run would refuse; one that would connect at once is left alone."""
+    for target in (to.names.target, *([to.rejects[0]] if to.rejects else [])):
+        if target.protocol not in RENAMES:
+            stores.of(target)
+
+
+def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
+    """Give the actions that the requests need; S3 documents them with PutObject and CreateMultipartUpload."""
+    asked = options.request("") if options else {}
+    kms = str(asked.get("ServerSideEncryption", "")).startswith("aws:kms")
+    needed = {
+        "s3:PutObject": True,
+        "s3:ListBucket": True,
+        "s3:PutObjectAcl": "ACL" in asked,
+        "s3:PutObjectTagging": "Tagging" in asked,
+        "kms:GenerateDataKey": kms,
+        "kms:Decrypt": kms,
+    }
+    return tuple(action for action, is_needed in needed.items() if is_needed)
+
+
+def _upload(storage_options: Mapping[str, Any]) -> Upload:
+    size = storage_options.get("default_block_size") or PART_SIZE
+    return Upload(size, storage_options.get("max_concurrency") or max(2, IN_FLIGHT // size))

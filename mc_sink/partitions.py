@@ -1,0 +1,192 @@
+r"""Values → Hive-style keys, and rows → the partitions that they belong to.
+
+    country=US/date=2026-11-22/            a folder for each column, in the order that was asked for
+    country=__HIVE_DEFAULT_PARTITION__/    null, and the empty text, which Hive doesn't tell apart
+    at=2026-11-22 10%3A15%3A30/            what can't stand in a key is percent-encoded
+
+Encoded are the characters that Hive encodes, U+0000 to U+001F, U+007F and ``" # % ' * / : = ? \ { [ ] ^`` (Apache Hive,
+common/src/java/org/apache/hadoop/hive/common/FileUtils.java: `charToEscape` and `escapePathName`; Spark's
+`ExternalCatalogUtils` follows it), and six besides that S3 advises against in keys and Hive leaves as they are:
+``} ` < > ~ |`` (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html). Each becomes "%" and two
+capital hex digits, as in Hive, whose reader decodes any of them; so do those of Spark, DuckDB, Arrow and Polars.
+
+U+0080 to U+009F are refused: S3 advises against them, Hive would write and read U+0085 as %85, and DuckDB, Arrow and
+Polars take that for broken UTF-8 (measured) and then read no file at all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HIVE_DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ENCODED = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^}`<>~|]""")
+# The last two are no characters, and an XML listing can't hold them.
+_REFUSED = re.compile("[\x80-\x9f\ufffe\uffff]")
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_OTHERS = (pl.Boolean, pl.Date, pl.Datetime, pl.Time, pl.Null)
+_CLOCK = "%H:%M:%S%.f"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The values that all rows of a partition share, as text, column by column; None is null or the empty text."""
+
+    columns: tuple[str, ...]
+    texts: tuple[str | None, ...]
+
+    @property
+    def values(self) -> dict[str, str | None]:
+        """The text of each column, as it is."""
+        return dict(zip(self.columns, self.texts, strict=True))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The text of each column as it stands in a key."""
+        return {column: encode(text) for column, text in self.values.items()}
+
+    @property
+    def folder(self) -> str:
+        """The folders of the partition, `country=US/date=2026-11-22/`."""
+        return "".join(f"{encode(column)}={name}/" for column, name in self.names.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioning:
+    """Which columns make the partitions of a frame with this schema, and whether the files keep them.
+
+    Raises `ConfigurationError` for columns that the frame doesn't have, has no name for, are given twice or have no
+    text form that a key can carry (floats, binary, durations, nested), and where no column would be left in the files.
+    """
+
+    columns: tuple[str, ...]
+    schema: pl.Schema
+    include_key: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
+            raise ConfigurationError(
+                f"{len(refused)} column(s) of partition_by can't stand in a key: {', '.join(refused)}. Use text, "
+                f"whole numbers, booleans, dates or times: cast in the query. {NOTHING_VISIBLE}"
+            )
+        if not self.file_schema:
+            raise ConfigurationError(
+                f"All {len(self.schema)} column(s) are in partition_by, so the files would have none. Use "
+                f"include_key=True, or partition by fewer. {NOTHING_VISIBLE}"
+            )
+
+    @property
+    def file_schema(self) -> pl.Schema:
+        """The columns of the files: without those of the key, unless they are kept."""
+        left_out = () if self.include_key else self.columns
+        return pl.Schema({name: dtype for name, dtype in self.schema.items() if name not in left_out})
+
+    def runs(self, frame: pl.DataFrame) -> list[tuple[Partition, pl.DataFrame]] | None:
+        """Give the rows as runs of one partition each, in order; None where a partition has more than one run."""
+        keys = frame.select(self._keys())
+        changed = keys.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift())).alias("changed"))["changed"]
+        changed[0] = True
+        starts = changed.arg_true()
+        firsts = keys[starts]
+        if firsts.is_duplicated().any():
+            return None
+        rows = frame.select(self.file_schema.names())
+        ends = [*starts[1:].to_list(), frame.height]
+        runs = [rows.slice(start, end - start) for start, end in zip(starts.to_list(), ends, strict=True)]
+        return list(zip(self._partitions(firsts), runs, strict=True))
+
+    def groups(self, frame: pl.DataFrame) -> list[tuple[Partition, pl.DataFrame]]:
+        """Give the rows of each partition together, in order, whatever lies between them."""
+        keys = [f"\x00{number}" for number in range(len(self.columns))]
+        keyed = frame.with_columns(key.alias(name) for key, name in zip(self._keys(), keys, strict=True))
+        groups = keyed.partition_by(keys, maintain_order=True)
+        firsts = pl.concat([group[:1, keys] for group in groups])
+        firsts.columns = list(self.columns)
+        names = self.file_schema.names()
+        return list(zip(self._partitions(firsts), (group[names] for group in groups), strict=True))
+
+    def _keys(self) -> list[pl.Expr]:
+        """Give the columns of the key, with null for the empty text."""
+        return [
+            pl.when(pl.col(name).cast(pl.String) != "").then(pl.col(name)).alias(name)
+            if isinstance(self.schema[name], _TEXTS)
+            else pl.col(name)
+            for name in self.columns
+        ]
+
+    def _partitions(self, keys: pl.DataFrame) -> list[Partition]:
+        """Name the partition of each row."""
+        texts = keys.select(_text(name, self.schema[name]) for name in self.columns).rows()
+        return [_checked(Partition(self.columns, row)) for row in texts]
+
+    def _check_names(self) -> None:
+        if unknown := [name for name in self.columns if name not in self.schema]:
+            raise ConfigurationError(
+                f"{len(unknown)} column(s) of partition_by are not in the frame: {unknown}. It has "
+                f"{self.schema.names()}. {NOTHING_VISIBLE}"
+            )
+        if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
+            raise ConfigurationError(f"{len(twice)} column(s) stand twice in partition_by: {twice}. {NOTHING_VISIBLE}")
+        if odd := [name for name in self.columns if not name or _REFUSED.search(name)]:
+            raise ConfigurationError(
+                f"{len(odd)} column name(s) of partition_by can't stand in a key: {odd}. Rename them. {NOTHING_VISIBLE}"
+            )
+
+
+def columns_of(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Read the argument `partition_by`: one column, several, or none."""
+    if partition_by is None:
+        return ()
+    return (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+
+
+def encode(text: str | None) -> str:
+    """Write a value, or a column's name, as Hive does in a key; see above."""
+    if not text:
+        return HIVE_DEFAULT_PARTITION
+    return _ENCODED.sub(lambda found: f"%{ord(found.group()):02X}", text)
+
+
+def _fits(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, (*_TEXTS, *_OTHERS)) or dtype.is_integer() or dtype.is_decimal()
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Write a column as text: times as Spark does, with no more digits of a second than they need, and any offset."""
+    column = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        offset = "" if dtype.time_zone is None else "%:z"
+        column = _short(column.dt.to_string(f"%Y-%m-%d {_CLOCK}{offset}"))
+    elif isinstance(dtype, pl.Time):
+        column = _short(column.dt.to_string(_CLOCK))
+    return column.cast(pl.String)
+
+
+def _short(clock: pl.Expr) -> pl.Expr:
+    """Cut the zeros at the end of a fraction of a second."""
+    return clock.str.replace(r"(\.[0-9]*[1-9])0+", "${1}")
+
+
+def _checked(partition: Partition) -> Partition:
+    """Refuse values that would be read back as others."""
+    for column, text in partition.values.items():
+        if text == HIVE_DEFAULT_PARTITION:
+            raise ConfigurationError(
+                f"A value of {column!r} is the text {text!r}, which every reader takes for null. Change it in the "
+                f"query. {NOTHING_VISIBLE}"
+            )
+        if text and (found := _REFUSED.search(text)):
+            raise ConfigurationError(
+                f"A value of {column!r} is {text!r}, and readers don't agree on how U+{ord(found.group()):04X} is "
+                f"written in a key. Change it in the query. {NOTHING_VISIBLE}"
+            )
+    return partition
