@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import mc_sink
+from mc_sink import _fork
 from tests.frames import SMALL_PARTS, endless_until, numbers
 from tests.servers.rules import WRITER, Rules
 
@@ -111,7 +112,8 @@ def forked_at_first(place: str, format: str) -> None:
 
 
 def forked_after_query(place: str, format: str) -> None:
-    """Fork after a query, and deliver in the child."""
+    """Fork after a query, and deliver in the child, which knows at once and has nothing to try."""
+    _fork.PATIENCE_SECONDS = 1_000.0
     numbers(10).sort("day")
     in_fork(lambda: say(deliver(place, format, numbers_later()).num_rows))
 

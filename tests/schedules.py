@@ -283,16 +283,16 @@ class Schedule(RuleBasedStateMachine):
 
     def _check_pending(self, what: str) -> None:
         """Find every upload that is still open in a journal, or named where somebody reads it."""
-        noted = {
-            file.upload.upload_id
+        files = [
+            file
             for _, journal in self._journals()
-            for part in journal.staged
-            for file in part.all_files
-            if isinstance(file.upload, Multipart)
-        }
+            for file in (*journal.superseded, *(file for part in journal.staged for file in part.all_files))
+        ]
+        noted = {file.upload.upload_id for file in files if isinstance(file.upload, Multipart)}
         said = "\n".join(self.told)
         named = {record.upload_id for record in self.server.log}
-        lost = any(one.fault for one in self.server.log.of("Create"))
+        # Nobody can name an upload whose Create was never answered; on a slow machine that needs no fault.
+        lost = any(one.fault for one in self.server.log.of("Create")) or "TimeoutError" in said
         for one in self.server.pending_uploads(self.server.bucket):
             if one.upload_id in noted or one.upload_id in said:
                 continue

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -278,6 +278,13 @@ def test_a_source_that_is_told_to_end_ends_the_delivery(fault_s3: FaultServer, e
     assert nothing_visible(fault_s3)
 
 
+def close_between_batches(source: Generator[pl.DataFrame, None, None]) -> None:
+    """Close a generator as soon as it isn't running; until then Python refuses."""
+    while True:
+        with suppress(ValueError):
+            return source.close()
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_source_closed_from_elsewhere_is_not_one_that_ended(fault_s3: FaultServer, format: str) -> None:
     """An `ExitStack` that unwinds closes a source under a delivery on another thread: what came so far isn't shown."""
@@ -288,15 +295,12 @@ def test_a_source_closed_from_elsewhere_is_not_one_that_ended(fault_s3: FaultSer
 
     target, storage = fault_s3.writer.target(f"p/x.{format}"), options(fault_s3)
     with ThreadPoolExecutor(1) as pool:
-        with suppress(ValueError), ExitStack() as stack:
-            batches = stack.enter_context(closing(source()))
+        with ExitStack() as stack:
+            batches = source()
+            stack.callback(close_between_batches, batches)
             delivery = pool.submit(mc_sink.sink_madconnect, batches, target, storage_options=storage)
             while not fault_s3.log.of("Part"):
                 time.sleep(0.001)
-        with suppress(ValueError):  # it may have been running just then
-            while True:
-                batches.close()
-                break
         with pytest.raises(mc_sink.ConfigurationError, match="closed from elsewhere"):
             delivery.result(timeout=BOUND)
     assert nothing_visible(fault_s3)

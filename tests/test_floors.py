@@ -36,7 +36,7 @@ FLOORS = [
     {"_plan"},
     {"formats"},
     {"storage"},
-    {"names"},
+    {"names", "partitions"},
     {"target"},
     {"journal", "manifest"},
     {"staged"},

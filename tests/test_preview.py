@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
-import pandera.polars as pa
+import pandera.polars as pandera
 import polars as pl
-import pyarrow as arrow
+import pyarrow as pa
 import pytest
 
 import mc_sink
@@ -33,7 +33,10 @@ DELIVERIES: dict[str, dict[str, Any]] = {
     "several files": {"max_rows_per_file": 4},
     "a file for each row": {"max_rows_per_file": 1},
     "one large file of several": {"max_rows_per_file": 10},
-    "a template": {"name": "{date:%Y/%m/%d}/{schema}-{run_id}{ext}", "schema": pa.DataFrameSchema({}, name="feed")},
+    "a template": {
+        "name": "{date:%Y/%m/%d}/{schema}-{run_id}{ext}",
+        "schema": pandera.DataFrameSchema({}, name="feed"),
+    },
     "a template for several": {"name": "{run_id}/{part:03d}-{timestamp:%H%M}{ext}", "max_rows_per_file": 3},
     "no extension": {"name": "AUD{run_id}.DAT"},
     "an own run id": {"name": "AUD{run_id}.{part:03d}", "run_id": "20261122", "max_rows_per_file": 7},
@@ -88,7 +91,10 @@ def test_where_the_number_of_files_is_open_the_first_are_told(frame: pl.LazyFram
 
 def test_rows_that_may_be_rejected_leave_the_number_open(tmp_path: Path) -> None:
     """Nobody knows how many rows are good before they are judged."""
-    given: dict[str, Any] = {"schema": pa.DataFrameSchema({"id": pa.Column(pl.Int64)}), "max_rows_per_file": 4}
+    given: dict[str, Any] = {
+        "schema": pandera.DataFrameSchema({"id": pandera.Column(pl.Int64)}),
+        "max_rows_per_file": 4,
+    }
     assert preview(FRAME, PREFIX, **given).num_files == 3
     told = preview(FRAME, PREFIX, **given, on_invalid="reject", rejects=tmp_path, run_id=RUN_ID)
     assert told.num_files is None
@@ -102,9 +108,9 @@ def one_after_another() -> Iterator[pl.DataFrame]:
 
 ONCE: dict[str, tuple[Callable[[], Any], int | None, bool]] = {
     "generator": (one_after_another, None, False),
-    "reader": (lambda: arrow.RecordBatchReader.from_stream(FRAME), None, True),
-    "table": (lambda: arrow.table(FRAME), 3, True),
-    "relation": (lambda: duckdb.from_arrow(arrow.table(FRAME)), None, False),
+    "reader": (lambda: pa.RecordBatchReader.from_stream(FRAME), None, True),
+    "table": (lambda: pa.table(FRAME), 3, True),
+    "relation": (lambda: duckdb.from_arrow(pa.table(FRAME)), None, False),
     "pandas": (lambda: pd.DataFrame({name: FRAME[name].to_list() for name in FRAME.columns}), None, False),
     "list": (lambda: list(one_after_another()), None, True),
 }
@@ -136,8 +142,8 @@ def test_a_query_is_not_run(tmp_path: Path) -> None:
 NESTED = pl.DataFrame({"a": [[1]], "b": [b"x"]})
 WRONG: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "dtypes": (NESTED, PREFIX, {}),
-    "dtypes of a reader": (arrow.RecordBatchReader.from_stream(NESTED), PREFIX, {}),
-    "an unknown type": (arrow.table({"a": arrow.array([1], arrow.month_day_nano_interval())}), PREFIX, {}),
+    "dtypes of a reader": (pa.RecordBatchReader.from_stream(NESTED), PREFIX, {}),
+    "an unknown type": (pa.table({"a": pa.nulls(1, pa.month_day_nano_interval())}), PREFIX, {}),
     "no columns": (pl.DataFrame(), PREFIX, {}),
     "no frame": (7, PREFIX, {}),
     "text": ("frame.csv", PREFIX, {}),
@@ -155,7 +161,7 @@ WRONG: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "max_rejects": (FRAME, PREFIX, {"max_rejects": 3}),
     "schema": (FRAME, PREFIX, {"schema": "none"}),
     "no schema": (FRAME, PREFIX, {"schema": 7}),
-    "columns": (FRAME, PREFIX, {"schema": pa.DataFrameSchema({"x": pa.Column(int)})}),
+    "columns": (FRAME, PREFIX, {"schema": pandera.DataFrameSchema({"x": pandera.Column(int)})}),
     "storage options": (FRAME, PREFIX, {"storage_options": {"sekret": "x"}}),
     "part size": (FRAME, PREFIX, {"storage_options": {"default_block_size": 1000}}),
     "plain http": (FRAME, PREFIX, {"storage_options": {"endpoint_url": "http://example.com"}}),
@@ -249,7 +255,9 @@ def test_the_memory_of_an_upload_is_what_the_store_plans(options: dict[str, Any]
     assert upload.part_size * upload.in_flight == plan.bytes_in_flight
     assert upload.num_bytes == plan.bytes_in_flight + plan.size(1)
     assert preview(FRAME, "out/").upload is None
-    assert preview(FRAME, "out/", schema="audience", on_invalid="reject", rejects=PREFIX).upload == Upload(2**24, 4)
+    rejects = preview(None, "out/", schema="audience", on_invalid="reject", rejects=PREFIX)
+    assert rejects.upload == Upload(2**24, 4)
+    assert "s3:PutObject" in rejects.permissions
 
 
 def test_a_preview_reads_like_a_page() -> None:

@@ -85,7 +85,8 @@ class ByteRolls:
                 break
             self._staging.redo(file)
             if file.num_rows == 1 and not search.fits:
-                raise self._too_large(f"Row {self._staging.num_rows:,} alone", file.num_bytes, plan)
+                row = f"Row {self._staging.num_rows:,} (from 0, in the order of the files)"
+                raise self._too_large(f"{row} alone", file.num_bytes, plan)
         if not ended:  # the last file of all says little: it is as small as it happens to be
             self._bytes_per_row = search.bytes_per_row
         rows.drop(file.num_rows)

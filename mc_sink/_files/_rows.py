@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mc_sink._files._feed import BatchGenerator
 
 # What is held in memory of the rows of one file; the rest of them waits on the disk.
-HELD_BYTES = 64 * 2**20
+HELD_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Rows:
     At most `HELD_BYTES` and a batch are held in memory; the rest of what was taken and not dropped is on the disk.
     """
 
-    def __init__(self, batches: BatchGenerator, folder: str | None) -> None:
-        self._batches, self._spill = batches, Spill(folder)
+    def __init__(self, batches: BatchGenerator, folder: str | None, *, held_bytes: int = HELD_BYTES) -> None:
+        self._batches, self._spill, self._held_bytes = batches, Spill(folder), held_bytes
         self._held: deque[_Held] = deque()
         self._num_rows = self._in_memory = 0
         self._exhausted = False
@@ -92,7 +92,7 @@ class Rows:
 
     def _hold(self, batch: pl.DataFrame, *, first: bool = False) -> None:
         num_bytes = int(batch.estimated_size())
-        parked = not first and self._in_memory + num_bytes > HELD_BYTES
+        parked = not first and self._in_memory + num_bytes > self._held_bytes
         held = _Held(self._spill.append(batch) if parked else batch, batch.height, num_bytes)
         self._in_memory += 0 if parked else num_bytes
         self._num_rows += batch.height

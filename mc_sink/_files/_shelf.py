@@ -29,8 +29,8 @@ class Shelf:
     Memory: two lots, and 16 bytes for each lot of each partition. Disk: the rows once, as Arrow has them.
     """
 
-    def __init__(self, partitioning: Partitioning, folder: str | None) -> None:
-        self._partitioning, self._spill = partitioning, Spill(folder)
+    def __init__(self, partitioning: Partitioning, folder: str | None, *, lot_bytes: int = LOT_BYTES) -> None:
+        self._partitioning, self._spill, self._lot_bytes = partitioning, Spill(folder), lot_bytes
         self._waiting: list[pl.DataFrame] = []
         self._num_bytes = 0
         self._slots: dict[Partition, array[int]] = {}
@@ -47,7 +47,7 @@ class Shelf:
         for batch in batches:
             self._waiting.append(batch)
             self._num_bytes += int(batch.estimated_size())
-            if self._num_bytes > LOT_BYTES:
+            if self._num_bytes > self._lot_bytes:
                 self._park()
             yield batch
         self._last = dict(self._sorted_lot())

@@ -145,6 +145,8 @@ class Staging:
                 for future in wait(self._storing, return_when=FIRST_COMPLETED).done:
                     self._arrive(future)
 
+        for future in [future for future in self._storing if future.done()]:
+            self._arrive(future)
         if enough():
             return
         with Worker(work, self._poison) as worker:

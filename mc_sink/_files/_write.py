@@ -29,8 +29,8 @@ def write_files(
     Without partitions there is at least one file, also of no rows; with them, none where there is no row. The files
     are in the order of their partitions' keys, and then of their rows; they and their names depend on the rows alone.
 
-    Memory, beyond what the engine and the parts in flight take: `max_bytes` holds 64 MiB and a batch of rows,
-    `partition_by` two lots of 64 MiB and two batches. One upload is open, and 8 more are being stored at most.
+    Memory, beyond what the engine and the parts in flight take: `max_bytes` holds 32 MiB and a batch of rows,
+    `partition_by` two lots of 32 MiB and two batches. One upload is open, and 8 more are being stored at most.
     """
     if plan.is_one_file:
         return (write_file(batches, next(plan.files(plan.schema)), store, advance),)
