@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import mc_sink
+from mc_sink._preview import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ DEFAULTS = {
     "rejects": None,
     "max_rejects": None,
     "if_exists": "fail",
+    "name": None,
     "max_rows_per_file": None,
     "row_group_size": None,
     "manifest": None,
@@ -69,7 +71,7 @@ def test_every_public_name_says_what_it_promises(name: str) -> None:
         assert not first.startswith(f"{name}("), f"{name}: the docstring is the one that dataclasses make"
 
 
-@pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage])
+@pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage, preview])
 def test_a_delivery_takes_a_frame_a_target_and_named_options(call: Callable[..., Any]) -> None:
     """Two positional arguments, then names alone, with the defaults that are promised."""
     parameters = inspect.signature(call).parameters

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 import mc_sink
 from mc_sink import Csv, ObjectOptions, Parquet, Receipt, Rejects, Staged, StagedFile, Verification, WrittenFile
+from mc_sink._preview import Preview, Upload, preview
 
 
 class Audience(pandera.DataFrameModel):
@@ -66,6 +67,7 @@ everything = mc_sink.sink_madconnect(
     format="csv.gz",
     schema=Audience,
     if_exists="overwrite",
+    name="{date}/{run_id}{ext}",
     row_group_size=100_000,
     run_id="run",
     object_options=ObjectOptions(acl="bucket-owner-full-control"),
@@ -91,11 +93,28 @@ mc_sink.sink_madconnect(lazy, "out/", format=Csv)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", schema=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", if_exists="replace")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", row_group_size="large")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", name=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", run_id=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", object_options={"acl": "private"})  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", storage_options="key")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", progress="yes")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", overwrite=True)  # type: ignore[call-arg]
+
+# --- Previews
+
+assert_type(preview(lazy, "s3://bucket/p/", name="{run_id}{ext}"), Preview)
+assert_type(preview(None, Path("out"), max_rows_per_file=10), Preview)
+told = mc_sink.SinkMadConnect(lazy).preview("s3://bucket/p/")
+assert_type(told, Preview)
+assert_type(told.files, tuple[str, ...])
+assert_type(told.num_files, int | None)
+assert_type(told.manifest, str | None)
+assert_type(told.permissions, tuple[str, ...])
+assert_type(told.upload, Upload | None)
+told.files = ()  # type: ignore[misc]
+preview(lazy)  # type: ignore[call-arg]
+preview(lazy, "out/", "csv")  # type: ignore[call-arg]
+preview(lazy, "out/", name=["{run_id}"])  # type: ignore[arg-type]
 
 # --- Staging, publishing, discarding, verifying
 

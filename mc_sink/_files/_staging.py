@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink._files._feed import note
 from mc_sink._files._file import Encoding
-from mc_sink._worker import PATIENCE_SECONDS, Worker
+from mc_sink._worker import PATIENCE_SECONDS, STEP_SECONDS, Worker
 from mc_sink.exceptions import UploadError
 from mc_sink.storage import Writer
 
@@ -139,17 +139,18 @@ class Staging:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Wait off the main thread until enough files are stored, or raise what one of them came to."""
+        stopped = threading.Event()
 
         def work() -> None:
-            while not enough():
-                for future in wait(self._storing, return_when=FIRST_COMPLETED).done:
+            while not enough() and not stopped.is_set():
+                for future in wait(self._storing, STEP_SECONDS, FIRST_COMPLETED).done:
                     self._arrive(future)
 
         for future in [future for future in self._storing if future.done()]:
             self._arrive(future)
         if enough():
             return
-        with Worker(work, self._poison) as worker:
+        with Worker(work, lambda _cause: stopped.set()) as worker:
             worker.result()
 
     def _arrive(self, future: Future[StagedFile]) -> None:
@@ -158,13 +159,12 @@ class Staging:
             raise error
         del self._storing[future]
 
-    def _poison(self, cause: BaseException) -> None:
-        for encoding in tuple(self._storing.values()):
-            encoding.writer.poison(cause)
-
     def _abandon(self, cause: BaseException) -> None:
-        """Throw away everything that was begun, telling on its cause what could not be."""
-        self._poison(cause)
+        """Throw away everything that was begun, telling on its cause what could not be.
+
+        What is being stored gets a moment to arrive: an upload that is cut off while it begins has no name yet, and
+        without one it can't be aborted.
+        """
         wait(self._storing, timeout=PATIENCE_SECONDS)
         done = [future for _, future in self._staged if future.done() and not future.exception()]
         begun = [*self._open, *(encoding for future, encoding in self._storing.items() if future not in done)]

@@ -146,9 +146,9 @@ def _files(to: Resolved, height: int | None) -> tuple[tuple[str, ...], int | Non
     most, number = to.max_rows_per_file, None
     if to.names.columns:
         return (), None
-    if most is None:
+    if not to.names.several:
         number = 1
-    elif height is not None:
+    elif most is not None and height is not None:
         number = max(1, -(-height // most))
     return tuple(to.names.file(part).url for part in range(FIRST if number is None else number)), number
 
