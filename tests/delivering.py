@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
+import signal
+import sys
+import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
 import pyarrow.parquet
+from polars.io.plugins import register_io_source
 
 from mc_sink._files import DeliveryPlan, write_files
 from mc_sink._plan import pull
@@ -18,9 +24,11 @@ from mc_sink.formats import choose_format
 from mc_sink.names import Names
 from mc_sink.storage import open_store
 from mc_sink.target import parse_target
+from tests.frames import numbers
+from tests.servers.rules import WRITER, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mc_sink.staged import StagedFile
 
@@ -73,3 +81,38 @@ def read_partitions(folder: Path, format: str) -> pl.DataFrame:
     else:
         found = duckdb.read_csv(everything, header=True, all_varchar=True, hive_partitioning=True).pl()
     return found.cast(pl.String)
+
+
+def _changing(batch: Callable[[int], pl.DataFrame]) -> pl.LazyFrame:
+    """Make a plan that yields one batch after the other, without end."""
+
+    def source(
+        columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for number in count():
+            yield batch(number) if columns is None else batch(number).select(columns)
+            time.sleep(0.002)
+
+    return register_io_source(source, schema=batch(0).schema)
+
+
+def _struck(number: int) -> pl.DataFrame:
+    """Make a batch of ten partitions; after some of them, the program is interrupted as by Ctrl-C."""
+    if number == INTERRUPTED_AFTER:
+        os.kill(os.getpid(), signal.SIGINT)
+    return numbers(50_000).with_columns(k=pl.col("id") % 10)
+
+
+INTERRUPTED_AFTER = 40
+FRAMES = {
+    "sorted": lambda: _changing(lambda number: numbers(2_000).with_columns(k=pl.lit(number))),
+    "parking": lambda: _changing(_struck),
+    "parked": lambda: numbers(100_000).with_columns(k=pl.col("id") % 500),
+}
+
+if __name__ == "__main__":
+    # A delivery in a process of its own, for tests that interrupt it: HOW URL FOLDER.
+    how, url, spills = sys.argv[1:]
+    key = {"key": WRITER.key, "secret": WRITER.secret, "endpoint_url": url}
+    prefix = f"s3://{Rules().buckets[0]}/p/"
+    stage_files(FRAMES[how](), prefix, "csv", partition_by=("k",), folder=spills, storage_options=key)

@@ -15,7 +15,7 @@ import pytest
 
 import mc_sink
 from mc_sink import Csv, ObjectOptions, Parquet, SinkError
-from mc_sink._preview import Preview, Upload, preview
+from mc_sink._preview import Preview, UploadPlan, preview
 from mc_sink.storage._parts import PartPlan
 from tests.frames import SMALL_PARTS, numbers
 from tests.servers.fault import FaultServer
@@ -256,7 +256,7 @@ def test_the_memory_of_an_upload_is_what_the_store_plans(options: dict[str, Any]
     assert upload.num_bytes == plan.bytes_in_flight + plan.size(1)
     assert preview(FRAME, "out/").upload is None
     rejects = preview(None, "out/", schema="audience", on_invalid="reject", rejects=PREFIX)
-    assert rejects.upload == Upload(2**24, 4)
+    assert rejects.upload == UploadPlan(2**24, 4)
     assert "s3:PutObject" in rejects.permissions
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 import mc_sink
 from mc_sink import Csv, ObjectOptions, Parquet, Receipt, Rejects, Staged, StagedFile, Verification, WrittenFile
-from mc_sink._preview import Preview, Upload, preview
+from mc_sink._preview import Preview, UploadPlan, preview
 
 
 class Audience(pandera.DataFrameModel):
@@ -110,7 +110,7 @@ assert_type(told.files, tuple[str, ...])
 assert_type(told.num_files, int | None)
 assert_type(told.manifest, str | None)
 assert_type(told.permissions, tuple[str, ...])
-assert_type(told.upload, Upload | None)
+assert_type(told.upload, UploadPlan | None)
 told.files = ()  # type: ignore[misc]
 preview(lazy)  # type: ignore[call-arg]
 preview(lazy, "out/", "csv")  # type: ignore[call-arg]

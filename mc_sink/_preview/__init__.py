@@ -15,7 +15,7 @@ from mc_sink import validation
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, schema_name
 from mc_sink._plan import as_lazyframe
-from mc_sink._preview._fact import MIB, Preview, Upload
+from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import IfExists
     from mc_sink.validation import OnInvalid, SchemaLike
 
-__all__ = ["Preview", "Upload", "preview"]
+__all__ = ["Preview", "UploadPlan", "preview"]
 
 # As many names as tell how they go on, where nobody knows how many there will be.
 FIRST = 3
@@ -175,6 +175,6 @@ def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
     return tuple(action for action, is_needed in needed.items() if is_needed)
 
 
-def _upload(storage_options: Mapping[str, Any]) -> Upload:
+def _upload(storage_options: Mapping[str, Any]) -> UploadPlan:
     size = storage_options.get("default_block_size") or PART_SIZE
-    return Upload(size, storage_options.get("max_concurrency") or max(2, IN_FLIGHT // size))
+    return UploadPlan(size, storage_options.get("max_concurrency") or max(2, IN_FLIGHT // size))

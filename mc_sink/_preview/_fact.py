@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadPlan:
     """How S3 would get an object: in parts of `part_size` bytes, up to `in_flight` of them at once.
 
     An object smaller than a part goes as a whole. From the 901st part on, parts double, and fewer are in flight.
@@ -57,7 +57,7 @@ class Preview:
     object_options: ObjectOptions | None
     columns: tuple[str, ...] | None
     permissions: tuple[str, ...]
-    upload: Upload | None
+    upload: UploadPlan | None
 
     def __str__(self) -> str:
         return "\n".join([*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {u}" for u in self._shown())])
@@ -96,7 +96,7 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN:,} more"] if len(names) > SHOWN else [])])
 
 
-def _size(upload: Upload) -> str:
+def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
     return f"{upload.in_flight} part(s) of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,13 @@ from mc_sink.storage._s3_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from concurrent.futures import Future
 
     from mc_sink.storage._requests import Requests
 
 MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
 ABORT_SECONDS = 2.0
+NO_CONTENT = 204
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class S3Parts:
         self._in_flight: dict[Future[dict[str, Any]], Part] = {}
         self._stored: list[Part] = []
         self._creating: Future[dict[str, Any]] | None = None
-        self._stopped = False
+        self._stopped = Future[None]()
 
     def write(self, data: bytes) -> None:
         """Take bytes; a full part goes off, and waits for one in flight to arrive when there are enough of them."""
@@ -111,20 +113,26 @@ class S3Parts:
         return Multipart(**_lower(self._object), upload_id=str(self._upload_id), parts=parts)
 
     def stop(self) -> None:
-        """Cancel what is in flight; a `write` that waits raises."""
-        self._stopped = True
-        for future in (self._creating, *self._in_flight):
-            if future is not None:
-                future.cancel()
+        """Cancel what is in flight; a `write` that waits raises. A Create goes on: its upload is to be aborted."""
+        with suppress(InvalidStateError):
+            self._stopped.set_result(None)
+        for future in tuple(self._in_flight):
+            future.cancel()
 
     def abort(self) -> str | None:
         """Abort the upload if one was begun; see `abort_upload`."""
-        from concurrent.futures import wait
-
         self.stop()
         wait(tuple(self._in_flight))
         self._pieces.clear()
-        return abort_upload(self._requests, self._object, self._upload_id) if self._upload_id else None
+        if self._creating is None:
+            return None
+        try:
+            upload_id = self._upload_id or wait_for(self._creating, ABORT_SECONDS).get("UploadId")
+        except TimeoutError:
+            return f"An upload of {self._url} was asked for and not answered: it may be there, without parts."
+        except RequestFailed:
+            return None
+        return abort_upload(self._requests, self._object, str(upload_id)) if upload_id else None
 
     def _cut(self, size: int) -> list[memoryview]:
         """Take the first `size` buffered bytes."""
@@ -148,7 +156,7 @@ class S3Parts:
             self._upload_id = self._create()
         while self._in_flight and self._bytes_in_flight() + len(body) > self._plan.bytes_in_flight:
             self._arrive()
-        if self._stopped:
+        if self._stopped.done():
             raise self._stop_error()
         self._sent += 1
         crc = b64encode(body.crc32().to_bytes(4, "big")).decode() if self._requests.sums_parts else None
@@ -168,6 +176,10 @@ class S3Parts:
     def _create(self) -> str:
         kind = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}
         self._creating = self._requests.start("create_multipart_upload", **self._object, **self._options, **kind)
+        awaited: tuple[Future[Any], ...] = (self._creating, self._stopped)
+        wait(awaited, return_when=FIRST_COMPLETED)
+        if self._stopped.done():
+            raise self._stop_error()
         reply = self._reply(self._creating, self._url)
         if not reply.get("UploadId"):
             raise UploadError(f"The store began an upload of {self._url} without naming it. {NOTHING_VISIBLE}")
@@ -175,8 +187,6 @@ class S3Parts:
 
     def _arrive(self) -> None:
         """Wait until a part in flight has arrived, and note what the store said of it."""
-        from concurrent.futures import FIRST_COMPLETED, wait
-
         for future in wait(tuple(self._in_flight), return_when=FIRST_COMPLETED).done:
             sent = self._in_flight.pop(future)
             self._stored.append(Part(sent.number, self._etag(future, sent.number), sent.num_bytes, sent.checksum))
@@ -188,8 +198,6 @@ class S3Parts:
         return str(reply["ETag"])
 
     def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
-        from concurrent.futures import CancelledError
-
         try:
             return future.result()
         except CancelledError as cancelled:
@@ -204,7 +212,7 @@ class S3Parts:
 def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -> str | None:
     """Ask the store to throw an upload away; a sentence where it refused, so that nobody pays for it unknowingly."""
     try:
-        wait_for(requests.start("abort_multipart_upload", **where, UploadId=upload_id), ABORT_SECONDS)
+        reply = wait_for(requests.start("abort_multipart_upload", **where, UploadId=upload_id), ABORT_SECONDS)
     except TimeoutError:
         reason = f"no reply in {ABORT_SECONDS:.0f} s"
     except RequestFailed as failed:
@@ -212,7 +220,9 @@ def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -
             return None
         reason = str(failed)
     else:
-        return None
+        if reply.get("ResponseMetadata", {}).get("HTTPStatusCode", NO_CONTENT) == NO_CONTENT:
+            return None
+        reason = "the reply was not an answer to the request"
     return (
         f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({reason}). It is "
         "invisible but stored: a lifecycle rule with AbortIncompleteMultipartUpload removes it."
