@@ -4,6 +4,7 @@ Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
 """
 
 from mc_sink._namespace import SinkMadConnect
+from mc_sink._preview import Preview, preview
 from mc_sink._sink import sink_madconnect, stage
 from mc_sink.delivery import discard, publish, recover, verify
 from mc_sink.exceptions import (
@@ -37,6 +38,7 @@ __all__ = [
     "ObjectOptions",
     "Parquet",
     "PermissionDenied",
+    "Preview",
     "Receipt",
     "Rejects",
     "Secret",
@@ -53,6 +55,7 @@ __all__ = [
     "list_journals",
     "list_schemas",
     "load_schema",
+    "preview",
     "publish",
     "recover",
     "sink_madconnect",

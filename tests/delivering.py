@@ -100,14 +100,15 @@ def _struck(number: int) -> pl.DataFrame:
     """Make a batch of ten partitions; after some of them, the program is interrupted as by Ctrl-C."""
     if number == INTERRUPTED_AFTER:
         os.kill(os.getpid(), signal.SIGINT)
-    return numbers(50_000).with_columns(k=pl.col("id") % 10)
+    return TENS
 
 
-INTERRUPTED_AFTER = 40
-FRAMES = {
+INTERRUPTED_AFTER = 20
+TENS = numbers(50_000, 48).with_columns(k=pl.col("id") % 10)
+FRAMES: dict[str, Callable[[], pl.DataFrame | pl.LazyFrame]] = {
     "sorted": lambda: _changing(lambda number: numbers(2_000).with_columns(k=pl.lit(number))),
     "parking": lambda: _changing(_struck),
-    "parked": lambda: numbers(100_000).with_columns(k=pl.col("id") % 500),
+    "parked": lambda: numbers(50_000).with_columns(k=pl.col("id") % 200),
 }
 
 if __name__ == "__main__":

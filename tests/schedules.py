@@ -185,7 +185,7 @@ class Schedule(RuleBasedStateMachine):
 
     def _end(self, run: Run) -> None:
         seen = Seen(self.server)
-        if any(run.owns(key) for key in self.strangers):
+        if run.strays or any(run.owns(key) for key in self.strangers):
             return
         versions = [version for version in dict.fromkeys(run.versions[::-1]) if seen.fits(run, version)]
         if not versions:
@@ -250,6 +250,8 @@ class Schedule(RuleBasedStateMachine):
         for key in set(seen) - set(before) - self.strangers:
             assert self._is_accounted_for(key, seen, attempts), f"{key} became visible by {what}, and nothing says so: {self.trail}"
         for attempt in attempts:
+            self._note_strays(attempt, attempts)
+        for attempt in attempts:
             self._check_outcome(attempt, seen)
         for run in self.made:
             if run.delivered is not None:
@@ -263,6 +265,12 @@ class Schedule(RuleBasedStateMachine):
             if one.may_show(key)
             for version in one.versions
         )
+
+    def _note_strays(self, late: Attempt, attempts: list[Attempt]) -> None:
+        for first in attempts:
+            if isinstance(first.outcome, Receipt) and isinstance(late.outcome, CommitError) and first.version:
+                committed = {url.removeprefix("s3://bucket/") for url in late.outcome.committed}
+                late.run.strays |= committed - set(first.run.files(first.version))
 
     def _check_outcome(self, attempt: Attempt, seen: Seen) -> None:
         run, outcome = attempt.run, attempt.outcome

@@ -66,13 +66,18 @@ class Shape:
 
 @dataclass(slots=True)
 class Run:
-    """A run id, every version of the data that was tried with it, and the version that was delivered, if one was."""
+    """A run id, every version of the data that was tried with it, and the version that was delivered, if one was.
+
+    `strays` are files that its manifest doesn't list: where two tries with other data publish at the same moment, the
+    one that comes second is told by a `CommitError` what it has made visible by then.
+    """
 
     number: int
     shape: Shape
     run_id: str | None
     versions: list[Version] = field(default_factory=list)
     delivered: Version | None = None
+    strays: set[str] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"run {self.run_id or 'without an id'}"
@@ -162,7 +167,7 @@ class Seen:
 
     def shows(self, run: Run, version: Version, *, but: Iterable[str] = ()) -> bool:
         """Whether exactly this version of a run is visible: all of it, once, and nothing else of its names."""
-        keys = {key for key in self if run.owns(key)} - set(but)
+        keys = {key for key in self if run.owns(key)} - set(but) - run.strays
         files = run.files(version)
         whole = keys - {run.manifest} == set(files) and all(self.is_file(run, version, key) for key in files)
         return whole and (run.manifest is None or (run.manifest in keys and self.is_manifest(run, version, run.manifest)))

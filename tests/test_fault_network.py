@@ -1,161 +1,218 @@
-"""What a network does between a delivery and its store: nothing is half visible, and what can be whole becomes so."""
+"""Ways to the bucket that fail: for each request, what passes is passed over, and what doesn't ends in time and is told."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from polars.testing import assert_frame_equal
 
 import mc_sink
-from mc_sink import UploadError
-from mc_sink.storage import Writer as FileWriter
-from mc_sink.storage import open_store
-from mc_sink.target import parse_target
+from mc_sink import AlreadyExistsError, CommitUnknown, SinkError, UploadError
+from mc_sink.storage._retries import Pace
+from tests.faulting import FRAME, HURRY, LARGE, Small, small_store
 from tests.frames import FORMATS, SMALL_PARTS, as_text, numbers, read_back
-from tests.servers.faults import FOREVER, BlackHole, Dribble, FlipByte, Late, Reset, Status
+from tests.servers.faults import FOREVER, BlackHole, Dribble, Fault, FlipByte, Late, Reset, Status, WhitespaceThenReply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from mc_sink._order import FormatName
     from tests.conftest import Recorded
-    from tests.servers.fault import FaultServer
 
-ROWS = numbers(1_000)
-MIB = 2**20
-# Half of all waits: what stands still for two seconds is over after four.
-HURRIED: dict[str, Any] = {"config_kwargs": {"read_timeout": 1}}
-
-
-def deliver(server: FaultServer, format: Any, **options: Any) -> mc_sink.Receipt:
-    """Deliver four files and a manifest, each file by an upload of its own."""
-    return mc_sink.sink_madconnect(
-        ROWS,
-        server.writer.target("p/"),
-        format=format,
-        max_rows_per_file=250,
-        storage_options=server.storage_options | HURRIED,
-        **options,
-    )
+# What a delivery in parts sends, and `Put` for one in a single request.
+SENDING = ["List", "Create", "Part", "Complete", "Put"]
+EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
+EVERY_OP = pytest.mark.parametrize("op", SENDING)
+OVERLOADED: list[Fault] = [
+    Status(503, "SlowDown"),
+    Status(500),
+    Status(429, "TooManyRequests"),
+    Status(408, "RequestTimeout"),
+]
+SECONDS = 20.0
+"""Generous, on a busy machine, for what ends within a few read timeouts of half a second."""
 
 
-def is_whole(server: FaultServer, receipt: mc_sink.Receipt, format: str, folder: Path) -> None:
-    """Find every row once, in order, in the files of the receipt, and no other file."""
-    keys = [file.path.partition(f"//{server.bucket}/")[2] for file in receipt.files]
-    assert {*server.listing(server.bucket)} == {*keys, f"p/_manifests/{receipt.run_id}.json"}
-    parts = [read_back(server.read(server.bucket, key), format, folder) for key in keys]
-    for number, part in enumerate(parts):
-        assert_frame_equal(part, as_text(ROWS[250 * number : 250 * (number + 1)], format))
-    assert server.pending_uploads(server.bucket) == []
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Small]:
+    """Give a store that takes small parts."""
+    with small_store(tmp_path) as made:
+        yield made
 
 
-@pytest.mark.parametrize("op", ["Create", "Part", "Complete", "Put", "List"])
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_fault_that_passes_costs_nothing(fault_s3: FaultServer, tmp_path: Path, format: str, op: str) -> None:
-    """Throttled, then broken, then lost before anything was read: the third try is whole, and there is one copy."""
-    fault_s3.fault(op, Status(503, "SlowDown"))
-    fault_s3.fault(op, Status(500), n=2)
-    fault_s3.fault(op, Reset("head"), n=3)
-    is_whole(fault_s3, deliver(fault_s3, format), format, tmp_path)
+def size_for(op: str) -> dict[str, int]:
+    """Choose the size of parts so that a delivery has a request of this name."""
+    return {"part_size": LARGE} if op == "Put" else {}
 
 
-@pytest.mark.parametrize("code", [500, 503, 429, 408])
-@pytest.mark.parametrize("op", ["Create", "Part", "List"])
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_fault_that_stays_is_an_error_in_time(fault_s3: FaultServer, format: str, op: str, code: int) -> None:
-    """A store that always says no ends the delivery with one kind of error, and shows nothing."""
-    fault_s3.fault(op, Status(code, "SlowDown" if code in {429, 503} else "InternalError"), times=FOREVER)
-    started = time.monotonic()
-    with pytest.raises(UploadError, match="Nothing became visible") as raised:
-        deliver(fault_s3, format)
-    assert time.monotonic() - started < 10
-    assert type(raised.value) is UploadError
-    assert fault_s3.listing(fault_s3.bucket) == {}
-    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+@EVERY_FORMAT
+@EVERY_OP
+def test_overload_that_passes_is_waited_out(small: Small, format: FormatName, op: str) -> None:
+    """503, 500, 429 and 408, twice each, cost two requests more, and the object is whole and there once."""
+    for fault in OVERLOADED:
+        small.empty()
+        before = len(small.server.log.of(op))
+        small.server.fault(op, fault, times=2)
+        receipt = small.deliver(format, max_concurrency=1, **size_for(op))
+        assert receipt.num_rows == FRAME.height
+        assert small.holds(format), fault
+        assert [record.status for record in small.server.log.of(op)][before : before + 3][:2] == [fault.status] * 2  # type: ignore[union-attr]
+        assert small.tidy()
 
 
-@pytest.mark.parametrize("at", ["head", "body", "end"])
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_connection_that_breaks_at_a_part_is_made_again(
-    fault_s3: FaultServer, tmp_path: Path, format: str, at: Any
+@EVERY_FORMAT
+@EVERY_OP
+def test_overload_that_stays_is_an_error(small: Small, format: FormatName, op: str) -> None:
+    """It ends after all tries with what the store said; where the store may have acted all the same, as unknown."""
+    for fault in OVERLOADED:
+        small.empty()
+        before = len(small.server.log.of(op))
+        small.server.fault(op, fault, times=FOREVER)
+        unclear = op in {"Complete", "Put"} and fault != Status(429, "TooManyRequests")
+        error = small.fails(format, CommitUnknown if unclear else UploadError, max_concurrency=1, **size_for(op))
+        assert len(small.server.log.of(op)) - before == Pace().tries
+        assert ("may or may not be visible" if unclear else f"{Pace().tries} tries") in str(error)
+        assert ("no object there" if unclear else "Nothing became visible") in str(error)
+        assert small.tidy() or unclear
+
+
+@EVERY_FORMAT
+@EVERY_OP
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_a_broken_connection_is_passed_over(small: Small, format: FormatName, op: str, when: str) -> None:
+    """Reset before its body, within it or after its effect: the request is sent again, and delivers once."""
+    at = {"before": Reset("head"), "during": Reset("body"), "after": Reset()}[when]
+    small.server.fault(op, at, when="after" if when == "after" else "before")
+    receipt = small.deliver(format, **size_for(op))
+    assert receipt.verify().ok
+    assert small.holds(format)
+    assert small.keys() == [f"p/x.{format}"]
+    # Of a Create whose reply was lost nobody knows the upload.
+    assert small.tidy() or (op, when) == ("Create", "after")
+
+
+@EVERY_FORMAT
+def test_a_connection_that_always_breaks_is_an_error(small: Small, format: FormatName) -> None:
+    """Whatever request it is, the error comes within the deadline, and nothing is visible."""
+    for op in SENDING:
+        small.empty()
+        small.server.fault(op, Reset("body"), times=FOREVER)
+        error = small.fails(format, SinkError, **size_for(op))
+        assert isinstance(error, CommitUnknown if op in {"Complete", "Put"} else UploadError)
+
+
+@EVERY_FORMAT
+@EVERY_OP
+def test_silence_and_dribble_end(small: Small, format: FormatName, op: str) -> None:
+    """A store that never answers, and one that answers or reads a byte a second, are left within a few read timeouts."""
+    for fault in (BlackHole(), Dribble(1.0), Dribble(1.0, side="body")):
+        if op in {"List", "Create"} and fault == Dribble(1.0, side="body"):
+            continue  # they have no body
+        small.server.store.bucket(small.server.bucket).clear()
+        small.server.heal()
+        small.server.fault(op, fault, times=FOREVER)
+        started = time.monotonic()
+        with pytest.raises(SinkError) as raised:
+            small.deliver(format, read_timeout=HURRY / 2, **size_for(op))
+        assert time.monotonic() - started < SECONDS
+        assert isinstance(raised.value, CommitUnknown if op in {"Complete", "Put"} else UploadError)
+
+
+@EVERY_FORMAT
+def test_silence_that_ends_is_passed_over(small: Small, format: FormatName) -> None:
+    """One request in the dark, before or after its effect, is sent again once its time is over."""
+    for op in SENDING:
+        for after in (False, True):
+            small.empty()
+            small.server.fault(op, BlackHole(), when="after" if after else "before")
+            assert small.deliver(format, **size_for(op)).num_rows == FRAME.height
+            assert small.holds(format), (op, after)
+
+
+@EVERY_FORMAT
+def test_blanks_before_an_answer_are_waited_for(small: Small, format: FormatName) -> None:
+    """A store that puts an object together keeps the line warm for longer than two read timeouts: a success."""
+    small.server.fault("Complete", WhitespaceThenReply(2.5 * HURRY), when="after")
+    assert small.deliver(format).verify().ok
+    assert small.server.log.ops().count("Complete") == 1
+    assert small.holds(format)
+
+
+@pytest.mark.long
+@EVERY_FORMAT
+def test_twenty_seconds_of_blanks_are_waited_for(small: Small, format: FormatName) -> None:
+    """The same in real time, with the read timeout that is the default."""
+    small.server.fault("Complete", WhitespaceThenReply(20), when="after")
+    assert small.deliver(format, read_timeout=60).verify().ok
+    assert small.server.log.ops().count("Complete") == 1
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("op", ["Part", "Put"])
+def test_a_byte_that_flips_on_the_way_is_noticed(small: Small, format: FormatName, op: str) -> None:
+    """The store refuses what isn't what was meant, and takes it the second time; flipped every time, it is an error."""
+    small.server.fault(op, FlipByte(7))
+    small.deliver(format, max_concurrency=1, **size_for(op))
+    assert [record.status for record in small.server.log.of(op)][:2] == [400, 200]
+    assert small.holds(format)
+    small.empty()
+    small.server.fault(op, FlipByte(7), times=FOREVER)
+    error = small.fails(format, UploadError, **size_for(op))
+    assert "not those that were sent" in str(error)
+    assert small.tidy()
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("rows", [60, 200_000], ids=["Put", "Part"])
+def test_a_real_store_notices_a_flipped_byte(
+    recorded: Recorded, tmp_path: Path, format: FormatName, rows: int
 ) -> None:
-    """Before, during and after a part: it is sent again, and the file has it once."""
-    fault_s3.fault("Part", Reset(at), n=2)
-    is_whole(fault_s3, deliver(fault_s3, format), format, tmp_path)
-    assert len(fault_s3.log.of("Part")) == 5
-
-
-@pytest.mark.parametrize("fault", [BlackHole(), Dribble(1.0)], ids=["black hole", "a byte a second"])
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_store_that_never_comes_to_an_end_is_left(fault_s3: FaultServer, format: str, fault: Any) -> None:
-    """No reply at all, or one that never ends: an error, in a time that follows from the read timeout."""
-    fault_s3.fault("Part", fault, times=FOREVER)
-    started = time.monotonic()
-    with pytest.raises(UploadError, match="Nothing became visible"):
-        deliver(fault_s3, format)
-    assert time.monotonic() - started < 15
-    assert fault_s3.listing(fault_s3.bucket) == {}
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_part_that_arrives_again_and_late_changes_nothing(fault_s3: FaultServer, tmp_path: Path, format: str) -> None:
-    """A part was given up and sent again, and then the first one is stored too: the file has it once."""
-    fault_s3.fault("Part", Late(2.5), n=2)
-    is_whole(fault_s3, deliver(fault_s3, format), format, tmp_path)
-    assert len(fault_s3.log.of("Part")) >= 5
-
-
-def test_parts_may_arrive_out_of_order(fault_s3: FaultServer) -> None:
-    """The first part takes longer than those behind it: the object has them in their order."""
-    fault_s3.fault("Part", Late(0.5))
-    data = b"".join(number.to_bytes(4, "big") for number in range(5 * MIB))  # 20 MiB, no two parts alike
-    target = parse_target(fault_s3.writer.target("p/x.csv"))
-    writer = FileWriter(
-        open_store(target, fault_s3.storage_options | SMALL_PARTS | {"max_concurrency": 4}).open(
-            target, "text/csv", several=False
-        )
+    """In front of a real server a byte of the second part, or of the one Put, flips: sent again, the object is whole."""
+    op = "Put" if rows == FRAME.height else "Part"
+    frame = numbers(rows)
+    recorded.proxy.fault(op, FlipByte(1000))
+    mc_sink.sink_madconnect(
+        frame,
+        recorded.writer.target(f"p/x.{format}"),
+        storage_options=recorded.writer.storage_options | SMALL_PARTS | {"max_concurrency": 1},
     )
-    writer.write(data)
-    upload = writer.finish()
-    file = mc_sink.StagedFile(target.url, 0, len(data), f"crc32:{writer.crc:08x}", upload)
-    open_store(target, fault_s3.storage_options).publish(file, "fail", repeatable=False)
-    assert fault_s3.read(fault_s3.bucket, "p/x.csv") == data
-    ended = [record.part_number for record in fault_s3.log.of("Part")]
-    assert sorted(ended) == [1, 2, 3, 4]
+    assert [record.status for record in recorded.proxy.log.of(op)][:2] == [400, 200]
+    data = recorded.server.read(recorded.writer.bucket, f"p/x.{format}")
+    assert read_back(data, format, tmp_path).equals(as_text(frame, format))
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_bit_that_flips_on_the_way_to_a_real_server_is_noticed(
-    recorded: Recorded, tmp_path: Path, format: Any
-) -> None:
-    """The store refuses a body that isn't the one that was summed, and the part is sent again."""
-    recorded.proxy.fault("Part", FlipByte(100))
-    receipt = mc_sink.sink_madconnect(
-        ROWS,
-        recorded.writer.target("p/"),
-        format=format,
-        max_rows_per_file=500,
-        storage_options=recorded.writer.storage_options,
-    )
-    keys = [file.path.partition(f"//{recorded.writer.bucket}/")[2] for file in receipt.files]
-    parts = [read_back(recorded.server.read(recorded.writer.bucket, key), format, tmp_path) for key in keys]
-    assert_frame_equal(parts[0], as_text(ROWS[:500], format))
-    assert_frame_equal(parts[1], as_text(ROWS[500:], format))
-    assert len(recorded.proxy.log.of("Part")) == 3
+@EVERY_FORMAT
+@pytest.mark.parametrize("op", ["Create", "Part", "Complete", "Put"])
+def test_a_late_duplicate_changes_nothing(small: Small, format: FormatName, op: str) -> None:
+    """The first try takes effect when the second has succeeded long ago, or the whole delivery: one whole object."""
+    small.server.fault(op, Late(2.5 * HURRY))
+    small.deliver(format, **size_for(op))
+    assert small.server.wait_until_idle()
+    assert small.holds(format)
+    assert small.keys() == [f"p/x.{format}"]
 
 
-@pytest.mark.parametrize("more", [-1, 0, 1], ids=["one less", "exactly one part", "one more"])
-def test_the_edge_of_a_part_is_no_edge_of_the_data(fault_s3: FaultServer, more: int) -> None:
-    """Bytes of one part, one less and one more arrive as they were written."""
-    data = bytes(range(256)) * (5 * MIB // 256) + b"x"
-    data = data[: 5 * MIB + more]
-    target = parse_target(fault_s3.writer.target("p/x.csv"))
-    store = open_store(target, fault_s3.storage_options | SMALL_PARTS)
-    writer = FileWriter(store.open(target, "text/csv", several=False))
-    writer.write(data)
-    upload = writer.finish()
-    file = mc_sink.StagedFile(target.url, 0, len(data), f"crc32:{writer.crc:08x}", upload)
-    store.publish(file, "fail", repeatable=False)
-    assert fault_s3.read(fault_s3.bucket, "p/x.csv") == data
-    assert len(fault_s3.log.of("Part")) == {-1: 0, 0: 1, 1: 2}[more]
+@EVERY_FORMAT
+def test_parts_that_arrive_out_of_order_stay_in_order(small: Small, format: FormatName) -> None:
+    """The first part is there last, and comes first all the same."""
+    small.server.fault("Part", Late(0.5))
+    small.deliver(format, read_timeout=30)
+    arrived = [*next(iter(small.server.store.completed.values())).data]
+    assert len(small.server.log.of("Part")) >= 2
+    assert arrived
+    assert small.holds(format)
+
+
+@EVERY_FORMAT
+def test_an_effect_that_comes_after_the_error_is_what_the_error_says(small: Small, format: FormatName) -> None:
+    """A put that is applied when nobody waits any more was "unknown", and a rerun without an id finds it there."""
+    small.server.fault("Put", Late(3 * HURRY), times=FOREVER)
+    with pytest.raises(CommitUnknown, match="may or may not be visible"):
+        small.deliver(format, part_size=LARGE, read_timeout=HURRY / 2)
+    small.server.heal()
+    assert small.server.wait_until_idle()
+    assert small.holds(format)
+    with pytest.raises(AlreadyExistsError):
+        small.deliver(format, part_size=LARGE)

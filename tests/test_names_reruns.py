@@ -88,13 +88,7 @@ def test_an_overwrite_with_fewer_files_is_refused_where_it_is_looked_for(fault_s
         deliver(fault_s3, rows=9, name="{part:05d}{ext}", if_exists="overwrite", run_id="second")
 
 
-FOLDERS = pytest.mark.xfail(strict=True, reason="the local store looks for files in one folder alone")
-
-
-@pytest.mark.parametrize(
-    "template",
-    [TEMPLATES[0], *TEMPLATES[2:3], TEMPLATES[4], *(pytest.param(TEMPLATES[n], marks=FOLDERS) for n in (1, 3))],
-)
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_a_local_rerun_delivers_once(tmp_path: Path, template: str | None) -> None:
     """On the disk too, the second try changes nothing."""
     given: dict[str, Any] = {"name": template, "run_id": RUN_ID, "max_rows_per_file": 3}

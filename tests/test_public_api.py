@@ -22,7 +22,7 @@ FRAME = pl.DataFrame({"n": [1, 2, 3]})
 EXPORTED = [
     *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
     *("list_schemas", "load_schema", "list_journals"),
-    *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret"),
+    *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
     *("Receipt", "Rejects", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
     *("UploadError", "CommitError", "CommitUnknown"),

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+
+from polars.selectors import by_name
 
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import polars as pl
+
+WarningKind = Literal["formula", "escaped", "nulled"]
+_TOLD: dict[WarningKind, str] = {
+    "formula": "start like a formula, which a spreadsheet would execute",
+    "escaped": "started like a formula and were given an apostrophe",
+    "nulled": "held NaN or an infinity and were written as null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CountedWarning:
+    """Cells of one column that a receiver may stumble over, or that were changed for its sake; the header's among them.
+
+    `kind` is "formula" (written as it is, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
+    "nulled" (NaN or an infinity, written as null).
+    """
+
+    kind: WarningKind
+    column: str
+    num_cells: int
+
+    def __str__(self) -> str:
+        return f"{self.num_cells:,} cell(s) of {self.column!r} {_TOLD[self.kind]}"
 
 
 class BinaryFile(Protocol):
@@ -40,8 +66,19 @@ class Format(Protocol):
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:
-        """Run the query and encode its rows into `file`, in order; returns when all bytes are written."""
+    def write(
+        self,
+        frame: pl.LazyFrame,
+        file: BinaryFile,
+        row_group_size: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[CountedWarning, ...]:
+        """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
+
+        `metadata` are facts about the run, kept in the file where the format has a place for them. What comes back is
+        what the receiver should be told about the cells, counted.
+        """
 
 
 def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.DataType], bool], advice: str) -> None:
@@ -51,6 +88,11 @@ def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.Dat
         raise ConfigurationError(
             f"{len(found)} column(s) can't be written as {format_name}: {', '.join(found)}. {advice} Nothing was sent."
         )
+
+
+def column_named(name: str) -> pl.Expr:
+    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    return by_name(name).as_expr()
 
 
 def as_io(file: BinaryFile) -> IO[bytes]:

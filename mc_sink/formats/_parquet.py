@@ -9,18 +9,23 @@ import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._format import as_io, refuse_dtypes
+from mc_sink.formats._recast import WIDE, narrowed, recast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile
+    from mc_sink.formats._format import BinaryFile, CountedWarning
 
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
 _STATISTICS = ("min", "max", "distinct_count", "null_count")
-_UNREADABLE = (pl.Object, pl.Int128, pl.UInt128)
+_TIMES = (pl.Date, pl.Time, pl.Datetime, pl.Duration)
+_NUMBERS = (pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+_TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
+_READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean, pl.Null)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +34,23 @@ class Parquet:
 
     zstd at level 1 by default: measured, level 3 takes 1.7 times as long for 3 % fewer bytes. `statistics` are written
     for every column unless switched off, which readers use to skip row groups; a mapping switches "min", "max",
-    "distinct_count" and "null_count" one by one. `data_page_size` is in bytes.
+    "distinct_count" and "null_count" one by one. `data_page_size` is in bytes. 128-bit integers, which Parquet doesn't
+    have, are refused by `int128="raise"`; "decimal" writes them as decimals of 38 digits, and raises for a longer one.
     """
 
     compression: ParquetCompression = "zstd"
     compression_level: int | None = None
     statistics: bool | Mapping[str, bool] = True
     data_page_size: int | None = None
+    int128: Literal["raise", "decimal"] = "raise"
 
     def __post_init__(self) -> None:
         if self.compression not in {*_LEVELS, "snappy", "lz4", "uncompressed"}:
             raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not one that Parquet has.")
         self._check_level()
         self._check_statistics()
+        if self.int128 not in {"raise", "decimal"}:
+            raise ConfigurationError(f"Parquet(int128={self.int128!r}): use 'raise' or 'decimal'.")
         if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
             raise ConfigurationError(f"Parquet(data_page_size={self.data_page_size!r}): use bytes, 1 or more.")
 
@@ -76,22 +85,38 @@ class Parquet:
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that other readers can't read, at any depth."""
-        refuse_dtypes(schema, "Parquet", _has_unreadable, "Other readers can't read them: cast or drop them.")
+        advice = "Other readers can't read them: cast or drop them."
+        if self.int128 == "raise" and any(narrowed(dtype) != dtype for dtype in schema.dtypes()):
+            advice += " Parquet(int128='decimal') writes 128-bit integers as decimals."
+        refuse_dtypes(schema, "Parquet", lambda dtype: not _is_readable(dtype, self._readable), advice)
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:
-        """Have Polars encode the rows, in row groups of `row_group_size` rows."""
+    @property
+    def _readable(self) -> tuple[type[pl.DataType], ...]:
+        return (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
+
+    def write(
+        self,
+        frame: pl.LazyFrame,
+        file: BinaryFile,
+        row_group_size: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[CountedWarning, ...]:
+        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer."""
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
-        frame.sink_parquet(
+        recast(frame).sink_parquet(
             as_io(file),
             compression=self.compression,
             compression_level=level,
             statistics=self.statistics if isinstance(self.statistics, bool) else dict(self.statistics),
             row_group_size=row_group_size,
             data_page_size=self.data_page_size,
+            metadata=dict(metadata) if metadata else None,
             engine="streaming",
         )
+        return ()
 
 
 def _is_int(value: object) -> bool:
@@ -99,11 +124,13 @@ def _is_int(value: object) -> bool:
     return type(value) is int
 
 
-def _has_unreadable(dtype: pl.DataType | DataTypeClass) -> bool:
+def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.DataType], ...]) -> bool:
     if isinstance(dtype, (pl.List, pl.Array)):
-        return _has_unreadable(dtype.inner)
-    if isinstance(dtype, pl.Struct):
-        return any(_has_unreadable(field.dtype) for field in dtype.fields)
+        return _is_readable(dtype.inner, readable)
+    if isinstance(dtype, pl.Struct):  # Polars can't write one without fields
+        return bool(dtype.fields) and all(_is_readable(field.dtype, readable) for field in dtype.fields)
     if isinstance(dtype, pl.Map):
-        return _has_unreadable(dtype.key) or _has_unreadable(dtype.value)
-    return dtype in _UNREADABLE
+        return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
+    if isinstance(dtype, pl.BaseExtension):  # written as what it is made of, and its name beside it
+        return _is_readable(dtype.ext_storage(), _READABLE)
+    return dtype.base_type() in readable

@@ -103,7 +103,7 @@ class LocalStore:
             if exact:
                 is_folder, paths = path.is_dir(), [path] if _is_taken(path) else []
             else:
-                is_folder, paths = False, _beginning_with(path)
+                is_folder, paths = False, _beginning_with(stem.path)
         if is_folder:
             raise TargetError(f"{path} is a folder. Write {path}/ for a new file in it each run.")
         return frozenset(Target("file", "", str(found)).url for found in paths)
@@ -197,11 +197,13 @@ def _is_taken(path: Path) -> bool:
     return True
 
 
-def _beginning_with(path: Path) -> list[Path]:
-    """List what a folder holds under names that begin so."""
-    if not path.parent.is_dir():
+def _beginning_with(path: str) -> list[Path]:
+    """List the files, in whatever folder below, whose paths begin so."""
+    folder, _, start = path.rpartition("/")
+    if not Path(f"{folder}/").is_dir():
         return []
-    return [found for found in path.parent.iterdir() if found.name.startswith(path.name)]
+    found = [entry for entry in Path(f"{folder}/").iterdir() if entry.name.startswith(start)]
+    return [file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]) if not file.is_dir()]
 
 
 def _read_again(path: Path) -> tuple[int, int]:

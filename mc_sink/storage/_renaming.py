@@ -35,7 +35,7 @@ from mc_sink.storage._store import Match, Published, already_exists
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
@@ -108,13 +108,10 @@ class RenamingStore(Unpicklable):
         path = self._path(stem.url)
         if exact:
             return frozenset([stem.url] if self._exists(path, stem.url) else [])
-        folder, _, start = path.rpartition("/")
-        if not self._exists(folder or "/", stem.url):
+        above, _, start = stem.url.rpartition("/")
+        if not self._exists(self._path(f"{above}/") or "/", stem.url):
             return frozenset()
-        paths = _reach(stem.url, lambda: self._filesystem.ls(folder or "/", detail=False))
-        names = [str(found).rpartition("/")[2] for found in paths]
-        above = stem.url.removesuffix(start)
-        return frozenset(above + name for name in names if name.startswith(start))
+        return frozenset(self._beginning_with(f"{above}/", start))
 
     def open(self, target: Target, content_type: str, *, several: bool) -> RenamedFile:  # noqa: ARG002  all to disk
         """Take bytes for one file, making the folder that it stands in."""
@@ -194,6 +191,15 @@ class RenamingStore(Unpicklable):
                 return None
             raise
         return found
+
+    def _beginning_with(self, above: str, start: str) -> Iterator[str]:
+        """Give the URLs of the files under a folder's, at any depth, that go on so."""
+        for found in _reach(above, lambda: self._filesystem.ls(self._path(above) or "/", detail=True)):
+            name = str(found["name"]).rstrip("/").rpartition("/")[2]
+            if name.startswith(start) and found["type"] == "directory":
+                yield from self._beginning_with(f"{above}{name}/", "")
+            elif name.startswith(start):
+                yield above + name
 
     def _path(self, url: str) -> str:
         return str(self._filesystem._strip_protocol(url))  # noqa: SLF001  fsspec's documented hook for URLs

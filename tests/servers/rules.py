@@ -32,7 +32,8 @@ class Rules:
 
     `bodies`: keep them; or only check and `digest` them; or only `count` their bytes, where nothing is checked and
     ETags are made up. `granted` are operations. `latency` is in seconds for each request, `bandwidth` in bytes per
-    second for all connections together. `repeated_complete` answers a Complete that was done before.
+    second for all connections together. `repeated_complete` answers a Complete that was done before. Where
+    `conditions` are ignored, `If-None-Match` is read over, as by stores that don't know it.
     """
 
     buckets: tuple[str, ...] = ("bucket",)
@@ -44,5 +45,6 @@ class Rules:
     list_page: int = 1_000
     versions: Literal["off", "on"] = "off"
     repeated_complete: Literal["NoSuchUpload", "OK"] = "NoSuchUpload"
+    conditions: Literal["honoured", "ignored"] = "honoured"
     latency: float = 0.0
     bandwidth: float | None = None

@@ -149,7 +149,8 @@ class Store:
         return secrets.token_hex(16) if self.rules.versions == "on" else None
 
     def _refuse_if_taken(self, bucket: str, key: str, headers: Mapping[str, str]) -> None:
-        if key in self.bucket(bucket) and headers.get("if-none-match") == "*":
+        asked = headers.get("if-none-match") == "*" and self.rules.conditions == "honoured"
+        if asked and key in self.bucket(bucket):
             raise S3Error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
     def _claimed_parts(self, upload: Upload, claims: Sequence[PartClaim]) -> list[Taken]:
