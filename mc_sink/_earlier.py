@@ -65,8 +65,9 @@ def look(to: Resolved, stores: Stores, if_exists: IfExists) -> Earlier:
     # Under a prefix a run is one delivery, and closed by its manifest even for a try that would write none.
     place = to.manifest or (names.manifest if names.target.is_prefix else None)
     closed = place if place and store.listing(place, exact=True) else None
-    files |= rejects
-    compared = files if if_exists == "fail" else frozenset()
+    compared = files | rejects if if_exists == "fail" else frozenset()
+    if to.rejects and names.run_id in to.rejects[0].name:
+        files |= rejects  # a file at another key may be another run's, and this one may reject no row
     return Earlier(files, compared, frozenset(), closed.url if closed else None)
 
 

@@ -147,7 +147,7 @@ def forking_meanwhile(place: str, format: str) -> None:
         for _ in range(4):
             yield numbers(ROWS // 4)
             if (child := os.fork()) == 0:
-                os.execv(sys.executable, [sys.executable, "-c", ""])  # noqa: S606  its own interpreter, no shell
+                os._exit(0)
             os.waitpid(child, 0)
 
     delivery = threading.Thread(target=lambda: say(deliver(place, format, source()).num_rows))

@@ -1,11 +1,12 @@
-"""Deliveries of a few rows in a few parts to a store that fails on command, and what must be true of them afterwards."""
+"""Deliveries of a few rows in a few parts to a store that fails on command, and what must be true afterwards."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.servers.fault import FaultServer
 from tests.servers.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import polars as pl
@@ -29,8 +30,10 @@ FRAME = numbers(60)
 PART_SIZE = 1000
 LARGE = 2**20
 """A part size that makes a delivery of `FRAME` one Put."""
-HURRY = 0.5
-"""Seconds; by default every try ends within a few of these."""
+PATIENT, HURRIED = 20.0, 1.5
+"""Read timeouts in seconds: for what a busy machine must not end, and for what is to end within a few of them."""
+AT_ONCE = 4
+Case = TypeVar("Case")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Small:
         """Deliver `FRAME` in parts to `p/x.FORMAT`, or with what is changed about it."""
         target = self.server.writer.target(f"p/{f'x.{format}' if name is None else name}")
         frame = changed.pop("frame", FRAME)
-        hurry = {"read_timeout": changed.pop("read_timeout", HURRY)}
+        hurry = {"read_timeout": changed.pop("read_timeout", PATIENT)}
         storage: dict[str, Any] = {
             "default_block_size": changed.pop("part_size", PART_SIZE),
             "max_concurrency": changed.pop("max_concurrency", 2),
@@ -53,7 +56,9 @@ class Small:
         options = self.server.storage_options | storage | changed.pop("storage_options", {})
         return mc_sink.sink_madconnect(frame, target, format=format, storage_options=options, **changed)
 
-    def fails(self, format: FormatName, error: type[BaseException] | tuple[type[BaseException], ...], **changed: Any) -> Any:
+    def fails(
+        self, format: FormatName, error: type[BaseException] | tuple[type[BaseException], ...], **changed: Any
+    ) -> Any:
         """Deliver what must fail, and give the exception; whatever it is, nothing is visible and nothing is left."""
         with pytest.raises(error) as raised:
             self.deliver(format, **changed)
@@ -84,6 +89,30 @@ class Small:
 @contextmanager
 def small_store(folder: Path, rules: Rules | None = None) -> Iterator[Small]:
     """Serve for the length of a `with`, and let parts be as small as one byte meanwhile."""
-    with pytest.MonkeyPatch.context() as patch, FaultServer(rules or Rules(min_part_size=1)) as server:
-        patch.setattr(_s3, "PartPlan", partial(PartPlan, min_size=1))
+    with _small_parts(), FaultServer(rules or Rules(min_part_size=1)) as server:
         yield Small(server, folder)
+
+
+def at_once(folder: Path, cases: Iterable[Case], check: Callable[[Small, Case], None]) -> None:
+    """Check every case with a store of its own, several at the same time, because most of it is waiting."""
+
+    def run(numbered: tuple[int, Case]) -> None:
+        number, case = numbered
+        place = folder / str(number)
+        place.mkdir()
+        with FaultServer(Rules(min_part_size=1)) as server:
+            try:
+                check(Small(server, place), case)
+            except BaseException as error:
+                error.add_note(f"in the case {case}, after {server.log.ops()}")
+                raise
+
+    with _small_parts(), ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(run, enumerate(cases)))
+
+
+@contextmanager
+def _small_parts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_s3, "PartPlan", partial(PartPlan, min_size=1))
+        yield

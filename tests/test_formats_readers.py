@@ -261,7 +261,7 @@ def _duckdb_type(dtype: pl.DataType) -> str:
 def _finished(found: pl.DataFrame, schema: pl.Schema, dialect: Csv) -> pl.DataFrame:
     """Parse what arrived as text, and give the columns their own names and types."""
     columns = zip(found.get_columns(), schema.items(), strict=True)
-    return pl.DataFrame({name: parsed(column, dtype, dialect) for column, (name, dtype) in columns})
+    return pl.DataFrame({name: parsed(column.alias(""), dtype, dialect) for column, (name, dtype) in columns})
 
 
 def parsed(found: pl.Series, dtype: pl.DataType, dialect: Csv) -> pl.Series:

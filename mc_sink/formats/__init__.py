@@ -24,7 +24,14 @@ def options_of(format: Format) -> dict[str, Any]:
     """Give the options of a format as plain values, those of its compression included."""
     value: Any = format
     values = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as JSON would read it back."""
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def choose_format(name: str, asked: str | Format | None) -> Format:

@@ -1,0 +1,207 @@
+"""Two at the same moment: on one key, under one prefix, and in one and the same run."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+import mc_sink
+from mc_sink import AlreadyExistsError, SinkError
+from tests import killed
+from tests.delivered import (
+    FRAME,
+    MANIFEST,
+    RUN,
+    TINY,
+    assert_delivered_once,
+    data_files,
+    deliver,
+    manifest_of,
+    rows,
+    seen,
+    tiny_parts,
+)
+from tests.frames import FORMATS, as_text
+from tests.killed import Child, Children
+from tests.servers.fault import FaultServer
+from tests.servers.faults import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+OTHER = FRAME.with_columns(day=pl.lit(9, pl.Int8))
+
+
+@pytest.fixture(autouse=True)
+def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few rows fill many parts."""
+    tiny_parts(monkeypatch)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """Give an empty bucket that takes tiny parts."""
+    with FaultServer(TINY) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Child, Child]]:
+    """Give two processes that are ready to deliver, again and again."""
+    with Children(ahead=1) as children:
+        yield children.take(), children.take()
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Call them all at the same moment, and give what each returned or raised."""
+    gate = threading.Barrier(len(calls))
+
+    def through(call: Callable[[], Any]) -> Any:
+        gate.wait(10)
+        try:
+            return call()
+        except SinkError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(through, calls))
+
+
+def meet(server: FaultServer) -> None:
+    """Let the first two requests that publish wait for each other, for some seconds, so that neither comes first."""
+    arrived, both = iter(range(1000)), threading.Event()
+
+    def wait(_: object) -> None:
+        if next(arrived):
+            both.set()
+        both.wait(5)
+
+    for op in ("Complete", "Put"):
+        server.fault(op, Call(wait), times=2)
+
+
+def test_runs_of_one_second_do_not_meet(server: FaultServer) -> None:
+    """Six deliveries begin at once under one prefix without a run id: six objects, each with the rows of its own."""
+    frames = [FRAME.with_columns(day=pl.lit(n, pl.Int8)) for n in range(6)]
+    how: dict[str, Any] = {"run_id": None, "max_rows_per_file": None}
+    receipts = at_once(*[lambda frame=frame: deliver(server, frame, **how) for frame in frames])
+    assert len({receipt.run_id for receipt in receipts}) == len(seen(server)) == 6
+    for frame, receipt in zip(frames, receipts, strict=True):
+        assert server.read(server.bucket, f"p/{receipt.run_id}.csv") == frame.write_csv().encode()
+        assert receipt.verify().ok
+
+
+@pytest.mark.parametrize("part_size", [400, 2**20], ids=["upload", "Put"])
+@pytest.mark.parametrize("run_ids", [(None, None), ("a", "b")], ids=["no run id", "two run ids"])
+def test_one_key_goes_to_one_of_them(server: FaultServer, part_size: int, run_ids: tuple[str | None, ...]) -> None:
+    """Two with other data on one key at one moment: one wins, the other is told, and nothing is left of it."""
+    meet(server)
+    results = at_once(
+        *[
+            lambda frame=frame, run_id=run_id: deliver(server, frame, to="p/x.csv", part_size=part_size, run_id=run_id)
+            for frame, run_id in zip((FRAME, OTHER), run_ids, strict=True)
+        ]
+    )
+    (lost,) = [result for result in results if isinstance(result, SinkError)]
+    assert isinstance(lost, AlreadyExistsError)
+    won = FRAME if results[1] is lost else OTHER
+    assert server.read(server.bucket, "p/x.csv") == won.write_csv().encode()
+    assert server.pending_uploads(server.bucket) == []
+    assert mc_sink.list_journals() == []
+
+
+def deliver_twice(
+    server: FaultServer, pair: tuple[Child, Child], states: list[Path], *orders: dict[str, Any]
+) -> list[Any]:
+    """Have two processes deliver one run at one moment; give what each told."""
+    if states[0] == states[1]:  # the second waits for the first, which is made to take its time
+        server.fault("Complete", Call(lambda _: time.sleep(0.3)))
+    else:
+        meet(server)
+    for child, state, order in zip(pair, states, orders, strict=True):
+        child.start(state, url=server.url, run_id=RUN, **order)
+    told = [child.told() for child in pair]
+    assert server.wait_until_idle()
+    return told
+
+
+@pytest.fixture(params=[1, 2], ids=["one machine", "two machines"])
+def states(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> list[Path]:
+    """Give where two processes keep their journals: together, or each on a machine of its own."""
+    return [state, state if request.param == 1 else tmp_path / "state"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_run_twice_at_one_moment_is_one_copy(
+    server: FaultServer, pair: tuple[Child, Child], states: list[Path], tmp_path: Path, format: str
+) -> None:
+    """Same run id, same data: both are told of a success, there is one copy, and no upload of either stays."""
+    order = {"format": format}
+    told = deliver_twice(server, pair, states, order, order)
+    assert [one.get("num_rows") for one in told] == [60, 60], told
+    assert_delivered_once(server, killed.frame(), format, tmp_path)
+    assert list(tmp_path.glob("state/journals/*")) == []
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "all rows": {"changed_from": 0},
+    "the last file": {"changed_from": 40},
+    "the last row": {"changed_from": 59},
+    "a file fewer": {"rows": 40},
+    "no rows": {"rows": 0},
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_one_run_with_other_data_goes_to_one_of_them(
+    server: FaultServer, pair: tuple[Child, Child], states: list[Path], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Same run id, other data: one is told of a success, and the manifest lists the files of that one alone."""
+    told = deliver_twice(server, pair, states, {}, change)
+    (won,) = [n for n, one in enumerate(told) if "num_rows" in one]
+    assert told[1 - won]["error"] in {"AlreadyExistsError", "CommitError"}, told
+    frame = killed.frame(**[{}, change][won])
+    files = manifest_of(server)["files"]
+    assert [file["path"] for file in files] == told[won]["files"]
+    assert sum(file["num_rows"] for file in files) == frame.height
+    assert {file["path"]: file["etag"] for file in files}.items() <= {
+        server.writer.target(key): one.etag for key, one in seen(server).items()
+    }.items()
+    listed = [server.writer.target(key) for key in data_files(server)] == told[won]["files"]
+    assert listed or told[1 - won]["error"] == "CommitError"
+    if listed:
+        assert rows(server, "csv", tmp_path).equals(as_text(frame, "csv"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_run_by_many_threads_is_one_copy(server: FaultServer, tmp_path: Path, format: str) -> None:
+    """Four threads of one process do the same: none stumbles over the others' notes."""
+    receipts = at_once(*[lambda: deliver(server, format=format)] * 4)
+    assert [getattr(receipt, "num_rows", receipt) for receipt in receipts] == [60] * 4
+    assert_delivered_once(server, FRAME, format, tmp_path)
+
+
+@pytest.mark.parametrize("other", [FRAME, OTHER, FRAME.head(40)], ids=["same data", "other data", "fewer rows"])
+def test_one_run_to_a_folder_by_many_threads(tmp_path: Path, other: pl.DataFrame) -> None:
+    """Locally too: same data are one copy and no error, other data are refused, and no hidden file is left."""
+    results = at_once(
+        *[
+            lambda frame=frame: mc_sink.sink_madconnect(frame, f"{tmp_path}/p/", run_id=RUN, max_rows_per_file=20)
+            for frame in (FRAME, other, FRAME, other)
+        ]
+    )
+    won = {result.num_rows for result in results if not isinstance(result, SinkError)}
+    assert len(won) == 1
+    assert sum(isinstance(result, SinkError) for result in results) == (0 if other is FRAME else 2)
+    assert (tmp_path / MANIFEST).exists()
+    for journal in mc_sink.list_journals():
+        mc_sink.recover(journal.run_id, action="discard")
+    names = [path.name for path in (tmp_path / "p").iterdir()]
+    assert all(re.fullmatch(r"_manifests|r-1-0000[0-2]\.csv", name) for name in names), names
