@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from itertools import product
-from typing import TYPE_CHECKING
+from itertools import cycle, product
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,23 +40,22 @@ SECONDS = 30.0
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Small]:
+def small() -> Iterator[Small]:
     """Give a store that takes small parts."""
-    with small_store(tmp_path) as made:
+    with small_store() as made:
         yield made
 
 
-def size_for(op: str) -> dict[str, int]:
+def size_for(op: str) -> dict[str, Any]:
     """Choose the size of parts so that a delivery has a request of this name."""
     return {"part_size": LARGE} if op == "Put" else {}
 
 
-@EVERY_FORMAT
-def test_overload_that_passes_is_waited_out(tmp_path: Path, format: FormatName) -> None:
+def test_overload_that_passes_is_waited_out() -> None:
     """503, 500, 429 and 408, twice, at each request cost two requests more, and the object is whole and there once."""
 
-    def check(small: Small, case: tuple[str, Status]) -> None:
-        op, fault = case
+    def check(small: Small, case: tuple[FormatName, str, Status]) -> None:
+        format, op, fault = case
         small.server.fault(op, fault, times=2)
         receipt = small.deliver(format, max_concurrency=1, **size_for(op))
         assert receipt.num_rows == FRAME.height
@@ -65,15 +64,14 @@ def test_overload_that_passes_is_waited_out(tmp_path: Path, format: FormatName) 
         assert statuses[:3] == [fault.status, fault.status, 200]
         assert small.tidy()
 
-    at_once(tmp_path, product(SENDING, OVERLOADED), check)
+    at_once(product(FORMATS, SENDING, OVERLOADED), check)
 
 
-@EVERY_FORMAT
-def test_overload_that_stays_is_an_error(tmp_path: Path, format: FormatName) -> None:
+def test_overload_that_stays_is_an_error() -> None:
     """After all tries it says what the store said; where the store may have acted all the same, that nobody knows."""
 
-    def check(small: Small, case: tuple[str, Status]) -> None:
-        op, fault = case
+    def check(small: Small, case: tuple[FormatName, str, Status]) -> None:
+        format, op, fault = case
         small.server.fault(op, fault, times=FOREVER)
         unclear = op in {"Complete", "Put"} and fault.status != 429
         error = small.fails(
@@ -84,15 +82,14 @@ def test_overload_that_stays_is_an_error(tmp_path: Path, format: FormatName) -> 
         assert ("no object there" if unclear else NOTHING_VISIBLE) in str(error)
         assert small.tidy() or unclear
 
-    at_once(tmp_path, product(SENDING, OVERLOADED), check)
+    at_once(product(FORMATS, SENDING, OVERLOADED), check)
 
 
-@EVERY_FORMAT
-def test_a_broken_connection_is_passed_over(tmp_path: Path, format: FormatName) -> None:
+def test_a_broken_connection_is_passed_over() -> None:
     """Reset before a body, within it, at its end or after the effect: the request is sent again, and delivers once."""
 
-    def check(small: Small, case: tuple[str, tuple[Fault, When]]) -> None:
-        op, (fault, when) = case
+    def check(small: Small, case: tuple[FormatName, str, tuple[Fault, When]]) -> None:
+        format, op, (fault, when) = case
         small.server.fault(op, fault, when=when)
         receipt = small.deliver(format, **size_for(op))
         assert receipt.verify().ok
@@ -101,27 +98,26 @@ def test_a_broken_connection_is_passed_over(tmp_path: Path, format: FormatName) 
         # Of a Create whose reply was lost nobody knows the upload.
         assert small.tidy() or (op, when) == ("Create", "after")
 
-    at_once(tmp_path, product(SENDING, RESETS), check)
+    at_once(product(FORMATS, SENDING, RESETS), check)
 
 
-@EVERY_FORMAT
-def test_a_connection_that_always_breaks_is_an_error(tmp_path: Path, format: FormatName) -> None:
+def test_a_connection_that_always_breaks_is_an_error() -> None:
     """Whatever request it is, the error comes within the deadline, and nothing is visible."""
 
-    def check(small: Small, op: str) -> None:
+    def check(small: Small, case: tuple[FormatName, str]) -> None:
+        format, op = case
         small.server.fault(op, Reset("body"), times=FOREVER)
         error = CommitUnknown if op in {"Complete", "Put"} else UploadError
         small.fails(format, error, read_timeout=HURRIED, **size_for(op))
 
-    at_once(tmp_path, SENDING, check)
+    at_once(product(FORMATS, SENDING), check)
 
 
-@EVERY_FORMAT
-def test_silence_and_dribble_end(tmp_path: Path, format: FormatName) -> None:
+def test_silence_and_dribble_end() -> None:
     """A store that never answers, or answers or reads a byte a second, is left within a few read timeouts."""
 
-    def check(small: Small, case: tuple[str, Fault]) -> None:
-        op, fault = case
+    def check(small: Small, case: tuple[FormatName, str, Fault]) -> None:
+        format, op, fault = case
         small.server.fault(op, fault, times=FOREVER)
         started = time.monotonic()
         if op in {"Complete", "Put"} and fault == Dribble(1.0):
@@ -133,21 +129,24 @@ def test_silence_and_dribble_end(tmp_path: Path, format: FormatName) -> None:
             assert small.keys() == []
         assert time.monotonic() - started < SECONDS
 
-    with_body = product(["Part", "Complete", "Put"], [Dribble(1.0, side="body")])
-    at_once(tmp_path, [*product(SENDING, [BlackHole(), Dribble(1.0)]), *with_body], check)
+    slow: list[tuple[str, Fault]] = [*product(SENDING, [Dribble(1.0)]), *product(SENDING[2:], [Dribble(1.0, "body")])]
+    rotating = [(format, op, fault) for format, (op, fault) in zip(cycle(FORMATS), slow)]  # noqa: B905  cycle has no end
+    silent: list[tuple[FormatName, str, Fault]] = [
+        (format, op, BlackHole()) for format, op in product(FORMATS, SENDING)
+    ]
+    at_once([*silent, *rotating], check)
 
 
-@EVERY_FORMAT
-def test_silence_that_ends_is_passed_over(tmp_path: Path, format: FormatName) -> None:
+def test_silence_that_ends_is_passed_over() -> None:
     """One request in the dark, before or after its effect, is sent again once its time is over."""
 
-    def check(small: Small, case: tuple[str, When]) -> None:
-        op, when = case
+    def check(small: Small, case: tuple[FormatName, str, When]) -> None:
+        format, op, when = case
         small.server.fault(op, BlackHole(), when=when)
         assert small.deliver(format, read_timeout=HURRIED, **size_for(op)).num_rows == FRAME.height
         assert small.holds(format)
 
-    at_once(tmp_path, product(SENDING, BOTH), check)
+    at_once(product(FORMATS, SENDING, BOTH), check)
 
 
 @EVERY_FORMAT
@@ -200,11 +199,11 @@ def test_a_real_store_notices_a_flipped_byte(recorded: Recorded, tmp_path: Path,
     assert read_back(data, format, tmp_path).equals(as_text(frame, format))
 
 
-@EVERY_FORMAT
-def test_a_late_duplicate_changes_nothing(tmp_path: Path, format: FormatName) -> None:
+def test_a_late_duplicate_changes_nothing() -> None:
     """The first try takes effect when the second has succeeded, or the whole delivery: one whole object."""
 
-    def check(small: Small, op: str) -> None:
+    def check(small: Small, case: tuple[FormatName, str]) -> None:
+        format, op = case
         small.server.fault(op, Late(1.5 * HURRIED))
         small.deliver(format, read_timeout=HURRIED, **size_for(op))
         assert small.server.wait_until_idle()
@@ -212,7 +211,7 @@ def test_a_late_duplicate_changes_nothing(tmp_path: Path, format: FormatName) ->
         assert small.holds(format)
         assert small.keys() == [f"p/x.{format}"]
 
-    at_once(tmp_path, ["Create", "Part", "Complete", "Put"], check)
+    at_once(product(FORMATS, ["Create", "Part", "Complete", "Put"]), check)
 
 
 @EVERY_FORMAT
@@ -224,14 +223,17 @@ def test_parts_that_arrive_out_of_order_stay_in_order(small: Small, format: Form
     assert small.holds(format)
 
 
-@EVERY_FORMAT
-def test_an_effect_that_comes_after_the_error_is_what_the_error_says(small: Small, format: FormatName) -> None:
+def test_an_effect_that_comes_after_the_error_is_what_the_error_says() -> None:
     """A put that is applied when nobody waits any more was "unknown"; the key is taken then, by the whole object."""
-    small.server.fault("Put", Late(4 * HURRIED), times=FOREVER)
-    with pytest.raises(CommitUnknown, match="may or may not be visible"):
-        small.deliver(format, part_size=LARGE, read_timeout=HURRIED)
-    small.server.heal()
-    assert small.server.wait_until_idle()
-    assert small.holds(format)
-    with pytest.raises(AlreadyExistsError):
-        small.deliver(format, part_size=LARGE)
+
+    def check(small: Small, format: FormatName) -> None:
+        small.server.fault("Put", Late(4 * HURRIED), times=FOREVER)
+        with pytest.raises(CommitUnknown, match="may or may not be visible"):
+            small.deliver(format, part_size=LARGE, read_timeout=HURRIED)
+        small.server.heal()
+        assert small.server.wait_until_idle()
+        assert small.holds(format)
+        with pytest.raises(AlreadyExistsError):
+            small.deliver(format, part_size=LARGE)
+
+    at_once(FORMATS, check)
