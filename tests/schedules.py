@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ import pytest
 from hypothesis import event, note
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
-from functools import partial
 
 import mc_sink
 from mc_sink import CommitError, CommitUnknown, Receipt, SinkError
@@ -90,14 +90,14 @@ class Schedule(RuleBasedStateMachine):
         logging.getLogger("mc_sink").addHandler(self._listener)
 
     @initialize(abort=st.sampled_from([True, True, False]), repeated=st.sampled_from(["NoSuchUpload", "OK"]))
-    def open(self, abort: bool, repeated: Any) -> None:
-        """Open a bucket; whether a writer may abort, and what a repeated Complete is told, differ from store to store."""
+    def open(self, *, abort: bool, repeated: Any) -> None:
+        """Open a bucket; whether a writer may abort, and what a repeated Complete is told, differ between stores."""
         granted = GRANTED if abort else GRANTED - {"Abort"}
         self.server = FaultServer(Rules(min_part_size=1, granted=granted, repeated_complete=repeated))
         self.server.start()
 
     @rule(target=runs, shape=SHAPES, version=VERSIONS, named=st.booleans(), machine=MACHINES, faults=FAULTS)
-    def deliver(self, shape: Shape, version: Version, named: bool, machine: int, faults: list[Any]) -> Run:
+    def deliver(self, shape: Shape, version: Version, *, named: bool, machine: int, faults: list[Any]) -> Run:
         """Deliver something new, perhaps to a key that others use too."""
         named = named or shape.key is None or bool(shape.manifest)
         number = len(self.made)
@@ -189,7 +189,8 @@ class Schedule(RuleBasedStateMachine):
             return
         versions = [version for version in dict.fromkeys(run.versions[::-1]) if seen.fits(run, version)]
         if not versions:
-            assert run.shape.key and run.delivered is None, f"{run} is visible as a mixture of {run.versions}"
+            assert run.shape.key, f"{run} is visible as a mixture of {run.versions}"
+            assert run.delivered is None, f"{run} was delivered and is no more what it was"
             return
         version = run.delivered or versions[0]
         if run.run_id is None and run.name(0) in seen:
@@ -248,7 +249,9 @@ class Schedule(RuleBasedStateMachine):
         for key, data in before.objects.items():
             assert seen.objects.get(key) == data, f"{key} was replaced by {what}"
         for key in set(seen) - set(before) - self.strangers:
-            assert self._is_accounted_for(key, seen, attempts), f"{key} became visible by {what}, and nothing says so: {self.trail}"
+            assert self._is_accounted_for(key, seen, attempts), (
+                f"{key} became visible by {what}, and nothing says so: {self.trail}"
+            )
         for attempt in attempts:
             self._note_strays(attempt, attempts)
         for attempt in attempts:
@@ -305,7 +308,9 @@ class Schedule(RuleBasedStateMachine):
             if one.upload_id in noted or one.upload_id in said:
                 continue
             unheard = one.upload_id not in named and lost
-            assert unheard, f"the upload {one.upload_id[:3]} of {one.key} is open after {what}, and nothing says so: {self.trail}"
+            assert unheard, (
+                f"the upload {one.upload_id[:3]} of {one.key} is open after {what}, and nothing says so: {self.trail}"
+            )
 
     # --- Others
 

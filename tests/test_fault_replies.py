@@ -45,7 +45,7 @@ def keys(format: str) -> list[str]:
     return sorted(["p/_manifests/run-1.json", f"p/run-1-00000.{format}"])
 
 
-AFTER_THE_LOSS = {
+AFTER_THE_LOSS: dict[str, Any] = {
     "200 again": None,
     "NoSuchUpload": Status(404, "NoSuchUpload"),
     "InternalError": Status(500),
@@ -83,7 +83,7 @@ def test_an_upload_that_somebody_aborted_is_no_success(fault_s3: FaultServer, fo
     assert list(fault_s3.listing(fault_s3.bucket)) == [f"p/run-1-00000.{format}"]
 
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "empty": Body(200, b""),
     "cut": Body(200, CUT),
     "HTML": Body(200, HTML),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -25,9 +25,9 @@ FRAME = pl.DataFrame({"n": [1, 2, 3], "s": ["a", "b", None]})
 class StopsEarly(Csv):
     """An encoder that is content with the first row, as an engine with a fault might be."""
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int) -> None:
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, **facts: Any) -> None:
         """Encode one row."""
-        super().write(frame.head(1), file, row_group_size)
+        super().write(frame.head(1), file, row_group_size, **facts)
 
 
 def batches(*frames: pl.DataFrame) -> Generator[pl.DataFrame, None, None]:

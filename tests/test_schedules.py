@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def _run(examples: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Run schedules of one seed, and say which: the one that was asked for, or a new one."""
-    chosen = random.randrange(2**32) if core.global_force_seed is None else int(core.global_force_seed)
+    asked: Any = core.global_force_seed
+    chosen = random.randrange(2**32) if asked is None else int(asked)  # noqa: S311  no secret
     with capsys.disabled():
         print(f"\n{examples} schedules of seed {chosen}; the same again: --hypothesis-seed={chosen}")  # noqa: T201
     limits = settings(
