@@ -25,9 +25,9 @@ FRAME = pl.DataFrame({"n": [1, 2, 3], "s": ["a", "b", None]})
 class StopsEarly(Csv):
     """An encoder that is content with the first row, as an engine with a fault might be."""
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, **facts: Any) -> None:
+    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, **facts: Any) -> Any:
         """Encode one row."""
-        super().write(frame.head(1), file, row_group_size, **facts)
+        return super().write(frame.head(1), file, row_group_size, **facts)
 
 
 def batches(*frames: pl.DataFrame) -> Generator[pl.DataFrame, None, None]:
