@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import polars as pl
@@ -111,9 +111,25 @@ def _dtype(field: Any) -> pl.DataType | None:
 
 
 def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
-    batches = _not_consumed((_as_batch(item) for item in frame), "iterable of batches")
+    batches = _not_consumed((_as_batch(item) for item in _to_its_end(frame)), "iterable of batches")
     first = next(batches)
     return _once(chain([first], batches), first.schema)
+
+
+def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
+    """Pass items on; a generator that somebody else closed meanwhile would look as if it had come to its end."""
+    source = iter(frame)
+    for number in count():
+        if number and getattr(source, "gi_frame", source) is None:
+            raise ConfigurationError(
+                f"The source was closed from elsewhere after {number:,} batch(es), and nobody knows what is missing. "
+                f"Keep it open until the delivery has ended. {NOTHING_VISIBLE}"
+            )
+        try:
+            item = next(source)
+        except StopIteration:
+            return
+        yield item
 
 
 def _no_frame(thing: object, why: str) -> ConfigurationError:

@@ -45,21 +45,24 @@ def start_python(*arguments: str, under: Sequence[str] = ()) -> subprocess.Popen
     )
 
 
-def deliver(place: str, format: Any, frame: Any = None, *, parts_in_flight: int = 2, **options: Any) -> Receipt:
+def deliver(place: str, format: Any, frame: Any = None, **options: Any) -> Receipt:
     """Deliver without end, or a frame, to the test server or a folder; gives up on a silent store after seconds."""
-    target = f"{place}/x.{format}"
-    if place.startswith("http"):
-        target = f"s3://{Rules().buckets[0]}/p/x.{format}"
-        options["storage_options"] = store_at(place) | {"max_concurrency": parts_in_flight}
     if frame is None:
         frame = endless_until(numbers(50_000), lambda: False)
-    return mc_sink.sink_madconnect(frame, target, format=format, **options)
+    return mc_sink.sink_madconnect(frame, target_at(place, format), **stored_at(place), **options)
 
 
-def store_at(url: str) -> dict[str, Any]:
-    """Give the test server's address and key, small parts, and little patience."""
-    where = {"key": WRITER.key, "secret": WRITER.secret, "endpoint_url": url}
-    return where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1}}
+def target_at(place: str, format: str) -> str:
+    """Give the one target of these children."""
+    return f"s3://{Rules().buckets[0]}/p/x.{format}" if place.startswith("http") else f"{place}/x.{format}"
+
+
+def stored_at(place: str, **more: Any) -> dict[str, Any]:
+    """Give what a delivery to a bucket takes: address and key, small parts, and little patience."""
+    if not place.startswith("http"):
+        return {}
+    where = {"key": WRITER.key, "secret": WRITER.secret, "endpoint_url": place}
+    return {"storage_options": where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1}} | more}
 
 
 def interrupted(place: str, format: str) -> None:
@@ -136,8 +139,8 @@ def forked_twice(place: str, format: str) -> None:
 
 def forked_to_publish(place: str, format: str) -> None:
     """Stage, fork, and publish in the child, which takes no engine."""
-    staged = mc_sink.stage(numbers(ROWS), f"s3://{Rules().buckets[0]}/p/x.{format}", storage_options=store_at(place))
-    in_fork(lambda: say(mc_sink.publish([staged], storage_options=store_at(place)).num_rows))
+    staged = mc_sink.stage(numbers(ROWS), target_at(place, format), **stored_at(place))
+    in_fork(lambda: say(mc_sink.publish([staged], **stored_at(place)).num_rows))
 
 
 def forking_meanwhile(place: str, format: str) -> None:
@@ -177,7 +180,10 @@ def losing_descriptors(place: str, format: str) -> None:
                 take_descriptors()
             yield numbers(50_000)
 
-    tell(lambda: deliver(place, format, source(), parts_in_flight=1))
+    stored = stored_at(place, max_concurrency=1)
+    # All that is imported late has to be here by then.
+    mc_sink.discard([mc_sink.stage(numbers(50_000), target_at(place, format), **stored)], **stored)
+    tell(lambda: mc_sink.sink_madconnect(source(), target_at(place, format), **stored))
 
 
 def losing_memory(place: str, format: str) -> None:
