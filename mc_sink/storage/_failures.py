@@ -88,7 +88,8 @@ def _read_answer(
 ) -> RequestFailed:
     found, answer = response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {})
     status = found if isinstance(found, int) else None
-    uncertain = status is None or status >= 500 or status == 408  # noqa: PLR2004  server errors; a timeout
+    # A server's error, a timeout and a throttle may come from something in between, after the store has done it.
+    uncertain = status is None or status >= 500 or status in {408, 429}  # noqa: PLR2004  server errors
     code, message = str(answer.get("Code") or ""), cleaned(str(answer.get("Message") or ""), scrubbed)
     return RequestFailed(operation, status, code, message, uncertain)
 
