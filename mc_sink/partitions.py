@@ -65,6 +65,7 @@ class Partitioning:
 
     Raises `ConfigurationError` for columns that the frame doesn't have, has no name for, are given twice or have no
     text form that a key can carry (floats, binary, durations, nested), and where no column would be left in the files.
+    Without columns there is one partition, which is everything.
     """
 
     columns: tuple[str, ...]
@@ -78,7 +79,7 @@ class Partitioning:
                 f"{len(refused)} column(s) of partition_by can't stand in a key: {', '.join(refused)}. Use text, "
                 f"whole numbers, booleans, dates or times: cast in the query. {NOTHING_VISIBLE}"
             )
-        if not self.file_schema:
+        if self.columns and not self.file_schema:
             raise ConfigurationError(
                 f"All {len(self.schema)} column(s) are in partition_by, so the files would have none. Use "
                 f"include_key=True, or partition by fewer. {NOTHING_VISIBLE}"

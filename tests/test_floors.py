@@ -34,6 +34,7 @@ FLOORS = [
     {"platforms"},
     {"validation"},
     {"_plan"},
+    {"_spill"},
     {"formats"},
     {"storage"},
     {"names", "partitions"},

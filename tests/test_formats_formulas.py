@@ -26,7 +26,7 @@ def counted(frame: pl.DataFrame, **options: Any) -> dict[tuple[str, str], int]:
 @pytest.mark.parametrize("repeated", [1, 2_000], ids=["few rows", "many rows"])
 def test_every_start_is_seen(start: str, rest: str, repeated: int) -> None:
     """OWASP's characters and their full-width twins are counted, however long the text and however many the rows."""
-    frame = pl.DataFrame({"x": [start + rest, "plain", None, ""] * repeated})
+    frame = pl.DataFrame({"x": ["plain", start + rest, None, "ä"] * repeated})
     assert counted(frame.with_columns(y=1)) == {("formula", "x"): repeated}
 
 
@@ -46,6 +46,11 @@ def test_nulls_are_no_formulas_whatever_hides_under_them() -> None:
     )
     assert counted(frame) == {("formula", "x"): 2_000}
     assert counted(frame[1_500:3_500]) == {("formula", "x"): 667}
+
+
+def test_full_width_formulas_are_seen_where_no_cell_starts_in_ascii() -> None:
+    """Nothing in the column but such a cell and letters hints at it."""
+    assert counted(pl.DataFrame({"x": ["＝1", "plain"] * 2_000})) == {("formula", "x"): 2_000}
 
 
 def test_columns_are_counted_by_name_and_numbers_not_at_all() -> None:

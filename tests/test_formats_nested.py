@@ -100,10 +100,20 @@ def test_nan_is_never_made_null_in_silence(values: list[Any], dtype: Any) -> Non
     assert "null" in texts(nulled, frame)[0]
 
 
-def test_what_hides_under_a_null_is_not_judged() -> None:
-    """Values of a list that was masked out are not written, and not refused either."""
-    frame = column([[math.nan], [1.5]]).with_columns(x=pl.when(pl.int_range(pl.len()) == 1).then("x"))
-    assert texts(JSON, frame) == ["", "[1.5]"]
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([[math.nan], [1.5]], pl.List(pl.Float64), "[1.5]"),
+        ([[math.nan], [1.5]], pl.Array(pl.Float64, 1), "[1.5]"),
+        ([{"a": math.nan}, {"a": 1.5}], pl.Struct({"a": pl.Float64}), '{"a":1.5}'),
+        ([[{"key": "k", "value": math.nan}], []], pl.Map(pl.String, pl.Float64), "{}"),
+    ],
+    ids=["list", "array", "struct", "map"],
+)
+def test_what_hides_under_a_null_is_not_judged(values: list[Any], dtype: Any, expected: str) -> None:
+    """Values that were masked out are not written, and not refused either."""
+    masked = column(values, dtype).with_columns(x=pl.when(pl.int_range(pl.len()) == 1).then("x"))
+    assert texts(JSON, masked) == ["", expected]
 
 
 def test_years_and_offsets_are_judged_at_any_depth() -> None:

@@ -275,7 +275,7 @@ def parsed(found: pl.Series, dtype: pl.DataType, dialect: Csv) -> pl.Series:
     if found.dtype != pl.String or isinstance(dtype, (pl.String, pl.Null)):
         return found.cast(dtype)
     if dtype.is_nested():
-        return found.str.json_decode(_with_lists(dtype)).cast(dtype)
+        return _cast_column(found.str.json_decode(_with_lists(dtype)), dtype)
     if dtype.is_float() and dialect.decimal_comma:
         return found.str.replace(",", ".", literal=True).cast(dtype)
     return parse() if parse else found.cast(dtype)

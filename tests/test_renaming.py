@@ -93,6 +93,16 @@ def test_a_prefix_gets_a_file_named_by_its_run(ftp: Ftp, format: str) -> None:
     assert ftp.names() == ["in", f"in/one.{format}", f"in/two.{format}"]
 
 
+@pytest.mark.parametrize("format", ["csv", "csv.gz", "parquet"])
+def test_several_files_are_stored_one_at_a_time(ftp: Ftp, format: str) -> None:
+    """One connection carries one transfer, so that no file waits for another's, and the manifest comes last."""
+    receipt = deliver(ftp, "in/", format=format, run_id="a", max_rows_per_file=1)
+    assert [file.num_rows for file in receipt.files] == [1] * FRAME.height
+    assert receipt.verify().ok
+    names = [f"in/a-{part:05d}.{format}" for part in range(FRAME.height)]
+    assert ftp.names() == ["in", "in/_manifests", "in/_manifests/a.json", *names]
+
+
 def test_a_staged_file_is_hidden_until_it_is_published(ftp: Ftp) -> None:
     """Before: a hidden name; after: the file, published by what another program could have loaded from a pickle."""
     staged = mc_sink.stage(FRAME, f"{ftp.url}x.csv", storage_options=ftp.storage_options)

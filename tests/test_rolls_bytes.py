@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def test_no_file_exceeds_its_bound(tmp_path: Path, format: str) -> None:
     dice = random.Random(7)  # noqa: S311  a test's dice
     for run in range(RUNS):
         place = tmp_path / str(run)
-        frame = generated(dice, dice.randrange(300, 4_000))
+        frame = generated(dice, dice.randrange(300, 2_500))
         max_bytes = int(10 ** dice.uniform(3.8, 5))
         max_rows = dice.randrange(100, 1_500) if run % 5 == 0 else None
         row_group_size = dice.choice([500, 100_000])
@@ -104,6 +105,15 @@ def test_a_large_row_stands_alone(tmp_path: Path) -> None:
     files = stage_files(tail(300), f"{tmp_path}/", "csv", max_bytes=10_015)
     assert 1 in [file.num_rows for file in files]
     assert sum(file.num_rows for file in files) == 500
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_file_is_needlessly_small(tmp_path: Path, format: str) -> None:
+    """Where rows get smaller and smaller, what came out at less than half its bound is made anew of more of them."""
+    noise = hexadecimal(random.Random(1), [4 + 4_000 // (row + 1) for row in range(4_000)])  # noqa: S311  a test's dice
+    files = stage_files(pl.DataFrame({"text": noise}), f"{tmp_path}/", format, max_bytes=5_000)
+    assert len(files) > 3
+    assert min(file.num_bytes for file in files[:-1]) >= LEAST * 5_000
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -157,6 +167,7 @@ def test_a_file_that_came_out_too_large_is_never_stored(fault_s3: FaultServer) -
     files = stage_files(GROWING, place, "csv", max_bytes=12 * 2**20, row_group_size=50_000, storage_options=options)
     assert max(file.num_bytes for file in files) <= 12 * 2**20
     assert len(fault_s3.log.of("Abort")) >= 1
+    assert max(Counter(record.upload_id for record in fault_s3.log.of("Part")).values()) <= 3
     assert len(fault_s3.pending_uploads(fault_s3.bucket)) == len(files)
     show(files, place, options)
     sizes = [found.size for found in fault_s3.listing(fault_s3.bucket).values()]

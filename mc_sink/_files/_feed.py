@@ -94,7 +94,8 @@ def regrouped(batches: Batches, schema: pl.Schema, num_rows: int) -> BatchGenera
         whole = height - height % num_rows
         for start in range(0, whole, num_rows):
             yield joined.slice(start, num_rows).rechunk()
-        waiting, height = [joined.slice(whole)], height - whole
+        height -= whole
+        waiting = [joined.slice(whole)] if height else []
     if height:
         yield pl.concat(waiting, rechunk=False).rechunk()
 

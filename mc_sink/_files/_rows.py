@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mc_sink._files._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._files._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill
 
 if TYPE_CHECKING:
     from typing import Self

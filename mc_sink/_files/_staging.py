@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mc_sink._files._feed import note
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from mc_sink.storage import Store
 
 _log = logging.getLogger(__name__)
-# Files that are being stored while the next is encoded; larger ones fewer, for each may have this much in flight.
-AT_ONCE, BYTES_AT_ONCE = 8, 64 * 2**20
+# Bytes of the files that are being stored while the next is encoded: each may have this much in flight.
+BYTES_AT_ONCE = 64 * 2**20
 
 
 class _Nowhere:
@@ -76,7 +77,8 @@ class _Progress:
 class Staging:
     """The files of one delivery. Leaving its `with` by an exception throws all of them away, staged ones too.
 
-    One file is open at a time, and `AT_ONCE` more at most are being stored, of `BYTES_AT_ONCE` together.
+    One file is open at a time, and as many more at most as the store takes at once are being stored, of
+    `BYTES_AT_ONCE` together.
     """
 
     def __init__(self, store: Store, advance: Callable[[int, int], None]) -> None:
@@ -127,7 +129,7 @@ class Staging:
         self._open.discard(encoding)
         self._progress.keep(encoding.num_rows, encoding.num_bytes)
         threading.Thread(target=_finish, args=(encoding, future), name="mc_sink staging", daemon=True).start()
-        self._wait(lambda: len(self._storing) < AT_ONCE and self._bytes_storing() <= BYTES_AT_ONCE)
+        self._wait(lambda: len(self._storing) < self._store.at_once and self._bytes_storing() <= BYTES_AT_ONCE)
 
     def files(self) -> tuple[StagedFile, ...]:
         """Wait until everything is staged, and give the files: by partition, and in the order of their rows."""
@@ -162,15 +164,15 @@ class Staging:
     def _abandon(self, cause: BaseException) -> None:
         """Throw away everything that was begun, telling on its cause what could not be.
 
-        What is being stored gets a moment to arrive: an upload that is cut off while it begins has no name yet, and
-        without one it can't be aborted.
+        What is being stored gets a moment to arrive: an abort doesn't stop parts that are on their way, and S3 keeps
+        those that come after it.
         """
         wait(self._storing, timeout=PATIENCE_SECONDS)
         done = [future for _, future in self._staged if future.done() and not future.exception()]
         begun = [*self._open, *(encoding for future, encoding in self._storing.items() if future not in done)]
-        left = [encoding.abort(cause) for encoding in begun]
-        left += _discard(self._store, [future.result() for future in done])
-        for sentence in filter(None, left):
+        aborts = [partial(encoding.abort, cause) for encoding in begun]
+        discards = [partial(self._store.discard, future.result()) for future in done]
+        for sentence in filter(None, _several_at_once(aborts + discards, self._store.at_once)):
             cause.add_note(f"mc_sink: {sentence}")
 
 
@@ -181,10 +183,9 @@ def _finish(encoding: Encoding, future: Future[StagedFile]) -> None:
         future.set_exception(error)
 
 
-def _discard(store: Store, files: Sequence[StagedFile]) -> list[str | None]:
-    """Throw staged files away, several at a time, for each may be a request."""
+def _several_at_once(requests: Sequence[Callable[[], str | None]], at_once: int) -> list[str | None]:
     try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(store.discard, files))
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(lambda request: request(), requests))
     except RuntimeError:  # the interpreter is leaving, and starts no more threads
-        return [store.discard(file) for file in files]
+        return [request() for request in requests]

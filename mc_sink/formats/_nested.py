@@ -63,9 +63,9 @@ def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
     if isinstance(dtype, pl.Map):
         yield from leaves_of(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from leaves_of(values.drop_nulls().explode())
+        yield from leaves_of(values.explode())
     elif isinstance(dtype, pl.Struct):
-        for field in values.drop_nulls().struct.unnest().get_columns():
+        for field in values.struct.unnest().get_columns():
             yield from leaves_of(field)
     else:
         yield values

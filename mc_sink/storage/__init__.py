@@ -5,9 +5,10 @@ The only home of s3fs and fsspec, both loaded when a store is first opened.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._local import LocalStore
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mc_sink.target import Target
+
+_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 __all__ = ["Match", "Published", "Store", "Stores", "Writer", "open_store"]
 
@@ -66,6 +69,8 @@ def open_store(
     except Exception as error:  # noqa: BLE001  every library has its own
         said = storage_options.scrubbed(f"{type(error).__name__}: {error}")
         failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {said}")
+        if isinstance(error, OSError) and error.errno in _USED_UP:
+            failed = UploadError(f"{target.url} can't be opened: {said}. {NOTHING_VISIBLE} Rerun when it is mended.")
     except BaseException as error:  # noqa: BLE001  raised again below
         failed = error
     failed.__cause__ = failed.__context__ = None

@@ -28,7 +28,8 @@ _READ_SIZE = 2**20
 # Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+# The place would do: the machine has no more room, or no more descriptors.
+_NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 _log = logging.getLogger(__name__)
 
 
@@ -95,6 +96,8 @@ class LocalFile:
 
 class LocalStore:
     """The local filesystem. Missing folders are made, as keys make theirs in a bucket."""
+
+    at_once = 8
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Look for files that begin so, or for that one; refuses a folder in the place of a file."""
@@ -182,10 +185,10 @@ def _looking(path: str) -> Iterator[None]:
             f"{path} can't be written: {error.strerror}. Allow it, or choose another place. {NOTHING_VISIBLE}"
         ) from error
     except OSError as error:
-        kind = UploadError if error.errno in _FULL else TargetError
-        raise kind(
-            f"{path} can't be written: {error.strerror} ({error.filename}). Choose another place. {NOTHING_VISIBLE}"
-        ) from error
+        message = f"{path} can't be written: {error.strerror} ({error.filename}). {NOTHING_VISIBLE}"
+        if error.errno in _NOT_THE_PLACE:
+            raise UploadError(f"{message} Rerun when it is mended, or choose another place.") from error
+        raise TargetError(f"{message} Choose another place.") from error
 
 
 def _is_taken(path: Path) -> bool:

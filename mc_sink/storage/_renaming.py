@@ -87,6 +87,8 @@ class RenamedFile(Unpicklable):
 class RenamingStore(Unpicklable):
     """One filesystem of fsspec's, private to the delivery."""
 
+    at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
         import fsspec
 

@@ -77,6 +77,8 @@ class Expected:
 class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else."""
 
+    at_once = 8
+
     def __init__(self, storage_options: Mapping[str, Any] | None, options: ObjectOptions) -> None:
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}

@@ -26,7 +26,12 @@ class Published:
 
 
 class Store(Protocol):
-    """One place to deliver to. Only `publish` makes anything visible."""
+    """One place to deliver to. Only `publish` makes anything visible.
+
+    `at_once` is the number of files that may be open or on their way at the same time.
+    """
+
+    at_once: int
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Give the URLs of the visible files that begin with `stem`, or of that one alone.

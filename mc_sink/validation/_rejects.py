@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from mc_sink._plan import from_batches
-from mc_sink.validation._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill
 
 
 @dataclass(slots=True)

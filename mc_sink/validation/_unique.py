@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.validation._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -70,6 +70,9 @@ class Spill:
             self._file.close()
         self._file, self.num_bytes = None, 0
 
+    def __del__(self) -> None:
+        self.close()
+
     @contextmanager
     def _telling(self, num_rows: int) -> Iterator[None]:
         try:
@@ -77,6 +80,6 @@ class Spill:
         except OSError as error:
             where = self._folder or tempfile.gettempdir()
             raise UploadError(
-                f"{num_rows:,} rows that wait for their file could not be parked in {where}, where {self.num_bytes:,} "
+                f"{num_rows:,} rows could not be parked in {where}, where {self.num_bytes:,} "
                 f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
             ) from error

@@ -1,0 +1,12 @@
+"""Publish, discard, recover, verify: the only room that makes anything visible.
+
+staged ──► noted in a journal ──► file, file, … ──► manifest ──► struck out ──► receipt
+staged ──discard──► gone
+"""
+
+from mc_sink.delivery._discard import discard, discard_with
+from mc_sink.delivery._publish import publish, publish_with
+from mc_sink.delivery._recover import recover
+from mc_sink.delivery._verify import verify
+
+__all__ = ["discard", "discard_with", "publish", "publish_with", "recover", "verify"]

@@ -1,0 +1,70 @@
+"""What closes a delivery when all its files are visible: the manifest, which is the commit point."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mc_sink.delivery._run import in_order
+from mc_sink.delivery._verify import is_visible
+from mc_sink.exceptions import AlreadyExistsError
+from mc_sink.manifest import CONTENT_TYPE, manifest
+from mc_sink.receipt import WrittenFile
+from mc_sink.staged import Present, StagedFile
+from mc_sink.storage import Stores, Writer
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mc_sink.staged import Staged
+
+
+def is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
+    """Say whether this run's manifest is visible already; raises where it can't list what this try would publish."""
+    run = staged[0]
+    if not run.manifest or not run.repeatable or run.if_exists == "overwrite" or not is_visible(stores, run.manifest):
+        return False
+    missing = [file.path for file in in_order(staged) if not (_is_there(file) or is_visible(stores, file.path))]
+    if missing:
+        raise AlreadyExistsError(
+            f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {len(missing)} object(s) of "
+            f"this try aren't there, from {missing[0]} on. Nothing of this try became visible. Use a new run_id."
+        )
+    return True
+
+
+def _is_there(file: StagedFile) -> bool:
+    """Whether it was found, and compared, when it was to be staged."""
+    return isinstance(file.upload, Present)
+
+
+def publish_manifest(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool) -> None:
+    """Write and publish the manifest, unless this run has one that lists the same."""
+    run = staged[0]
+    if run.manifest is None:
+        return
+    text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
+    if not closed and _is_new(stores, run, text):
+        return
+    # Tries differ in their times, which are all as long, and a writer may not read: the size is the evidence.
+    facts = WrittenFile(run.manifest, 0, len(text), None, None, "")
+    if stores.of(parse_target(run.manifest)).match(facts) != "same":
+        raise AlreadyExistsError(f"1 object that is not this delivery's manifest is at {run.manifest}, and stays.")
+
+
+def _is_new(stores: Stores, run: Staged, text: bytes) -> bool:
+    """Publish a manifest; False where this run has one already."""
+    place = parse_target(str(run.manifest))
+    store = stores.of(place)
+    writer = Writer(store.open(place, CONTENT_TYPE, several=False))
+    writer.write(text)
+    file = StagedFile(place.url, 0, len(text), f"crc32:{writer.crc:08x}", writer.finish())
+    try:
+        store.publish(file, run.if_exists, repeatable=False)
+    except BaseException as error:
+        store.discard(file)  # no journal knows of it: it is written anew
+        if run.repeatable and isinstance(error, AlreadyExistsError):
+            return False
+        raise
+    return True

@@ -1,0 +1,116 @@
+"""Publish: the only place that makes anything visible."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from mc_sink import journal
+from mc_sink.delivery._closing import is_closed, publish_manifest
+from mc_sink.delivery._discard import discard_files
+from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way
+from mc_sink.delivery._verify import verify_with
+from mc_sink.exceptions import CommitUnknown, SinkError
+from mc_sink.receipt import Receipt, Rejects, WrittenFile
+from mc_sink.secret import seal
+from mc_sink.storage import Stores
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mc_sink.staged import Staged, StagedFile
+
+_log = logging.getLogger(__name__)
+
+
+def publish(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | None = None) -> Receipt:
+    """Make every staged file visible, in order, the manifest last; never replaces one unless it was staged to.
+
+    All `staged` belong to one run. Raises `AlreadyExistsError` where the first key is taken, `CommitUnknown` where a
+    reply was lost and can't be settled, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped
+    part way; what is not published stays staged, and a journal of this machine's lets `recover` roll it forward.
+    Publishing again what has been published does nothing and says so.
+    """
+    storage_options = seal(storage_options)
+    run = one_run(staged)
+    return publish_with(Stores(storage_options, run.object_options), staged)
+
+
+def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
+    """Publish through stores that are already open; see `publish`. Rejects come after what they were rejected from."""
+    run = one_run(staged)
+    with journal.alone(run.run_id, run.target):
+        return publish_alone(stores, staged)
+
+
+def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
+    """Publish while nobody else on this machine publishes the same delivery."""
+    began, run = time.monotonic(), staged[0]
+    earlier = journal.find(run.run_id, run.target)
+    left = journal.superseded(earlier, staged)
+    written: list[WrittenFile] = []
+    try:
+        journal.note(staged, left)
+        closed = is_closed(stores, staged)
+        _publish_files(stores, staged, written)
+        publish_manifest(stores, staged, written, closed=closed)
+        _tidy(stores, left)
+    except SinkError as error:
+        if written or isinstance(error, CommitUnknown):
+            raise part_way(error, written, staged) from error
+        if earlier is None:
+            journal.strike(staged)
+        note_what_waits(error, staged)
+        raise
+    except BaseException as error:
+        note_what_waits(error, staged)
+        raise
+    journal.strike(staged)
+    return _receipt(staged, written, stores, time.monotonic() - began)
+
+
+def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[WrittenFile]) -> None:
+    for file in in_order(staged):
+        store = stores.of(parse_target(file.path))
+        done = store.publish(file, staged[0].if_exists, repeatable=staged[0].repeatable)
+        written.append(
+            WrittenFile(
+                file.path,
+                file.num_rows,
+                file.num_bytes,
+                done.etag,
+                done.version_id,
+                file.checksum,
+                partition=file.partition,
+                found=done.found,
+            )
+        )
+
+
+def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
+    run = staged[0]
+    num_delivered = sum(len(part.files) for part in staged)
+    files, rejected = tuple(written[:num_delivered]), tuple(written[num_delivered:])
+    num_rejected = sum(part.rejects.num_rows for part in staged if part.rejects)
+    return Receipt(
+        run_id=run.run_id,
+        target=run.target,
+        files=files,
+        num_rows=sum(file.num_rows for file in files),
+        num_bytes=sum(file.num_bytes for file in files),
+        rejects=Rejects(num_rejected, rejected) if run.rejects else None,
+        validated=all(part.validated for part in staged),
+        manifest=run.manifest,
+        started_at=min(part.started_at for part in staged),
+        elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
+        _verifier=lambda receipt: verify_with(receipt, stores),
+    )
+
+
+def _tidy(stores: Stores, left: Sequence[StagedFile]) -> None:
+    """Throw away what earlier tries of this run had stored, now that this one has published the same."""
+    for told in discard_files(stores, left):
+        _log.warning("An earlier try of this run left something behind. %s", told)

@@ -1,0 +1,60 @@
+"""What one run comes to: its files in the order of publishing, and what is told where that order broke off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mc_sink import journal
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mc_sink.receipt import WrittenFile
+    from mc_sink.staged import Staged, StagedFile
+
+
+def one_run(staged: Sequence[Staged]) -> Staged:
+    runs = {(part.run_id, part.target, part.if_exists) for part in staged}
+    if len(runs) != 1:
+        raise ConfigurationError(f"{len(runs)} runs were given to one publish; give what was staged for one run.")
+    times = Counter(file.path for file in in_order(staged))
+    if twice := [path for path, number in times.items() if number > 1]:
+        raise ConfigurationError(
+            f"{len(twice)} file(s) were given twice, from {twice[0]} on. {NOTHING_VISIBLE} Give each one once."
+        )
+    return staged[0]
+
+
+def in_order(staged: Sequence[Staged]) -> list[StagedFile]:
+    """Give the files in the order of publishing: all that is delivered, then what was rejected from it."""
+    return [file for part in staged for file in part.files] + [
+        part.rejects.file for part in staged if part.rejects and part.rejects.file
+    ]
+
+
+def places(staged: Sequence[Staged]) -> list[str]:
+    """Give the URLs of a delivery in the order of publishing, its manifest's last."""
+    return [file.path for file in in_order(staged)] + ([staged[0].manifest] if staged[0].manifest else [])
+
+
+def part_way(error: SinkError, written: Sequence[WrittenFile], staged: Sequence[Staged]) -> CommitError:
+    paths = places(staged)
+    committed, uncommitted = [file.path for file in written], paths[len(written) :]
+    kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
+    reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
+    run_id = staged[0].run_id
+    return kind(
+        f"{len(committed)} of {len(paths)} files are visible, then publishing stopped at {uncommitted[0]}: {reason} "
+        f'The rest is staged and invisible: mc_sink.recover("{run_id}") publishes or discards it, and so does a rerun '
+        f'with run_id="{run_id}".',
+        committed=committed,
+        uncommitted=uncommitted,
+    )
+
+
+def note_what_waits(error: BaseException, staged: Sequence[Staged]) -> None:
+    """Tell on an exception that ended publishing, where a journal waits, what ends it."""
+    if any(map(journal.waits, staged)):
+        error.add_note(f'mc_sink: publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')
