@@ -23,7 +23,7 @@ test: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not long' --durations=10
+	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
 
 test-long: setup
 	$(BIN)/python -m pytest -m long --durations=10

@@ -21,7 +21,7 @@ from mc_sink.exceptions import (
 from mc_sink.formats import Csv, Parquet
 from mc_sink.journal import Journal, list_journals
 from mc_sink.object_options import ObjectOptions
-from mc_sink.receipt import Receipt, Rejects, Verification, WrittenFile
+from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
 from mc_sink.secret import Secret
 from mc_sink.staged import Staged, StagedFile
 from mc_sink.validation import list_schemas, load_schema
@@ -33,6 +33,7 @@ __all__ = [
     "CommitError",
     "CommitUnknown",
     "ConfigurationError",
+    "CountedWarning",
     "Csv",
     "Journal",
     "ObjectOptions",

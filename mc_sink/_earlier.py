@@ -53,11 +53,17 @@ def look(to: Resolved, stores: Stores, if_exists: IfExists) -> Earlier:
     """Look for files of this run; raises where nothing can be delivered, or something else has the name."""
     names = to.names
     store = stores.of(names.target)
+    marked = to.success_marker and if_exists == "fail" and store.listing(to.success_marker, exact=True)
     # A new run id is in no name yet: what is listed for it is little, even where a template puts it last.
     stem = names.stem if to.again else names.target.file(names.run_id)
     files = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
     if files and not to.again and if_exists == "fail":
         raise _taken(min(files))
+    if marked and not files:
+        raise AlreadyExistsError(
+            f"1 success marker of another run is already at {min(marked)} and stays as it was: deliver each run under "
+            f'a prefix of its own, leave success_marker out, or declare if_exists="overwrite". {NOTHING_VISIBLE}'
+        )
     rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
     if not to.again:
         return Earlier(frozenset(), frozenset(), rejects if if_exists == "fail" else frozenset(), None)

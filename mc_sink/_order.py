@@ -10,16 +10,19 @@ from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
 from mc_sink.names import Names, parse_template
+from mc_sink.partitions import Partitioning, columns_of
 from mc_sink.target import Target, check_run_id, new_run_id, parse_target
 from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
 
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.staged import IfExists
+    from mc_sink.staged import IfExists, ManifestForm
     from mc_sink.validation import OnInvalid, SchemaLike
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
@@ -37,9 +40,18 @@ class Resolved:
     format: Format
     row_group_size: int
     max_rows_per_file: int | None
+    max_bytes_per_file: int | None
+    partition_by: tuple[str, ...]
+    include_key: bool
     rejects: tuple[Target, Format] | None
     manifest: Target | None
+    manifest_form: ManifestForm
+    success_marker: Target | None
     again: bool
+
+    def partitioning(self, schema: pl.Schema) -> Partitioning:
+        """Say how rows with these columns are divided; raises `ConfigurationError` where they can't be."""
+        return Partitioning(self.partition_by, schema, self.include_key)
 
     @property
     def repeatable(self) -> bool:
@@ -59,9 +71,13 @@ class Order:
     max_rejects: float | None
     if_exists: IfExists
     name: str | None
+    partition_by: str | Sequence[str] | None
+    include_key: bool | None
     max_rows_per_file: int | None
+    max_bytes_per_file: int | None
     row_group_size: int | None
-    manifest: bool | None
+    manifest: bool | Literal["redshift"] | None
+    success_marker: bool
     run_id: str | None
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
@@ -80,21 +96,34 @@ class Order:
             format,
             self.row_group_size or ROW_GROUP_SIZE,
             self.max_rows_per_file,
+            self.max_bytes_per_file,
+            names.columns,
+            include_key=self._keeps_key(names),
             rejects=self._rejects(names),
             manifest=names.manifest if (names.several if self.manifest is None else self.manifest) else None,
+            manifest_form="redshift" if self.manifest == "redshift" else "mc_sink",
+            success_marker=names.success_marker if self.success_marker else None,
             again=self.run_id is not None,
         )
 
     def _names(self, target: Target) -> tuple[Names, Format]:
         """Choose format and names together: a template's end may say the one, and the format the other."""
         run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
-        template = None if self.name is None else parse_template(self.name)
+        columns = columns_of(self.partition_by)
+        template = None if self.name is None else parse_template(self.name, columns)
         format = choose_format(template.literal_end if template else target.name, self.format)
-        rolls = self.max_rows_per_file is not None
+        rolls = self.max_rows_per_file is not None or self.max_bytes_per_file is not None
         schema = schema_name(self.schema) if template and template.uses("schema") else None
-        names = Names(target, run_id, format.extension, several=rolls, template=template, schema=schema)
+        several = rolls or bool(columns)
+        names = Names(target, run_id, format.extension, several, template=template, columns=columns, schema=schema)
         names.check(overwrites=self.if_exists == "overwrite", rolls=rolls)
         return names, choose_format(names.example, format)
+
+    def _keeps_key(self, names: Names) -> bool:
+        """By default, no where Hive's folders are read back as columns; nobody reads a template's names so."""
+        if self.include_key is None:
+            return bool(names.template and names.template.columns)
+        return self.include_key
 
     def _rejects(self, names: Names) -> tuple[Target, Format] | None:
         """Choose the rejects' file; under a prefix it is Parquet, which carries every column as it is."""
@@ -113,6 +142,7 @@ class Order:
         if self.row_group_size is not None and self.row_group_size < 1:
             raise ConfigurationError(f"row_group_size={self.row_group_size} has no rows in it; give at least 1.")
         self._check_splitting(target)
+        self._check_manifest(target)
         if self.rejects is not None and self.on_invalid != "reject":
             raise ConfigurationError('rejects= says where bad rows go: it needs on_invalid="reject".')
         if self.on_invalid == "reject" and self.schema is None:
@@ -125,14 +155,23 @@ class Order:
             )
 
     def _check_splitting(self, target: Target) -> None:
-        if self.max_rows_per_file is None:
-            return
-        if self.max_rows_per_file < 1:
-            raise ConfigurationError(f"max_rows_per_file={self.max_rows_per_file} has no rows in it; give at least 1.")
-        if not target.is_prefix:
+        bounds = {"max_rows_per_file": self.max_rows_per_file, "max_bytes_per_file": self.max_bytes_per_file}
+        for name, bound in bounds.items():
+            if bound is not None and bound < 1:
+                raise ConfigurationError(f"{name}={bound} has nothing in it; give at least 1.")
+        if self.include_key is not None and not self.partition_by:
+            raise ConfigurationError("include_key= is about the columns of partition_by=, and there are none.")
+        several = {**bounds, "partition_by": self.partition_by, "success_marker": self.success_marker or None}
+        if not target.is_prefix and (asked := [name for name, value in several.items() if value is not None]):
             raise ConfigurationError(
-                f"{target.url} is one file, and max_rows_per_file may need several: give a prefix, {target.folder.url}"
+                f"{target.url} is one file, and {asked[0]} may need several: give a prefix, {target.folder.url}"
             )
+
+    def _check_manifest(self, target: Target) -> None:
+        if self.manifest not in {None, True, False, "redshift"}:
+            raise ConfigurationError(f'manifest={self.manifest!r} is neither True, False, None nor "redshift".')
+        if self.manifest == "redshift" and target.protocol != "s3":
+            raise ConfigurationError(f'manifest="redshift" lists objects in S3, and {target.url} is none.')
 
 
 def schema_name(schema: SchemaLike | None) -> str | None:

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import validation
 from mc_sink._earlier import look
@@ -28,7 +28,7 @@ from mc_sink.storage import Stores
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mc_sink._earlier import Earlier
     from mc_sink._order import FormatName, Resolved
@@ -51,9 +51,13 @@ def sink_madconnect(  # noqa: PLR0913  the public names
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
     name: str | None = None,
+    partition_by: str | Sequence[str] | None = None,
+    include_key: bool | None = None,
     max_rows_per_file: int | None = None,
+    max_bytes_per_file: int | None = None,
     row_group_size: int | None = None,
-    manifest: bool | None = None,
+    manifest: bool | Literal["redshift"] | None = None,
+    success_marker: bool = False,
     run_id: str | None = None,
     object_options: ObjectOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -75,9 +79,13 @@ def sink_madconnect(  # noqa: PLR0913  the public names
         max_rejects=max_rejects,
         if_exists=if_exists,
         name=name,
+        partition_by=partition_by,
+        include_key=include_key,
         max_rows_per_file=max_rows_per_file,
+        max_bytes_per_file=max_bytes_per_file,
         row_group_size=row_group_size,
         manifest=manifest,
+        success_marker=success_marker,
         run_id=run_id,
         object_options=object_options,
         storage_options=storage_options,
@@ -104,9 +112,13 @@ def stage(  # noqa: PLR0913  the public names
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
     name: str | None = None,
+    partition_by: str | Sequence[str] | None = None,
+    include_key: bool | None = None,
     max_rows_per_file: int | None = None,
+    max_bytes_per_file: int | None = None,
     row_group_size: int | None = None,
-    manifest: bool | None = None,
+    manifest: bool | Literal["redshift"] | None = None,
+    success_marker: bool = False,
     run_id: str | None = None,
     object_options: ObjectOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -134,13 +146,23 @@ def stage(  # noqa: PLR0913  the public names
     name
         A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
         docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
+    partition_by
+        Columns whose values divide the rows, in any order, into folders `country=US/date=2026-11-22/`, as Hive and
+        Spark have them, or wherever the template names them; needs a prefix. See docs/partitions.md.
+    include_key
+        Whether the files keep those columns; by default not where folders tell their values, and yes where a template
+        does.
     max_rows_per_file
         Rows in a file, the last one's excepted; needs a prefix. Each file is staged as soon as it is full.
+    max_bytes_per_file
+        No file is larger, as it is stored, header, footer and compression included; needs a prefix.
     row_group_size
         Rows in a batch, and in a Parquet row group; 100,000 by default.
     manifest
         Whether to write `_manifests/RUN_ID.json` under the prefix when all files are visible; by default where there
-        may be more than one file.
+        may be more than one file. "redshift" writes it in the form that Redshift's COPY reads.
+    success_marker
+        Whether to write an empty `_SUCCESS` under the prefix, last of all.
     run_id
         Names the objects under a prefix; the same id gives the same names. A rerun with the id of an earlier try
         compares what is there, publishes only the rest, and fails where the data are others. By default new: UTC time
@@ -171,9 +193,13 @@ def stage(  # noqa: PLR0913  the public names
         max_rejects=max_rejects,
         if_exists=if_exists,
         name=name,
+        partition_by=partition_by,
+        include_key=include_key,
         max_rows_per_file=max_rows_per_file,
+        max_bytes_per_file=max_bytes_per_file,
         row_group_size=row_group_size,
         manifest=manifest,
+        success_marker=success_marker,
         run_id=run_id,
         object_options=object_options,
         storage_options=storage_options,
@@ -191,7 +217,7 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        to.format.check(compiled.delivered)
+        to.format.check(to.partitioning(compiled.delivered).file_schema)
         earlier = look(to, stores, order.if_exists)
         with watch(to.names.target.url, progress=order.progress) as advance:
             batches = compiled.judge(pull(compiled.frame, to.row_group_size))
@@ -208,26 +234,39 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
 
 
 def _plan(to: Resolved, compiled: Compiled, earlier: Earlier) -> DeliveryPlan:
+    schema = {"mc_sink.schema": compiled.name} if compiled.name else {}
     return DeliveryPlan(
-        to.names, compiled.delivered, to.format, to.row_group_size, to.max_rows_per_file, earlier.compared
+        to.names,
+        compiled.delivered,
+        to.format,
+        to.row_group_size,
+        to.max_rows_per_file,
+        there=earlier.compared,
+        max_bytes=to.max_bytes_per_file,
+        partition_by=to.partition_by,
+        include_key=to.include_key,
+        metadata={"mc_sink.run_id": to.names.run_id, **schema},
     )
 
 
 def _staged(
     order: Order, to: Resolved, files: tuple[StagedFile, ...], compiled: Compiled, started_at: datetime
 ) -> Staged:
-    columns = {name: str(dtype) for name, dtype in compiled.delivered.items()}
+    columns = {name: str(dtype) for name, dtype in to.partitioning(compiled.delivered).file_schema.items()}
+    dialect = options_of(to.format)
     return Staged(
         run_id=to.names.run_id,
         target=to.names.target.url,
         files=files,
-        content=Content(to.format.extension.removeprefix("."), options_of(to.format), columns, compiled.name),
+        content=Content(to.format.extension.removeprefix("."), dialect, columns, compiled.name, to.partition_by),
         validated=compiled.validated,
         if_exists=order.if_exists,
         repeatable=to.repeatable,
         started_at=started_at,
         took=timedelta(0),
         manifest=to.manifest.url if to.manifest else None,
+        manifest_form=to.manifest_form,
+        success_marker=to.success_marker.url if to.success_marker else None,
         object_options=order.object_options,
     )
 

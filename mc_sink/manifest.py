@@ -6,8 +6,11 @@ A receiver who waits for it reads nothing half delivered. JSON, `version` 1: fac
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from mc_sink.receipt import summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +26,13 @@ CONTENT_TYPE = "application/json"
 def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime) -> bytes:
     """Write the manifest of a delivery whose files are all visible; times are UTC, sizes bytes as stored."""
     run = staged[0]
-    facts = {
+    facts = _redshift(files) if run.manifest_form == "redshift" else _facts(staged, files, ended_at)
+    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime) -> dict[str, Any]:
+    run = staged[0]
+    return {
         "version": VERSION,
         "run_id": run.run_id,
         "target": run.target,
@@ -36,13 +45,24 @@ def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: d
         "dialect": dict(run.content.dialect),
         "transfer_mode": "full",
         "columns": dict(run.content.columns),
+        "partition_by": list(run.content.partition_by),
         "num_files": len(files),
         "num_rows": sum(file.num_rows for file in files),
         "num_bytes": sum(file.num_bytes for file in files),
         "num_rejected": sum(part.rejects.num_rows for part in staged if part.rejects),
+        "warnings": [asdict(warning) for warning in summed(warning for part in staged for warning in part.warnings)],
         "files": [_entry(file) for file in files],
     }
-    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _redshift(files: Sequence[WrittenFile]) -> dict[str, Any]:
+    """Write what Redshift's COPY reads; with the sizes, which it needs for Parquet.
+
+    Source: Amazon Redshift Database Developer Guide, "Using a manifest to specify data files".
+    """
+    return {
+        "entries": [{"url": file.path, "mandatory": True, "meta": {"content_length": file.num_bytes}} for file in files]
+    }
 
 
 def _entry(file: WrittenFile) -> dict[str, Any]:

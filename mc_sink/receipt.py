@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     Verifier = Callable[["Receipt"], "Verification"]
+
+
+WarningKind = Literal["formula", "escaped", "nulled"]
+_TOLD: dict[WarningKind, str] = {
+    "formula": "start like a formula, which a spreadsheet would execute",
+    "escaped": "started like a formula and were given an apostrophe",
+    "nulled": "held NaN or an infinity and were written as null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CountedWarning:
+    """Cells of one column that a receiver may stumble over, or that were changed for its sake; the header's among them.
+
+    `kind` is "formula" (written as it is, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
+    "nulled" (NaN or an infinity, written as null).
+    """
+
+    kind: WarningKind
+    column: str
+    num_cells: int
+
+    def __str__(self) -> str:
+        return f"{self.num_cells:,} cell(s) of {self.column!r} {_TOLD[self.kind]}"
+
+
+def summed(warnings: Iterable[CountedWarning]) -> tuple[CountedWarning, ...]:
+    """Add up what was counted in several files, in an order that doesn't depend on theirs."""
+    counts: Counter[tuple[WarningKind, str]] = Counter()
+    for warning in warnings:
+        counts[warning.kind, warning.column] += warning.num_cells
+    return tuple(CountedWarning(kind, column, number) for (kind, column), number in sorted(counts.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +100,9 @@ class Receipt:
     """A delivery that is complete and visible. Holds no credentials; a pickled one can't verify itself any more.
 
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
-    every row; `rejects` is None where all rows were delivered; `manifest` is its URL; `elapsed` is the time that
-    staging and publishing took, by a clock that is never set.
+    every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
+    empty file which was shown last, if there is one; `warnings` count the cells that a receiver may stumble over;
+    `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
     run_id: str
@@ -81,7 +115,14 @@ class Receipt:
     manifest: str | None
     started_at: datetime
     elapsed: timedelta
+    warnings: tuple[CountedWarning, ...] = ()
+    success_marker: str | None = None
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def num_files(self) -> int:
+        """Files of the delivery, without its rejects' and its manifest."""
+        return len(self.files)
 
     @property
     def num_found(self) -> int:
@@ -117,6 +158,8 @@ class Receipt:
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
             *([("manifest", self.manifest)] if self.manifest else []),
+            *([("marker", self.success_marker)] if self.success_marker else []),
+            *(("warning", str(warning)) for warning in self.warnings),
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:

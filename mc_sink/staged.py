@@ -11,8 +11,10 @@ from datetime import datetime, timedelta  # noqa: TC003  as above
 from typing import Any, ClassVar, Literal
 
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
+from mc_sink.receipt import CountedWarning, summed
 
 IfExists = Literal["fail", "overwrite"]
+ManifestForm = Literal["mc_sink", "redshift"]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
@@ -74,6 +76,7 @@ class StagedFile:
     """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it.
 
     `partition` has, as text, the values of the partition columns that all its rows share; None stands for null.
+    `warnings` count the cells that a receiver may stumble over.
     """
 
     path: str
@@ -82,6 +85,7 @@ class StagedFile:
     checksum: str
     upload: Upload
     partition: Mapping[str, str | None] | None = None
+    warnings: tuple[CountedWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +98,16 @@ class StagedRejects:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a delivery have in common: format and its options, columns with their dtypes, the schema."""
+    """What the files of a delivery have in common: format and its options, columns with their dtypes, the schema.
+
+    `partition_by` are the columns that the files are divided by; `columns` has them only where the files do.
+    """
 
     format: str
     dialect: Mapping[str, Any]
     columns: Mapping[str, str]
     schema: str | None
+    partition_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,9 @@ class Staged:
     """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away.
 
     `repeatable` says that a file which is found at its key, with the same bytes, is this run's own from an earlier
-    try: the run id is in the key, or the caller chose it. `manifest` is the URL of the manifest, if there is to be
-    one; it is written when all files are visible. `took` is the time that staging took.
+    try: the run id is in the key, or the caller chose it. `manifest` and `success_marker` are the URLs of the manifest
+    and of the empty file that says that all is there, if there are to be any; they are written, in this order, when all
+    files are visible. `took` is the time that staging took.
     """
 
     run_id: str
@@ -122,12 +131,19 @@ class Staged:
     took: timedelta
     rejects: StagedRejects | None = None
     manifest: str | None = None
+    manifest_form: ManifestForm = "mc_sink"
+    success_marker: str | None = None
     object_options: ObjectOptions | None = None
 
     @property
     def num_rows(self) -> int:
         """Rows in all files together."""
         return sum(f.num_rows for f in self.files)
+
+    @property
+    def warnings(self) -> tuple[CountedWarning, ...]:
+        """What was counted in all files together."""
+        return summed(warning for file in self.files for warning in file.warnings)
 
     @property
     def all_files(self) -> tuple[StagedFile, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 import mc_sink
 from mc_sink import ConfigurationError, Csv
-from mc_sink.formats import CountedWarning
+from mc_sink.receipt import CountedWarning
 from tests.test_formats_readers import cells, text_of, written
 
 NON_FINITE = [1.5, math.nan, math.inf, -math.inf, None]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mc_sink import ConfigurationError, Csv, Parquet
-from mc_sink.formats import CountedWarning
+from mc_sink.receipt import CountedWarning
 from tests.test_formats_readers import cells, written
 
 STARTS = ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"]

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from mc_sink import ConfigurationError, Csv
-from mc_sink.formats import CountedWarning
+from mc_sink.receipt import CountedWarning
 from tests.test_formats_readers import cells, written
 
 JSON = Csv(nested="json")

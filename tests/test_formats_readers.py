@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mc_sink.formats import CountedWarning, Format
+    from mc_sink.formats import Format
+    from mc_sink.receipt import CountedWarning
 
 ALL_FORMATS: list[Csv | Parquet] = [Csv(), Csv(compression="gzip"), Parquet()]
 NAMES = ["csv", "csv.gz", "parquet"]

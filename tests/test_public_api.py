@@ -23,7 +23,7 @@ EXPORTED = [
     *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
-    *("Receipt", "Rejects", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
+    *("Receipt", "Rejects", "CountedWarning", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
     *("UploadError", "CommitError", "CommitUnknown"),
 ]
@@ -35,16 +35,21 @@ DEFAULTS = {
     "max_rejects": None,
     "if_exists": "fail",
     "name": None,
+    "partition_by": None,
+    "include_key": None,
     "max_rows_per_file": None,
+    "max_bytes_per_file": None,
     "row_group_size": None,
     "manifest": None,
+    "success_marker": False,
     "run_id": None,
     "object_options": None,
     "storage_options": None,
     "progress": None,
 }
 FACTS = {
-    "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed",
+    "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
+    "success_marker",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 

@@ -10,7 +10,7 @@ from mc_sink._files._file import FilePlan
 from mc_sink.partitions import Partitioning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import polars as pl
 
@@ -25,7 +25,7 @@ class DeliveryPlan:
 
     `max_rows` and `max_bytes` bound a file, the latter as it is stored; without both, all rows of a partition are one.
     `partition_by` are columns of `schema`, left out of the files unless `include_key`. What has to wait for its file
-    waits in `folder`, by default where temporary files go.
+    waits in `folder`, by default where temporary files go. `metadata` are facts about the run.
     """
 
     names: Names
@@ -38,6 +38,7 @@ class DeliveryPlan:
     partition_by: tuple[str, ...] = ()
     include_key: bool = False
     folder: str | None = None
+    metadata: Mapping[str, str] | None = None
 
     @property
     def is_one_file(self) -> bool:
@@ -61,4 +62,5 @@ class DeliveryPlan:
                 several=self.names.several,
                 there=named.url in self.there,
                 partition=partition,
+                metadata=self.metadata,
             )

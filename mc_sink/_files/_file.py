@@ -12,13 +12,14 @@ from mc_sink.staged import StagedFile
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import polars as pl
 
     from mc_sink._files._feed import BatchGenerator
     from mc_sink.formats import Format
     from mc_sink.partitions import Partition
+    from mc_sink.receipt import CountedWarning
     from mc_sink.storage import Store
     from mc_sink.target import Target
 
@@ -27,7 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """One file to be: where, with which columns, in which format; one of `several`, or `there` already."""
+    """One file to be: where, with which columns, in which format; one of `several`, or `there` already.
+
+    `metadata` are facts about the run that a format may have a place for.
+    """
 
     target: Target
     schema: pl.Schema
@@ -36,6 +40,7 @@ class FilePlan:
     several: bool = False
     there: bool = False
     partition: Partition | None = None
+    metadata: Mapping[str, str] | None = None
 
     def open(self, store: Store) -> Writer:
         """Take bytes for it, or compare them with those that an earlier try has published."""
@@ -75,6 +80,7 @@ class Encoding:
         self.plan, self.writer = plan, writer
         self._feed = Feed(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
         self._aborted = False
+        self._warnings: tuple[CountedWarning, ...] = ()
         self.num_bytes = 0
 
     @property
@@ -85,7 +91,8 @@ class Encoding:
     def encode(self, max_bytes: int | None = None) -> None:
         """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
-        self.plan.format.write(from_batches(self._feed.pull, self.plan.schema), file, self.plan.row_group_size)
+        rows, plan = from_batches(self._feed.pull, self.plan.schema), self.plan
+        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata)
         self._feed.check_exhausted()
         self.num_bytes = file.num_bytes
 
@@ -94,7 +101,7 @@ class Encoding:
         upload = self.writer.finish()
         partition = self.plan.partition.values if self.plan.partition else None
         crc = f"crc32:{self.writer.crc:08x}"
-        return StagedFile(self.plan.target.url, self.num_rows, self.num_bytes, crc, upload, partition)
+        return StagedFile(self.plan.target.url, self.num_rows, self.num_bytes, crc, upload, partition, self._warnings)
 
     def abort(self, cause: BaseException) -> str | None:
         """Throw away what was stored, once; a sentence on what is left behind, if anything is."""

@@ -4,7 +4,8 @@
     no longer sorted ──► all that follows is parked, and written partition by partition when everything has come
 
 Rows are looked at a row group ahead: a partition that comes back within it, or that was closed before, ends the
-straight way for good. What was closed by then stays as it is, and more rows of it make a further file.
+straight way for good. What was closed by then stays as it is, and more rows of it make a further file. Where a template
+has no number for a further file, all rows are parked, so that a partition is one file.
 """
 
 from __future__ import annotations
@@ -87,12 +88,14 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) 
     def plans(partition: Partition) -> Iterator[FilePlan]:
         return begun.setdefault(partition, plan.files(partitioning.file_schema, partition))
 
-    runs = _Runs(regrouped(batches, schema, batch_rows), partitioning)
-    consume(runs.start(), schema)
+    windows = regrouped(batches, schema, batch_rows)
+    runs = _Runs(windows, partitioning)
+    if plan.names.are_numbered:
+        consume(runs.start(), schema)
     while (partition := runs.current) is not None:
         rolls.write(runs.run(partition), plans(partition))
     with Shelf(partitioning, plan.folder) as shelf:
-        consume(shelf.fill(runs.rest()), schema)
+        consume(shelf.fill(runs.rest() if plan.names.are_numbered else windows), schema)
         for partition in shelf.partitions:
             rows = regrouped(shelf.rows(partition), partitioning.file_schema, batch_rows)
             rolls.write(rows, plans(partition))

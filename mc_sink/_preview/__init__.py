@@ -7,7 +7,7 @@ in the same words.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -22,7 +22,7 @@ from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mc_sink._order import FormatName, Resolved
     from mc_sink._plan import Frame
@@ -50,9 +50,13 @@ def preview(  # noqa: PLR0913  the public names
     max_rejects: float | None = None,
     if_exists: IfExists = "fail",
     name: str | None = None,
+    partition_by: str | Sequence[str] | None = None,
+    include_key: bool | None = None,
     max_rows_per_file: int | None = None,
+    max_bytes_per_file: int | None = None,
     row_group_size: int | None = None,
-    manifest: bool | None = None,
+    manifest: bool | Literal["redshift"] | None = None,
+    success_marker: bool = False,
     run_id: str | None = None,
     object_options: ObjectOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -75,9 +79,13 @@ def preview(  # noqa: PLR0913  the public names
         max_rejects=max_rejects,
         if_exists=if_exists,
         name=name,
+        partition_by=partition_by,
+        include_key=include_key,
         max_rows_per_file=max_rows_per_file,
+        max_bytes_per_file=max_bytes_per_file,
         row_group_size=row_group_size,
         manifest=manifest,
+        success_marker=success_marker,
         run_id=run_id,
         object_options=object_options,
         storage_options=storage_options,
@@ -100,6 +108,7 @@ def _preview(order: Order, to: Resolved, columns: tuple[str, ...] | None, height
         num_files=num_files,
         pattern=to.names.pattern,
         manifest=to.manifest.url if to.manifest else None,
+        success_marker=to.success_marker.url if to.success_marker else None,
         rejects=to.rejects[0].url if to.rejects else None,
         format=to.format,
         row_group_size=to.row_group_size,
@@ -120,8 +129,9 @@ def _columns(frame: object, order: Order, to: Resolved) -> tuple[str, ...] | Non
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        to.format.check(compiled.delivered)
-        return tuple(compiled.delivered)
+        delivered = to.partitioning(compiled.delivered).file_schema
+        to.format.check(delivered)
+        return tuple(delivered)
 
 
 def _looked_at(frame: object) -> pl.LazyFrame | None:
@@ -148,7 +158,7 @@ def _files(to: Resolved, height: int | None) -> tuple[tuple[str, ...], int | Non
         return (), None
     if not to.names.several:
         number = 1
-    elif most is not None and height is not None:
+    elif most is not None and height is not None and to.max_bytes_per_file is None:
         number = max(1, -(-height // most))
     return tuple(to.names.file(part).url for part in range(FIRST if number is None else number)), number
 

@@ -51,6 +51,7 @@ class Preview:
     num_files: int | None
     pattern: str
     manifest: str | None
+    success_marker: str | None
     rejects: str | None
     format: Format
     row_group_size: int
@@ -75,6 +76,7 @@ class Preview:
             "to": self.target,
             "run id": self.run_id,
             "manifest": self.manifest,
+            "marker": self.success_marker,
             "rejects": self.rejects,
             "format": _told(self.format) + groups,
             "columns": "not looked at" if self.columns is None else _listed(self.columns),

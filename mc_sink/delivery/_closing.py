@@ -1,4 +1,4 @@
-"""What closes a delivery when all its files are visible: the manifest, which is the commit point."""
+"""What closes a delivery when all its files are visible: the manifest, which is the commit point, and a marker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from mc_sink.storage import Stores, Writer
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mc_sink.staged import Staged
+
+EMPTY_TYPE = "application/octet-stream"
 
 
 def is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
@@ -39,26 +41,39 @@ def _is_there(file: StagedFile) -> bool:
     return isinstance(file.upload, Present)
 
 
-def publish_manifest(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool) -> None:
-    """Write and publish the manifest, unless this run has one that lists the same."""
+def close(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool) -> Iterator[str]:
+    """Show the manifest and then the success marker, where there are to be any; yields the URL of each that is visible.
+
+    An earlier try may have shown them: tries differ in their times, which are all as long, and a writer may not read,
+    so that the size is the evidence.
+    """
     run = staged[0]
-    if run.manifest is None:
-        return
-    text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
-    if not closed and _is_new(stores, run, text):
-        return
-    # Tries differ in their times, which are all as long, and a writer may not read: the size is the evidence.
-    facts = WrittenFile(run.manifest, 0, len(text), None, None, "")
-    if stores.of(parse_target(run.manifest)).match(facts) != "same":
-        raise AlreadyExistsError(f"1 object that is not this delivery's manifest is at {run.manifest}, and stays.")
+    if run.manifest:
+        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
+        _show(stores, run, run.manifest, text, there=closed)
+        yield run.manifest
+    if run.success_marker:
+        _show(stores, run, run.success_marker, b"", there=False)
+        yield run.success_marker
 
 
-def _is_new(stores: Stores, run: Staged, text: bytes) -> bool:
-    """Publish a manifest; False where this run has one already."""
-    place = parse_target(str(run.manifest))
+def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) -> None:
+    """Publish a small file, unless this run has one of that size."""
+    if not there and _is_new(stores, run, url, text):
+        return
+    facts = WrittenFile(url, 0, len(text), None, None, "")
+    if stores.of(parse_target(url)).match(facts) != "same":
+        what = "manifest" if text else "success marker"
+        raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.")
+
+
+def _is_new(stores: Stores, run: Staged, url: str, text: bytes) -> bool:
+    """Publish a small file; False where this run has one already."""
+    place = parse_target(url)
     store = stores.of(place)
-    writer = Writer(store.open(place, CONTENT_TYPE, several=False))
-    writer.write(text)
+    writer = Writer(store.open(place, CONTENT_TYPE if text else EMPTY_TYPE, several=False))
+    if text:
+        writer.write(text)
     file = StagedFile(place.url, 0, len(text), f"crc32:{writer.crc:08x}", writer.finish())
     try:
         store.publish(file, run.if_exists, repeatable=False)

@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
-from mc_sink.delivery._closing import is_closed, publish_manifest
+from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way
 from mc_sink.delivery._verify import verify_with
 from mc_sink.exceptions import CommitUnknown, SinkError
-from mc_sink.receipt import Receipt, Rejects, WrittenFile
+from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
@@ -52,15 +52,17 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
+    closing: list[str] = []
     try:
         journal.note(staged, left)
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written)
-        publish_manifest(stores, staged, written, closed=closed)
+        for url in close(stores, staged, written, closed=closed):
+            closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, left)
     except SinkError as error:
         if written or isinstance(error, CommitUnknown):
-            raise part_way(error, written, staged) from error
+            raise part_way(error, [*(file.path for file in written), *closing], staged) from error
         if earlier is None:
             journal.strike(staged)
         note_what_waits(error, staged)
@@ -104,6 +106,8 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         rejects=Rejects(num_rejected, rejected) if run.rejects else None,
         validated=all(part.validated for part in staged),
         manifest=run.manifest,
+        success_marker=run.success_marker,
+        warnings=summed(warning for part in staged for warning in part.warnings),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
         _verifier=lambda receipt: verify_with(receipt, stores),

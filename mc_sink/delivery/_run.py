@@ -11,11 +11,11 @@ from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, Conf
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
 
 
 def one_run(staged: Sequence[Staged]) -> Staged:
+    """Give the first of what was staged; raises where it is not all one run's, or a file comes twice."""
     runs = {(part.run_id, part.target, part.if_exists) for part in staged}
     if len(runs) != 1:
         raise ConfigurationError(f"{len(runs)} runs were given to one publish; give what was staged for one run.")
@@ -35,13 +35,15 @@ def in_order(staged: Sequence[Staged]) -> list[StagedFile]:
 
 
 def places(staged: Sequence[Staged]) -> list[str]:
-    """Give the URLs of a delivery in the order of publishing, its manifest's last."""
-    return [file.path for file in in_order(staged)] + ([staged[0].manifest] if staged[0].manifest else [])
+    """Give the URLs of a delivery in the order of publishing, those of what closes it last."""
+    closing = (staged[0].manifest, staged[0].success_marker)
+    return [file.path for file in in_order(staged)] + [url for url in closing if url]
 
 
-def part_way(error: SinkError, written: Sequence[WrittenFile], staged: Sequence[Staged]) -> CommitError:
+def part_way(error: SinkError, committed: Sequence[str], staged: Sequence[Staged]) -> CommitError:
+    """Say what is visible and what is not, where publishing broke off."""
     paths = places(staged)
-    committed, uncommitted = [file.path for file in written], paths[len(written) :]
+    uncommitted = paths[len(committed) :]
     kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
     reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
     run_id = staged[0].run_id

@@ -24,9 +24,9 @@ def verify_with(receipt: Receipt, stores: Stores) -> Verification:
     matches = {file.path: stores.of(parse_target(file.path)).match(file) for file in files}
     missing = [path for path, match in matches.items() if match == "missing"]
     changed = tuple(path for path, match in matches.items() if match == "changed")
-    if receipt.manifest and not is_visible(stores, receipt.manifest):
-        missing.append(receipt.manifest)
-    return Verification(len(matches) + bool(receipt.manifest), tuple(missing), changed)
+    closing = [url for url in (receipt.manifest, receipt.success_marker) if url]
+    missing += [url for url in closing if not is_visible(stores, url)]
+    return Verification(len(matches) + len(closing), tuple(missing), changed)
 
 
 def is_visible(stores: Stores, url: str) -> bool:

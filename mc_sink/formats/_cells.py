@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
-from mc_sink.formats._format import CountedWarning, column_named
+from mc_sink.formats._format import column_named
 from mc_sink.formats._formulas import escaped, formulas_among
 from mc_sink.formats._nested import leaves_of
+from mc_sink.receipt import CountedWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mc_sink.formats._format import WarningKind
+    from mc_sink.receipt import WarningKind
 
     Step = Callable[[pl.DataFrame, pl.Series | None], pl.DataFrame]
     Find = Callable[[pl.Series], pl.Series | None]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile, CountedWarning
+    from mc_sink.formats._format import BinaryFile
+    from mc_sink.receipt import CountedWarning
 
 QuoteStyle = Literal["necessary", "always", "non_numeric"]
 _CHOICES: dict[str, tuple[object, ...]] = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from polars.selectors import by_name
 
@@ -14,28 +13,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-WarningKind = Literal["formula", "escaped", "nulled"]
-_TOLD: dict[WarningKind, str] = {
-    "formula": "start like a formula, which a spreadsheet would execute",
-    "escaped": "started like a formula and were given an apostrophe",
-    "nulled": "held NaN or an infinity and were written as null",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CountedWarning:
-    """Cells of one column that a receiver may stumble over, or that were changed for its sake; the header's among them.
-
-    `kind` is "formula" (written as it is, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
-    "nulled" (NaN or an infinity, written as null).
-    """
-
-    kind: WarningKind
-    column: str
-    num_cells: int
-
-    def __str__(self) -> str:
-        return f"{self.num_cells:,} cell(s) of {self.column!r} {_TOLD[self.kind]}"
+    from mc_sink.receipt import CountedWarning
 
 
 class BinaryFile(Protocol):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile, CountedWarning
+    from mc_sink.formats._format import BinaryFile
+    from mc_sink.receipt import CountedWarning
 
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}

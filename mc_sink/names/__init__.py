@@ -82,6 +82,16 @@ class Names:
         return self.target.folder.file(f"{MANIFESTS}{self.run_id}.json")
 
     @property
+    def success_marker(self) -> Target:
+        """Give the place of the empty file that says that all is there; Hadoop's name for it."""
+        return self.target.folder.file("_SUCCESS")
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether there is a name for a further file of the same rows."""
+        return self._template.uses("part")
+
+    @property
     def are_its_own(self) -> bool:
         """Whether no run with another run id has these names."""
         return self.target.is_prefix and self._template.uses("run_id")
