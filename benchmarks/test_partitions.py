@@ -35,25 +35,26 @@ CASES = [
 ]
 CHILD = """
 import json, resource, sys, time
-import polars as pl
+import mc_sink, polars as pl
 from benchmarks.data import generated
-from tests.delivering import show, stage_files
 
 order, partitions, rows, target, format, key, secret, url = sys.argv[1:]
 rows, partitions = int(rows), int(partitions)
 keys = {"unsorted": pl.col("id").hash(5) % max(1, partitions), "sorted": pl.col("id") * partitions // rows}
 frame = generated(rows).with_columns(k=keys.get(order, pl.lit(0)))
-plan = {"partition_by": ("k",)} if partitions else {}
+plan = {"partition_by": "k"} if partitions else {}
 options = {"key": key, "secret": secret, "endpoint_url": url}
 began = time.perf_counter()
-files = stage_files(frame, target, format, row_group_size=100_000, storage_options=options, **plan)
+staged = mc_sink.stage(frame, target, format=format, storage_options=options, progress=False, **plan)
 seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+receipt = mc_sink.publish([staged], storage_options=options)
 if partitions:
     counts = frame.group_by("k").len().collect(engine="streaming")
-    assert {(file.partition["k"], file.num_rows) for file in files} == {(str(k), n) for k, n in counts.iter_rows()}
-assert sum(file.num_rows for file in files) == rows
-show(files, target, options)
-print(json.dumps({"seconds": seconds, "peak": peak, "files": {file.path: file.num_bytes for file in files}}))
+    found = {(file.partition["k"], file.num_rows) for file in receipt.files}
+    assert found == {(str(k), n) for k, n in counts.iter_rows()}
+assert receipt.num_rows == rows
+files = {file.path: file.num_bytes for file in receipt.files}
+print(json.dumps({"seconds": seconds, "peak": peak, "files": files, "manifest": receipt.manifest}))
 """
 
 
@@ -68,6 +69,7 @@ def deliver(order: str, partitions: int, rows: int, writer: Writer, format: str)
     found: dict[str, Any] = json.loads(child.stdout)
     arrived = {f"s3://{writer.bucket}/{key}": one.size for key, one in owner_of(writer).listing(writer.bucket).items()}
     assert {path: arrived.get(path) for path in found["files"]} == found["files"]
+    assert arrived.get(found["manifest"], partitions == 0)
     return found
 
 
