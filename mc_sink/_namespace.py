@@ -5,7 +5,7 @@ Type checkers can't see a registered namespace: `lf.pipe(sink_madconnect, target
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -15,7 +15,9 @@ from mc_sink.secret import seal
 
 if TYPE_CHECKING:
     import os
+    from typing import Unpack
 
+    from mc_sink._order import Options
     from mc_sink._preview import Preview
     from mc_sink.receipt import Receipt
 
@@ -30,12 +32,12 @@ class SinkMadConnect:
     def __init__(self, frame: pl.LazyFrame | pl.DataFrame) -> None:
         self._frame = frame
 
-    def __call__(self, target: str | os.PathLike[str], **options: Any) -> Receipt:
+    def __call__(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
         """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
         options["storage_options"] = seal(options.get("storage_options"))  # before anything can raise
         return sink_madconnect(self._frame, target, **options)
 
-    def preview(self, target: str | os.PathLike[str], **options: Any) -> Preview:
+    def preview(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
         """Say what delivering this frame would do, and send nothing; see `mc_sink.preview`."""
         options["storage_options"] = seal(options.get("storage_options"))
         return preview(self._frame, target, **options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
@@ -16,7 +18,8 @@ from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     import polars as pl
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
 DEFAULT_REJECTS = "rejects/"
+Call = TypeVar("Call", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,9 @@ class Resolved:
         return self.again or self.names.are_its_own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the caller asked for, once for both ways in; shows nothing of itself, for it carries credentials."""
+class Options(TypedDict, total=False):
+    """The options of a delivery as a type checker sees them: the fields of `Order`, which says their defaults."""
 
-    target: str | os.PathLike[str]
     format: FormatName | Format | None
     schema: SchemaLike | None
     on_invalid: OnInvalid
@@ -82,6 +84,41 @@ class Order:
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
     progress: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the caller asked for, with the defaults; shows nothing of itself, for it carries credentials."""
+
+    target: str | os.PathLike[str]
+    format: FormatName | Format | None = None
+    schema: SchemaLike | None = None
+    on_invalid: OnInvalid = "fail"
+    rejects: str | os.PathLike[str] | None = None
+    max_rejects: float | None = None
+    if_exists: IfExists = "fail"
+    name: str | None = None
+    partition_by: str | Sequence[str] | None = None
+    include_key: bool | None = None
+    max_rows_per_file: int | None = None
+    max_bytes_per_file: int | None = None
+    row_group_size: int | None = None
+    manifest: bool | Literal["redshift"] | None = None
+    success_marker: bool = False
+    run_id: str | None = None
+    object_options: ObjectOptions | None = None
+    storage_options: Mapping[str, Any] | None = None
+    progress: bool | None = None
+
+    @classmethod
+    def of(cls, target: str | os.PathLike[str], options: Options) -> Self:
+        """Take the options of a call; raises `TypeError` for one that there isn't, as Python does."""
+        known = [field.name for field in fields(cls) if field.name != "target"]
+        if unknown := [name for name in options if name not in known]:
+            near = get_close_matches(unknown[0], known, n=1)
+            advice = f" Did you mean {near[0]}=?" if near else ""
+            raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")
+        return cls(target=target, **options)
 
     def __repr__(self) -> str:
         return "Order(…)"
@@ -179,3 +216,16 @@ def schema_name(schema: SchemaLike | None) -> str | None:
     given: Any = load_schema(schema) if isinstance(schema, (str, Path)) else schema
     given = given.to_schema() if isinstance(given, type) and hasattr(given, "to_schema") else given
     return getattr(given, "name", None)
+
+
+def takes_options(call: Call) -> Call:
+    """Show the options of a call by their names, types and defaults, where a person looks at its signature."""
+    seen = signature(call)
+    known = [parameter for parameter in seen.parameters.values() if parameter.kind is not Parameter.VAR_KEYWORD]
+    options = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(Order)
+        if field.name != "target"
+    ]
+    vars(call)["__signature__"] = seen.replace(parameters=known + options)  # where `inspect` and notebooks look first
+    return call

@@ -9,13 +9,13 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from mc_sink import validation
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
-from mc_sink._order import Order
+from mc_sink._order import Order, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink.delivery import discard_with, publish_with
@@ -28,103 +28,23 @@ from mc_sink.storage import Stores
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from typing import Unpack
 
     from mc_sink._earlier import Earlier
-    from mc_sink._order import FormatName, Resolved
+    from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
-    from mc_sink.formats import Format
-    from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import Receipt
-    from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.validation import Compiled, OnInvalid, SchemaLike
+    from mc_sink.staged import StagedFile
+    from mc_sink.validation import Compiled
 
 
-def sink_madconnect(  # noqa: PLR0913  the public names
-    frame: Frame,
-    target: str | os.PathLike[str],
-    *,
-    format: FormatName | Format | None = None,
-    schema: SchemaLike | None = None,
-    on_invalid: OnInvalid = "fail",
-    rejects: str | os.PathLike[str] | None = None,
-    max_rejects: float | None = None,
-    if_exists: IfExists = "fail",
-    name: str | None = None,
-    partition_by: str | Sequence[str] | None = None,
-    include_key: bool | None = None,
-    max_rows_per_file: int | None = None,
-    max_bytes_per_file: int | None = None,
-    row_group_size: int | None = None,
-    manifest: bool | Literal["redshift"] | None = None,
-    success_marker: bool = False,
-    run_id: str | None = None,
-    object_options: ObjectOptions | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    progress: bool | None = None,
-) -> Receipt:
+@takes_options
+def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
     """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
 
-    Takes what `stage` takes, stages it, publishes it, and gives the receipt. Whatever is raised on the way, the query's
-    own exception or Ctrl-C included, nothing became visible, unless it is a `CommitError`, which says what did, or a
-    `CommitUnknown`, which says what to look for; `recover(run_id)` or a rerun with the same `run_id` ends both.
-    """
-    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
-    order = Order(
-        target=target,
-        format=format,
-        schema=schema,
-        on_invalid=on_invalid,
-        rejects=rejects,
-        max_rejects=max_rejects,
-        if_exists=if_exists,
-        name=name,
-        partition_by=partition_by,
-        include_key=include_key,
-        max_rows_per_file=max_rows_per_file,
-        max_bytes_per_file=max_bytes_per_file,
-        row_group_size=row_group_size,
-        manifest=manifest,
-        success_marker=success_marker,
-        run_id=run_id,
-        object_options=object_options,
-        storage_options=storage_options,
-        progress=progress,
-    )
-    prepare()
-    staged, stores = _stage(frame, order)
-    try:
-        return publish_with(stores, [staged])
-    except BaseException as error:
-        if not waits(staged):  # what is noted in a journal may be visible in part, and `recover` needs the rest
-            _discard(staged, stores, error)
-        raise
-
-
-def stage(  # noqa: PLR0913  the public names
-    frame: Frame,
-    target: str | os.PathLike[str],
-    *,
-    format: FormatName | Format | None = None,
-    schema: SchemaLike | None = None,
-    on_invalid: OnInvalid = "fail",
-    rejects: str | os.PathLike[str] | None = None,
-    max_rejects: float | None = None,
-    if_exists: IfExists = "fail",
-    name: str | None = None,
-    partition_by: str | Sequence[str] | None = None,
-    include_key: bool | None = None,
-    max_rows_per_file: int | None = None,
-    max_bytes_per_file: int | None = None,
-    row_group_size: int | None = None,
-    manifest: bool | Literal["redshift"] | None = None,
-    success_marker: bool = False,
-    run_id: str | None = None,
-    object_options: ObjectOptions | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    progress: bool | None = None,
-) -> Staged:
-    """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
+    Whatever is raised on the way, the query's own exception or Ctrl-C included, nothing became visible, unless it is a
+    `CommitError`, which says what did, or a `CommitUnknown`, which says what to look for; `recover(run_id)` or a rerun
+    with the same `run_id` ends both.
 
     Parameters
     ----------
@@ -182,30 +102,29 @@ def stage(  # noqa: PLR0913  the public names
         Before the first byte, wherever that can be known.
     ValidationError, UploadError
         Nothing became visible. The query's and the source's own exceptions arrive as they are.
+    CommitError, CommitUnknown
+        Some of it is visible, or may be: they say what.
     """
-    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
-    order = Order(
-        target=target,
-        format=format,
-        schema=schema,
-        on_invalid=on_invalid,
-        rejects=rejects,
-        max_rejects=max_rejects,
-        if_exists=if_exists,
-        name=name,
-        partition_by=partition_by,
-        include_key=include_key,
-        max_rows_per_file=max_rows_per_file,
-        max_bytes_per_file=max_bytes_per_file,
-        row_group_size=row_group_size,
-        manifest=manifest,
-        success_marker=success_marker,
-        run_id=run_id,
-        object_options=object_options,
-        storage_options=storage_options,
-        progress=progress,
-    )
-    return _stage(frame, order)[0]
+    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
+    order = Order.of(target, options)
+    prepare()
+    staged, stores = _stage(frame, order)
+    try:
+        return publish_with(stores, [staged])
+    except BaseException as error:
+        if not waits(staged):  # what is noted in a journal may be visible in part, and `recover` needs the rest
+            _discard(staged, stores, error)
+        raise
+
+
+@takes_options
+def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
+    """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
+
+    Takes what `sink_madconnect` takes, and raises what it raises before it publishes.
+    """
+    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
+    return _stage(frame, Order.of(target, options))[0]
 
 
 def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:

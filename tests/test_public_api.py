@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import mc_sink
+from mc_sink._order import Options, Order
 from mc_sink._preview import preview
 
 if TYPE_CHECKING:
@@ -84,6 +85,24 @@ def test_a_delivery_takes_a_frame_a_target_and_named_options(call: Callable[...,
     named = {name: p.default for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     assert named == DEFAULTS
     assert len(parameters) == 2 + len(DEFAULTS)
+
+
+def test_a_type_checker_sees_the_options_that_there_are() -> None:
+    """By the same names and types, in the same order."""
+    assert Options.__annotations__.keys() == DEFAULTS.keys()
+    types = {field.name: field.type for field in fields(Order) if field.name != "target"}
+    assert types == {name: hint.__forward_arg__ for name, hint in Options.__annotations__.items()}
+
+
+@pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage, preview, mc_sink.SinkMadConnect(FRAME)])
+def test_an_option_that_there_is_none_of_is_refused(call: Callable[..., Any], tmp_path: Path) -> None:
+    """As Python refuses it, with the name that may have been meant, and with nothing written."""
+    place = (f"{tmp_path}/",) if isinstance(call, mc_sink.SinkMadConnect) else (FRAME, f"{tmp_path}/")
+    with pytest.raises(
+        TypeError, match=r"1 option\(s\) that there aren't: max_rows\. Did you mean max_rows_per_file=\?"
+    ):
+        call(*place, max_rows=5, storage_options={"key": "x", "secret": "never-shown"})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("call", [mc_sink.publish, mc_sink.discard, mc_sink.verify])

@@ -7,13 +7,13 @@ in the same words.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink import validation
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, schema_name
+from mc_sink._order import Order, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink.secret import seal
@@ -22,14 +22,12 @@ from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from typing import Unpack
 
-    from mc_sink._order import FormatName, Resolved
+    from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
-    from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.staged import IfExists
-    from mc_sink.validation import OnInvalid, SchemaLike
 
 __all__ = ["Preview", "UploadPlan", "preview"]
 
@@ -39,29 +37,8 @@ FIRST = 3
 PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
 
 
-def preview(  # noqa: PLR0913  the public names
-    frame: Frame | None,
-    target: str | os.PathLike[str],
-    *,
-    format: FormatName | Format | None = None,
-    schema: SchemaLike | None = None,
-    on_invalid: OnInvalid = "fail",
-    rejects: str | os.PathLike[str] | None = None,
-    max_rejects: float | None = None,
-    if_exists: IfExists = "fail",
-    name: str | None = None,
-    partition_by: str | Sequence[str] | None = None,
-    include_key: bool | None = None,
-    max_rows_per_file: int | None = None,
-    max_bytes_per_file: int | None = None,
-    row_group_size: int | None = None,
-    manifest: bool | Literal["redshift"] | None = None,
-    success_marker: bool = False,
-    run_id: str | None = None,
-    object_options: ObjectOptions | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    progress: bool | None = None,
-) -> Preview:
+@takes_options
+def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
     """Say what `sink_madconnect` would do with the same arguments: the exact keys, and what they need. Sends nothing.
 
     With the `run_id` of the preview, the run makes exactly these keys. Raises what the run would raise before its first
@@ -69,33 +46,13 @@ def preview(  # noqa: PLR0913  the public names
     Polars' frames, pyarrow's tables and readers, and lists of batches are looked at, and none of their rows is read:
     another iterable would be used up, and a relation would be run.
     """
-    storage_options = seal(storage_options)  # before anything can raise: a traceback may show what is bound here
-    order = Order(
-        target=target,
-        format=format,
-        schema=schema,
-        on_invalid=on_invalid,
-        rejects=rejects,
-        max_rejects=max_rejects,
-        if_exists=if_exists,
-        name=name,
-        partition_by=partition_by,
-        include_key=include_key,
-        max_rows_per_file=max_rows_per_file,
-        max_bytes_per_file=max_bytes_per_file,
-        row_group_size=row_group_size,
-        manifest=manifest,
-        success_marker=success_marker,
-        run_id=run_id,
-        object_options=object_options,
-        storage_options=storage_options,
-        progress=progress,
-    )
+    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
+    order = Order.of(target, options)
     check_fork()
-    to, stores = order.resolve(), Stores(storage_options, object_options)
+    to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
     columns = _columns(frame, order, to)
     _check_stores(to, stores)
-    return _preview(order, to, columns, _height(frame) if on_invalid == "fail" else None)
+    return _preview(order, to, columns, _height(frame) if order.on_invalid == "fail" else None)
 
 
 def _preview(order: Order, to: Resolved, columns: tuple[str, ...] | None, height: int | None) -> Preview:
