@@ -3,6 +3,7 @@
     SinkError
     ├── TargetError (ValueError)              the target can't be delivered to as written
     ├── ConfigurationError (ValueError)       frame, format, schema and options contradict each other
+    │   └── LimitError                        the data break a limit that the receiver documents
     ├── ValidationError                       rows break the schema
     ├── AlreadyExistsError (FileExistsError)  the key is taken, and `if_exists` is "fail"
     ├── PermissionDenied (PermissionError)    the store refused; `action` names what is missing
@@ -37,6 +38,15 @@ class TargetError(SinkError, ValueError):
 
 class ConfigurationError(SinkError, ValueError):
     """The frame, format, schema and options contradict each other; raised before the first byte where that can be."""
+
+
+class LimitError(ConfigurationError):
+    """The data break a limit that the receiver documents; `preset` and `limit` are names. Nothing became visible."""
+
+    def __init__(self, message: str, *, preset: str = "", limit: str = "") -> None:
+        super().__init__(message)
+        self.preset = preset
+        self.limit = limit
 
 
 class AlreadyExistsError(SinkError, FileExistsError):

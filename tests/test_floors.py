@@ -28,6 +28,7 @@ FLOORS = [
     {"_sink", "_preview"},
     {"_earlier"},
     {"_order"},
+    {"presets"},
     {"delivery"},
     {"_files"},
     {"_fork", "_worker", "_progress"},
