@@ -1,4 +1,4 @@
-"""Cells that are too large for a receiver: found by their lengths, column by column, and without a copy of the texts."""
+"""Cells that are too large for a receiver: found by their lengths, column by column, without a copy of the texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ def texts(batch: pl.DataFrame, format: Format) -> Iterator[pl.Series]:
         elif isinstance(column.dtype, pl.Binary) and not isinstance(format, Csv):
             yield column
         elif column.dtype.is_nested() and isinstance(format, Csv):
-            yield column.alias("cell").to_frame().to_struct(column.name).struct.json_encode()
+            yield _as_json(column)
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Give nested cells as a CSV has them: JSON text, and null for a null."""
+    text = column.alias("cell").to_frame().to_struct(column.name).struct.json_encode()
+    return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
 
 
 def length(text: pl.Series, *, unit: str = "bytes") -> pl.Series:

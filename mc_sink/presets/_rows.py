@@ -1,7 +1,8 @@
 """Rows that are too large for the receiver, measured as they will be written.
 
-First a bound from each column's longest cell, which is all that most batches need. Then, row by row, what the texts
-take at least; rows that are within a few bytes of the limit are written out and measured.
+First a bound from each column's longest cell, which is all that most batches need. Then the cells of text, row by row,
+and for rows that may still be too long the line of all other cells, written out together. Rows that are within a few
+bytes of the limit, which is whether texts get quotes, are written out one by one.
 
 In Parquet a row is taken for the bytes of its texts and binaries and 8 (of 128 bits: 16) for any other value; nested
 columns are not measured.
@@ -20,6 +21,8 @@ from mc_sink.formats import Csv
 from mc_sink.presets._cells import first_of, length, longest, texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from mc_sink.formats import Format
     from mc_sink.presets._limit import Found, Limit
 
@@ -31,57 +34,89 @@ _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 def long_rows(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Found | None:
     """Find rows that are too long; their line's end is not counted."""
     columns = list(texts(batch, format))
-    factor = 2 if isinstance(format, Csv) else 1  # each character may be a quote, which is doubled
-    bound = sum(longest(column) for column in columns) * factor + _fixed(batch, format)
-    if not batch.height or bound <= limit.number:
+    if isinstance(format, Csv):
+        # Each character may be a quote, which is doubled.
+        bound = sum(2 * longest(column) for column in columns) + sum(_width(column, format) for column in batch)
+        return _long_lines(limit, format, batch, offset) if bound > limit.number else None
+    others = sum(_bytes(dtype) for dtype in batch.dtypes)
+    if sum(map(longest, columns)) + others <= limit.number:
         return None
-    sizes = pl.zeros(batch.height, pl.UInt64, eager=True)
-    for column in columns:
-        sizes += _size(column, limit, format).fill_null(0)
-    if not isinstance(format, Csv):
-        return first_of(sizes + _fixed(batch, format) > limit.number, "row(s)", offset)
-    sizes += batch.width - 1
+    return first_of(_sum(batch, [length(column) for column in columns]) + others > limit.number, "row(s)", offset)
+
+
+def _long_lines(limit: Limit, format: Csv, batch: pl.DataFrame, offset: int) -> Found | None:
+    """Find the lines that are too long, by as little writing as can be."""
+    columns = list(texts(batch, format))
+    quotes = [column.str.count_matches(format.quote_char, literal=True) for column in columns]
+    sizes = _sum(batch, [*(length(column, unit=limit.unit) for column in columns), *quotes])
+    rows = (sizes + sum(_width(column, format) for column in batch) > limit.number).arg_true()
+    near = batch[rows]
+    sizes = sizes[rows] + _others(near, columns, format, limit)
     long = sizes > limit.number
-    near = ~long & (sizes + _fixed(batch, format) > limit.number)
-    over = [row for row in near.arg_true() if _written(batch[row], limit, format) > limit.number]
-    if over:
-        long = long | pl.int_range(batch.height, eager=True).is_in(over)
-    return first_of(long, "row(s)", offset)
+    slack = len(columns) * (_QUOTES + len((format.null_value or "").encode()))
+    for row in (~long & (sizes + slack > limit.number)).arg_true():
+        long[row] = _measure(near[row], format, limit)[0] > limit.number
+    number = int(long.sum())
+    first = batch.height if not number else rows[long.arg_true()[0]]
+    return first_of(pl.Series([True] * number), "row(s)", offset + first) if number else None
 
 
-def _size(column: pl.Series, limit: Limit, format: Format) -> pl.Series:
-    """Give what each cell takes at least: its own length, and its quotes twice in a CSV."""
-    size = length(column, unit=limit.unit).cast(pl.UInt64)
-    return size + column.str.count_matches(format.quote_char, literal=True) if isinstance(format, Csv) else size
+def _sum(batch: pl.DataFrame, sizes: Iterable[pl.Series]) -> pl.Series:
+    """Add up sizes row by row; a null has none."""
+    total = pl.zeros(batch.height, pl.Int64, eager=True)
+    for size in sizes:
+        total += size.cast(pl.Int64).fill_null(0)
+    return total
 
 
-def _fixed(batch: pl.DataFrame, format: Format) -> int:
-    """Give what a row takes at most besides its texts' own characters."""
-    return sum(_width(dtype, format) for dtype in batch.dtypes)
+def _others(batch: pl.DataFrame, columns: Sequence[pl.Series], format: Csv, limit: Limit) -> pl.Series | int:
+    """Give what each line has besides its texts: separators, and the cells that never need quotes."""
+    others = batch.drop(column.name for column in columns)
+    separators = len(columns) - 1
+    if not others.width or not others.height:
+        return separators
+    # With a column in front, a null isn't a blank line.
+    front = pl.Series(max(others.columns, key=len) + "_", [0], dtype=pl.Int8)
+    zero = 3 if format.quote_style == "always" else 1
+    sizes = _measure(others.select(front.new_from_index(0, others.height), pl.all()), format, limit)
+    return pl.Series(sizes, dtype=pl.Int64) - zero + separators
 
 
-def _width(dtype: pl.DataType, format: Format) -> int:
-    """Give the most bytes that a cell takes, its separator included; of a text, all but its own characters."""
-    if not isinstance(format, Csv):
-        return (16 if isinstance(dtype, _WIDE) else 8) * (not isinstance(dtype, (pl.String, pl.Binary)))
-    widest = 42 if dtype.is_numeric() else 0
-    if dtype.is_float() and format.float_scientific is False:
-        widest = 400
-    if isinstance(dtype, _MOMENTS):
-        patterns = (format.date_format, format.time_format, format.datetime_format)
-        widest = 40 + 10 * max(len(pattern or "") for pattern in patterns)
-    if isinstance(dtype, pl.Boolean):
-        widest = max(len(text.encode()) for text in format.boolean_format)
-    return widest + len((format.null_value or "").encode()) + _QUOTES + len(format.separator)
+def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
+    """Write rows and measure their lines, without the ends; rows with line ends in their cells are written alone.
 
-
-def _written(row: pl.DataFrame, limit: Limit, format: Csv) -> int:
-    """Write a row and measure it, without the line's end; 0 for a row that the dialect can't hold."""
+    Rows that the dialect can't hold are taken for empty: the delivery will say what is wrong with them, and where.
+    """
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
     file = BytesIO()
     try:
-        plain.write(row.lazy(), file, 1)
+        plain.write(rows.lazy(), file, rows.height)
     except ConfigurationError:
-        return 0  # the delivery itself will say what is wrong with it, and in which row
-    line = file.getvalue().removesuffix(format.line_terminator.encode())
-    return len(line.decode()) if limit.unit.startswith("characters") else len(line)
+        return [0] * rows.height
+    text, end = file.getvalue(), format.line_terminator.encode()
+    lines = [text.removesuffix(end)] if rows.height == 1 else text.split(end)[:-1]
+    if len(lines) != rows.height:
+        return [_measure(row, format, limit)[0] for row in rows.iter_slices(1)]
+    return [len(line.decode()) if limit.unit.startswith("characters") else len(line) for line in lines]
+
+
+def _width(column: pl.Series, format: Csv) -> int:
+    """Give the most bytes that a cell takes, its separator included; of a text, all but its own characters."""
+    dtype, widest = column.dtype, 0
+    if dtype.is_integer():
+        widest = max(len(str(column.min())), len(str(column.max())))
+    elif dtype.is_numeric():
+        widest = 400 if format.float_scientific is False else 42
+    elif isinstance(dtype, _MOMENTS):
+        patterns = (format.date_format, format.time_format, format.datetime_format)
+        widest = 40 + 10 * max(len(pattern or "") for pattern in patterns)
+    elif isinstance(dtype, pl.Boolean):
+        widest = 2 * max(len(text.encode()) for text in format.boolean_format)  # they may have quotes too
+    return widest + len((format.null_value or "").encode()) + _QUOTES + len(format.separator)
+
+
+def _bytes(dtype: pl.DataType) -> int:
+    """Give the bytes of a value in Parquet, of a text none but its own."""
+    if isinstance(dtype, (pl.String, pl.Binary, pl.Categorical, pl.Enum)) or dtype.is_nested():
+        return 0
+    return 16 if isinstance(dtype, _WIDE) else 8

@@ -1,0 +1,340 @@
+"""Receiver presets: files are read back in the receivers' dialects, and every limit holds to the last byte."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+import mc_sink
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
+from mc_sink.formats import Csv, Parquet
+from mc_sink.presets import PRESETS, Limit, Preset, preset_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mc_sink.formats import Format
+
+DOCS = (Path(__file__).parents[1] / "docs" / "receivers.md").read_text(encoding="utf-8")
+EVERY = [(preset, limit) for preset in PRESETS.values() for limit in preset.limits]
+IDS = [f"{preset.name}: {limit.name}{''.join(limit.formats[:1])}" for preset, limit in EVERY]
+MOMENT = datetime(2026, 11, 22, 10, 15, 30, 123456, tzinfo=UTC)
+FRAME = pl.DataFrame(
+    {
+        "id": pl.int_range(60, eager=True),
+        "name": ['a "quoted", text', "", None, "back\\slash", "Zoë | 北京"] * 12,
+        "score": [0.1, None, -2.5, 1e300] * 15,
+        "is_new": [True, False, None] * 20,
+        "born": [date(1969, 12, 31), None] * 30,
+        "seen_at": pl.Series([MOMENT, None, MOMENT.replace(microsecond=0)] * 20, dtype=pl.Datetime("us", "UTC")),
+    }
+)
+SQL = {
+    "id": "BIGINT",
+    "name": "VARCHAR",
+    "score": "DOUBLE",
+    "is_new": "BOOLEAN",
+    "born": "DATE",
+    "seen_at": "TIMESTAMPTZ",
+}
+
+
+def query(sql: str) -> Any:
+    """Run a query of DuckDB's."""
+    found = duckdb.sql(sql)
+    assert found is not None
+    return found.to_arrow_table()
+
+
+def by_duckdb(paths: list[str], null: str, line_end: str) -> Any:
+    """Read CSV with commas, a header and doubled quotes, as RFC 4180, COPY and spreadsheets have it."""
+    return query(
+        f"""FROM read_csv({paths}, auto_detect = false, header = true, delim = ',', quote = '"', escape = '"',
+        nullstr = '{null}', allow_quoted_nulls = false, new_line = '{line_end}', columns = {SQL})"""
+    )
+
+
+def by_pyarrow(paths: list[str]) -> Any:
+    """Read CSV with commas, a header and quotes; an empty field is a null, an empty text stands in quotes."""
+    options = pyarrow.csv.ConvertOptions(
+        column_types=FRAME.to_arrow().schema, strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    options.null_values = [""]
+    return pa.concat_tables([pyarrow.csv.read_csv(path, convert_options=options) for path in paths])
+
+
+READERS: dict[str, Callable[[list[str]], Any]] = {
+    "liveramp": by_pyarrow,
+    "adobe": by_pyarrow,
+    "redshift": lambda paths: by_duckdb(paths, "\\N", "\\n"),
+    "snowflake": lambda paths: by_duckdb(paths, "\\N", "\\n"),
+    "bigquery": lambda paths: pa.concat_tables(map(pyarrow.parquet.read_table, paths)),
+    "athena": lambda paths: query(f"FROM read_parquet({paths})"),
+    "excel": lambda paths: by_duckdb(paths, "", "\\r\\n"),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_what_a_preset_writes_is_read_back_by_its_receivers_dialect(preset: Preset, tmp_path: Path) -> None:
+    """Two files, one at the preset's own cut and one cut by the caller, hold the frame as it was."""
+    preset.check(FRAME.schema)
+    receipt = mc_sink.sink_madconnect(
+        preset.watch([FRAME]), f"{tmp_path}/", format=preset.format, name=preset.file_name, max_rows_per_file=30
+    )
+    paths = [file.path.removeprefix("file://") for file in receipt.files]
+    assert len(paths) == 2
+    found = pl.DataFrame(READERS[preset.name](paths)).with_columns(pl.col("seen_at").dt.convert_time_zone("UTC"))
+    assert found.equals(FRAME)
+
+
+def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
+    """The file begins with the byte order mark, its lines end in CRLF, and formulas are text."""
+    frame = pl.DataFrame({"n": ["=1+1"], "at": [MOMENT]})
+    mc_sink.sink_madconnect(frame, tmp_path / "x.csv", format=PRESETS["excel"].format)
+    assert (tmp_path / "x.csv").read_bytes() == b"\xef\xbb\xbfn,at\r\n'=1+1,2026-11-22 10:15:30.123456+00:00\r\n"
+
+
+class Orc(Parquet):
+    """A format that nobody takes."""
+
+    @property
+    def extension(self) -> str:
+        """`.orc`."""
+        return ".orc"
+
+
+def schemas(limit: Limit) -> tuple[list[str], list[str]]:
+    """Give headers that are just taken, and headers that are not."""
+    if limit.name == "columns":
+        most = [f"c{number}" for number in range(limit.number)]
+        return most, [*most, "more"]
+    return {
+        "header length": (["x" * int(limit.value)], ["x" * int(limit.value) + "x"]) if limit.unit else ([], []),
+        "header characters": (["Az_09"], ["Az 09"]),
+        "header prefixes": (["TABLE__TABLE_"], ["_table_1"]),
+        "duplicate headers": (["a", "b"], ["a", "B", "b"]),
+    }[limit.name]
+
+
+def values(limit: Limit) -> tuple[list[Any], list[Any]]:
+    """Give rows that are just taken, and rows of which the second isn't."""
+    n = limit.number
+    if limit.name == "digits of a number":
+        return [10**n - 1, 1 - 10**n], [0, -(10**n)]
+    if limit.name == "line ends in a cell":
+        return ["x" + "\r\n" * n], ["x", "x" + "\r\n" * n + "\r"]
+    letter = "é" if limit.unit == "characters" else "x"
+    return [letter * n], ["", letter * n + "x"]
+
+
+def format_for(preset: Preset, limit: Limit) -> Format:
+    """Give a format that the limit is for."""
+    choices = [preset.format, Csv(), Csv(compression="gzip"), Parquet()]
+    return next(format for format in choices if limit.holds_for(format))
+
+
+def alone(preset: Preset, limit: Limit) -> Preset:
+    """Give the preset with this limit only, in a format that it is for, and no cutting."""
+    return replace(preset, limits=(limit,), format=format_for(preset, limit), max_rows_per_file=None)
+
+
+def refused(call: Callable[[], object], preset: Preset, limit: Limit) -> str:
+    """Give the message of the error, which names the preset, the limit, its number and its page."""
+    with pytest.raises(LimitError) as error:
+        call()
+    assert (error.value.preset, error.value.limit) == (preset.name, limit.name)
+    for told in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
+        assert told in str(error.value)
+    assert limit.source in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("preset", "limit"), EVERY, ids=IDS)
+def test_every_limit_holds_at_its_number_and_breaks_one_beyond(preset: Preset, limit: Limit) -> None:
+    """What is just within a limit passes as it is; one more fails with the limit's name."""
+    one = alone(preset, limit)
+    if limit.name == "format":
+        one.check(FRAME.schema, Csv())
+        refused(lambda: one.check(FRAME.schema, Orc()), preset, limit)
+    elif limit.name == "nested columns":
+        one.check(FRAME.schema)
+        one.check(pl.Schema({"s": pl.List(pl.Int64)}), Csv(nested="json"))
+        assert "1 nested column(s) ('s')" in refused(
+            lambda: one.check(pl.Schema({"s": pl.List(pl.Int64)})), preset, limit
+        )
+    elif limit.name == "file size":
+        assert one.bytes_per_file(one.format) in {limit.value, preset.max_bytes_per_file}
+    elif limit.name in {"rows per file", "fewest rows per file"}:
+        check_rows(one, limit)
+    elif "header" in limit.name or limit.name == "columns":
+        within, beyond = schemas(limit)
+        one.check(pl.Schema(dict.fromkeys(within, pl.Int64())))
+        refused(lambda: one.check(pl.Schema(dict.fromkeys(beyond, pl.Int64()))), preset, limit)
+    else:
+        within, beyond = values(limit)
+        batch = pl.DataFrame({"v": within})
+        assert next(one.watch([batch])) is batch
+        message = refused(lambda: list(one.watch([batch, pl.DataFrame({"v": beyond})])), preset, limit)
+        assert message.startswith("1 ")
+        assert f"the first in row {len(within) + 1}, counted from 0" in message
+        assert "xxx" not in message
+
+
+def check_rows(one: Preset, limit: Limit) -> None:
+    """Try the number of rows, one more or less, and cutting that keeps the limit."""
+
+    def rows(number: int) -> list[pl.DataFrame]:
+        return [pl.DataFrame({"v": pl.repeat(None, number, dtype=pl.Null, eager=True)})] if number else []
+
+    list(one.watch(rows(limit.number)))
+    if limit.name == "rows per file":
+        assert refused(lambda: list(one.watch(rows(limit.number + 1))), one, limit).startswith(
+            f"{limit.number + 1:,} rows"
+        )
+        list(replace(one, max_rows_per_file=limit.number).watch(rows(limit.number + 1)))
+        refused(
+            lambda: list(replace(one, max_rows_per_file=limit.number + 1).watch(rows(limit.number + 1))), one, limit
+        )
+    else:
+        assert refused(lambda: list(one.watch(rows(limit.number - 1))), one, limit).startswith(
+            f"{limit.number - 1} row(s)"
+        )
+        refused(lambda: list(one.watch(rows(0))), one, limit)
+        cut = replace(one, max_rows_per_file=100)
+        list(cut.watch(rows(200)))
+        list(cut.watch(rows(200 + limit.number)))
+        assert "24 row(s) (in the smallest file)" in refused(lambda: list(cut.watch(rows(224))), one, limit)
+
+
+def test_a_broken_limit_leaves_nothing_visible(tmp_path: Path) -> None:
+    """A row of the second batch that is too long ends the run as it stands, and no file is there."""
+    preset = PRESETS["liveramp"]
+    batches = [pl.DataFrame({"note": ["x"] * 100}), pl.DataFrame({"note": ["y" * 10_001]})]
+    with pytest.raises(LimitError, match=r"^1 row\(s\) \(the first in row 100, .* 10,000 characters") as error:
+        mc_sink.sink_madconnect(preset.watch(batches), f"{tmp_path}/", format=preset.format)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    again = pickle.loads(pickle.dumps(error.value))  # noqa: S301  our own bytes
+    assert (again.preset, again.limit, str(again)) == ("liveramp", "row size", str(error.value))
+
+
+@pytest.mark.parametrize(
+    "format",
+    [
+        Csv(),
+        Csv(quote_style="always", null_value="\\N", line_terminator="\r\n", separator=";"),
+        Csv(
+            quote_style="non_numeric", boolean_format=("yes, it is", "no"), datetime_format="%A %d. %B %Y %H:%M:%S%.6f"
+        ),
+        Csv(formulas="escape", float_scientific=False, compression="gzip", nested="json", include_bom=True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("unit", ["bytes", "characters"])
+def test_a_row_is_measured_as_it_is_written(format: Csv, unit: str) -> None:
+    """Whatever the dialect and the limit, as many rows break it as have lines that are longer."""
+    pick = Random(1).choice  # noqa: S311  any rows will do, as long as they are the same ones
+    some = [None, "", '"', 'a "b"\n', "é,;", "=1", "plain", "+49 \r\n", "x" * 30]
+    columns: dict[str, tuple[list[Any], Any]] = {
+        "text": (some, pl.String),
+        "label": (some, pl.Categorical),
+        "whole": ([None, 0, -(2**63), 2**63 - 1], pl.Int64),
+        "float": ([None, 0.1, -1e-300, 1e300], pl.Float64),
+        "is_new": ([None, True, False], pl.Boolean),
+        "at": ([None, MOMENT.replace(tzinfo=None), datetime.fromtimestamp(-5, UTC).replace(tzinfo=None)], pl.Datetime),
+        **({"nested": ([None, [], ['"', "é"]], pl.List(pl.String))} if format.nested == "json" else {}),
+    }
+    frame = pl.DataFrame({name: pl.Series([pick(of) for _ in range(50)], dtype=d) for name, (of, d) in columns.items()})
+    lengths = [line_length(row, format, unit) for row in frame.iter_slices(1)]
+    for number in (1, 50, 80, max(lengths) - 1, max(lengths)):
+        limit = Limit("row size", number, unit, "https://example.com")
+        preset = Preset(name="own", format=format, limits=(limit,))
+        if long := sum(length > number for length in lengths):
+            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(f"{long} row(s)")  # noqa: B023
+        else:
+            assert next(preset.watch([frame])) is frame
+
+
+def line_length(row: pl.DataFrame, format: Csv, unit: str) -> int:
+    """Write one row and measure its line, without its end."""
+    file = BytesIO()
+    plain = replace(format, include_header=False, include_bom=False, compression="uncompressed")
+    plain.write(row.lazy(), file, 1)
+    line = file.getvalue().removesuffix(format.line_terminator.encode())
+    return len(line) if unit == "bytes" else len(line.decode())
+
+
+def test_ones_own_values_replace_the_presets() -> None:
+    """A preset without a limit, or with another number, is held to that."""
+    excel = PRESETS["excel"]
+    frame = pl.DataFrame({"id": [10**15]})
+    with pytest.raises(LimitError, match='"digits of a number" of the preset "excel": 15 digits'):
+        list(excel.watch([frame]))
+    lifted = replace(excel, limits=tuple(limit for limit in excel.limits if limit.name != "digits of a number"))
+    assert next(lifted.watch([frame])) is frame
+    assert preset_of(lifted) is lifted
+    assert preset_of("excel") is excel
+    assert preset_of(None) is None
+    assert excel.bytes_per_file(Csv()) is None
+    assert PRESETS["bigquery"].bytes_per_file(Csv(compression="gzip")) == 4_000_000_000
+
+
+def test_headers_of_a_csv_without_a_header_are_nobodys_concern() -> None:
+    """The same columns that are refused with a header pass without one, but not in too great a number."""
+    schema = pl.Schema({"no good name": pl.Int64()})
+    with pytest.raises(LimitError, match=r"^1 header\(s\) \('no good name'\)"):
+        PRESETS["liveramp"].check(schema)
+    PRESETS["liveramp"].check(schema, Csv(include_header=False))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
+)
+def test_a_name_that_is_none_is_refused(asked: object, told: str) -> None:
+    """The message has all names and the nearest; a limit with an unknown name is refused as well."""
+    with pytest.raises(ConfigurationError, match=told):
+        preset_of(asked)
+
+
+def test_a_limit_that_is_none_is_refused() -> None:
+    """Neither an unknown name nor a text for a number gets as far as a delivery."""
+    wrong: list[tuple[Any, Any]] = [("colour", 3), ("columns", "3"), ("format", 3)]
+    for name, value in wrong:
+        with pytest.raises(ConfigurationError, match=name):
+            Limit(name, value, "", "")
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_the_docs_have_every_number_with_its_page(preset: Preset) -> None:
+    """The preset's section has a line for each limit and no others, and the values that it cuts and names files by."""
+    section = re.split(r"^## ", DOCS, flags=re.MULTILINE)
+    (own,) = [text for text in section if text.startswith(f"`{preset.name}`")]
+    rows = [line for line in own.splitlines() if re.match(r"\| .* <https://", line)]
+    assert rows == [line_of(limit) for limit in preset.limits]
+    for option in ("max_rows_per_file", "max_bytes_per_file"):
+        number = getattr(preset, option)
+        assert (f"| `{option}` |" in own) == (number is not None)
+        assert number is None or f"| `{option}` | {number:,} |" in own
+        assert number is None or number in {limit.value for limit in preset.limits}
+    assert preset.file_name is None or f"| `name` | `{preset.file_name}` |" in own
+    assert preset.manifest is None or f'| `manifest` | `"{preset.manifest}"` |' in own
+    assert ("| `format` | `" + re.sub(r"\(.*", "", repr(preset.format))) in own
+
+
+def line_of(limit: Limit) -> str:
+    """Give the line that a limit has in the docs."""
+    shown = f"`{limit.shown}`" if isinstance(limit.value, str) else f"{limit.shown} {limit.unit}"
+    where = ", ".join(f"`{extension}`" for extension in limit.formats) or "all"
+    return f"| {limit.name} | {shown} | {where} | <{limit.source}> |"
