@@ -12,6 +12,7 @@ from mc_sink.exceptions import (
     CommitError,
     CommitUnknown,
     ConfigurationError,
+    LimitError,
     PermissionDenied,
     SinkError,
     TargetError,
@@ -21,6 +22,7 @@ from mc_sink.exceptions import (
 from mc_sink.formats import Csv, Parquet
 from mc_sink.journal import Journal, list_journals
 from mc_sink.object_options import ObjectOptions
+from mc_sink.presets import PRESETS, Limit, Preset
 from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
 from mc_sink.secret import Secret
 from mc_sink.staged import Staged, StagedFile
@@ -29,6 +31,7 @@ from mc_sink.validation import list_schemas, load_schema
 __version__ = "0.1.0"
 
 __all__ = [
+    "PRESETS",
     "AlreadyExistsError",
     "CommitError",
     "CommitUnknown",
@@ -36,9 +39,12 @@ __all__ = [
     "CountedWarning",
     "Csv",
     "Journal",
+    "Limit",
+    "LimitError",
     "ObjectOptions",
     "Parquet",
     "PermissionDenied",
+    "Preset",
     "Preview",
     "Receipt",
     "Rejects",

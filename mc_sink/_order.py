@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
@@ -13,22 +13,25 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
 from mc_sink.names import Names, parse_template
 from mc_sink.partitions import Partitioning, columns_of
+from mc_sink.presets import preset_of
 from mc_sink.target import Target, check_run_id, new_run_id, parse_target
 from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Self
 
     import polars as pl
 
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.staged import IfExists, ManifestForm
+    from mc_sink.presets import Preset
+    from mc_sink.staged import IfExists, ManifestForm, Staged
     from mc_sink.validation import OnInvalid, SchemaLike
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
+PresetName = Literal["liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel"]
 DEFAULT_REJECTS = "rejects/"
 Call = TypeVar("Call", bound="Callable[..., Any]")
 
@@ -51,7 +54,26 @@ class Resolved:
     manifest: Target | None
     manifest_form: ManifestForm
     success_marker: Target | None
+    preset: Preset | None
     again: bool
+
+    def check(self, schema: pl.Schema) -> pl.Schema:
+        """Give the columns of the files, and refuse those that their format or their receiver can't take."""
+        columns = self.partitioning(schema).file_schema
+        self.format.check(columns)
+        if self.preset:
+            self.preset.check(columns, self.format)
+        return columns
+
+    def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
+        """Pass batches on, and refuse cells and rows that the receiver can't take."""
+        return self.preset.watch(batches, self.format) if self.preset else batches
+
+    def check_files(self, staged: Staged) -> None:
+        """Refuse finished files that the receiver can't take."""
+        if self.preset:
+            for file in staged.files:
+                self.preset.check_file(file.num_bytes, file.path, self.format)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Say how rows with these columns are divided; raises `ConfigurationError` where they can't be."""
@@ -67,6 +89,7 @@ class Options(TypedDict, total=False):
     """The options of a delivery as a type checker sees them: the fields of `Order`, which says their defaults."""
 
     format: FormatName | Format | None
+    preset: PresetName | Preset | None
     schema: SchemaLike | None
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
@@ -92,6 +115,7 @@ class Order:
 
     target: str | os.PathLike[str]
     format: FormatName | Format | None = None
+    preset: PresetName | Preset | None = None
     schema: SchemaLike | None = None
     on_invalid: OnInvalid = "fail"
     rejects: str | os.PathLike[str] | None = None
@@ -125,7 +149,29 @@ class Order:
 
     def resolve(self) -> Resolved:
         """Give what the order comes to, or raise what contradicts in it; opens nothing."""
-        target = parse_target(self.target)
+        target, preset = parse_target(self.target), preset_of(self.preset)
+        return (self.filled(preset, target) if preset else self).resolved(target, preset)
+
+    def filled(self, preset: Preset, target: Target) -> Self:
+        """Take the receiver's values wherever the caller gave none; a single file is neither cut nor named."""
+        files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
+        name = files.file_name if self.name is None else self.name
+        end = target.name if name is None else parse_template(name, columns_of(self.partition_by)).literal_end
+        format = choose_format(end, self.format, preset.format)
+        rows = files.max_rows_per_file if self.max_rows_per_file is None else self.max_rows_per_file
+        size = preset.bytes_per_file(format) if target.is_prefix else None
+        return replace(
+            self,
+            format=format,
+            name=name,
+            max_rows_per_file=rows,
+            max_bytes_per_file=size if self.max_bytes_per_file is None else self.max_bytes_per_file,
+            manifest=preset.manifest if target.is_prefix and self.manifest is None else self.manifest,
+            success_marker=self.success_marker or (preset.success_marker and target.is_prefix),
+        )
+
+    def resolved(self, target: Target, preset: Preset | None) -> Resolved:
+        """Give what the order comes to once the receiver's values are in it."""
         self._check(target)
         names, format = self._names(target)
         return Resolved(
@@ -140,6 +186,7 @@ class Order:
             manifest=names.manifest if (names.several if self.manifest is None else self.manifest) else None,
             manifest_form="redshift" if self.manifest == "redshift" else "mc_sink",
             success_marker=names.success_marker if self.success_marker else None,
+            preset=preset and replace(preset, max_rows_per_file=self.max_rows_per_file),
             again=self.run_id is not None,
         )
 

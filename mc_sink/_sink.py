@@ -55,6 +55,10 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         a `file://` URL, or another fsspec URL that renames.
     format
         "csv", "csv.gz", "parquet", `Csv(...)` or `Parquet(...)`; by default what the name's suffix says, else "csv".
+    preset
+        A receiver's name ("liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel") or a `Preset`:
+        its format, splitting and names, wherever nothing else is said here, and its limits, which data must keep; see
+        docs/receivers.md.
     schema
         A Pandera (polars) schema or model, or the name or path of a YAML schema; every row is judged.
     on_invalid, rejects, max_rejects
@@ -136,15 +140,16 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        to.format.check(to.partitioning(compiled.delivered).file_schema)
+        to.check(compiled.delivered)
         earlier = look(to, stores, order.if_exists)
         with watch(to.names.target.url, progress=order.progress) as advance:
-            batches = compiled.judge(pull(compiled.frame, to.row_group_size))
+            batches = to.watch(compiled.judge(pull(compiled.frame, to.row_group_size)))
             files = write_files(batches, _plan(to, compiled, earlier), stores.of(to.names.target), advance)
         staged = _staged(order, to, files, compiled, started_at)
         try:
             staged = replace(staged, rejects=_stage_rejects(compiled, to, stores, earlier))
             _account_for_every_row(compiled, staged)
+            to.check_files(staged)
             earlier.check(staged)
         except BaseException as error:
             _discard(staged, stores, error)

@@ -24,12 +24,14 @@ EXPORTED = [
     *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
+    *("Preset", "PRESETS", "Limit", "LimitError"),
     *("Receipt", "Rejects", "CountedWarning", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
     *("UploadError", "CommitError", "CommitUnknown"),
 ]
 DEFAULTS = {
     "format": None,
+    "preset": None,
     "schema": None,
     "on_invalid": "fail",
     "rejects": None,
@@ -61,7 +63,7 @@ def test_exactly_these_names_are_exported() -> None:
     assert all(hasattr(mc_sink, name) for name in mc_sink.__all__)
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", sorted({*EXPORTED} - {"PRESETS"}))
 def test_every_public_name_says_what_it_promises(name: str) -> None:
     """Each export, and every public method and property of it, has a docstring of its own that is a sentence."""
     thing = getattr(mc_sink, name)

@@ -86,9 +86,7 @@ def _columns(frame: object, order: Order, to: Resolved) -> tuple[str, ...] | Non
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        delivered = to.partitioning(compiled.delivered).file_schema
-        to.format.check(delivered)
-        return tuple(delivered)
+        return tuple(to.check(compiled.delivered))
 
 
 def _looked_at(frame: object) -> pl.LazyFrame | None:

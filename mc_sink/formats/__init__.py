@@ -34,15 +34,16 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def choose_format(name: str, asked: str | Format | None) -> Format:
-    """Choose by what was asked for, else by the suffix of the file's name, else CSV; refuse a contradiction.
+def choose_format(name: str, asked: str | Format | None, default: Format | None = None) -> Format:
+    """Choose by what was asked for, else by the suffix of the file's name, else the default; refuse a contradiction.
 
     `name` is the last part of a file's path, or empty under a prefix. A name without a suffix that is known may carry
-    any format: some receivers want none.
+    any format: some receivers want none. `default` is plain CSV; its dialect holds wherever no other is asked for.
     """
+    default = default or BY_NAME["csv"]
     by_suffix = next((BY_SUFFIX[suffix] for suffix in sorted(BY_SUFFIX) if name.lower().endswith(suffix)), None)
     if asked is None:
-        chosen: Format = by_suffix or BY_NAME["csv"]
+        chosen = by_suffix or default
     elif isinstance(asked, str):
         if asked not in BY_NAME:
             raise _no_format(repr(asked))
@@ -52,7 +53,7 @@ def choose_format(name: str, asked: str | Format | None) -> Format:
     else:
         chosen = asked
     _refuse_contradiction(name, chosen, by_suffix)
-    return chosen
+    return default if not _is_format(asked) and chosen.extension == default.extension else chosen
 
 
 def _is_format(asked: object) -> bool:
