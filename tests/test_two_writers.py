@@ -23,6 +23,7 @@ from tests.delivered import (
     data_files,
     deliver,
     manifest_of,
+    options,
     rows,
     seen,
     tiny_parts,
@@ -30,7 +31,7 @@ from tests.delivered import (
 from tests.frames import FORMATS, as_text
 from tests.killed import Child, Children
 from tests.servers.fault import FaultServer
-from tests.servers.faults import Call
+from tests.servers.faults import FOREVER, Body, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,3 +206,15 @@ def test_one_run_to_a_folder_by_many_threads(tmp_path: Path, other: pl.DataFrame
         mc_sink.recover(journal.run_id, action="discard")
     names = [path.name for path in (tmp_path / "p").iterdir()]
     assert all(re.fullmatch(r"_manifests|r-1-0000[0-2]\.csv", name) for name in names), names
+
+
+def test_an_upload_that_another_try_made_needless_is_thrown_away(server: FaultServer) -> None:
+    """The same run was published meanwhile, and our own request got no answer: nothing of ours is left."""
+    how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
+    first, second = (mc_sink.stage(FRAME, server.writer.target("p/"), **how) for _ in range(2))
+    mc_sink.publish([second], storage_options=options(server))
+    before = seen(server)
+    server.fault("Complete", Body(), times=FOREVER)
+    mc_sink.publish([first], storage_options=options(server))
+    assert seen(server) == before
+    assert server.pending_uploads(server.bucket) == []

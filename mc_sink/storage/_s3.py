@@ -217,8 +217,11 @@ class S3Store(Unpicklable):
         raise already_exists(expected.file.path) from failed
 
     def _drop(self, file: StagedFile, failed: RequestFailed | None) -> None:
-        """Throw away what was stored for an object that another try of this run has published, and got in first."""
-        if failed and failed.code in TAKEN and (left := self.discard(file)):
+        """Throw away what was stored for an object that another try of this run may have published before this one.
+
+        Where it was this one after all, the upload is gone, and nothing is there to throw away.
+        """
+        if not (failed and failed.code == GONE) and (left := self.discard(file)):
             _log.warning("%s is published. %s", file.path, left)
 
     def _keys(self, bucket: str, stem: str) -> list[str]:
