@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +23,10 @@ from mc_sink.presets import PRESETS, Limit, Preset, preset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mc_sink.formats import Format
 
-DOCS = (Path(__file__).parents[1] / "docs" / "receivers.md").read_text(encoding="utf-8")
 EVERY = [(preset, limit) for preset in PRESETS.values() for limit in preset.limits]
 IDS = [f"{preset.name}: {limit.name}{''.join(limit.formats[:1])}" for preset, limit in EVERY]
 MOMENT = datetime(2026, 11, 22, 10, 15, 30, 123456, tzinfo=UTC)
@@ -248,9 +246,9 @@ def test_a_row_is_measured_as_it_is_written(format: Csv, unit: str) -> None:
     pick = Random(1).choice  # noqa: S311  any rows will do, as long as they are the same ones
     some = [None, "", '"', 'a "b"\n', "é,;", "=1", "plain", "+49 \r\n", "x" * 30]
     columns: dict[str, tuple[list[Any], Any]] = {
-        "text": (some, pl.String),
+        "*": (some, pl.String),
         "label": (some, pl.Categorical),
-        "whole": ([None, 0, -(2**63), 2**63 - 1], pl.Int64),
+        "^w.*$": ([None, 0, -(2**63), 2**63 - 1], pl.Int64),
         "float": ([None, 0.1, -1e-300, 1e300], pl.Float64),
         "is_new": ([None, True, False], pl.Boolean),
         "at": ([None, MOMENT.replace(tzinfo=None), datetime.fromtimestamp(-5, UTC).replace(tzinfo=None)], pl.Datetime),
@@ -274,6 +272,16 @@ def line_length(row: pl.DataFrame, format: Csv, unit: str) -> int:
     plain.write(row.lazy(), file, 1)
     line = file.getvalue().removesuffix(format.line_terminator.encode())
     return len(line) if unit == "bytes" else len(line.decode())
+
+
+def test_many_numbers_in_a_row_are_measured_together() -> None:
+    """Rows of hundreds of numbers, all of them near the limit, are written at once, and the long ones are found."""
+    frame = pl.DataFrame({f"n{number}": pl.int_range(1_000, eager=True) / 7 for number in range(560)})
+    liveramp = PRESETS["liveramp"]
+    (limit,) = (limit for limit in liveramp.limits if limit.name == "row size")
+    long = sum(560 * (len(str(row / 7)) + 1) - 1 > limit.number for row in range(1_000))
+    assert 0 < long < frame.height
+    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(f"{long} row(s)")
 
 
 def test_ones_own_values_replace_the_presets() -> None:
@@ -314,27 +322,3 @@ def test_a_limit_that_is_none_is_refused() -> None:
     for name, value in wrong:
         with pytest.raises(ConfigurationError, match=name):
             Limit(name, value, "", "")
-
-
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
-def test_the_docs_have_every_number_with_its_page(preset: Preset) -> None:
-    """The preset's section has a line for each limit and no others, and the values that it cuts and names files by."""
-    section = re.split(r"^## ", DOCS, flags=re.MULTILINE)
-    (own,) = [text for text in section if text.startswith(f"`{preset.name}`")]
-    rows = [line for line in own.splitlines() if re.match(r"\| .* <https://", line)]
-    assert rows == [line_of(limit) for limit in preset.limits]
-    for option in ("max_rows_per_file", "max_bytes_per_file"):
-        number = getattr(preset, option)
-        assert (f"| `{option}` |" in own) == (number is not None)
-        assert number is None or f"| `{option}` | {number:,} |" in own
-        assert number is None or number in {limit.value for limit in preset.limits}
-    assert preset.file_name is None or f"| `name` | `{preset.file_name}` |" in own
-    assert preset.manifest is None or f'| `manifest` | `"{preset.manifest}"` |' in own
-    assert ("| `format` | `" + re.sub(r"\(.*", "", repr(preset.format))) in own
-
-
-def line_of(limit: Limit) -> str:
-    """Give the line that a limit has in the docs."""
-    shown = f"`{limit.shown}`" if isinstance(limit.value, str) else f"{limit.shown} {limit.unit}"
-    where = ", ".join(f"`{extension}`" for extension in limit.formats) or "all"
-    return f"| {limit.name} | {shown} | {where} | <{limit.source}> |"

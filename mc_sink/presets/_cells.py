@@ -10,8 +10,6 @@ from mc_sink.formats import Csv
 from mc_sink.presets._limit import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mc_sink.formats import Format
     from mc_sink.presets._limit import Limit
 
@@ -19,22 +17,28 @@ _LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
 _LINE_END = r"\r\n|\n|\r"
 
 
-def texts(batch: pl.DataFrame, format: Format) -> Iterator[pl.Series]:
-    """Give the columns that are text in the file; nested ones too where a CSV holds them as JSON."""
-    for column in batch.get_columns():
-        if isinstance(column.dtype, pl.String):
-            yield column
-        elif isinstance(column.dtype, (pl.Categorical, pl.Enum)):
-            yield column.cast(pl.String)
-        elif isinstance(column.dtype, pl.Binary) and not isinstance(format, Csv):
-            yield column
-        elif column.dtype.is_nested() and isinstance(format, Csv):
-            yield _as_json(column)
+def texts(batch: pl.DataFrame, format: Format) -> dict[str, pl.Series]:
+    """Give the columns that are text in the file by name; nested ones too where a CSV holds them as JSON.
+
+    They come without their names: a Series that is called "*" or "^a$" takes that for a pattern in its own methods.
+    """
+    columns = ((column.name, _text(column.alias(""), format)) for column in batch.get_columns())
+    return {name: text for name, text in columns if text is not None}
+
+
+def _text(column: pl.Series, format: Format) -> pl.Series | None:
+    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+        return column.cast(pl.String)
+    if column.dtype.is_nested() and isinstance(format, Csv):
+        return _as_json(column)
+    if isinstance(column.dtype, pl.Binary) and isinstance(format, Csv):
+        return None
+    return column if isinstance(column.dtype, (pl.String, pl.Binary)) else None
 
 
 def _as_json(column: pl.Series) -> pl.Series:
     """Give nested cells as a CSV has them: JSON text, and null for a null."""
-    text = column.alias("cell").to_frame().to_struct(column.name).struct.json_encode()
+    text = column.alias("cell").to_frame().to_struct("").struct.json_encode()
     return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
 
 
@@ -53,33 +57,34 @@ def longest(text: pl.Series) -> int:
 
 def long_cells(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Found | None:
     """Find a column with cells that are too long."""
-    for text in texts(batch, format):
+    for name, text in texts(batch, format).items():
         if longest(text) > limit.number:
             long = length(text, unit=limit.unit) > limit.number
-            if found := first_of(long, f"cell(s) of column {text.name!r}", offset):
+            if found := first_of(long, f"cell(s) of column {name!r}", offset):
                 return found
     return None
 
 
 def many_line_ends(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Found | None:
     """Find a column with cells that have too many line ends."""
-    for text in texts(batch, format):
+    for name, text in texts(batch, format).items():
         if longest(text) > limit.number and not isinstance(text.dtype, pl.Binary):
             has_some = text.str.contains("[\r\n]")
             if not has_some.any():
                 continue
             many = has_some & (text.str.count_matches(_LINE_END) > limit.number)
-            if found := first_of(many, f"cell(s) of column {text.name!r}", offset):
+            if found := first_of(many, f"cell(s) of column {name!r}", offset):
                 return found
     return None
 
 
 def long_numbers(limit: Limit, _: Format, batch: pl.DataFrame, offset: int) -> Found | None:
     """Find a column of whole numbers with more digits than the receiver keeps."""
-    for column in batch.get_columns():
-        if isinstance(column.dtype, _LONG_INTEGERS):
+    for name, dtype in batch.schema.items():
+        if isinstance(dtype, _LONG_INTEGERS):
+            column = batch.get_column(name).alias("")
             long = (column >= 10**limit.number) | (column <= -(10**limit.number))
-            if found := first_of(long, f"number(s) of column {column.name!r}", offset):
+            if found := first_of(long, f"number(s) of column {name!r}", offset):
                 return found
     return None
 
