@@ -16,6 +16,7 @@ ERRORS = [
     mc_sink.SinkError("1"),
     mc_sink.TargetError("1 target"),
     mc_sink.ConfigurationError("1 option"),
+    mc_sink.LimitError("1 cell", preset="excel", limit="cell size"),
     mc_sink.AlreadyExistsError("1 object"),
     mc_sink.UploadError("1 part"),
     mc_sink.PermissionDenied("1 request", action="s3:PutObject"),
