@@ -66,14 +66,17 @@ class Resolved:
         return columns
 
     def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
-        """Pass batches on, and refuse cells and rows that the receiver can't take."""
-        return self.preset.watch(batches, self.format) if self.preset else batches
+        """Pass batches on, and refuse cells and rows that the receiver can't take; rows of several files come later."""
+        if self.preset is None:
+            return batches
+        on_the_way = [limit for limit in self.preset.limits if not (self.names.several and "rows per" in limit.name)]
+        return replace(self.preset, limits=tuple(on_the_way)).watch(batches, self.format)
 
     def check_files(self, staged: Staged) -> None:
         """Refuse finished files that the receiver can't take."""
         if self.preset:
             for file in staged.files:
-                self.preset.check_file(file.num_bytes, file.path, self.format)
+                self.preset.check_file(file, self.format)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Say how rows with these columns are divided; raises `ConfigurationError` where they can't be."""

@@ -116,6 +116,19 @@ def test_a_finished_file_that_is_too_large_is_never_seen(fault_s3: FaultServer, 
     assert max(file.num_bytes for file in receipt.files) <= 500
 
 
+def test_rows_of_each_file_are_counted(tmp_path: Path) -> None:
+    """Many rows in small partitions keep a bound that they would break together, and too small a one is refused."""
+    frame = numbers(60).with_columns(k=pl.col("id") % 3)
+    rows = (Limit("rows per file", 20, "rows", "a test"), Limit("fewest rows per file", 20, "rows", "a test"))
+    small = replace(PRESETS["athena"], limits=rows)
+    receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/a/", preset=small, partition_by="k")
+    assert [file.num_rows for file in receipt.files] == [20, 20, 20]
+    for wrong, limit in [(frame.tail(59), "fewest rows per file"), (pl.concat([frame] * 2), "rows per file")]:
+        with pytest.raises(LimitError, match=rf'row\(s\) \(.*/k=.*break "{limit}"'):
+            mc_sink.sink_madconnect(wrong, f"{tmp_path}/b/", preset=small, partition_by="k")
+    assert not list((tmp_path / "b").rglob("*.parquet"))
+
+
 def test_a_receiver_that_is_not_known_is_an_error(tmp_path: Path) -> None:
     """With the name that may have been meant."""
     with pytest.raises(ConfigurationError, match=r"'live-ramp' is none of .*Do you mean 'liveramp'"):

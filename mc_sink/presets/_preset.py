@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from mc_sink.formats import Format
     from mc_sink.presets._limit import Limit
+    from mc_sink.staged import StagedFile
 
     Batches = Generator[pl.DataFrame, None, None]
+
+_OF_FILES = {"file size", "rows per file", "fewest rows per file"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +58,17 @@ class Preset:
         """
         check_schema(self.name, self.limits, schema, format or self.format)
 
-    def check_file(self, num_bytes: int, url: str, format: Format | None = None) -> None:
-        """Raise `LimitError` for a finished file, not yet visible, that is larger than the receiver takes."""
+    def check_file(self, file: StagedFile, format: Format | None = None) -> None:
+        """Raise `LimitError` for a finished file, not yet visible, with more or fewer rows or bytes than may be."""
         for limit in self.limits:
-            if limit.name == "file size" and limit.holds_for(format or self.format) and num_bytes > limit.number:
-                raise refusal(self.name, limit, Found(num_bytes, "bytes", url))
+            if limit.name in _OF_FILES and limit.holds_for(format or self.format):
+                number, what = (file.num_bytes, "bytes") if limit.name == "file size" else (file.num_rows, "row(s)")
+                if number < limit.number if limit.name == "fewest rows per file" else number > limit.number:
+                    raise refusal(self.name, limit, Found(number, what, file.path))
 
     def watch(self, batches: Iterable[pl.DataFrame], format: Format | None = None) -> Batches:
         """Pass batches on untouched, and raise `LimitError` before the first that has a cell or row that is too large.
 
-        Rows are counted too: more than a file may hold, unless `max_rows_per_file` cuts files in time (None: there is
-        one file), and fewer than it must hold. What no limit asks for isn't computed.
+        Rows of one file are counted too; of several, `check_file` counts them. What no limit asks for isn't computed.
         """
         yield from watched(self.name, self.limits, batches, format or self.format, self.max_rows_per_file)
