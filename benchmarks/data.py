@@ -38,10 +38,11 @@ def generated(rows: int) -> pl.LazyFrame:
     """Make the same rows as a plan that generates them batch by batch and keeps none of them."""
 
     def source(
-        columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
+        columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         for start in range(0, rows, BATCH_ROWS):
             batch = audience_batch(start, min(BATCH_ROWS, rows - start))
+            batch = batch if predicate is None else batch.filter(predicate)
             yield batch if columns is None else batch.select(columns)
 
     return register_io_source(source, schema=audience_batch(0, 1).schema)
