@@ -33,7 +33,7 @@ FLOORS = [
     {"_files"},
     {"_fork", "_worker", "_progress"},
     {"platforms"},
-    {"validation"},
+    {"validation", "changes"},
     {"_plan"},
     {"_spill"},
     {"formats"},
@@ -43,6 +43,7 @@ FLOORS = [
     {"journal", "manifest"},
     {"staged"},
     {"object_options", "receipt", "secret"},
+    {"changed"},
     {"exceptions"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,32 @@
+"""What a delivery of changes held: frozen facts for the receipt and the manifest, and the words for the actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["added", "changed", "removed"]
+# In the order in which they are delivered.
+ACTIONS: tuple[Action, ...] = ("added", "changed", "removed")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How this run's rows differ from the last delivery's, in rows.
+
+    This run had `added + changed + unchanged` rows, the last delivery `changed + unchanged + removed`; what is
+    delivered is `num_rows` of them.
+    """
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that differ: those added, changed and removed."""
+        return self.added + self.changed + self.removed
+
+    def __str__(self) -> str:
+        return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"

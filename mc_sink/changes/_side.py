@@ -1,0 +1,172 @@
+"""One side of the comparison, parked in buckets by a hash of the keys, so that equal keys of both sides meet.
+
+    batches ─► a lot in memory ─(full)─► 256 buckets on disk ─► as many buckets at a time as fit
+                                                                └─(one alone doesn't fit)─► 256 finer buckets ─► …
+
+The hash only says in which bucket a row lies; what decides are the keys themselves.
+"""
+
+from __future__ import annotations
+
+from array import array
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink.changes._duplicates import Duplicates, refuse_duplicates
+from mc_sink.changes._keys import ROW, hashed
+from mc_sink.changes._spill import Slot, Spill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Self
+
+_BUCKET = "bucket"
+_BUCKETS = 256
+# Three splits give 16 M buckets: whatever doesn't fit then is one key over and over, or a few huge rows.
+_DEEPEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many bytes of rows are held: `lot` before they are parked, `pair` of both sides when they are compared."""
+
+    lot: int = 32 * 2**20
+    pair: int = 64 * 2**20
+
+
+class Side:
+    """Takes the rows of one side; each column called by its place, and `ROW`, the row's number in that side.
+
+    Memory: two lots, and 16 bytes for each lot and bucket. Disk: the rows once, as Arrow has them, and those of buckets
+    that have to be split again once more.
+    """
+
+    def __init__(self, empty: pl.DataFrame, duplicates: Duplicates, bounds: Bounds, *, depth: int = 0) -> None:
+        self.empty, self.duplicates, self.bounds, self.depth = empty, duplicates, bounds, depth
+        self.num_rows = 0
+        self._spill = Spill()
+        self._waiting: list[pl.DataFrame] = []
+        self._num_waiting = 0
+        self._slots = [array("Q") for _ in range(_BUCKETS)]
+        self._sizes = [0] * _BUCKETS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
+        self._spill.close()
+
+    def fill(self, batches: Iterable[pl.DataFrame]) -> None:
+        """Take all rows of the side; without `ROW`, they are numbered as they come."""
+        for batch in batches:
+            numbered = batch if ROW in batch.columns else batch.with_row_index(ROW, self.num_rows)
+            self._waiting.append(numbered.with_columns(pl.col(ROW).cast(pl.UInt64)))
+            self.num_rows += batch.height
+            self._num_waiting += int(batch.estimated_size())
+            if self._num_waiting > self.bounds.lot:
+                self.park()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all rows, about."""
+        return self._spill.num_bytes + self._num_waiting
+
+    @property
+    def parked(self) -> bool:
+        """Whether anything is on the disk; else all rows are in memory."""
+        return self._spill.num_bytes > 0
+
+    def park(self) -> None:
+        """Put the rows that wait on the disk."""
+        if not self._waiting:
+            return
+        rows = pl.concat(self._waiting, rechunk=False)
+        self._waiting, self._num_waiting = [], 0
+        bucket = (hashed(self.duplicates.keys, self.depth) % _BUCKETS).cast(pl.UInt16).alias(_BUCKET)
+        for (number,), found in rows.with_columns(bucket).partition_by(_BUCKET, as_dict=True).items():
+            slot = self._spill.append(found.drop(_BUCKET))
+            self._slots[int(number)].extend(slot)
+            self._sizes[int(number)] += slot.length
+
+    def size(self, number: int) -> int:
+        """Bytes in a bucket."""
+        return self._sizes[number]
+
+    def pieces(self, numbers: Iterable[int]) -> Iterator[pl.DataFrame]:
+        """Read buckets, piece by piece."""
+        for number in numbers:
+            places = self._slots[number]
+            for offset, length in zip(places[::2], places[1::2], strict=True):
+                yield self._spill.read(Slot(offset, length))
+
+    def read(self, numbers: Iterable[int]) -> pl.DataFrame:
+        """Read buckets whole, counting duplicates; what waits is in none, and there while nothing was parked."""
+        pieces = [*self._waiting, *self.pieces(numbers)]
+        rows = pl.concat(pieces, rechunk=False) if pieces else self.empty
+        self.duplicates.look(rows)
+        return rows
+
+    def refuse_one_key(self, numbers: Iterable[int]) -> None:
+        """Refuse a bucket that is too large because few keys fill it, without reading all of it."""
+        held: list[pl.DataFrame] = []
+        num_held = 0
+        for piece in self.pieces(numbers):
+            held.append(piece.select(*self.duplicates.keys, ROW))
+            num_held += int(piece.estimated_size())
+            if num_held > self.bounds.pair:
+                self.duplicates.look(pl.concat(held, rechunk=False))
+                refuse_duplicates(self.duplicates, partly=True)
+                num_held = 0
+
+    def finer(self) -> Side:
+        """Make a side for the rows of one bucket, which parts them by another hash."""
+        return Side(self.empty, self.duplicates, self.bounds, depth=self.depth + 1)
+
+
+def pairs(now: Side, before: Side) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the rows of both sides, equal keys together, no more at a time than the bounds say; count duplicates.
+
+    Only rows that are huge themselves pass the bounds. One key over and over ends in `ConfigurationError`.
+    """
+    if not now.parked and not before.parked and now.num_bytes + before.num_bytes <= now.bounds.pair:
+        yield now.read(()), before.read(())
+        return
+    now.park()
+    before.park()
+    for numbers in _groups(now, before):
+        fits = sum(map(now.size, numbers)) + sum(map(before.size, numbers)) <= now.bounds.pair
+        if not fits and now.depth < _DEEPEST:
+            yield from _finer_pairs(now, before, numbers)
+            continue
+        if not fits:
+            now.refuse_one_key(numbers)
+            before.refuse_one_key(numbers)
+        yield now.read(numbers), before.read(numbers)
+
+
+def _finer_pairs(now: Side, before: Side, numbers: list[int]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    with ExitStack() as stack:
+        sides = [stack.enter_context(side.finer()) for side in (now, before)]
+        for coarse, fine in zip((now, before), sides, strict=True):
+            fine.fill(coarse.pieces(numbers))
+        yield from pairs(*sides)
+
+
+def _groups(now: Side, before: Side) -> Iterator[list[int]]:
+    """Put neighbouring buckets together while they fit; one that doesn't fit is alone."""
+    group: list[int] = []
+    held = 0
+    for number in range(_BUCKETS):
+        size = now.size(number) + before.size(number)
+        if group and held + size > now.bounds.pair:
+            yield group
+            group, held = [], 0
+        if size:
+            group.append(number)
+            held += size
+    if group:
+        yield group

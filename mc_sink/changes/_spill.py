@@ -1,0 +1,81 @@
+"""Rows parked on the local disk while they are compared, in a file that nobody else can open and no crash leaves."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+
+class Slot(NamedTuple):
+    """Where a parked frame lies in its file, in bytes."""
+
+    offset: int
+    length: int
+
+
+class Spill:
+    """An append-only store of frames in Arrow's IPC format, where temporary files go (TMPDIR).
+
+    It takes no disk until the first frame, and gives everything back on `close`. The file has mode 0600 and no name
+    (it is unlinked before it is written): only this program can read it, and the system frees it even when the program
+    is killed. A full disk raises `UploadError`.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self.num_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, frame: pl.DataFrame) -> Slot:
+        """Park `frame` and give where it lies."""
+        encoded = io.BytesIO()
+        frame.write_ipc_stream(encoded)
+        with self._telling(frame.height):
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="mc_sink-", buffering=0)  # noqa: SIM115  it lives until `close`
+            slot = Slot(self.num_bytes, encoded.tell())
+            self._file.seek(slot.offset)
+            left = encoded.getbuffer()
+            while left:
+                left = left[self._file.write(left) :]
+        self.num_bytes += slot.length
+        return slot
+
+    def read(self, slot: Slot) -> pl.DataFrame:
+        """Give the frame that was parked at `slot`; `ValueError` after `close`."""
+        if self._file is None:
+            raise ValueError("The parked rows are gone: this spill is closed.")
+        self._file.seek(slot.offset)
+        return pl.read_ipc_stream(io.BytesIO(self._file.read(slot.length)))
+
+    def close(self) -> None:
+        """Give the disk back; again and again if you like."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    @contextmanager
+    def _telling(self, num_rows: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UploadError(
+                f"{num_rows:,} rows that wait to be compared could not be parked in {tempfile.gettempdir()}, where "
+                f"{self.num_bytes:,} bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR. "
+                f"{NOTHING_VISIBLE}"
+            ) from error
