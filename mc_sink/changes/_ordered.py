@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink.changes._keys import ROW
-from mc_sink.changes._spill import Slot, Spill
+from mc_sink.changes._spill import Slot, Spill, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Ordered:
         if rows.is_empty():
             return
         self.num_rows += rows.height
-        self._waiting.append(rows)
+        self._waiting.append(compact(rows))
         self._num_waiting += int(rows.estimated_size())
         if self._num_waiting > self._lot:
             self._park()
@@ -86,7 +86,8 @@ class Ordered:
         self._waiting, self._num_waiting = [], 0
         ranged = rows.with_columns((pl.col(ROW) // self._rows_in_range).alias(_RANGE))
         for (number,), found in ranged.partition_by(_RANGE, as_dict=True).items():
-            self._slots[int(number)].extend(self._spill.append(found.drop(_RANGE)))
+            found.drop_in_place(_RANGE)
+            self._slots[int(number)].extend(self._spill.append(found))
 
 
 def _sorted(pieces: list[pl.DataFrame]) -> pl.DataFrame:

@@ -88,7 +88,8 @@ class Side:
         self._waiting, self._num_waiting = [], 0
         bucket = (hashed(self.duplicates.keys, self.depth) % _BUCKETS).cast(pl.UInt16).alias(_BUCKET)
         for (number,), found in rows.with_columns(bucket).partition_by(_BUCKET, as_dict=True).items():
-            slot = self._spill.append(found.drop(_BUCKET))
+            found.drop_in_place(_BUCKET)
+            slot = self._spill.append(found)
             self._slots[int(number)].extend(slot)
             self._sizes[int(number)] += slot.length
 
