@@ -6,6 +6,7 @@ Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
 from mc_sink._namespace import SinkMadConnect
 from mc_sink._preview import Preview, preview
 from mc_sink._sink import sink_madconnect, stage
+from mc_sink.changed import Changes
 from mc_sink.delivery import discard, publish, recover, verify
 from mc_sink.exceptions import (
     AlreadyExistsError,
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PRESETS",
     "AlreadyExistsError",
+    "Changes",
     "CommitError",
     "CommitUnknown",
     "ConfigurationError",

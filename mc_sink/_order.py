@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from mc_sink._plan import ROW_GROUP_SIZE
+from mc_sink.changes import compare
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import choose_format
+from mc_sink.formats import Csv, choose_format
 from mc_sink.names import Names, parse_template
 from mc_sink.partitions import Partitioning, columns_of
 from mc_sink.presets import preset_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink._plan import Frame
+    from mc_sink.changes import Comparison
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
     from mc_sink.presets import Preset
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
 PresetName = Literal["liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel"]
+ChangesIn = Literal["files", "column"]
+ACTION = "action"
 DEFAULT_REJECTS = "rejects/"
 Call = TypeVar("Call", bound="Callable[..., Any]")
 
@@ -101,6 +106,9 @@ class Options(TypedDict, total=False):
     name: str | None
     partition_by: str | Sequence[str] | None
     include_key: bool | None
+    previous: Frame | str | os.PathLike[str] | None
+    keys: str | Sequence[str] | None
+    changes: ChangesIn
     max_rows_per_file: int | None
     max_bytes_per_file: int | None
     row_group_size: int | None
@@ -127,6 +135,9 @@ class Order:
     name: str | None = None
     partition_by: str | Sequence[str] | None = None
     include_key: bool | None = None
+    previous: Frame | str | os.PathLike[str] | None = None
+    keys: str | Sequence[str] | None = None
+    changes: ChangesIn = "files"
     max_rows_per_file: int | None = None
     max_bytes_per_file: int | None = None
     row_group_size: int | None = None
@@ -159,7 +170,7 @@ class Order:
         """Take the receiver's values wherever the caller gave none; a single file is neither cut nor named."""
         files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
         name = files.file_name if self.name is None else self.name
-        end = target.name if name is None else parse_template(name, columns_of(self.partition_by)).literal_end
+        end = target.name if name is None else parse_template(name, self._columns).literal_end
         format = choose_format(end, self.format, preset.format)
         rows = files.max_rows_per_file if self.max_rows_per_file is None else self.max_rows_per_file
         size = preset.bytes_per_file(format) if target.is_prefix else None
@@ -196,7 +207,7 @@ class Order:
     def _names(self, target: Target) -> tuple[Names, Format]:
         """Choose format and names together: a template's end may say the one, and the format the other."""
         run_id = new_run_id() if self.run_id is None else check_run_id(self.run_id)
-        columns = columns_of(self.partition_by)
+        columns = self._columns
         template = None if self.name is None else parse_template(self.name, columns)
         format = choose_format(template.literal_end if template else target.name, self.format)
         rolls = self.max_rows_per_file is not None or self.max_bytes_per_file is not None
@@ -205,6 +216,19 @@ class Order:
         names = Names(target, run_id, format.extension, several, template=template, columns=columns, schema=schema)
         names.check(overwrites=self.if_exists == "overwrite", rolls=rolls)
         return names, choose_format(names.example, format)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """The columns that divide the rows into files: the action of a change first, unless it is to be in one file."""
+        divides = self.previous is not None and self.changes == "files"
+        return ((ACTION,) if divides else ()) + columns_of(self.partition_by)
+
+    def comparison(self, schema: pl.Schema, format: Format) -> Comparison | None:
+        """Prepare to compare rows with these columns with the last delivery, where there is one to compare with."""
+        if self.previous is None or self.keys is None:
+            return None
+        dialect = format if isinstance(format, Csv) else None
+        return compare(self.previous, schema, keys=self.keys, action=ACTION, dialect=dialect)
 
     def _keeps_key(self, names: Names) -> bool:
         """By default, no where Hive's folders are read back as columns; nobody reads a template's names so."""
@@ -228,6 +252,7 @@ class Order:
             raise ConfigurationError(f'if_exists={self.if_exists!r} is neither "fail" nor "overwrite".')
         if self.row_group_size is not None and self.row_group_size < 1:
             raise ConfigurationError(f"row_group_size={self.row_group_size} has no rows in it; give at least 1.")
+        self._check_changes()
         self._check_splitting(target)
         self._check_manifest(target)
         if self.rejects is not None and self.on_invalid != "reject":
@@ -241,14 +266,26 @@ class Order:
                 f"A local target takes no storage_options, but got {', '.join(self.storage_options)}."
             )
 
+    def _check_changes(self) -> None:
+        if (self.previous is None) != (self.keys is None):
+            raise ConfigurationError(
+                "previous= and keys= go together: the last delivery, and what tells its rows apart."
+            )
+        if self.changes not in {"files", "column"}:
+            raise ConfigurationError(f'changes={self.changes!r} is neither "files" nor "column".')
+
     def _check_splitting(self, target: Target) -> None:
         bounds = {"max_rows_per_file": self.max_rows_per_file, "max_bytes_per_file": self.max_bytes_per_file}
         for name, bound in bounds.items():
             if bound is not None and bound < 1:
                 raise ConfigurationError(f"{name}={bound} has nothing in it; give at least 1.")
-        if self.include_key is not None and not self.partition_by:
+        if self.include_key is not None and not self._columns:
             raise ConfigurationError("include_key= is about the columns of partition_by=, and there are none.")
-        several = {**bounds, "partition_by": self.partition_by, "success_marker": self.success_marker or None}
+        divides: dict[str, Any] = {
+            "changes": "files" if self.previous is not None and self.changes == "files" else None
+        }
+        divides |= {"partition_by": self.partition_by, "success_marker": self.success_marker or None}
+        several = bounds | divides
         if not target.is_prefix and (asked := [name for name, value in several.items() if value is not None]):
             raise ConfigurationError(
                 f"{target.url} is one file, and {asked[0]} may need several: give a prefix, {target.folder.url}"

@@ -6,20 +6,18 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mc_sink import validation
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
+from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
 from mc_sink.formats import options_of
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
@@ -33,9 +31,9 @@ if TYPE_CHECKING:
     from mc_sink._earlier import Earlier
     from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
+    from mc_sink._rows import Rows
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
-    from mc_sink.validation import Compiled
 
 
 @takes_options
@@ -76,6 +74,10 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     include_key
         Whether the files keep those columns; by default not where folders tell their values, and yes where a template
         does.
+    previous, keys, changes
+        What was delivered last, a frame or local files, and the columns that tell its rows apart: what is delivered are
+        the rows added, changed and removed since, in folders `action=added/` and so on; or, with `changes="column"`,
+        in a column `action`. See docs/changes.md.
     max_rows_per_file
         Rows in a file, the last one's excepted; needs a prefix. Each file is staged as soon as it is full.
     max_bytes_per_file
@@ -136,19 +138,16 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
-    plan = as_lazyframe(frame)
-    with closing(
-        validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
-    ) as compiled:
-        to.check(compiled.delivered)
+    with rows_of(as_lazyframe(frame), order, to.format) as rows:
+        to.check(rows.delivered)
         earlier = look(to, stores, order.if_exists)
         with watch(to.names.target.url, progress=order.progress) as advance:
-            batches = to.watch(compiled.judge(pull(compiled.frame, to.row_group_size)))
-            files = write_files(batches, _plan(to, compiled, earlier), stores.of(to.names.target), advance)
-        staged = _staged(order, to, files, compiled, started_at)
+            batches = to.watch(rows.batches(to.row_group_size))
+            files = write_files(batches, _plan(to, rows, earlier), stores.of(to.names.target), advance)
+        staged = _staged(order, to, files, rows, started_at)
         try:
-            staged = replace(staged, rejects=_stage_rejects(compiled, to, stores, earlier))
-            _account_for_every_row(compiled, staged)
+            staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
+            rows.account_for(staged)
             to.check_files(staged)
             earlier.check(staged)
         except BaseException as error:
@@ -157,11 +156,11 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _plan(to: Resolved, compiled: Compiled, earlier: Earlier) -> DeliveryPlan:
-    schema = {"mc_sink.schema": compiled.name} if compiled.name else {}
+def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
+    schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
     return DeliveryPlan(
         to.names,
-        compiled.delivered,
+        rows.delivered,
         to.format,
         to.row_group_size,
         to.max_rows_per_file,
@@ -173,17 +172,15 @@ def _plan(to: Resolved, compiled: Compiled, earlier: Earlier) -> DeliveryPlan:
     )
 
 
-def _staged(
-    order: Order, to: Resolved, files: tuple[StagedFile, ...], compiled: Compiled, started_at: datetime
-) -> Staged:
-    columns = {name: str(dtype) for name, dtype in to.partitioning(compiled.delivered).file_schema.items()}
-    dialect = options_of(to.format)
+def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Rows, started_at: datetime) -> Staged:
+    columns = {name: str(dtype) for name, dtype in to.partitioning(rows.delivered).file_schema.items()}
+    kind, dialect = to.format.extension.removeprefix("."), options_of(to.format)
     return Staged(
         run_id=to.names.run_id,
         target=to.names.target.url,
         files=files,
-        content=Content(to.format.extension.removeprefix("."), dialect, columns, compiled.name, to.partition_by),
-        validated=compiled.validated,
+        content=Content(kind, dialect, columns, rows.compiled.name, to.partition_by),
+        validated=rows.compiled.validated,
         if_exists=order.if_exists,
         repeatable=to.repeatable,
         started_at=started_at,
@@ -191,31 +188,22 @@ def _staged(
         manifest=to.manifest.url if to.manifest else None,
         manifest_form=to.manifest_form,
         success_marker=to.success_marker.url if to.success_marker else None,
+        changes=rows.changes,
         object_options=order.object_options,
     )
 
 
-def _stage_rejects(compiled: Compiled, to: Resolved, stores: Stores, earlier: Earlier) -> StagedRejects | None:
+def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -> StagedRejects | None:
     """Stage the rows that were rejected, where there may be any."""
     if to.rejects is None:
         return None
-    rows, (target, format) = compiled.rejects(), to.rejects
-    if rows is None:
+    rejected, (target, format) = rows.compiled.rejects(), to.rejects
+    if rejected is None:
         return StagedRejects(0, None)
     there = target.url in earlier.compared
-    file = FilePlan(target, rows.collect_schema(), format, ROW_GROUP_SIZE, there=there)
-    written = write_file(pull(rows, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
+    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, there=there)
+    written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     return StagedRejects(written.num_rows, written)
-
-
-def _account_for_every_row(compiled: Compiled, staged: Staged) -> None:
-    """Hold the delivery to its count: rows in are rows staged and rows rejected."""
-    rejected = staged.rejects.num_rows if staged.rejects else 0
-    if compiled.num_rows != staged.num_rows + rejected:
-        raise UploadError(
-            f"{compiled.num_rows:,} rows came, and {staged.num_rows:,} were staged and {rejected:,} rejected. "
-            f"{NOTHING_VISIBLE} This should not happen: please report it."
-        )
 
 
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:

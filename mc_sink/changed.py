@@ -28,5 +28,10 @@ class Changes:
         """Rows that differ: those added, changed and removed."""
         return self.added + self.changed + self.removed
 
+    @property
+    def num_rows_now(self) -> int:
+        """Rows that this run had."""
+        return self.added + self.changed + self.unchanged
+
     def __str__(self) -> str:
         return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"

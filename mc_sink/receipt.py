@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
+    from mc_sink.changed import Changes
+
     Verifier = Callable[["Receipt"], "Verification"]
 
 
@@ -102,6 +104,7 @@ class Receipt:
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
     empty file which was shown last, if there is one; `warnings` count the cells that a receiver may stumble over;
+    `changes` counts what differs from the last delivery, where that is all that was delivered;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -117,6 +120,7 @@ class Receipt:
     elapsed: timedelta
     warnings: tuple[CountedWarning, ...] = ()
     success_marker: str | None = None
+    changes: Changes | None = None
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -153,6 +157,7 @@ class Receipt:
         return [
             ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
             *self._repeated(),
+            *([("changes", str(self.changes))] if self.changes else []),
             ("to", self.target),
             ("run id", self.run_id),
             ("validated", "yes" if self.validated else "no"),

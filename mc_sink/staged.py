@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta  # noqa: TC003  as above
 from typing import Any, ClassVar, Literal
 
+from mc_sink.changed import Changes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import CountedWarning, summed
 
@@ -117,7 +118,8 @@ class Staged:
     `repeatable` says that a file which is found at its key, with the same bytes, is this run's own from an earlier
     try: the run id is in the key, or the caller chose it. `manifest` and `success_marker` are the URLs of the manifest
     and of the empty file that says that all is there, if there are to be any; they are written, in this order, when all
-    files are visible. `took` is the time that staging took.
+    files are visible. `changes` counts what differs from the last delivery, where no more is delivered. `took` is the
+    time that staging took.
     """
 
     run_id: str
@@ -133,6 +135,7 @@ class Staged:
     manifest: str | None = None
     manifest_form: ManifestForm = "mc_sink"
     success_marker: str | None = None
+    changes: Changes | None = None
     object_options: ObjectOptions | None = None
 
     @property

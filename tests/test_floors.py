@@ -27,6 +27,7 @@ FLOORS = [
     {"connections"},
     {"_sink", "_preview"},
     {"_earlier"},
+    {"_rows"},
     {"_order"},
     {"presets"},
     {"delivery"},

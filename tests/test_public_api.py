@@ -25,7 +25,17 @@ EXPORTED = [
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
     *("Preset", "PRESETS", "Limit", "LimitError"),
-    *("Receipt", "Rejects", "CountedWarning", "Verification", "WrittenFile", "Staged", "StagedFile", "Journal"),
+    *(
+        "Receipt",
+        "Rejects",
+        "CountedWarning",
+        "Changes",
+        "Verification",
+        "WrittenFile",
+        "Staged",
+        "StagedFile",
+        "Journal",
+    ),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
     *("UploadError", "CommitError", "CommitUnknown"),
 ]
@@ -40,6 +50,9 @@ DEFAULTS = {
     "name": None,
     "partition_by": None,
     "include_key": None,
+    "previous": None,
+    "keys": None,
+    "changes": "files",
     "max_rows_per_file": None,
     "max_bytes_per_file": None,
     "row_group_size": None,
@@ -52,7 +65,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker",
+    "success_marker changes",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 

@@ -6,7 +6,6 @@ in the same words.
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,6 +15,7 @@ from mc_sink._fork import check_fork
 from mc_sink._order import Order, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
+from mc_sink._rows import rows_of
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
@@ -83,10 +83,8 @@ def _columns(frame: object, order: Order, to: Resolved) -> tuple[str, ...] | Non
         schema_name(order.schema)
         validation.compile(None, pl.LazyFrame(), on_invalid=order.on_invalid, max_rejects=order.max_rejects)
         return None
-    with closing(
-        validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
-    ) as compiled:
-        return tuple(to.check(compiled.delivered))
+    with rows_of(plan, order, to.format) as rows:
+        return tuple(to.check(rows.delivered))
 
 
 def _looked_at(frame: object) -> pl.LazyFrame | None:

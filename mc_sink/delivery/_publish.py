@@ -107,6 +107,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         validated=all(part.validated for part in staged),
         manifest=run.manifest,
         success_marker=run.success_marker,
+        changes=run.changes,
         warnings=summed(warning for part in staged for warning in part.warnings),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
