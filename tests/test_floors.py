@@ -25,6 +25,7 @@ FLOORS = [
     {"engines"},
     {"_namespace"},
     {"connections"},
+    {"history"},
     {"_sink", "_preview"},
     {"_earlier"},
     {"_rows"},

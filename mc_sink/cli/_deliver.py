@@ -1,0 +1,157 @@
+"""`mc-sink run`, `send` and `preview`: deliver now, or say what a delivery would do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mc_sink.cli import _shown
+from mc_sink.cli._signals import ending_soon
+from mc_sink.connections import Connection, deliver, load, of_document, rehearse
+from mc_sink.exceptions import ConfigurationError
+
+File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for a program to read.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys; write nothing.")]
+Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows of the sample of a dry run.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Name the run; the same id delivers once.")]
+Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
+
+
+def run(  # noqa: PLR0913  the options of a command
+    file: File,
+    *,
+    dry_run: DryRun = False,
+    rows: Rows = 5,
+    run_id: RunId = None,
+    as_json: Json = False,
+    trigger: Trigger = "manual",
+) -> None:
+    """Deliver a connection now: whole, or not at all.
+
+    [bold]mc-sink run nightly.toml[/bold]
+
+    [bold]mc-sink run nightly.toml --dry-run[/bold]     schema, sample and keys, and nothing written
+
+    [bold]mc-sink run nightly.toml --run-id nightly-2026-11-22[/bold]     may be repeated, and delivers once
+    """
+    _go(load(file), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger)
+
+
+def send(  # noqa: PLR0913  the options of a command
+    files: Annotated[list[str], typer.Argument(help="Source files or globs, then the target.", show_default=False)],
+    *,
+    format: Annotated[str | None, typer.Option(help="csv, csv.gz or parquet.")] = None,
+    schema: Annotated[str | None, typer.Option(help="A schema's name, YAML file, or module:name.")] = None,
+    platform: Annotated[str | None, typer.Option(help="The name of saved credentials.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="Another S3 than AWS'.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws/config.")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any key of a connection file, as TOML: 'if_exists=\"overwrite\"'."),
+    ] = None,
+    dry_run: DryRun = False,
+    rows: Rows = 5,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Deliver files, without a connection file.
+
+    [bold]mc-sink send 'data/*.parquet' s3://bucket/prefix/ --schema audience[/bold]
+
+    [bold]mc-sink send a.csv s3://bucket/p/ --format csv.gz --set max_rows_per_file=1000000[/bold]
+
+    [bold]mc-sink send a.csv s3://bucket/p/ --set 'object_options.acl="bucket-owner-full-control"'[/bold]
+    """
+    if len(files) == 1:
+        raise typer.BadParameter("give at least one file, and then the target", param_hint="FILES... TARGET")
+    document: dict[str, Any] = {"source": {"files": files[:-1]}, "target": files[-1]}
+    stored = {"endpoint_url": endpoint_url, "profile": profile}
+    given = {"format": format, "schema": schema, "platform": platform, "storage_options": _given(stored)}
+    _merge(document, _given(given))
+    for option in options or ():
+        _merge(document, _parsed(option))
+    connection = of_document(document, name="send", file=None, folder=Path.cwd())
+    _go(connection, dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json)
+
+
+def show_preview(
+    file: File,
+    *,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Name the keys that a run would make, and what it needs; reads no row, sends nothing.
+
+    [bold]mc-sink preview nightly.toml[/bold]
+    """
+    _shown.rehearsal(rehearse(load(file), run_id=run_id, rows=None), as_json=as_json)
+
+
+def _go(  # noqa: PLR0913  the options of a command
+    connection: Connection,
+    *,
+    dry_run: bool,
+    rows: int,
+    run_id: str | None,
+    as_json: bool,
+    trigger: str = "manual",
+) -> None:
+    with ending_soon():
+        if dry_run:
+            _shown.rehearsal(rehearse(connection, run_id=run_id, rows=rows), as_json=as_json)
+            return
+        _log_for_people(as_json=as_json)
+        bar = None if not as_json else False
+        deliver(
+            connection,
+            run_id=run_id,
+            progress=bar,
+            trigger=trigger,
+            ended=lambda run: _shown.ended(run, as_json=as_json),
+        )
+
+
+def _log_for_people(*, as_json: bool) -> None:
+    """Log plain lines where no terminal shows a bar, or a program reads the result."""
+    if as_json or not sys.stderr.isatty():
+        log_lines()
+
+
+def log_lines() -> None:
+    """Write what mc_sink logs to standard error, one line each."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("mc_sink").setLevel(logging.INFO)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value not in (None, {})}
+
+
+def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
+    """Put keys into a document, into its tables too."""
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(document.get(name), dict):
+            _merge(document[name], value)
+        else:
+            document[name] = value
+
+
+def _parsed(option: str) -> dict[str, Any]:
+    """Read KEY=VALUE as TOML has it; a value that is no TOML is text."""
+    name, equals, value = option.partition("=")
+    if not equals:
+        raise ConfigurationError(f"--set takes KEY=VALUE, and got {name!r}. Nothing was done.")
+    try:
+        return tomllib.loads(option)
+    except tomllib.TOMLDecodeError:
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    try:
+        return tomllib.loads(f'{name} = "{quoted}"')
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"--set {name}=… is no TOML: {error}. Nothing was done.") from None

@@ -1,0 +1,115 @@
+"""How a command ends: what was raised → one message without a traceback, and an exit code that a scheduler can use."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from mc_sink.exceptions import (
+    AlreadyExistsError,
+    CommitError,
+    ConfigurationError,
+    PermissionDenied,
+    TargetError,
+    UploadError,
+    ValidationError,
+)
+from mc_sink.history import Busy, masked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Code(IntEnum):
+    """Exit codes; docs/cli.md says what to do with each."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    INVALID = 4
+    DENIED = 5
+    EXISTS = 6
+    PARTLY = 7
+    UPLOAD = 8
+    DIFFERENT = 9
+    BUSY = 75
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_CODES: dict[type[BaseException], Code] = {
+    Busy: Code.BUSY,
+    ConfigurationError: Code.CONFIGURATION,
+    TargetError: Code.CONFIGURATION,
+    ValidationError: Code.INVALID,
+    PermissionDenied: Code.DENIED,
+    AlreadyExistsError: Code.EXISTS,
+    CommitError: Code.PARTLY,
+    UploadError: Code.UPLOAD,
+    KeyboardInterrupt: Code.INTERRUPTED,
+}
+_TOLD = {
+    Code.INTERRUPTED: "Interrupted.",
+    Code.TERMINATED: "Told to end by SIGTERM.",
+}
+
+
+class Terminated(SystemExit):
+    """SIGTERM came."""
+
+    def __init__(self) -> None:
+        super().__init__(int(Code.TERMINATED))
+
+
+def code_of(error: BaseException) -> Code:
+    """Give the exit code for what was raised."""
+    if isinstance(error, Terminated):
+        return Code.TERMINATED
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.FAILED)
+
+
+@contextmanager
+def told(*, debug: bool) -> Iterator[None]:
+    """Tell what goes wrong inside on standard error, secrets cut out, and end with its code.
+
+    What the command line itself raises for wrong words, and an exit with a code, pass.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as error:
+        raise typer.Exit(_tell(error, debug=debug)) from None
+    except Exception as error:
+        if _is_the_command_lines(error):
+            raise
+        raise typer.Exit(_tell(error, debug=debug)) from None
+
+
+def _is_the_command_lines(error: BaseException) -> bool:
+    """Whether typer raised it to say something of its own."""
+    return isinstance(error, (typer.Exit, typer.Abort)) or any(
+        kind.__name__ == "ClickException" for kind in type(error).__mro__
+    )
+
+
+def _tell(error: BaseException, *, debug: bool) -> Code:
+    code = code_of(error)
+    if debug:
+        say(masked("".join(traceback.format_exception(error))).rstrip())
+    elif code in _TOLD:
+        say("\n".join([_TOLD[code], *getattr(error, "__notes__", [])]))
+    else:
+        say(masked("\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])))
+        if code is Code.FAILED:
+            say("--debug shows where it was raised.")
+    return code
+
+
+def say(line: str) -> None:
+    """Write a line to standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  the command line speaks

@@ -1,0 +1,128 @@
+"""`mc-sink history`, `show`, `verify` and `recover`: what ran, whether it is still there, and how to end it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator  # noqa: TC003  typer reads these types
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mc_sink import delivery, history
+from mc_sink.cli import _shown
+from mc_sink.cli._ends import Code
+from mc_sink.connections import stored_at
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.history import Status  # noqa: TC001  typer reads these types
+from mc_sink.journal import list_journals
+
+if TYPE_CHECKING:
+    from mc_sink.history import Run
+
+
+def _complete(incomplete: str) -> Iterator[str]:
+    """Complete the id of a run."""
+    yield from (run.run_id for run in history.list_runs(limit=200) if run.run_id.startswith(incomplete))
+
+
+RunId = Annotated[str, typer.Argument(help="A run's id.", show_default=False, autocompletion=_complete)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="Where the store is, if not as the run had it.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A profile of ~/.aws/config.")]
+NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
+
+
+def show_history(
+    *,
+    connection: Annotated[str | None, typer.Option(help="Only runs of this connection, by its name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs that ended so.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the runs of this machine, the newest first.
+
+    [bold]mc-sink history --connection nightly --status failed[/bold]
+    """
+    _shown.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
+
+
+def show(run_id: RunId, *, as_json: Json = False) -> None:
+    """Show all that is remembered of a run: times, rows, files with their checksums, and what went wrong.
+
+    [bold]mc-sink show 20261122T101530Z-4f2a9c[/bold]
+    """
+    _shown.one_run(history.find_run(run_id), as_json=as_json)
+
+
+def verify(
+    run_id: RunId,
+    *,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """List the bucket and compare it with the files of a run: every one there, with its size and ETag.
+
+    [bold]mc-sink verify 20261122T101530Z-4f2a9c[/bold]
+
+    Exit code 9 says that a file is missing or is another one now.
+    """
+    run = history.find_run(run_id)
+    if run.status != "delivered":
+        raise ConfigurationError(
+            f"Run {run_id} is {run.status} by its record, which lists no files to compare: `mc-sink show {run_id}` "
+            "tells more, and `mc-sink recover` lists what waits to be ended."
+        )
+    stored = _stored(run, delivery.verify, endpoint_url, profile, no_platform=no_platform)
+    found = delivery.verify(run.receipt(), **stored)
+    _shown.verification(found, as_json=as_json)
+    if not found.ok:
+        raise typer.Exit(Code.DIFFERENT)
+
+
+def recover(  # noqa: PLR0913  the options of a command
+    run_id: Annotated[str | None, typer.Argument(help="A run's id; none lists those that wait.")] = None,
+    *,
+    discard: Annotated[bool, typer.Option("--discard", help="Throw away what isn't visible yet.")] = False,
+    target: Annotated[str | None, typer.Option(help="Tells two deliveries of one run id apart.")] = None,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """End a delivery that was cut short while it was published, so that all of it is visible, once.
+
+    [bold]mc-sink recover[/bold]     lists those that wait
+
+    [bold]mc-sink recover 20261122T101530Z-4f2a9c[/bold]
+    """
+    if run_id is None:
+        _shown.journals(list_journals(), as_json=as_json)
+        return
+    run = _remembered(run_id)
+    stored = _stored(run, delivery.recover, endpoint_url, profile, no_platform=no_platform)
+    if discard:
+        left = delivery.recover(run_id, target=target, action="discard", **stored)
+        _shown.out(json.dumps({"left": left}) if as_json else "\n".join(["Discarded.", *left]))
+        return
+    receipt = delivery.recover(run_id, target=target, **stored)
+    ended = history.note_recovered(run, receipt) if run else None
+    if as_json and ended:
+        _shown.one_run(ended, as_json=True)
+    else:
+        _shown.out(str(receipt))
+
+
+def _remembered(run_id: str) -> Run | None:
+    """Give the record of a run, where there is one: a delivery from Python has none."""
+    return next((run for run in history.list_runs(limit=None) if run.run_id == run_id), None)
+
+
+def _stored(
+    run: Run | None, takes: Any, endpoint_url: str | None, profile: str | None, *, no_platform: bool
+) -> dict[str, Any]:
+    asked = {"endpoint_url": endpoint_url, "profile": profile}
+    known = dict(run.storage_options) if run else {}
+    options = known | {name: value for name, value in asked.items() if value is not None}
+    return stored_at(None if no_platform or run is None else run.platform, options, takes)

@@ -1,0 +1,134 @@
+"""What commands print: tables for people, JSON for programs; colour only where a person looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mc_sink.connections import Rehearsal
+    from mc_sink.history import Run
+    from mc_sink.journal import Journal
+    from mc_sink.receipt import Verification
+
+_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+
+
+def out(text: str) -> None:
+    """Print to standard output, as it is."""
+    print(text, file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
+
+
+def ended(run: Run, *, as_json: bool) -> None:
+    """Print what came of a run; of one that failed, only for a program: a person is told by the error."""
+    if as_json:
+        one_run(run, as_json=True)
+    elif run.status == "delivered":
+        out(f"{run.receipt()}")
+
+
+def one_run(run: Run, *, as_json: bool) -> None:
+    """Print all of a record."""
+    if as_json:
+        _json(run.as_json())
+        return
+    facts = {
+        "run id": run.run_id,
+        "connection": run.connection + (f"  ({run.file})" if run.file else ""),
+        "trigger": run.trigger,
+        "status": run.status,
+        "to": run.target,
+        "started at": f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC",
+        "took": None if run.elapsed is None else f"{run.elapsed.total_seconds():.2f} s",
+        "rows": _number(run.num_rows),
+        "bytes": _number(run.num_bytes),
+        "rejected": _number(run.num_rejected),
+        "manifest": run.manifest,
+        "error": f"{run.error.kind}: {run.error.text}" if run.error else None,
+    }
+    out("\n".join(f"{name:<12}{value}" for name, value in facts.items() if value is not None))
+    for file in (*run.files, *run.rejects):
+        out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
+
+
+def runs(found: Sequence[Run], *, as_json: bool) -> None:
+    """Print records as a table, or a line of JSON for each."""
+    if as_json:
+        for run in found:
+            _json(run.as_json())
+        return
+    rows = [
+        (
+            run.run_id,
+            run.connection,
+            f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+            f"[{_COLOURS[run.status]}]{run.status}[/]",
+            _number(run.num_rows) or "",
+            _number(run.num_bytes) or "",
+            run.error.kind if run.error else "",
+        )
+        for run in found
+    ]
+    _table(["run id", "connection", "started at (UTC)", "status", "rows", "bytes", "error"], rows)
+
+
+def journals(found: Sequence[Journal], *, as_json: bool) -> None:
+    """Print the deliveries that wait to be ended."""
+    if as_json:
+        for one in found:
+            _json({"run_id": one.run_id, "target": one.target, "noted_at": one.noted_at, "num_files": one.num_files})
+    elif not found:
+        out("Nothing waits: every delivery of this machine that was begun to be published has ended.")
+    else:
+        rows = [(one.run_id, one.target, f"{one.noted_at:%Y-%m-%d %H:%M:%S}", str(one.num_files)) for one in found]
+        _table(["run id", "target", "noted at (UTC)", "files"], rows)
+
+
+def verification(found: Verification, *, as_json: bool) -> None:
+    """Print what a listing showed."""
+    if as_json:
+        _json(asdict(found) | {"ok": found.ok})
+    else:
+        out(str(found))
+
+
+def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
+    """Print what a run would do."""
+    preview, sample = found.preview, found.sample
+    if as_json:
+        facts = {name: getattr(preview, name) for name in ("run_id", "target", "files", "num_files", "pattern")}
+        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions")}
+        if sample is not None:
+            facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
+            facts["sample"] = sample.rows()
+        _json(facts)
+        return
+    if sample is not None:
+        out("\n".join(f"{name}: {dtype}" for name, dtype in sample.schema.items()))
+        out(f"{sample}\n")
+    out(str(preview))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=250)  # a file or a pipe has no width to keep to
+    console.print(table)
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _json(facts: Any) -> None:
+    out(json.dumps(facts, ensure_ascii=False, default=str))

@@ -1,0 +1,103 @@
+"""One run of a connection, from the lock to the hooks; every run leaves a record, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from mc_sink import history
+from mc_sink._sink import sink_madconnect
+from mc_sink.connections._arguments import arguments_for, target_of
+from mc_sink.connections._hooks import tell
+from mc_sink.connections._sources import opened
+from mc_sink.connections._telemetry import traced
+from mc_sink.exceptions import AlreadyExistsError, SinkError
+from mc_sink.target import new_run_id, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mc_sink.connections._load import Connection
+    from mc_sink.history import Run
+    from mc_sink.receipt import Receipt
+
+_log = logging.getLogger(__name__)
+
+
+def deliver(
+    connection: Connection,
+    *,
+    run_id: str | None = None,
+    progress: bool | None = None,
+    trigger: str = "manual",
+    ended: Callable[[Run], None] = lambda _run: None,
+) -> Run:
+    """Deliver now, and give the record; `ended` is called with it, too, when the run fails or is told to end.
+
+    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` where the target is one
+    file that is there already, were it the same. Raises `Busy` while the same connection runs, and whatever
+    `sink_madconnect` raises; what the record keeps of an error is redacted.
+    """
+    settings, chosen = connection.settings, run_id or new_run_id()
+    facts = history.Beginning(
+        run_id=chosen,
+        connection=connection.name,
+        target=_shown(connection),
+        file=str(connection.file) if connection.file else None,
+        trigger=trigger,
+        platform=settings.platform,
+        storage_options=settings.storage_options,
+    )
+    with _alone(connection), traced(facts) as observe:
+        ongoing = history.begin(facts)
+        _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
+        try:
+            receipt = _sink(connection, chosen, again=run_id is not None, progress=progress)
+        except BaseException as error:
+            _end(connection, ongoing.failed(error), observe, ended)
+            raise
+        run = ongoing.delivered(receipt)
+        _end(connection, run, observe, ended)
+    return run
+
+
+def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
+    arguments = arguments_for(sink_madconnect, connection)
+    with opened(connection.settings.source, connection.folder) as frame:
+        receipt = sink_madconnect(frame, **arguments, run_id=run_id, progress=progress)
+    if receipt.num_found and not again:
+        raise AlreadyExistsError(
+            f"{receipt.num_found} of {len(receipt.files)} file(s) of this run were there before it, byte for byte, "
+            f"from {receipt.files[0].path} on, and stayed. Each run is to make new objects: give a prefix, or a name "
+            'with {run_id}; if_exists = "overwrite" replaces them.'
+        )
+    return receipt
+
+
+def _end(connection: Connection, run: Run, *observers: Callable[[Run], Any]) -> None:
+    if run.status == "delivered":
+        rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
+        _log.info("Run %s delivered %s rows%s in %s file(s).", run.run_id, run.num_rows, rejected, len(run.files))
+    else:
+        _log.info("Run %s ended as %s.", run.run_id, run.status)
+    for observe in observers:
+        observe(run)
+    tell(run, connection)
+
+
+def _alone(connection: Connection) -> AbstractContextManager[None]:
+    """Keep a second run of the same connection file away meanwhile."""
+    if connection.file is None:
+        return nullcontext()
+    name = hashlib.sha256(str(connection.file.resolve()).encode()).hexdigest()[:16]
+    return history.hold(f"connection-{name}", f"Connection {connection.name} runs")
+
+
+def _shown(connection: Connection) -> str:
+    """Give the target as a record has it; nothing of one that can't be read, for it may hold anything."""
+    try:
+        return parse_target(target_of(connection.settings.target, connection.folder)).url
+    except SinkError:
+        return "?"

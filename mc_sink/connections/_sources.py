@@ -1,0 +1,146 @@
+"""A source → a frame: files by glob, a query, or a function; what is read is read lazily wherever it can be."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mc_sink._plan import ROW_GROUP_SIZE
+from mc_sink.connections._named import call_named, nearest
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mc_sink.connections._settings import Source
+
+_SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".arrow": "ipc",
+    ".ipc": "ipc",
+    ".feather": "ipc",
+}
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_GOES_WITH = {
+    "format": "files",
+    "database": "query",
+    "uri": "query",
+    "uri_env": "query",
+    "arguments": "function",
+}
+
+
+def check_source(source: Source, told: str) -> None:
+    """Raise `ConfigurationError` for a source that is none, or two; opens nothing."""
+    kinds = [name for name in ("files", "query", "function") if getattr(source, name)]
+    if len(kinds) != 1:
+        raise ConfigurationError(
+            f"[source] of {told} has {len(kinds)} of files, query and function: write exactly one. {NOTHING_VISIBLE}"
+        )
+    for name, kind in _GOES_WITH.items():
+        if getattr(source, name) and kind != kinds[0]:
+            raise ConfigurationError(
+                f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}. {NOTHING_VISIBLE}"
+            )
+    if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
+        raise ConfigurationError(
+            f"[source] of {told} has more than one of database, uri and uri_env. {NOTHING_VISIBLE}"
+        )
+
+
+@contextmanager
+def opened(source: Source, folder: Path) -> Iterator[Any]:
+    """Give the frame of a source, which lasts as long as the `with`; relative paths begin at `folder`."""
+    if source.files:
+        yield _scan(source, folder)
+    elif source.function:
+        yield call_named(source.function, folder, source.arguments)
+    elif source.uri or source.uri_env:
+        yield _read_uri(source)
+    else:
+        with _duckdb(source, folder) as reader:
+            yield reader
+
+
+def _scan(source: Source, folder: Path) -> pl.LazyFrame:
+    patterns = [source.files] if isinstance(source.files, str) else list(source.files or ())
+    places = [place for pattern in patterns for place in _places(pattern, folder)]
+    kind = source.format or _format_of(places)
+    scan: Any = getattr(pl, f"scan_{kind}")
+    if unknown := [name for name in source.options if name not in signature(scan).parameters]:
+        raise ConfigurationError(
+            f"source.options has {unknown[0]}, which polars.scan_{kind} doesn't know"
+            f"{nearest(unknown[0], signature(scan).parameters)} {NOTHING_VISIBLE}"
+        )
+    frame: pl.LazyFrame = scan(places, **source.options)
+    return frame
+
+
+def _places(pattern: str, folder: Path) -> list[str]:
+    """Give the files that a pattern names, in order; a URL is Polars' to look into."""
+    if _URL.match(pattern):
+        return [pattern]
+    found = sorted(glob.glob(os.path.join(folder, pattern), recursive=True))  # noqa: PTH118, PTH207  Path has no absolute globs
+    if not found:
+        raise ConfigurationError(f"0 files match {pattern} in {folder}: correct source.files. {NOTHING_VISIBLE}")
+    return found
+
+
+def _format_of(places: list[str]) -> str:
+    kinds = {_SUFFIXES.get("".join(Path(place).suffixes[-2:])) or _SUFFIXES.get(Path(place).suffix) for place in places}
+    if len(kinds) != 1 or (kind := kinds.pop()) is None:
+        raise ConfigurationError(
+            f"{len(places)} source file(s) are of no one kind by their suffixes: write source.format, one of "
+            f"{', '.join(sorted(set(_SUFFIXES.values())))}. {NOTHING_VISIBLE}"
+        )
+    return kind
+
+
+def _read_uri(source: Source) -> pl.DataFrame:
+    """Read a database as Polars does; its address comes from the environment where it holds a password."""
+    uri = source.uri or os.environ.get(source.uri_env or "")
+    if not uri:
+        raise ConfigurationError(
+            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI. "
+            f"{NOTHING_VISIBLE}"
+        )
+    try:
+        return pl.read_database_uri(source.query or "", uri, **source.options)
+    except ImportError as error:
+        kind = uri.partition(":")[0]
+        missing = error.name or "connectorx"
+    raise ConfigurationError(
+        f"1 library is missing to read a {kind}: database: {missing}. Install connectorx, or an ADBC driver with "
+        f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
+    )
+
+
+@contextmanager
+def _duckdb(source: Source, folder: Path) -> Iterator[Any]:
+    """Run a query in DuckDB, which reads files by their names, too; its rows come in batches."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ConfigurationError(
+            f"1 library is missing to run a query: install duckdb, or name a database in source.uri. {NOTHING_VISIBLE}"
+        ) from error
+    database = str(folder / source.database) if source.database else ":memory:"
+    with duckdb.connect(database, read_only=bool(source.database)) as connection:
+        connection.execute("set file_search_path = $folder", {"folder": str(folder)})
+        relation: Any = connection.sql(source.query or "")
+        if relation is None:
+            raise ConfigurationError(f"source.query gives no rows: write a select. {NOTHING_VISIBLE}")
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        yield read(ROW_GROUP_SIZE)

@@ -1,0 +1,139 @@
+"""A run as it is remembered: frozen facts, and how they stand in a row of the table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from mc_sink.receipt import Receipt, Rejects, WrittenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Status = Literal["running", "delivered", "failed", "interrupted"]
+_JSON = ("storage_options", "files", "rejects", "error")
+_TIMES = ("started_at", "ended_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What ended a run: the error's type, and as much of its text as can't hold a cell value or a secret."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one connection. `number` counts the runs of this machine; two tries of one run id are two of them.
+
+    `file` is the connection's file, None for what was given on the command line; `trigger` is "manual" or "schedule".
+    `storage_options` are those of the connection, which hold no secret. `num_bytes` are as stored. `files` are those
+    that became visible, without the values of partitions, and `rejects` the files of rows that were kept out.
+    """
+
+    number: int
+    run_id: str
+    connection: str
+    file: str | None
+    trigger: str
+    target: str
+    platform: str | None
+    storage_options: Mapping[str, Any]
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None = None
+    num_rows: int | None = None
+    num_bytes: int | None = None
+    num_rejected: int | None = None
+    files: tuple[WrittenFile, ...] = ()
+    rejects: tuple[WrittenFile, ...] = ()
+    manifest: str | None = None
+    validated: bool = False
+    error: Failure | None = None
+    token: str = field(default="", repr=False)
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """How long it took; None for one that goes on, or was killed."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the facts as JSON has them, times in ISO 8601."""
+        facts = asdict(self)
+        del facts["token"]
+        return facts | {name: _iso(getattr(self, name)) for name in _TIMES}
+
+    def receipt(self) -> Receipt:
+        """Give the receipt that the run had, as far as it is remembered; it can't verify itself."""
+        return Receipt(
+            run_id=self.run_id,
+            target=self.target,
+            files=self.files,
+            num_rows=self.num_rows or 0,
+            num_bytes=self.num_bytes or 0,
+            rejects=None if self.num_rejected is None else Rejects(self.num_rejected, self.rejects),
+            validated=self.validated,
+            manifest=self.manifest,
+            started_at=self.started_at,
+            elapsed=self.elapsed or timedelta(0),
+        )
+
+
+def facts_of(receipt: Receipt) -> dict[str, Any]:
+    """Give what a record keeps of a receipt."""
+    return {
+        "num_rows": receipt.num_rows,
+        "num_bytes": receipt.num_bytes,
+        "num_rejected": receipt.rejects.num_rows if receipt.rejects else None,
+        "files": _without_values(receipt.files),
+        "rejects": _without_values(receipt.rejects.files) if receipt.rejects else (),
+        "manifest": receipt.manifest,
+        "validated": receipt.validated,
+    }
+
+
+def as_row(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give facts as SQLite takes them."""
+    row = dict(facts)
+    for name in _JSON:
+        if row.get(name) is not None:
+            row[name] = json.dumps(_plain(row[name]), ensure_ascii=False)
+    for name in _TIMES:
+        if name in row:
+            row[name] = _iso(row[name])
+    return row
+
+
+def as_run(row: Mapping[str, Any]) -> Run:
+    """Read a row of the table."""
+    facts = dict(row)
+    for name in ("files", "rejects"):
+        facts[name] = tuple(WrittenFile(**file) for file in json.loads(facts[name] or "[]"))
+    facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
+    facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
+    for name in _TIMES:
+        facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
+    return Run(**facts | {"validated": bool(facts["validated"])})
+
+
+def now() -> datetime:
+    """Give the time, to the millisecond, in UTC."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _without_values(files: Iterable[WrittenFile]) -> tuple[WrittenFile, ...]:
+    return tuple(replace(file, partition=None) for file in files)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(one) for one in value]
+    return asdict(value) if isinstance(value, Failure) else value
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="milliseconds") if moment else None

@@ -1,0 +1,179 @@
+"""The table of runs. Every function opens the file, does one transaction and closes it; several may do so at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.history._locks import is_free, state_folder, take
+from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
+from mc_sink.history._redact import failure_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mc_sink.receipt import Receipt
+
+_log = logging.getLogger(__name__)
+FILE, LOCKS = "history.sqlite3", "runs"
+PATIENCE_SECONDS = 30.0
+_TABLE = """
+create table if not exists runs (
+    number integer primary key autoincrement,
+    run_id text not null, connection text not null, file text, trigger text not null, target text not null,
+    platform text, storage_options text not null, status text not null, started_at text not null, ended_at text,
+    num_rows integer, num_bytes integer, num_rejected integer, files text, rejects text, manifest text,
+    validated integer, error text, token text not null);
+create index if not exists runs_by_id on runs (run_id);
+create index if not exists runs_by_status on runs (status);
+"""
+_KILLED = Failure("Killed", "The run ended without a word: it was killed, or the machine went down.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is known of a run before it begins."""
+
+    run_id: str
+    connection: str
+    target: str
+    file: str | None = None
+    trigger: str = "manual"
+    platform: str | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ongoing:
+    """A run that is going on; whoever holds it ends it, once."""
+
+    def __init__(self, run: Run, lock: Path, descriptor: int) -> None:
+        self.run = run
+        self._lock, self._descriptor = lock, descriptor
+
+    def delivered(self, receipt: Receipt) -> Run:
+        """Note that everything is visible."""
+        return self._end("delivered", facts_of(receipt))
+
+    def failed(self, error: BaseException) -> Run:
+        """Note what ended the run; one that was told to end is "interrupted"."""
+        status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+        return self._end(status, {"error": failure_of(error)})
+
+    def _end(self, status: Status, facts: dict[str, Any]) -> Run:
+        """Give the record, even where it can't be written any more: what happened is true all the same."""
+        self.run = replace(self.run, status=status, ended_at=now(), **facts)
+        try:
+            _update(self.run.number, facts | {"status": status, "ended_at": self.run.ended_at})
+        except ConfigurationError:
+            _log.exception("Run %s ended as %s, and its record can't be written.", self.run.run_id, status)
+        finally:
+            with suppress(OSError):
+                self._lock.unlink()
+            os.close(self._descriptor)
+        return self.run
+
+
+def begin(beginning: Beginning) -> Ongoing:
+    """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
+    token = secrets.token_hex(8)
+    lock = _lock_of(token)
+    lock.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        take(descriptor)  # before there is a record, or somebody could find it without its lock
+        run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
+        return Ongoing(replace(run, number=_insert(run)), lock, descriptor)
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+        raise
+
+
+def list_runs(*, connection: str | None = None, status: Status | None = None, limit: int | None = 20) -> list[Run]:
+    """List the runs of this machine, the newest first."""
+    with _opened() as table:
+        _settle(table)
+        found = table.execute(
+            "select * from runs where connection = coalesce(?, connection) and status = coalesce(?, status) "
+            "order by number desc limit ?",
+            (connection, status, -1 if limit is None else limit),
+        )
+        return [as_run(row) for row in found]
+
+
+def find_run(run_id: str) -> Run:
+    """Give the last try of a run; raises `ConfigurationError` where there is none."""
+    with _opened() as table:
+        _settle(table)
+        row = table.execute("select * from runs where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+    if row is None:
+        raise ConfigurationError(f"0 runs of this machine have the id {run_id}: `mc-sink history` lists those it has.")
+    return as_run(row)
+
+
+def note_recovered(run: Run, receipt: Receipt) -> Run:
+    """Note that a run that had stopped part way was ended later, and that everything is visible."""
+    return _update(run.number, facts_of(receipt) | {"status": "delivered", "ended_at": now(), "error": None})
+
+
+def _insert(run: Run) -> int:
+    given = {one.name: getattr(run, one.name) for one in fields(run) if one.name != "number"}
+    row = as_row(given)
+    with _opened() as table:
+        marks = ", ".join(f":{name}" for name in row)
+        done = table.execute(f"insert into runs ({', '.join(row)}) values ({marks})", row)  # noqa: S608  our own names
+        return int(done.lastrowid or 0)
+
+
+def _update(number: int, facts: Mapping[str, Any]) -> Run:
+    row = as_row(facts)
+    changes = ", ".join(f"{name} = :{name}" for name in row)
+    with _opened() as table:
+        table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
+        return as_run(table.execute("select * from runs where number = ?", (number,)).fetchone())
+
+
+def _settle(table: sqlite3.Connection) -> None:
+    """Call the runs interrupted that are going on by their record, and whose lock nobody holds."""
+    going = table.execute("select number, token from runs where status = 'running'").fetchall()
+    for row in going:
+        if is_free(lock := _lock_of(row["token"])):
+            facts = as_row({"status": "interrupted", "error": _KILLED, "number": row["number"]})
+            table.execute(
+                "update runs set status = :status, error = :error where number = :number and status = 'running'", facts
+            )
+            lock.unlink(missing_ok=True)
+
+
+def _lock_of(token: str) -> Path:
+    return state_folder() / LOCKS / f"{token}.lock"
+
+
+@contextmanager
+def _opened() -> Iterator[sqlite3.Connection]:
+    """Open the file for one transaction, or raise `ConfigurationError`."""
+    import sqlite3
+
+    path = state_folder() / FILE
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        table = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level="IMMEDIATE")
+        try:
+            table.row_factory = sqlite3.Row
+            table.executescript(_TABLE)
+            with table:
+                yield table
+        finally:
+            table.close()
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigurationError(
+            f"1 history can't be used: {path} ({type(error).__name__}: {error}). {NOTHING_VISIBLE} Make room, or move "
+            "the file away: a new one is begun."
+        ) from error
