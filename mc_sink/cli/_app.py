@@ -9,29 +9,12 @@ from typer.core import TyperGroup
 
 from mc_sink.cli import _check, _deliver, _past, _timetable
 from mc_sink.cli._ends import told
+from mc_sink.cli._examples import example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEBUG = "--debug"
-_EPILOG = """
-[bold]By example[/bold]
-
-mc-sink send 'data/*.parquet' s3://bucket/prefix/ --schema audience
-
-mc-sink connections check nightly.toml
-
-mc-sink run nightly.toml --dry-run
-
-mc-sink run nightly.toml
-
-mc-sink schedule nightly.toml hourly.toml
-
-mc-sink history && mc-sink verify RUN_ID
-
-Exit codes: 0 done, 1 failed, 2 wrong words, 3 wrong configuration, 4 invalid rows, 5 permission denied, 6 exists
-already, 7 partly or perhaps visible, 8 upload failed, 9 not as delivered, 75 busy, 130 Ctrl-C, 143 SIGTERM.
-"""
 
 
 class Commands(TyperGroup):
@@ -53,8 +36,8 @@ app = typer.Typer(
     cls=Commands,
     name="mc-sink",
     help="Deliver frames into somebody else's bucket: validated, whole or not at all.",
-    epilog=_EPILOG,
-    rich_markup_mode="rich",
+    epilog=example("mc-sink"),
+    rich_markup_mode=None,  # what rich needs to draw a help page takes a tenth of a second to load (measured)
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -68,15 +51,18 @@ def _all(
     """Nothing but the options of all commands; `Commands` takes them."""
 
 
-app.command("run")(_deliver.run)
-app.command("send")(_deliver.send)
-app.command("preview")(_deliver.show_preview)
-app.command("schedule")(_timetable.schedule)
-app.command("history")(_past.show_history)
-app.command("show")(_past.show)
-app.command("verify")(_past.verify)
-app.command("recover")(_past.recover)
-app.add_typer(_check.connections, name="connections")
+for _name, _function in (
+    ("run", _deliver.run),
+    ("send", _deliver.send),
+    ("preview", _deliver.show_preview),
+    ("schedule", _timetable.schedule),
+    ("history", _past.show_history),
+    ("show", _past.show),
+    ("verify", _past.verify),
+    ("recover", _past.recover),
+):
+    app.command(_name, epilog=example(_name))(_function)
+app.add_typer(_check.connections, name="connections", epilog=example("connections"))
 # Platforms belong here: app.add_typer(_platforms.platforms, name="platforms"), app.command("policy")(…) and so on.
 
 

@@ -24,10 +24,7 @@ def _all() -> None:
 def check(
     files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
 ) -> None:
-    """Check connection files: every key and value; no source is opened, and nothing is sent.
-
-    [bold]mc-sink connections check nightly.toml[/bold]
-    """
+    """Check connection files: every key and value; no source is opened, and nothing is sent."""
     for file in files:
         connection = load(file)
         arguments = arguments_for(sink_madconnect, connection)

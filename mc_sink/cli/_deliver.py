@@ -32,19 +32,14 @@ def run(  # noqa: PLR0913  the options of a command
     as_json: Json = False,
     trigger: Trigger = "manual",
 ) -> None:
-    """Deliver a connection now: whole, or not at all.
-
-    [bold]mc-sink run nightly.toml[/bold]
-
-    [bold]mc-sink run nightly.toml --dry-run[/bold]     schema, sample and keys, and nothing written
-
-    [bold]mc-sink run nightly.toml --run-id nightly-2026-11-22[/bold]     may be repeated, and delivers once
-    """
+    """Deliver a connection now: whole, or not at all."""
     _go(load(file), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger)
 
 
 def send(  # noqa: PLR0913  the options of a command
-    files: Annotated[list[str], typer.Argument(help="Source files or globs, then the target.", show_default=False)],
+    files: Annotated[
+        list[str], typer.Argument(help="Source files or globs, and then the target.", metavar="FILES... TARGET")
+    ],
     *,
     format: Annotated[str | None, typer.Option(help="csv, csv.gz or parquet.")] = None,
     schema: Annotated[str | None, typer.Option(help="A schema's name, YAML file, or module:name.")] = None,
@@ -60,14 +55,7 @@ def send(  # noqa: PLR0913  the options of a command
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Deliver files, without a connection file.
-
-    [bold]mc-sink send 'data/*.parquet' s3://bucket/prefix/ --schema audience[/bold]
-
-    [bold]mc-sink send a.csv s3://bucket/p/ --format csv.gz --set max_rows_per_file=1000000[/bold]
-
-    [bold]mc-sink send a.csv s3://bucket/p/ --set 'object_options.acl="bucket-owner-full-control"'[/bold]
-    """
+    """Deliver files, without a connection file."""
     if len(files) == 1:
         raise typer.BadParameter("give at least one file, and then the target", param_hint="FILES... TARGET")
     document: dict[str, Any] = {"source": {"files": files[:-1]}, "target": files[-1]}
@@ -86,10 +74,7 @@ def show_preview(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Name the keys that a run would make, and what it needs; reads no row, sends nothing.
-
-    [bold]mc-sink preview nightly.toml[/bold]
-    """
+    """Name the keys that a run would make; sends nothing."""
     _shown.rehearsal(rehearse(load(file), run_id=run_id, rows=None), as_json=as_json)
 
 

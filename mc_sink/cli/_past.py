@@ -39,18 +39,12 @@ def show_history(
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List the runs of this machine, the newest first.
-
-    [bold]mc-sink history --connection nightly --status failed[/bold]
-    """
+    """List the runs of this machine, the newest first."""
     _shown.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
 
 
 def show(run_id: RunId, *, as_json: Json = False) -> None:
-    """Show all that is remembered of a run: times, rows, files with their checksums, and what went wrong.
-
-    [bold]mc-sink show 20261122T101530Z-4f2a9c[/bold]
-    """
+    """Show all that is remembered of a run."""
     _shown.one_run(history.find_run(run_id), as_json=as_json)
 
 
@@ -62,9 +56,9 @@ def verify(
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
-    """List the bucket and compare it with the files of a run: every one there, with its size and ETag.
+    """Compare what a run delivered with what is there.
 
-    [bold]mc-sink verify 20261122T101530Z-4f2a9c[/bold]
+    It lists the bucket: every file has to be there, with its size and ETag.
 
     Exit code 9 says that a file is missing or is another one now.
     """
@@ -91,11 +85,9 @@ def recover(  # noqa: PLR0913  the options of a command
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
-    """End a delivery that was cut short while it was published, so that all of it is visible, once.
+    """End a delivery that was cut short.
 
-    [bold]mc-sink recover[/bold]     lists those that wait
-
-    [bold]mc-sink recover 20261122T101530Z-4f2a9c[/bold]
+    One that stopped while it was published may be visible in part: this makes the rest visible, once.
     """
     if run_id is None:
         _shown.journals(list_journals(), as_json=as_json)

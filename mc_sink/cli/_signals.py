@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 # A source that is deaf in a library's own code lets no Python run; nothing is published there, so it may be left.
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 5.0
 
 
 @contextmanager

@@ -22,9 +22,9 @@ def schedule(
     at_once: Annotated[int, typer.Option(min=1, help="How many runs may go on at once.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print each run's record as a line of JSON.")] = False,
 ) -> None:
-    """Run connections at the times of their schedules, until SIGTERM or Ctrl-C.
+    """Run connections at the times of their schedules.
 
-    [bold]mc-sink schedule nightly.toml hourly.toml[/bold]
+    It goes on until SIGTERM or Ctrl-C, and then ends the runs that are going on, too.
 
     A run that falls due while the last one of its connection goes on is left out. A second scheduler ends at once with
     exit code 75.

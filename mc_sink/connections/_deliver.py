@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
@@ -13,7 +13,7 @@ from mc_sink.connections._arguments import arguments_for, target_of
 from mc_sink.connections._hooks import tell
 from mc_sink.connections._sources import opened
 from mc_sink.connections._telemetry import traced
-from mc_sink.exceptions import AlreadyExistsError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError
 from mc_sink.target import new_run_id, parse_target
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def deliver(
 
 def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
     arguments = arguments_for(sink_madconnect, connection)
-    with opened(connection.settings.source, connection.folder) as frame:
+    with ExitStack() as stack:
+        frame = _opened(connection, stack)
         receipt = sink_madconnect(frame, **arguments, run_id=run_id, progress=progress)
     if receipt.num_found and not again:
         raise AlreadyExistsError(
@@ -74,6 +75,16 @@ def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | 
             'with {run_id}; if_exists = "overwrite" replaces them.'
         )
     return receipt
+
+
+def _opened(connection: Connection, stack: ExitStack) -> Any:
+    """Open the source; its own error arrives as it is, with the note that a delivery would put on it."""
+    try:
+        return stack.enter_context(opened(connection.settings.source, connection.folder))
+    except Exception as error:
+        if not isinstance(error, SinkError):
+            error.add_note(f"mc_sink: {NOTHING_VISIBLE}")
+        raise
 
 
 def _end(connection: Connection, run: Run, *observers: Callable[[Run], Any]) -> None:

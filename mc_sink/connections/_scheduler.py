@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 AT_ONCE = 4
 # Later than this, a run counts as missed.
 GRACE_SECONDS = 60
-# A child that was told to end has six seconds of its own; see docs/cli.md.
-PATIENCE_SECONDS = 8.0
+# A child that was told to end takes five seconds at most.
+PATIENCE_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,245 @@
+"""The `mc-sink` command as its users meet it: words, exit codes, tables and JSON, errors without tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mc_sink.cli import app
+from mc_sink.cli._ends import Code
+from mc_sink.history import list_runs
+from tests.connecting import FRAME, ROOT, environment, start_command, wait_until, write_connection
+from tests.servers.faults import FOREVER, Reset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+    from tests.conftest import Recorded
+    from tests.servers.s3_admin import Admin, Writer
+
+COMMANDS = ["run", "send", "preview", "schedule", "history", "show", "verify", "recover", "connections"]
+
+
+@pytest.fixture
+def ambient(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Have the environment know the writer's key, as a service's does."""
+    for name, value in environment(writer).items():
+        monkeypatch.setenv(name, value)
+    return writer
+
+
+def mc_sink(*words: object, code: Code = Code.DONE) -> Result:
+    """Run the command here, and expect an exit code."""
+    found = CliRunner().invoke(app, list(map(str, words)), prog_name="mc-sink")
+    assert found.exit_code == code, f"{found.exit_code}: {found.output}"
+    assert "Traceback" not in found.output or "--debug" in words
+    return found
+
+
+def as_json(*words: object, code: Code = Code.DONE) -> Any:
+    """Run the command with --json, and give what it prints."""
+    return json.loads(mc_sink(*words, "--json", code=code).stdout)
+
+
+def test_the_script_is_the_command() -> None:
+    """What is installed as `mc-sink` is the function that `python -m mc_sink.cli` calls."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    module, _, name = scripts["mc-sink"].partition(":")
+    assert getattr(import_module(module), name).__module__ == "mc_sink.cli._app"
+
+
+def test_help_teaches_by_example() -> None:
+    """The help of the whole and of every command shows words that can be typed."""
+    whole = mc_sink("--help").stdout
+    assert "mc-sink run nightly.toml" in whole
+    for command in COMMANDS:
+        assert re.search(rf"^  {command}  ", whole, re.MULTILINE)
+        assert f"mc-sink {command} " in mc_sink(command, "--help").stdout
+
+
+def test_examples_are_words_that_exist() -> None:
+    """Every option in an example of the help is one that the command has."""
+    for command in COMMANDS[:-1]:
+        told, _, examples = mc_sink(command, "--help").stdout.partition("By example:")
+        assert set(re.findall(r"(?<= )--[a-z-]+", examples.partition("Exit codes")[0])) <= set(
+            re.findall(r"--[a-z-]+", told)
+        )
+
+
+def test_run_history_show_verify(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
+    """A run delivers, its record says what, and verifying notices when the bucket changes."""
+    file = write_connection(tmp_path, ambient.target("p/"), "max_rows_per_file = 30")
+    mc_sink("connections", "check", file)
+    run = as_json("run", file)
+    assert (run["status"], run["num_rows"], len(run["files"])) == ("delivered", FRAME.height, 2)
+    assert set(seaweed.listing(ambient.bucket)) >= {one["path"].split("/", 3)[3] for one in run["files"]}
+    assert run["run_id"] in mc_sink("history").stdout
+    assert as_json("history")["run_id"] == run["run_id"]
+    assert run["files"][0]["path"] in mc_sink("show", run["run_id"]).stdout
+    assert "3 of 3 files are there" in mc_sink("verify", run["run_id"]).stdout
+    with seaweed.client() as s3:
+        s3.delete_object(Bucket=ambient.bucket, Key=run["files"][0]["path"].split("/", 3)[3])
+    assert as_json("verify", run["run_id"], code=Code.DIFFERENT)["missing"] == [run["files"][0]["path"]]
+
+
+def test_a_dry_run_writes_nothing(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
+    """A dry run shows schema, sample and keys; a preview the keys; neither leaves an object or a record."""
+    file = write_connection(tmp_path, ambient.target("p/"))
+    told = mc_sink("run", file, "--dry-run", "--run-id", "r-1").stdout
+    assert "id: Int64" in told
+    assert "row 0" in told
+    assert ambient.target("p/r-1.csv") in told
+    assert as_json("preview", file, "--run-id", "r-1")["files"] == [ambient.target("p/r-1.csv")]
+    assert (seaweed.listing(ambient.bucket), list_runs()) == ({}, [])
+
+
+def test_send_needs_no_file(writer: Writer, seaweed: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, globs and a target on the command line are a delivery, with every key of a connection file by --set."""
+    for name, value in environment(writer).items():
+        if name != "AWS_ENDPOINT_URL":
+            monkeypatch.setenv(name, value)
+    write_connection(tmp_path, "unused/")
+    words = ["--endpoint-url", writer.url, "--format", "parquet", "--set", "max_rows_per_file=20"]
+    run = as_json(
+        "send", tmp_path / "data" / "*.parquet", writer.target("p/"), *words, "--set", "name={run_id}-{part}{ext}"
+    )
+    assert (run["num_rows"], len(run["files"])) == (FRAME.height, 3)
+    mc_sink("verify", run["run_id"])
+    assert len(seaweed.listing(writer.bucket)) == 4
+    said = mc_sink("send", "a.csv", writer.target("p/"), "--set", "if_exist=fail", code=Code.CONFIGURATION).stderr
+    assert "did you mean if_exists?" in said
+    mc_sink("send", "a.csv", code=Code.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("more", "source", "code"),
+    [
+        ("manifesto = true", 'files = "data/*"', Code.CONFIGURATION),
+        ('schema = "audience"', 'files = "data/*.parquet"', Code.INVALID),
+        ("", 'files = "none/*.parquet"', Code.CONFIGURATION),
+        ("", 'function = "sources_of_tests:broken"', Code.FAILED),
+    ],
+)
+def test_each_end_has_its_code(  # noqa: PLR0913, PLR0917  a row of the table
+    ambient: Writer, seaweed: Admin, tmp_path: Path, more: str, source: str, code: Code
+) -> None:
+    """What goes wrong is one message and one code, and nothing becomes visible."""
+    file = write_connection(tmp_path, ambient.target("p/"), more, source)
+    assert "visible" in mc_sink("run", file, code=code).stderr
+    assert seaweed.listing(ambient.bucket) == {}
+
+
+def test_other_ends(ambient: Writer, seaweed: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is taken, and a key without rights, have codes of their own."""
+    file = write_connection(tmp_path, ambient.target("one.csv"))
+    mc_sink("run", file)
+    assert as_json("run", file, code=Code.EXISTS)["error"]["kind"] == "AlreadyExistsError"
+    other = seaweed.new_writer()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", other.credentials.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", other.credentials.secret)
+    mc_sink("run", file, "--run-id", "r-2", code=Code.DENIED)
+
+
+def test_debug_shows_a_traceback_without_secrets(ambient: Writer, tmp_path: Path) -> None:
+    """`--debug` may stand anywhere, shows where an error was raised, and cuts credentials out."""
+    module = f'def leaking():\n    raise ValueError("{ambient.credentials.secret} is no number")\n'
+    (tmp_path / "leaking_of_tests.py").write_text(module, encoding="utf-8")
+    file = write_connection(tmp_path, ambient.target("p/"), source='function = "leaking_of_tests:leaking"')
+    for words in (["--debug", "run", file], ["run", file, "--debug"]):
+        told = mc_sink(*words, code=Code.FAILED).output
+        assert "leaking_of_tests.py" in told
+        assert ambient.credentials.secret not in told
+    assert ambient.credentials.secret not in mc_sink("run", file, code=Code.FAILED).output
+
+
+def test_recover_ends_what_was_cut_short(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that stopped while it was published waits, is recovered, and reads as delivered then."""
+    for name, value in environment(recorded.writer).items():
+        monkeypatch.setenv(name, value)
+    more = "max_rows_per_file = 20\n[storage_options.config_kwargs]\nread_timeout = 1"
+    file = write_connection(tmp_path, recorded.writer.target("p/"), more)
+    recorded.proxy.fault("Complete", Reset("head"), n=2, times=FOREVER)
+    run = as_json("run", file, code=Code.PARTLY)
+    assert run["status"] == "failed"
+    mc_sink("verify", run["run_id"], code=Code.CONFIGURATION)
+    assert run["run_id"] in mc_sink("recover").stdout
+    monkeypatch.setenv("AWS_ENDPOINT_URL", recorded.server.url)  # past the cable
+    mc_sink("recover", run["run_id"])
+    assert as_json("show", run["run_id"])["status"] == "delivered"
+    assert "4 of 4 files" in mc_sink("verify", run["run_id"]).stdout
+    assert "Nothing waits" in mc_sink("recover").stdout
+
+
+def test_completion_knows_commands_and_runs(ambient: Writer, tmp_path: Path) -> None:
+    """A shell completes commands, and the ids of runs."""
+    run = as_json("run", write_connection(tmp_path, ambient.target("p/")))
+    for words, expected in (("mc-sink rec", "recover"), ("mc-sink show 2", run["run_id"])):
+        asked = {"_MC_SINK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        child = start_command(env=asked)
+        assert expected in child.communicate(timeout=60)[0].split()
+
+
+def test_the_real_command_in_a_pipe(writer: Writer, tmp_path: Path) -> None:
+    """In a pipe there is no colour and no bar: plain log lines on the one side, the receipt on the other."""
+    file = write_connection(tmp_path, writer.target("p/"))
+    child = start_command("run", file, env=environment(writer))
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert out.startswith("delivered  60 rows")
+    assert re.fullmatch(r"(\d{4}-\d\d-\d\d [\d:,]+ INFO Run .*\n){2}", err)
+    assert "\x1b" not in out + err
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colour_is_for_people(state: Path, no_color: str, coloured: bool) -> None:  # noqa: FBT001  a row of the table
+    """A terminal gets colour, unless NO_COLOR says that nobody wants it."""
+    from mc_sink.history import Beginning, begin
+
+    begin(Beginning(run_id="r-1", connection="nightly", target="t")).failed(ValueError())
+    ours, theirs = pty.openpty()
+    env = os.environ | {"TERM": "xterm-256color", "NO_COLOR": no_color, "MC_SINK_STATE_DIR": str(state)}
+    subprocess.run([sys.executable, "-m", "mc_sink.cli", "history"], stdout=theirs, env=env, cwd=ROOT, check=True)
+    told = os.read(ours, 100_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "r-1" in told
+    assert ("\x1b[31m" in told) is coloured
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "source"),
+    [
+        (signal.SIGTERM, Code.TERMINATED, "endless"),
+        (signal.SIGINT, Code.INTERRUPTED, "endless"),
+        (signal.SIGKILL, -signal.SIGKILL, "endless"),
+        pytest.param(signal.SIGTERM, Code.TERMINATED, "deaf", marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of the table
+    writer: Writer, seaweed: Admin, tmp_path: Path, number: signal.Signals, code: int, source: str
+) -> None:
+    """A run that is told to end, or killed, shows nothing, ends within seconds, and its record says "interrupted"."""
+    file = write_connection(tmp_path, writer.target("p/"), source=f'function = "sources_of_tests:{source}"')
+    child = start_command("run", file, env=environment(writer))
+    wait_until((tmp_path / "started").exists, child)
+    assert [run.status for run in list_runs()] == ["running"]
+    mc_sink("run", file, code=Code.BUSY)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == code, err
+    assert "Traceback" not in err
+    assert seaweed.listing(writer.bucket) == {}
+    assert [run.status for run in list_runs()] == ["interrupted"]

@@ -1,0 +1,163 @@
+"""The records of runs: safe under several processes, true after a kill, and without secrets or cell values."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from mc_sink import ConfigurationError, sink_madconnect, verify
+from mc_sink.exceptions import AlreadyExistsError, SinkError, ValidationError
+from mc_sink.history import Beginning, begin, failure_of, find_run, list_runs, masked, note_recovered
+from tests.connecting import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FACTS = Beginning(run_id="r-1", connection="nightly", target="s3://bucket/p/")
+WRITE_TWENTY = """
+import sys
+from mc_sink.history import Beginning, begin, list_runs
+for number in range(20):
+    ongoing = begin(Beginning(run_id=f"{sys.argv[1]}-{number}", connection=sys.argv[1], target="t"))
+    list_runs()
+    ongoing.failed(ValueError())
+"""
+BEGIN_AND_DIE = """
+import os, signal
+from mc_sink.history import Beginning, begin
+ongoing = begin(Beginning(run_id="r-1", connection="nightly", target="s3://bucket/p/"))
+print("begun", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_record_is_all_of_a_delivery(tmp_path: Path) -> None:
+    """What is remembered of a delivery verifies it as its own receipt does, and JSON has all of it."""
+    ongoing = begin(FACTS)
+    receipt = sink_madconnect(pl.DataFrame({"a": [1, 2]}), f"{tmp_path}/x.csv", run_id="r-1")
+    run = ongoing.delivered(receipt)
+    found = find_run("r-1")
+    assert found == run
+    assert (found.status, found.num_rows, found.files) == ("delivered", 2, receipt.files)
+    assert verify(found.receipt()).ok
+    (tmp_path / "x.csv").write_text("changed", encoding="utf-8")
+    assert not verify(found.receipt()).ok
+    assert json.loads(json.dumps(found.as_json()))["files"][0]["num_rows"] == 2
+
+
+def test_a_run_that_goes_on_is_running() -> None:
+    """While somebody holds a run, it reads as running, in every process; the last try of an id is the run."""
+    first = begin(FACTS)
+    assert find_run("r-1").status == "running"
+    assert first.failed(AlreadyExistsError("1 object is already at s3://bucket/p/x")).status == "failed"
+    begin(FACTS)
+    assert [run.status for run in list_runs()] == ["running", "failed"]
+    assert find_run("r-1").status == "running"
+    assert [run.number for run in list_runs(status="failed", connection="nightly")] == [1]
+    with pytest.raises(ConfigurationError, match="0 runs"):
+        find_run("r-2")
+
+
+def test_a_killed_run_reads_as_interrupted() -> None:
+    """A run whose process was killed leaves a record that says so, and no lock."""
+    child = subprocess.run([sys.executable, "-c", BEGIN_AND_DIE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (child.stdout, child.returncode) == ("begun\n", -9)
+    found = find_run("r-1")
+    assert (found.status, found.ended_at) == ("interrupted", None)
+    assert found.error is not None
+    assert found.error.kind == "Killed"
+
+
+def test_several_processes_write_at_once() -> None:
+    """Three processes write and read at once, and no record is lost."""
+    children = [subprocess.Popen([sys.executable, "-c", WRITE_TWENTY, name], cwd=ROOT) for name in "abc"]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    runs = list_runs(limit=None)
+    assert sorted(run.run_id for run in runs) == sorted(f"{name}-{number}" for name in "abc" for number in range(20))
+    assert {run.status for run in runs} == {"failed"}
+
+
+def test_only_the_owner_can_read_it(state: Path) -> None:
+    """The history and its locks are for their owner alone."""
+    begin(FACTS)
+    files = [path for path in state.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"history.sqlite3"}
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
+
+
+def test_no_cell_and_no_secret_is_kept(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an error quotes, the record has its type, its place and its counts, and nothing of the rest."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary/secret/4711")
+    checks = pl.DataFrame(
+        {"column": ["mail"], "check": ["str_matches"], "failures": [7], "examples": ["canary-cell"]},
+        schema_overrides={"failures": pl.UInt64},
+    )
+    errors: list[BaseException] = [
+        ValidationError("7 rows: 'canary-cell'", schema_name="audience", checks=checks),
+        ValueError("canary-cell is no number"),
+        ConfigurationError(
+            "1 cell is 'canary-cell', or \"canary-cell\", under canary/secret/4711 at AKIACANARY1234567"
+        ),
+        KeyboardInterrupt("canary-cell"),
+    ]
+    for error in errors:
+        begin(FACTS).failed(error)
+    told = [run.error.text for run in list_runs() if run.error]
+    assert len(told) == len(errors)
+    assert "7 of str_matches in mail" in told[-1]
+    assert b"canary" not in (state / "history.sqlite3").read_bytes().lower()
+
+
+def test_a_failure_says_where_it_was_raised() -> None:
+    """Of an error that isn't ours the record keeps its type, and the file and line that raised it."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 // 0
+    found = failure_of(caught.value)
+    assert found.kind == "ZeroDivisionError"
+    assert __file__ in found.text
+
+
+def test_urls_lose_their_passwords() -> None:
+    """A message that names a database by its URL is shown without what stands before the host."""
+    assert masked("postgresql://me:canary@host/db") == "postgresql://…@host/db"
+
+
+def test_what_can_not_be_noted_does_not_begin(state: Path) -> None:
+    """A history that can't be read is told before anything is sent, and leaves no lock behind."""
+    (state / "history.sqlite3").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ConfigurationError, match=r"1 history can't be used"):
+        begin(FACTS)
+    assert list((state / "runs").iterdir()) == []
+
+
+def test_a_delivery_is_true_even_if_its_record_can_not_be_written(state: Path, tmp_path: Path) -> None:
+    """When the disk is lost after a delivery, the delivery is still told as one."""
+    ongoing = begin(FACTS)
+    receipt = sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/x.csv", run_id="r-1")
+    (state / "history.sqlite3").write_bytes(b"no database at all" * 100)
+    assert ongoing.delivered(receipt).status == "delivered"
+
+
+def test_a_recovered_run_is_delivered(tmp_path: Path) -> None:
+    """A run that had stopped part way, and was ended later, reads as delivered, with its files."""
+    run = begin(FACTS).failed(SinkError("1 of 2 files are visible"))
+    receipt = sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/x.csv", run_id="r-1")
+    note_recovered(run, receipt)
+    found = find_run("r-1")
+    assert (found.status, found.error, found.num_rows) == ("delivered", None, 1)
+
+
+def test_the_table_can_be_read_by_others(state: Path) -> None:
+    """Any SQLite client reads the history while a run goes on."""
+    ongoing = begin(FACTS)
+    with sqlite3.connect(f"file:{state}/history.sqlite3?mode=ro", uri=True) as table:
+        assert table.execute("select run_id, status from runs").fetchall() == [("r-1", "running")]
+    table.close()
+    ongoing.failed(KeyboardInterrupt())
+    assert find_run("r-1").status == "interrupted"
