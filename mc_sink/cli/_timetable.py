@@ -33,9 +33,13 @@ def schedule(
     more = ["--json"] if as_json else []
 
     def command(connection: Connection) -> list[str]:
-        words = [sys.executable, "-m", "mc_sink.cli", "run", str(connection.file), "--trigger", "schedule"]
-        return words + more
+        return [*_ourselves(), "run", str(connection.file), "--trigger", "schedule", *more]
 
     scheduler = Scheduler([load(file) for file in files], command, at_once=at_once)
     with calling(lambda _number, _frame: scheduler.stop()):
         scheduler.run()
+
+
+def _ourselves() -> list[str]:
+    """Give the words that started this very command, up to its own arguments: an installed script, or a module."""
+    return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]

@@ -120,7 +120,7 @@ def _read_uri(source: Source) -> pl.DataFrame:
         return pl.read_database_uri(source.query or "", uri, **source.options)
     except ImportError as error:
         kind = uri.partition(":")[0]
-        missing = error.name or "connectorx"
+        missing = error.name or ("an ADBC driver" if source.options.get("engine") == "adbc" else "connectorx")
     raise ConfigurationError(
         f"1 library is missing to read a {kind}: database: {missing}. Install connectorx, or an ADBC driver with "
         f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
