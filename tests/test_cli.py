@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
+from mc_sink import sink_madconnect
 from mc_sink.cli import app
 from mc_sink.cli._ends import Code
+from mc_sink.connections import Hooks, Schedule, Settings, Source
 from mc_sink.history import list_runs
 from tests.connecting import FRAME, ROOT, environment, start_command, wait_until, write_connection
 from tests.servers.faults import FOREVER, Reset
@@ -77,6 +81,29 @@ def test_examples_are_words_that_exist() -> None:
         assert set(re.findall(r"(?<= )--[a-z-]+", examples.partition("Exit codes")[0])) <= set(
             re.findall(r"--[a-z-]+", told)
         )
+
+
+def test_the_documentation_has_every_key_and_code() -> None:
+    """docs/cli.md tells of every key of a connection file, every exit code and every command."""
+    told = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    keys = {one.name for kind in (Settings, Source, Schedule, Hooks) for one in fields(kind)}
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", told)] == []
+    assert [code for code in Code if not re.search(rf"^\|.*\b{int(code)}\b.*\|.*\|.*\|", told, re.MULTILINE)] == []
+    assert [
+        command for command in COMMANDS if f"`mc-sink {command} " not in told and f"`mc-sink {command}`" not in told
+    ] == []
+
+
+def test_check_finds_what_a_run_would_refuse(tmp_path: Path) -> None:
+    """Checking a file tells of contradictions between its keys, and of a schema that isn't there."""
+    for more, said in (
+        ('rejects = "bad/"', 'on_invalid="reject"'),
+        ('schema = "no-such-schema"', "no-such-schema"),
+        ('platform = "acme"', "acme" if "platform" in signature(sink_madconnect).parameters else "platform"),
+        ("[schedule]\ncron = '0 0 * * 9'", "9 is no weekday"),
+    ):
+        file = write_connection(tmp_path, "s3://bucket/p/", more)
+        assert said in mc_sink("connections", "check", file, code=Code.CONFIGURATION).stderr
 
 
 def test_run_history_show_verify(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:

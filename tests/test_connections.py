@@ -98,6 +98,9 @@ def test_wrong_keys_of_tables_are_named_too(tmp_path: Path, more: str, said: str
         '[storage_options.client_kwargs]\naws_secret_access_key = "canary-1"',
         '[storage_options]\nendpoint_url = "https://canary-1:canary-2@host"',
         '[object_options]\nmetadata = {owner = "AKIACANARY1234567890"}',
+        '[source.options.storage_options]\naws_access_key_id = "canary-1"',
+        '[hooks]\non_failure = ["curl", "-H", "Authorization: Bearer canary-canary-canary"]',
+        '[hooks]\non_failure = ["curl", "https://host/x?token=canary"]',
     ],
 )
 def test_a_secret_is_refused_and_not_repeated(tmp_path: Path, more: str) -> None:

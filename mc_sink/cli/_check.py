@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mc_sink._sink import sink_madconnect
 from mc_sink.cli._shown import out
-from mc_sink.connections import arguments_for, load
-from mc_sink.target import parse_target
+from mc_sink.connections import inspect, load
 
 connections = typer.Typer(help="Connection files: a saved source, target and options.", no_args_is_help=True)
 
@@ -26,6 +24,4 @@ def check(
 ) -> None:
     """Check connection files: every key and value; no source is opened, and nothing is sent."""
     for file in files:
-        connection = load(file)
-        arguments = arguments_for(sink_madconnect, connection)
-        out(f"{file}: sound; delivers to {parse_target(arguments['target']).url}")
+        out(f"{file}: sound; delivers to {inspect(load(file))}")

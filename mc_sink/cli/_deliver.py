@@ -91,21 +91,16 @@ def _go(  # noqa: PLR0913  the options of a command
         if dry_run:
             _shown.rehearsal(rehearse(connection, run_id=run_id, rows=rows), as_json=as_json)
             return
-        _log_for_people(as_json=as_json)
-        bar = None if not as_json else False
+        watched = not as_json and trigger == "manual" and sys.stderr.isatty()
+        if not watched:
+            log_lines()
         deliver(
             connection,
             run_id=run_id,
-            progress=bar,
+            progress=watched,
             trigger=trigger,
             ended=lambda run: _shown.ended(run, as_json=as_json),
         )
-
-
-def _log_for_people(*, as_json: bool) -> None:
-    """Log plain lines where no terminal shows a bar, or a program reads the result."""
-    if as_json or not sys.stderr.isatty():
-        log_lines()
 
 
 def log_lines() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator  # noqa: TC003  typer reads these types
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,7 +109,9 @@ def recover(  # noqa: PLR0913  the options of a command
 
 def _remembered(run_id: str) -> Run | None:
     """Give the record of a run, where there is one: a delivery from Python has none."""
-    return next((run for run in history.list_runs(limit=None) if run.run_id == run_id), None)
+    with suppress(ConfigurationError):
+        return history.find_run(run_id)
+    return None
 
 
 def _stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,12 @@ _COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "run
 
 
 def out(text: str) -> None:
-    """Print to standard output, as it is."""
-    print(text, file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
+    """Print to standard output, as it is; a reader that has gone away, such as `head`, is no error."""
+    try:
+        print(text, file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
+    except BrokenPipeError:
+        # What is still held back would be written when the interpreter ends, and complained about then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def ended(run: Run, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ file ─load─► Connection ─deliver─► record: running ─► sink_madco
 from mc_sink.connections._arguments import GIVEN_BY_RUN, arguments_for, stored_at
 from mc_sink.connections._deliver import deliver
 from mc_sink.connections._load import Connection, load, of_document
-from mc_sink.connections._rehearse import Rehearsal, rehearse
+from mc_sink.connections._rehearse import Rehearsal, inspect, rehearse
 from mc_sink.connections._scheduler import Child, Scheduler
 from mc_sink.connections._settings import Hooks, Schedule, Settings, Source
 from mc_sink.connections._triggers import trigger_of
@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "arguments_for",
     "deliver",
+    "inspect",
     "load",
     "of_document",
     "rehearse",

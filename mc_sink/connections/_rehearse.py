@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview import preview
+from mc_sink._sink import sink_madconnect
 from mc_sink.connections._arguments import arguments_for
 from mc_sink.connections._sources import opened
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +28,14 @@ class Rehearsal:
 
     sample: pl.DataFrame | None
     preview: Preview
+
+
+def inspect(connection: Connection) -> str:
+    """Give the target's URL, or raise what contradicts in a connection; opens no source, and sends nothing."""
+    arguments = arguments_for(sink_madconnect, connection)
+    if set(arguments) <= set(signature(preview).parameters):
+        return preview(None, **arguments).target
+    return parse_target(arguments["target"]).url
 
 
 def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | None = SAMPLE_ROWS) -> Rehearsal:

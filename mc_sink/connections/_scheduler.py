@@ -129,8 +129,8 @@ def _schedule_of(connection: Connection) -> Schedule:
 
 def _is_overdue(connection: Connection, trigger: Any) -> bool:
     """Say whether a run fell due after the last one that a scheduler began, and before now."""
-    runs = history.list_runs(connection=connection.name, limit=None)
-    ours = [run for run in runs if run.trigger == "schedule" and run.file == str(connection.file)]
+    runs = history.list_runs(connection=connection.name, trigger="schedule", limit=100)
+    ours = [run for run in runs if run.file == str(connection.file)]
     if not ours:
         return False
     due: datetime | None = trigger.get_next_fire_time(None, ours[0].started_at + timedelta(seconds=1))

@@ -25,10 +25,14 @@ ALLOWED = {
 }
 ALLOWED_CLIENT = {"endpoint_url", "region_name", "use_ssl", "verify"}
 _CREDENTIAL = re.compile(
-    r"(.*_)?(secret|token|password|passwd|passphrase|credentials?)(_.*)?|key|username", re.IGNORECASE
+    r"(.*_)?(secret|token|password|passwd|passphrase|credentials?|access_key|account_key|sas_key)(_.*)?|key|username",
+    re.IGNORECASE,
 )
 _KEY_ID = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{12,}")
 _USER_INFO = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_QUERY = re.compile(r"[?&;](password|passwd|pwd|token|secret|sig|signature|x-amz-signature)=", re.IGNORECASE)
+_HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
+_LOOKS_LIKE_ONE = (_KEY_ID, _USER_INFO, _QUERY, _HEADER)
 _WHERE_TO = (
     'Save them as a platform and write platform = "NAME", or leave them to the environment (AWS_ACCESS_KEY_ID, …) '
     "or to a profile (storage_options.profile)."
@@ -42,24 +46,37 @@ def refuse_secrets(document: Mapping[str, Any], told: str) -> None:
         _check_names(options, ALLOWED, "storage_options", told)
         if isinstance(client := options.get("client_kwargs"), dict):
             _check_names(client, ALLOWED_CLIENT, "storage_options.client_kwargs", told)
+    _check_source(document.get("source"), "source", told)
     for place, value in _texts(document, ""):
-        if _KEY_ID.search(value) or _USER_INFO.search(value):
+        if any(pattern.search(value) for pattern in _LOOKS_LIKE_ONE):
             raise ConfigurationError(
                 f"{told} seems to have a credential in {place}, and a connection file is to be safe to commit. "
                 f"{_WHERE_TO} {NOTHING_VISIBLE}"
             )
 
 
+def _check_source(value: object, place: str, told: str) -> None:
+    """Look at every table of the source: what Polars reads with has credentials of its own."""
+    if isinstance(value, dict):
+        _refuse_names(value, place, told)
+        for name, inner in value.items():
+            _check_source(inner, f"{place}.{shown(name)}", told)
+
+
 def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, told: str) -> None:
-    if secrets := [shown(name) for name in options if _CREDENTIAL.fullmatch(name)]:
-        raise ConfigurationError(
-            f"{len(secrets)} credential(s) stand in {place} of {told} ({', '.join(secrets)}), and a connection file is "
-            f"to be safe to commit. {_WHERE_TO} {NOTHING_VISIBLE}"
-        )
+    _refuse_names(options, place, told)
     if unknown := [shown(name) for name in options if name not in allowed]:
         raise ConfigurationError(
             f"{len(unknown)} key(s) of {place} in {told} are none of {', '.join(sorted(allowed))}: "
             f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
+        )
+
+
+def _refuse_names(options: Mapping[str, Any], place: str, told: str) -> None:
+    if secrets := [shown(name) for name in options if _CREDENTIAL.fullmatch(name)]:
+        raise ConfigurationError(
+            f"{len(secrets)} credential(s) stand in {place} of {told} ({', '.join(secrets)}), and a connection file is "
+            f"to be safe to commit. {_WHERE_TO} {NOTHING_VISIBLE}"
         )
 
 

@@ -96,14 +96,20 @@ def begin(beginning: Beginning) -> Ongoing:
         raise
 
 
-def list_runs(*, connection: str | None = None, status: Status | None = None, limit: int | None = 20) -> list[Run]:
-    """List the runs of this machine, the newest first."""
+def list_runs(
+    *,
+    connection: str | None = None,
+    status: Status | None = None,
+    trigger: str | None = None,
+    limit: int | None = 20,
+) -> list[Run]:
+    """List the runs of this machine, or those with these facts, the newest first."""
     with _opened() as table:
         _settle(table)
         found = table.execute(
             "select * from runs where connection = coalesce(?, connection) and status = coalesce(?, status) "
-            "order by number desc limit ?",
-            (connection, status, -1 if limit is None else limit),
+            "and trigger = coalesce(?, trigger) order by number desc limit ?",
+            (connection, status, trigger, -1 if limit is None else limit),
         )
         return [as_run(row) for row in found]
 
