@@ -13,6 +13,7 @@ import tomllib
 from dataclasses import fields
 from importlib import import_module
 from inspect import signature
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,7 @@ from mc_sink.cli._ends import Code
 from mc_sink.connections import Hooks, Schedule, Settings, Source
 from mc_sink.history import list_runs
 from tests.connecting import FRAME, ROOT, environment, start_command, wait_until, write_connection
-from tests.servers.faults import FOREVER, Reset
+from tests.servers.faults import FOREVER, Call, Reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from tests.conftest import Recorded
+    from tests.servers.operations import Request
     from tests.servers.s3_admin import Admin, Writer
 
 COMMANDS = ["run", "send", "preview", "schedule", "history", "show", "verify", "recover", "connections"]
@@ -215,8 +217,8 @@ def test_completion_knows_commands_and_runs(ambient: Writer, tmp_path: Path) -> 
     run = as_json("run", write_connection(tmp_path, ambient.target("p/")))
     for words, expected in (("mc-sink rec", "recover"), ("mc-sink show 2", run["run_id"])):
         asked = {"_MC_SINK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        child = start_command(env=asked)
-        assert expected in child.communicate(timeout=60)[0].split()
+        told = CliRunner().invoke(app, [], prog_name="mc-sink", env=asked).stdout
+        assert expected in told.split()
 
 
 def test_the_real_command_in_a_pipe(writer: Writer, tmp_path: Path) -> None:
@@ -270,3 +272,29 @@ def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of th
     assert "Traceback" not in err
     assert seaweed.listing(writer.bucket) == {}
     assert [run.status for run in list_runs()] == ["interrupted"]
+
+
+@pytest.mark.long
+def test_a_signal_while_it_is_published(recorded: Recorded, tmp_path: Path) -> None:
+    """A run that is told to end between two files ends within seconds, its record says so, and recovery ends it."""
+    file = write_connection(tmp_path, recorded.writer.target("p/"), "max_rows_per_file = 20")
+    struck, over = Event(), Event()
+
+    def hang(_request: Request) -> None:
+        struck.set()
+        over.wait(20)
+
+    recorded.proxy.fault("Complete", Call(hang), n=2)
+    child = start_command("run", file, env=environment(recorded.writer))
+    wait_until(struck.is_set, child)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=10)
+    over.set()
+    assert child.returncode == Code.TERMINATED, err
+    (run,) = list_runs()
+    assert run.status == "interrupted"
+    assert "publishing was begun" in (run.error.text if run.error else "")
+    stored = ["--endpoint-url", recorded.server.url]
+    found = CliRunner().invoke(app, ["recover", run.run_id, *stored], env=environment(recorded.writer))
+    assert found.exit_code == Code.DONE, found.output
+    assert [run.status for run in list_runs()] == ["delivered"]

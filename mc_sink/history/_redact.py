@@ -16,8 +16,9 @@ from mc_sink.history._record import Failure
 if TYPE_CHECKING:
     from types import TracebackType
 
-MAX_TEXT = 500
+MAX_TEXT = 1_000
 MAX_CHECKS = 20
+_OUR_NOTE = "mc_sink: "
 _QUOTED = re.compile(r"""(?<!\w)'[^'\n]*'|"[^"\n]*"|`[^`\n]*`""")
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -29,14 +30,24 @@ _MIN_SECRET = 8
 def failure_of(error: BaseException) -> Failure:
     """Give what a record keeps of an error."""
     kind = type(error)
+    ours = kind.__module__ == "builtins" or kind.__module__.startswith("mc_sink.")
+    name = kind.__qualname__ if ours else f"{kind.__module__}.{kind.__qualname__}"
+    notes = [_unquoted(note) for note in getattr(error, "__notes__", ()) if note.startswith(_OUR_NOTE)]
+    return Failure(name, " ".join([_text(error), *notes])[:MAX_TEXT])
+
+
+def _text(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        return Failure(kind.__name__, _counts(error))
+        return _counts(error)
     if isinstance(error, SinkError):
-        return Failure(kind.__name__, masked(_QUOTED.sub("'…'", str(error)))[:MAX_TEXT])
+        return _unquoted(str(error))
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return Failure(kind.__name__, "The run was told to end.")
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return Failure(name, f"{_place(error.__traceback__)}; its text is left out, for it may quote cells.")
+        return "The run was told to end."
+    return f"{_place(error.__traceback__)}; its text is left out, for it may quote cells."
+
+
+def _unquoted(text: str) -> str:
+    return masked(_QUOTED.sub("'…'", text))
 
 
 def masked(text: str) -> str:
