@@ -67,6 +67,15 @@ def test_the_script_is_the_command() -> None:
     assert getattr(import_module(module), name).__module__ == "mc_sink.cli._app"
 
 
+def test_help_is_light() -> None:
+    """What takes its time to load is left to the command that needs it."""
+    heavy = "{'aiobotocore', 'apscheduler', 'duckdb', 'keyring', 'pandera', 'pyarrow', 'pydantic', 's3fs', 'sqlite3'}"
+    told = f"import sys, atexit; atexit.register(lambda: print(sorted({heavy} & set(sys.modules))));"
+    script = told + "from mc_sink.cli import main; main(['--help'])"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
 def test_help_teaches_by_example() -> None:
     """The help of the whole and of every command shows words that can be typed."""
     whole = mc_sink("--help").stdout

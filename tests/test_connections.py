@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING
@@ -202,8 +203,26 @@ on_failure = "hooks_of_tests:told"
     broken = write_connection(tmp_path, ambient.target("p/"), hooks, 'files = "none/*.parquet"')
     with pytest.raises(ConfigurationError):
         deliver(load(broken), progress=False)
-    told: list[Run] = __import__("hooks_of_tests").TOLD
+    told: list[Run] = sys.modules["hooks_of_tests"].TOLD
     assert [run.status for run in told] == ["failed"]
+
+
+def test_entry_points_are_told(
+    ambient: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is installed as an entry point is told of every connection's runs; one that is broken is a warning."""
+    installed = tmp_path / "site" / "alerts_of_tests-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: alerts-of-tests\nVersion: 1.0\n", encoding="utf-8"
+    )
+    points = "[mc_sink.on_success]\ngood = alerts_of_tests:told\nbad = alerts_of_tests:nothing\n"
+    (installed / "entry_points.txt").write_text(points, encoding="utf-8")
+    (tmp_path / "site" / "alerts_of_tests.py").write_text("TOLD = []\ntold = TOLD.append\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    run = deliver(to_bucket(tmp_path, ambient), progress=False)
+    assert sys.modules["alerts_of_tests"].TOLD == [run]
+    assert "The hook on_success (bad) failed: AttributeError." in caplog.text
 
 
 def test_spans_and_counters(ambient: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
