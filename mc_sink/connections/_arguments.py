@@ -71,6 +71,11 @@ def _schema(value: str, folder: Path) -> Any:
     return find_named(value, folder) if ":" in value else value
 
 
+def _previous(value: str, folder: Path) -> str:
+    """Give the last delivery as the file has it, but for a relative path; a URL is refused where it is used."""
+    return value if "://" in value else str(folder / value)
+
+
 def _format(value: str | Mapping[str, Any], _folder: Path) -> Any:
     if isinstance(value, str):
         return value
@@ -99,6 +104,7 @@ def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> A
 _CONVERTED: dict[str, Callable[[Any, Any], Any]] = {
     "target": target_of,
     "rejects": target_of,
+    "previous": _previous,
     "schema": _schema,
     "format": _format,
     "object_options": _object_options,

@@ -86,10 +86,11 @@ class Settings:
     max_rows_per_file: int | None = None
     max_bytes_per_file: int | None = None
     row_group_size: int | None = None
-    manifest: bool | None = None
-    success_marker: bool | str | None = None
+    manifest: bool | Literal["redshift"] | None = None
+    success_marker: bool | None = None
     keys: str | list[str] | None = None
     previous: str | None = None
+    changes: Literal["files", "column"] | None = None
     object_options: Mapping[str, Any] | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
