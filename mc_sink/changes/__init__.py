@@ -20,11 +20,11 @@ from mc_sink._plan import ROW_GROUP_SIZE, pull
 from mc_sink.changed import ACTIONS, Changes
 from mc_sink.changes._difference import difference
 from mc_sink.changes._duplicates import Duplicates, refuse_duplicates
-from mc_sink.changes._keys import ROW, check_keys
+from mc_sink.changes._keys import check_keys
 from mc_sink.changes._ordered import Ordered
 from mc_sink.changes._previous import open_previous
 from mc_sink.changes._recast import Recast
-from mc_sink.changes._side import Bounds, Side, pairs
+from mc_sink.changes._side import Bounds, Side, numbered, pairs
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Comparison:
 
     def _sides(self) -> list[Side]:
         places = tuple(str(list(self.schema).index(key)) for key in self.keys)
-        empty = _by_place(pl.DataFrame(schema=self.schema)).with_columns(pl.lit(0, pl.UInt64).alias(ROW))
+        empty = numbered(_by_place(pl.DataFrame(schema=self.schema)), 0)
         told = ("this run", "previous=")
         return [Side(empty, Duplicates(side, self.keys, places), self.bounds) for side in told]
 
@@ -141,8 +141,8 @@ class Comparison:
 
     def _named(self, action: Action, batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         for batch in batches:
-            named = pl.DataFrame([values.alias(name) for values, name in zip(batch, self.schema, strict=True)])
-            yield named.insert_column(0, pl.Series(self.action, [action], pl.String).new_from_index(0, batch.height))
+            actions = pl.Series([action], dtype=pl.String).new_from_index(0, batch.height)
+            yield pl.DataFrame(dict(zip(self.delivered, [actions, *batch], strict=True)))
 
 
 def _by_place(batch: pl.DataFrame) -> pl.DataFrame:

@@ -63,8 +63,7 @@ class Side:
     def fill(self, batches: Iterable[pl.DataFrame]) -> None:
         """Take all rows of the side; without `ROW`, they are numbered as they come."""
         for batch in batches:
-            numbered = batch if ROW in batch.columns else batch.with_row_index(ROW, self.num_rows)
-            self._waiting.append(numbered.with_columns(pl.col(ROW).cast(pl.UInt64)))
+            self._waiting.append(batch if ROW in batch.columns else numbered(batch, self.num_rows))
             self.num_rows += batch.height
             self._num_waiting += int(batch.estimated_size())
             if self._num_waiting > self.bounds.lot:
@@ -126,6 +125,11 @@ class Side:
     def finer(self) -> Side:
         """Make a side for the rows of one bucket, which parts them by another hash."""
         return Side(self.empty, self.duplicates, self.bounds, depth=self.depth + 1)
+
+
+def numbered(batch: pl.DataFrame, first: int) -> pl.DataFrame:
+    """Give the batch with its rows numbered, from `first` on."""
+    return batch.with_columns(pl.int_range(first, first + batch.height, dtype=pl.UInt64, eager=True).alias(ROW))
 
 
 def pairs(now: Side, before: Side) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
