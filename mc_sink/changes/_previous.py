@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+from polars.selectors import by_name
 
 from mc_sink._plan import as_lazyframe
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
@@ -67,7 +68,7 @@ def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
     if suffix in {".arrow", ".ipc", ".feather"}:
         return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
     if suffix in {".ndjson", ".jsonl"}:
-        return Previous(_scan_json_lines(path), JSON_LINES)
+        return Previous(_scan_json_lines(path, schema), JSON_LINES)
     _check_dialect(dialect, schema, path)
     return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
 
@@ -93,10 +94,20 @@ def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.L
     return frame.rename(dict(zip(found, schema, strict=False)))
 
 
-def _scan_json_lines(path: str) -> pl.LazyFrame:
-    """Read every value as its text; columns that the first lines don't have are missing."""
+def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
+    """Read every value as its text; columns that the first lines don't have are missing.
+
+    Polars writes datetimes without a zone with a space, and those with one with a T.
+    """
     found = pl.scan_ndjson(path, infer_schema_length=1_000).collect_schema()
-    return pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
+    moments = [name for name in found if isinstance(schema.get(name), pl.Datetime)]
+    frame = pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
+    return frame.with_columns(_column_named(name).str.replace(" ", "T", literal=True) for name in moments)
+
+
+def _column_named(name: str) -> pl.Expr:
+    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    return by_name(name).as_expr()
 
 
 def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
