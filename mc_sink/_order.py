@@ -281,11 +281,12 @@ class Order:
                 raise ConfigurationError(f"{name}={bound} has nothing in it; give at least 1.")
         if self.include_key is not None and not self._columns:
             raise ConfigurationError("include_key= is about the columns of partition_by=, and there are none.")
-        divides: dict[str, Any] = {
-            "changes": "files" if self.previous is not None and self.changes == "files" else None
+        several: dict[str, Any] = {
+            **bounds,
+            'changes="files"': ACTION if ACTION in self._columns else None,
+            "partition_by": self.partition_by,
+            "success_marker": self.success_marker or None,
         }
-        divides |= {"partition_by": self.partition_by, "success_marker": self.success_marker or None}
-        several = bounds | divides
         if not target.is_prefix and (asked := [name for name, value in several.items() if value is not None]):
             raise ConfigurationError(
                 f"{target.url} is one file, and {asked[0]} may need several: give a prefix, {target.folder.url}"

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+def compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the frame in memory of its own: texts of a few rows that were filtered keep the texts of all rows alive."""
+    encoded = io.BytesIO()
+    frame.write_ipc_stream(encoded)
+    encoded.seek(0)
+    return pl.read_ipc_stream(encoded)
+
+
 class Slot(NamedTuple):
     """Where parked rows lie in their file, in bytes."""
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._spill import Slot, Spill, compact
 from mc_sink.changes._keys import ROW
-from mc_sink.changes._spill import Slot, Spill, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._spill import Slot, Spill
 from mc_sink.changes._duplicates import Duplicates, refuse_duplicates
 from mc_sink.changes._keys import ROW, hashed
-from mc_sink.changes._spill import Slot, Spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
