@@ -12,9 +12,11 @@ from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, U
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._local import LocalStore
+from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
 from mc_sink.storage._s3_options import check_options
+from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
 from mc_sink.storage._writer import Writer
@@ -26,7 +28,18 @@ if TYPE_CHECKING:
 
 _USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
-__all__ = ["Match", "Published", "Store", "Stores", "Writer", "open_store"]
+__all__ = [
+    "Answer",
+    "Match",
+    "Probes",
+    "Published",
+    "Role",
+    "Store",
+    "Stores",
+    "Writer",
+    "open_store",
+    "session_in",
+]
 
 
 class Stores(Unpicklable):

@@ -63,7 +63,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
     check_options(storage_options)
     options = _with_defaults(storage_options)
     with silence():
-        session = options.get("session") or _new_session(options.get(PROFILE))
+        session = options.get("session") or new_session(options.get(PROFILE))
         endpoint = find_endpoint(options, session)
     ours = {
         "endpoint_url": endpoint.url,
@@ -143,7 +143,7 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
     return DEFAULT_CONFIG | unproxied | dict(given) | ours
 
 
-def _new_session(profile: Secret | None) -> AioSession:
+def new_session(profile: Secret | None) -> AioSession:
     """Make a session of its own, with its own credentials; only the descriptions of S3 are shared."""
     from aiobotocore.session import AioSession
 

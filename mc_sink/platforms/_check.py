@@ -1,0 +1,70 @@
+"""Whether a platform can deliver to a target: asked of the store, judged, and noted with the platform."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.object_options import ObjectOptions
+from mc_sink.platforms._evidence import gather
+from mc_sink.platforms._platform import Checked, Platform, is_aws
+from mc_sink.platforms._report import CheckReport, CheckRow, judged
+from mc_sink.platforms._rows import rows_of
+from mc_sink.platforms._saved import load, note
+from mc_sink.storage import Probes
+
+if TYPE_CHECKING:
+    import os
+
+    from mc_sink.platforms._evidence import Leaving
+    from mc_sink.target import Target
+
+
+def check(
+    platform: str | Platform, target: str | os.PathLike[str] | None = None, *, leaving: Leaving = "nothing"
+) -> CheckReport:
+    """Find out whether a platform can deliver to a prefix, with the three permissions of a delivery and no others.
+
+    Nothing that is there is touched, and nothing is left, unless `leaving="an object"` allows for one under a key of
+    its own, which tells more. `target` is the platform's own prefix by default. The finding is kept with a platform
+    that was given by its name. Raises `ConfigurationError` for a target that the platform may not be used for; whatever
+    the store says is in the report.
+    """
+    asked = load(platform) if isinstance(platform, str) else platform.checked()
+    where = _prefix(asked, target)
+    report = _report(asked, where, leaving)
+    if isinstance(platform, str):
+        note(platform, Checked(report.status, report.reason, report.checked_at, report.target))
+    return report
+
+
+def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target:
+    asked = target or platform.prefix
+    if asked is None:
+        raise ConfigurationError(
+            f"The platform {platform.name} has no prefix of its own: name one, s3://bucket/prefix/"
+        )
+    where = platform.check_bounds(asked)
+    if not where.is_prefix:
+        raise ConfigurationError(
+            f"{where.url} is one object, and a check needs keys of its own: name the prefix, {where.folder.url}"
+        )
+    return where
+
+
+def _report(platform: Platform, where: Target, leaving: Leaving) -> CheckReport:
+    began = datetime.now(UTC)
+    options = platform.object_options() or ObjectOptions()
+    aws = is_aws(platform.endpoint)
+    left: tuple[str, ...] = ()
+    try:
+        probes = Probes(platform.storage_options_for(where))
+    except ConfigurationError as error:
+        said = str(error).removesuffix(NOTHING_VISIBLE).strip()
+        rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
+    else:
+        found = gather(probes, where, options, is_aws=aws, leaving=leaving)
+        rows, left = rows_of(found, platform, where, datetime.now(UTC)), found.left
+    status, reason = judged(rows)
+    return CheckReport(platform.name, where.url, status, reason, began, rows, left)

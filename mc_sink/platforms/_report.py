@@ -1,0 +1,87 @@
+"""What a check found: a row for each question, with what was tried and what would mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003  a fact's own type
+from html import escape
+from typing import Literal
+
+from mc_sink.platforms._platform import Status  # noqa: TC001  a fact's own type
+
+Verdict = Literal["yes", "no", "unknown", "documented", "not needed"]
+COLUMNS = ("question", "verdict", "tried", "found", "mend")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One question; `tried` is the request, `found` the answer, `mend` a policy statement or what else to do.
+
+    "documented" is what AWS promises and was not tried; "not needed" is no part of this platform's deliveries.
+    `required` says whether a delivery depends on it.
+    """
+
+    question: str
+    verdict: Verdict
+    tried: str
+    found: str
+    mend: str = ""
+    required: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether a delivery may rely on it."""
+        return self.verdict in {"yes", "documented", "not needed"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found of a platform at a target; `left` is what it left behind, which is nothing as a rule."""
+
+    platform: str
+    target: str
+    status: Status
+    reason: str
+    checked_at: datetime
+    rows: tuple[CheckRow, ...]
+    left: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether credentials and permissions were verified."""
+        return self.status == "Configured"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What a delivery depends on and was refused, by the names of their questions."""
+        return tuple(row.question for row in self.rows if row.required and row.verdict == "no")
+
+    def __getitem__(self, question: str) -> CheckRow:
+        return next(row for row in self.rows if row.question == question)
+
+    def __str__(self) -> str:
+        lines = [f"{self.platform} at {self.target}: {self.status}. {self.reason}"]
+        lines += [f"  {row.question}: {row.verdict} ({row.tried}: {row.found})" for row in self.rows]
+        return "\n".join([*lines, *(f"  Left behind: {one}" for one in self.left)])
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks."""
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        body = "".join(f"<tr>{_cells(row)}</tr>" for row in self.rows)
+        left = "".join(f"<p>Left behind: {escape(one)}</p>" for one in self.left)
+        first = escape(f"{self.platform} at {self.target}: {self.status}. {self.reason}")
+        return f"<p><b>{first}</b></p><table><tr>{head}</tr>{body}</table>{left}"
+
+
+def _cells(row: CheckRow) -> str:
+    return "".join(f"<td>{escape(str(getattr(row, name)))}</td>" for name in COLUMNS)
+
+
+def judged(rows: tuple[CheckRow, ...]) -> tuple[Status, str]:
+    """Give the status that rows come to, with its reason."""
+    needed = [row for row in rows if row.required]
+    if refused := [row for row in needed if row.verdict == "no"]:
+        return "Failing", f"{', '.join(row.question for row in refused)}: {refused[0].found}"
+    if open_ones := [row for row in needed if not row.stands]:
+        return "Unverified", f"{', '.join(row.question for row in open_ones)} could not be told: {open_ones[0].found}"
+    return "Configured", "Credentials and permissions were verified."

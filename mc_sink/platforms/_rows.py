@@ -1,0 +1,199 @@
+"""What the store's answers come to, question by question."""
+
+from __future__ import annotations
+
+import json
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from mc_sink.platforms._evidence import ACL, about_kms, allowed, denied
+from mc_sink.platforms._platform import is_aws
+from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
+from mc_sink.platforms._report import CheckRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mc_sink.platforms._evidence import Evidence
+    from mc_sink.platforms._platform import Platform
+    from mc_sink.platforms._report import Verdict
+    from mc_sink.storage import Answer
+    from mc_sink.target import Target
+
+# S3 refuses what was signed by a clock that is farther off: RequestTimeTooSkewed.
+MOST_SKEW, SOME_SKEW = 900, 60
+SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+WRONG_SUM = ("BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest")
+_NOT_VALID = {
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired"),
+    *("InvalidClientTokenId", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "InvalidSecurity"),
+    *("CredentialRetrievalError", "MetadataRetrievalError", "SSOTokenLoadError", "TokenRetrievalError"),
+    *(
+        "UnauthorizedSSOTokenError",
+        "NoAuthTokenError",
+        "ConfigNotFound",
+        "RuntimeError",
+        "RefreshWithMFAUnsupportedError",
+    ),
+}
+_NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
+_PROBE = "Only an object tells: --write-probe leaves one."
+
+
+class Asked:
+    """One check's answers, and what they are judged by."""
+
+    def __init__(self, found: Evidence, platform: Platform, where: Target) -> None:
+        self.found, self.platform, self.where = found, platform, where
+
+    def grant(self, action: str) -> str:
+        """Give the statement that would mend the lack of a permission."""
+        made = statement_for(action, self.where, kms_key=self.platform.kms_key, region=self.platform.region)
+        return json.dumps(made)
+
+    def permission(self, action: str, verdict: Verdict, tried: str, told: str, *, required: bool = True) -> CheckRow:
+        """Make a row for a permission."""
+        return CheckRow(action, verdict, tried, told, self.grant(action) if verdict == "no" else "", required)
+
+
+def rows_of(found: Evidence, platform: Platform, where: Target, now: datetime) -> tuple[CheckRow, ...]:
+    """Give a row for each question, in the order in which one would mend them."""
+    asked = Asked(found, platform, where)
+    listed = found.listed
+    first = (_credentials(asked), _clock(listed, now), _bucket(asked))
+    if not (listed.ok or denied(listed)):
+        why = next((row for row in first if row.verdict == "no"), first[-1]).question
+        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, "If-None-Match", "checksums"]
+        rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:3]) for one in names)
+        return *first, *rest
+    return (*first, _list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked), _condition(asked), _sums(asked))
+
+
+def _credentials(asked: Asked) -> CheckRow:
+    listed = asked.found.listed
+    tried = "ListObjectsV2"
+    if listed.code in _NOT_VALID:
+        mend = "Save the platform with other credentials, and look at the role's trust policy where it has one."
+        return CheckRow("credentials", "no", tried, str(listed), mend, required=True)
+    valid = listed.ok or denied(listed)
+    told = asked.platform.credentials if valid else str(listed)
+    return CheckRow("credentials", "yes" if valid else "unknown", tried, told, required=True)
+
+
+def _clock(listed: Answer, now: datetime) -> CheckRow:
+    if listed.code in SKEWED:
+        return CheckRow("clock", "no", "ListObjectsV2", str(listed), "Set this machine's clock.", required=True)
+    try:
+        skew = (now - parsedate_to_datetime(listed.date or "")).total_seconds()
+    except (ValueError, TypeError):
+        return CheckRow("clock", "unknown", "ListObjectsV2", "the reply has no date")
+    told = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the store" if abs(skew) > 1 else "as the store's"
+    mend = "Set this machine's clock." if abs(skew) > SOME_SKEW else ""
+    return CheckRow("clock", "yes" if abs(skew) < MOST_SKEW else "no", "ListObjectsV2", told, mend, required=True)
+
+
+def _bucket(asked: Asked) -> CheckRow:
+    listed, region = asked.found.listed, asked.found.listed.region
+    reached = listed.ok or denied(listed)
+    elsewhere = bool(region and asked.platform.region and region != asked.platform.region)
+    told = f"in {region}" if region else "reached; its region was not told"
+    if reached:
+        return CheckRow("bucket", "yes", "ListObjectsV2", told, required=True)
+    if listed.code in _NOT_VALID | SKEWED:
+        return CheckRow("bucket", "unknown", "ListObjectsV2", "credentials and clock first", required=True)
+    mend = "Check the bucket's name, the endpoint and the network."
+    if elsewhere or region:
+        mend = f"The bucket is in {region}: save the platform with that region."
+    return CheckRow("bucket", "no", "ListObjectsV2", str(listed), mend, required=True)
+
+
+def _list(asked: Asked) -> CheckRow:
+    listed = asked.found.listed
+    return asked.permission(LIST, "yes" if listed.ok else "no", "ListObjectsV2 of 1 key", str(listed))
+
+
+def _put(asked: Asked) -> CheckRow:
+    found = asked.found
+    done = [found.created, found.created_plain, found.written, found.written_plain]
+    verdict: Verdict = "unknown"
+    stored = any(one.ok for one in done if one) or allowed(found.put_wrong, *WRONG_SUM)
+    if stored or allowed(found.parts, "NoSuchUpload"):
+        verdict = "yes"
+    elif denied(found.parts):
+        verdict = "no"
+    return asked.permission("s3:PutObject", verdict, "UploadPart of an upload that isn't there", str(found.parts))
+
+
+def _acl(asked: Asked) -> CheckRow:
+    """Judge by PutObjectAcl and by what a delivery sends; who can't list may be refused what isn't there anyway."""
+    found, name = asked.found, "s3:PutObjectAcl"
+    tried = "PutObjectAcl of an object that isn't there"
+    sent = next(filter(None, (found.written, found.created, found.put_wrong)), None)
+    taken = allowed(sent, *WRONG_SUM, "PreconditionFailed")
+    refused = denied(sent) and not about_kms(sent) and _put(asked).verdict == "yes"
+    if (denied(found.acl) and found.listed.ok) or refused:
+        return asked.permission(name, "no", tried, str(found.acl if denied(found.acl) else sent))
+    if allowed(found.acl, "NoSuchKey") or taken:
+        return asked.permission(name, "yes", tried, str(found.acl if allowed(found.acl, "NoSuchKey") else sent))
+    if _NO_ACLS in {found.acl and found.acl.code, sent and sent.code}:
+        return _disabled(asked, tried)
+    told = f"{found.acl}; it may say so for want of {LIST}" if denied(found.acl) else str(found.acl)
+    return asked.permission(name, "unknown", tried, told)
+
+
+def _disabled(asked: Asked, tried: str) -> CheckRow:
+    """Where ACLs are disabled, only one of them is taken, and none is needed."""
+    if asked.platform.acl in {None, ACL}:
+        return asked.permission("s3:PutObjectAcl", "not needed", tried, "the bucket has its ACLs disabled")
+    mend = f"Save the platform without an ACL, or with {ACL}."
+    return CheckRow("s3:PutObjectAcl", "no", tried, "the bucket has its ACLs disabled", mend, required=True)
+
+
+def _kms(asked: Asked) -> CheckRow:
+    found = asked.found
+    if not asked.platform.kms_key:
+        return CheckRow("KMS", "not needed", "nothing", "the platform has no KMS key")
+    tries = {"PutObject": found.written, "CreateMultipartUpload": found.created, "PutObject, refused": found.put_wrong}
+    tried, sent = next(((name, one) for name, one in tries.items() if one), ("nothing", None))
+    if about_kms(sent):
+        return CheckRow("KMS", "no", tried, str(sent), asked.grant(KMS[0]), required=True)
+    if sent and sent.ok:
+        return CheckRow("KMS", "yes", tried, str(sent), required=True)
+    return CheckRow("KMS", "unknown", tried, _PROBE, required=True)
+
+
+def _abort(asked: Asked) -> CheckRow:
+    found, tried = asked.found, "AbortMultipartUpload of an upload that isn't there"
+    verdict: Verdict = "no" if denied(found.aborts) else "unknown"
+    if allowed(found.aborts, "NoSuchUpload"):
+        verdict = "no" if found.left and "pending upload" in found.left[0] else "yes"
+    told = str(found.aborts)
+    if verdict == "no":
+        told += "; it is optional: without it, what a failed run has uploaded waits for a lifecycle rule"
+    return asked.permission(ABORT, verdict, tried, told, required=False)
+
+
+def _condition(asked: Asked) -> CheckRow:
+    again, name = asked.found.again, "If-None-Match"
+    tried = "PutObject to the same key again"
+    if again and (again.ok or again.code == _NO_SUCH):
+        mend = "Deliver under names of their own (the default): this store doesn't refuse to replace an object."
+        return CheckRow(name, "no", tried, str(again), mend)
+    if again and again.code == "PreconditionFailed":
+        return CheckRow(name, "yes", tried, str(again))
+    if is_aws(asked.platform.endpoint):
+        return CheckRow(name, "documented", "nothing", "AWS honours it")
+    return CheckRow(name, "unknown", "nothing", _PROBE)
+
+
+def _sums(asked: Asked) -> CheckRow:
+    wrong = next(filter(None, (asked.found.wrong_sum, asked.found.put_wrong)), None)
+    tried = "a body with a wrong CRC32"
+    if wrong is not None and wrong.code in WRONG_SUM:
+        return CheckRow("checksums", "yes", tried, str(wrong))
+    if wrong is not None and wrong.ok:
+        mend = "Verify deliveries by their size and ETag (receipt.verify()): this store takes bytes as they come."
+        return CheckRow("checksums", "no", tried, str(wrong), mend)
+    if is_aws(asked.platform.endpoint):
+        return CheckRow("checksums", "documented", "nothing", "AWS honours them")
+    return CheckRow("checksums", "unknown", "nothing", _PROBE)

@@ -1,0 +1,171 @@
+"""Platforms on this machine: what is known of each in a file without secrets, and the secrets elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.platforms import _secrets
+from mc_sink.platforms._platform import CREDENTIALS, Checked, Platform, check_name
+from mc_sink.platforms._secrets import Place, folder, write_private
+from mc_sink.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# What a file may hold of a platform, and what may be exported.
+PLAIN = tuple(one.name for one in fields(Platform) if one.name not in {*CREDENTIALS, "last_check"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """What is in the file; `secrets` says where the rest is."""
+
+    platform: dict[str, str | tuple[str, ...] | None]
+    secrets: Place | None
+    masked_key_id: str | None = None
+    last_check: Checked = field(default_factory=Checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A saved platform as a list shows it; its secrets were not looked at."""
+
+    platform: Platform
+    credentials: str
+    secrets: Place | None
+
+
+def save(
+    platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
+) -> Platform:
+    """Save a platform under its name for every run on this machine, and give it back; its last check is forgotten.
+
+    Secrets go to the keyring, or to a file for its owner alone where there is none or `store="file"` asks for it.
+    Raises `ConfigurationError` for one that is there already, unless `if_exists="overwrite"`, and for what is wrong
+    with it; what was saved before then stays as it was.
+    """
+    platform.checked()
+    before = _read(platform.name)
+    if before and if_exists != "overwrite":
+        raise ConfigurationError(
+            f"There is a platform {platform.name} already. Choose another name, or replace it: if_exists='overwrite' "
+            "(--replace)."
+        )
+    held = {name: text for name in CREDENTIALS if isinstance(text := getattr(platform, name), Secret)}
+    place = (store or _secrets.choose_place()) if held else None
+    with _writing(platform.name):
+        if place:
+            _secrets.keep(platform.name, held, place)
+        _write(_Saved(_plain(platform), place, platform.masked_key_id))
+    if before and before.secrets and before.secrets != place:
+        _secrets.forget(platform.name, before.secrets)
+    return replace(platform, last_check=Checked())
+
+
+def load(name: str) -> Platform:
+    """Give a saved platform with its secrets, or raise `ConfigurationError` that names those there are."""
+    saved = _found(name)
+    held = _secrets.fetch(name, saved.secrets) if saved.secrets else {}
+    found: Any = {one: held[one] for one in CREDENTIALS if one in held}
+    return replace(_platform(saved), **found).checked()
+
+
+def list_platforms() -> list[Listed]:
+    """List what is saved, by name; no secret is looked at."""
+    names = sorted(path.name.removesuffix(".json") for path in folder().glob("*.json"))
+    return [describe(name) for name in names]
+
+
+def describe(name: str) -> Listed:
+    """Give what is known of a saved platform without looking at its secrets."""
+    saved = _found(name)
+    platform = _platform(saved)
+    said = platform.credentials
+    if saved.masked_key_id:
+        said = said.replace("the environment", f"key {saved.masked_key_id}", 1)
+    return Listed(platform, said, saved.secrets)
+
+
+def remove(name: str) -> None:
+    """Remove a platform and its secrets; `ConfigurationError` where there is none. Nobody's access ends by that."""
+    saved = _found(name)
+    if saved.secrets:
+        _secrets.forget(name, saved.secrets)
+    _path(name).unlink(missing_ok=True)
+
+
+def exported(name: str) -> dict[str, Any]:
+    """Give a platform without its secrets and without its key's id, ready for JSON."""
+    plain = _plain(_platform(_found(name)))
+    return {one: list(value) if isinstance(value, tuple) else value for one, value in plain.items() if value}
+
+
+def note(name: str, check: Checked) -> None:
+    """Keep what a check has found; a platform that was removed meanwhile stays removed."""
+    with suppress(ConfigurationError), _writing(name):
+        _write(replace(_found(name), last_check=check))
+
+
+def _plain(platform: Platform) -> dict[str, Any]:
+    return {name: getattr(platform, name) for name in PLAIN}
+
+
+def _platform(saved: _Saved) -> Platform:
+    known: Any = {name: value for name, value in saved.platform.items() if name in PLAIN}
+    return Platform(**known, last_check=saved.last_check)
+
+
+def _found(name: str) -> _Saved:
+    saved = _read(check_name(name))
+    if saved is None:
+        there = ", ".join(sorted(path.stem for path in folder().glob("*.json"))) or "none"
+        raise ConfigurationError(
+            f"There is no platform {name}; saved are: {there}. Save one: mc-sink platforms add {name}"
+        )
+    return saved
+
+
+def _read(name: str) -> _Saved | None:
+    path = _path(name)
+    try:
+        saved: _Saved = _adapter().validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        kind = type(error).__name__
+        raise ConfigurationError(
+            f"1 platform can't be read: {path} ({kind}). Remove the file and save the platform again."
+        ) from error
+    return saved if saved.platform.get("name") == name else None  # names may differ by case where files' don't
+
+
+def _write(saved: _Saved) -> None:
+    text = _adapter().dump_json(saved, indent=2).decode()
+    write_private(_path(str(saved.platform["name"])), text)
+
+
+def _path(name: str) -> Path:
+    return folder() / f"{name}.json"
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"1 platform, {name}, can't be saved in {folder()}: {error.strerror}. Make room, or name another folder in "
+            "MC_SINK_STATE_DIR."
+        ) from error
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Saved)
