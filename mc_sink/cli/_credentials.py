@@ -30,6 +30,7 @@ _NAMES = {
 }
 _IN_ORDER = ("access_key_id", "secret_access_key", "session_token")
 _BETWEEN = re.compile(r"[^a-z]")
+_PLAIN = re.compile(r"[^\s,;\"']+")
 _LEAST = 2
 
 
@@ -90,13 +91,14 @@ def _read(text: Secret) -> dict[str, Secret]:
         return {}
     if lines[0].reveal().startswith("{"):
         return _from_json(text)
-    if "," in lines[0].reveal() and _known(lines[0].reveal().split(",")[0]):
+    if any(map(_known, lines[0].reveal().split(","))) and "," in lines[0].reveal():
         return _named(next(csv.DictReader(line.reveal() for line in lines)))
     pairs = [Secret(line.reveal()) for line in lines if _known(line.reveal().partition("=")[0])]
     if pairs:
         return _named(dict(_pair(line) for line in pairs))
     plain = [line for line in lines if not line.reveal().startswith(("#", "["))]
-    return dict(zip(_IN_ORDER, plain, strict=False)) if _LEAST <= len(plain) <= len(_IN_ORDER) else {}
+    fits = _LEAST <= len(plain) <= len(_IN_ORDER) and all(_PLAIN.fullmatch(line.reveal()) for line in plain)
+    return dict(zip(_IN_ORDER, plain, strict=False)) if fits else {}
 
 
 def _from_json(text: Secret) -> dict[str, Secret]:

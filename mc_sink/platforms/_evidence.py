@@ -29,7 +29,7 @@ Leaving = Literal["nothing", "an object"]
 ACL = "bucket-owner-full-control"
 BODY = b"Left by `mc-sink platforms check --write-probe`. It may be deleted.\n"
 _DENIED = {"AccessDenied", "403", "Forbidden"}
-_FORBIDDEN = 403
+_FORBIDDEN, _BROKEN = 403, 500
 # No body of ours has it.
 _WRONG = {"ChecksumCRC32": "AAAAAA=="}
 _ONLY_NEW = {"IfNoneMatch": "*"}
@@ -100,9 +100,12 @@ def _ask_nobody(probes: Probes, at: dict[str, Any], acl: str, found: Evidence) -
 
 def _begin(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evidence) -> Evidence:
     """Begin an upload as a delivery does, and throw it away; where that is refused, try with less, to tell why."""
-    found = replace(found, created=probes.ask("create_multipart_upload", **at, **asked))
-    if found.created and found.created.ok:
-        return _throw_away(probes, at, found.created, found)
+    created = probes.ask("create_multipart_upload", **at, **asked)
+    found = replace(found, created=created)
+    if created.ok:
+        return _throw_away(probes, at, created, found)
+    if created.status is None or created.status >= _BROKEN:
+        return replace(found, left=(*found.left, _pending(at, created)))
     kms = {"ServerSideEncryption", "SSEKMSKeyId"}
     less = kms if kms & asked.keys() else {"ACL"}
     plain = probes.ask("create_multipart_upload", **at, **{one: asked[one] for one in asked if one not in less})
@@ -148,9 +151,10 @@ def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
 
 
 def _pending(at: dict[str, Any], thrown: Answer) -> str:
+    """Say that an upload was begun, or may have been, and what ends it."""
     folder = _url(at).rpartition("/")[0]
     return (
-        f"a pending upload at {_url(at)}, which could not be thrown away ({thrown}); a lifecycle rule ends it: "
+        f"a pending upload at {_url(at)}, perhaps ({thrown.operation}: {thrown}); a lifecycle rule ends it: "
         f"mc-sink lifecycle {folder}/"
     )
 

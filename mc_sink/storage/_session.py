@@ -47,7 +47,7 @@ def session_in(role: Role, storage_options: Mapping[str, Any]) -> AioSession:
     """
     options = seal(storage_options).checked()
     with silence():
-        session = new_session(None)
+        session = new_session(options.get("profile"))  # for its region, not for its credentials
         session.register_component("credential_provider", _Assumed(options, role))
     return session
 
@@ -78,7 +78,7 @@ class _Assumed(Unpicklable):
             with silence():
                 made = await self._ask()
         except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
-            failed = str(read_failure("assume_role", error, self._options.scrubbed))
+            failed = str(read_failure("assume_role", error, self._options.scrubbed)) or type(error).__name__
         else:
             names = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "token": "SessionToken"}
             expiry = {"expiry_time": made["Expiration"].isoformat()}

@@ -1,0 +1,333 @@
+"""A check says exactly what is missing, and leaves a bucket as it found it; a role's credentials last a whole run."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+
+import mc_sink
+from mc_sink import PermissionDenied, platforms
+from mc_sink.platforms import Platform, check
+from mc_sink.platforms._evidence import BODY, gather
+from mc_sink.platforms._rows import rows_of
+from mc_sink.storage import Probes
+from mc_sink.target import parse_target
+from tests.canary import found_in, tell
+from tests.frames import SMALL_PARTS, numbers
+from tests.keyrings import installed
+from tests.servers.fault import FaultServer
+from tests.servers.faults import FOREVER, Body, Reset, Status
+from tests.servers.rules import GRANTED, WRITER, Rules
+from tests.servers.s3_admin import unique_name
+from tests.servers.wire import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Recorded
+    from tests.servers.operations import Request
+    from tests.servers.s3_admin import Admin, Credentials, Writer
+    from tests.servers.strike import Incoming
+
+THREE = ("s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket")
+ROLE = "arn:aws:iam::123456789012:role/deliver"
+ELSEWHERE = Body(301, b"<Error><Code>PermanentRedirect</Code></Error>", (("x-amz-bucket-region", "eu-west-3"),))
+REFUSED = (
+    b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized to perform: "
+    b"sts:AssumeRole</Message></Error></ErrorResponse>"
+)
+ALLOWED = {"List", "Put", "PutAcl", "Create", "Part", "Abort"}
+
+
+@pytest.fixture(autouse=True)
+def no_keyring() -> Iterator[None]:
+    """Have no keyring at all."""
+    with installed():
+        yield
+
+
+def platform_of(credentials: Credentials, url: str, **more: Any) -> Platform:
+    """Make a platform that isn't saved."""
+    return Platform(
+        name="acme", access_key_id=credentials.key, secret_access_key=credentials.secret, endpoint=url, **more
+    )
+
+
+def who_may(server: Admin, bucket: str, *actions: str) -> Credentials:
+    """Make a user with exactly these permissions."""
+    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
+    return server.create_user(unique_name("user"), {"Version": "2012-10-17", "Statement": [statement]})
+
+
+def state_of(server: Admin | FaultServer, bucket: str) -> tuple[object, object]:
+    """Give all that anybody can see of a bucket, and what is pending."""
+    return server.listing(bucket), server.pending_uploads(bucket)
+
+
+@pytest.mark.parametrize("missing", THREE)
+def test_the_missing_permission_is_named_and_no_other(seaweed: Admin, missing: str) -> None:
+    """With each of the three taken away on a real server: that one, with the statement that grants it."""
+    bucket = seaweed.create_bucket(unique_name("bucket"))
+    user = who_may(seaweed, bucket, *(one for one in THREE if one != missing))
+    report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
+    assert (report.status, report.missing) == ("Failing", (missing,))
+    assert missing in report.reason
+    assert missing in json.loads(report[missing].mend)["Action"]
+    assert state_of(seaweed, bucket) == ({}, [])
+
+
+def test_with_all_three_it_is_configured_and_leaves_nothing(recorded: Recorded) -> None:
+    """The bucket is listed the same before and after, and nothing but the three permissions was used."""
+    writer, server = recorded.writer, recorded.server
+    with server.client() as s3:
+        s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"theirs")
+    before = state_of(server, writer.bucket)
+    report = check(platform_of(writer.credentials, writer.url), writer.target("p/"))
+    assert (report.status, report.missing, report.left) == ("Configured", (), ())
+    assert report["checksums"].verdict == "yes"
+    assert state_of(server, writer.bucket) == before
+    assert set(recorded.proxy.log.ops()) <= ALLOWED
+    assert not [one for one in recorded.proxy.log if one.key == "p/there.csv"]
+
+
+def test_the_grants_of_a_check_mend_what_it_found(seaweed: Admin) -> None:
+    """A user who gets the statements that the reports print, one after the other, ends up configured."""
+    bucket, name = seaweed.create_bucket(unique_name("bucket")), unique_name("user")
+    elsewhere = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::elsewhere"]}
+    user = seaweed.create_user(name, {"Version": "2012-10-17", "Statement": [elsewhere]})
+    statements: list[Any] = []
+    for _ in range(4):
+        report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
+        statements += [json.loads(report[one].mend) for one in report.missing[:1]]
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [{**one, "Sid": f"S{n}"} for n, one in enumerate([elsewhere, *statements])],
+        }
+        with seaweed.client("iam") as iam:
+            iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=json.dumps(policy))
+    assert report.status == "Configured"
+    assert len(statements) == len(THREE)
+
+
+def test_a_write_probe_leaves_what_it_says(seaweed: Admin, writer: Writer) -> None:
+    """One small object under a key of its own, by which it is known that a second put is refused."""
+    report = check(platform_of(writer.credentials, writer.url), writer.target("p/"), leaving="an object")
+    assert (report.status, report["If-None-Match"].verdict) == ("Configured", "yes")
+    (key,) = seaweed.listing(writer.bucket)
+    assert report.left == (f"an object at {writer.target(key)}, of {len(BODY)} bytes",)
+    assert seaweed.read(writer.bucket, key) == BODY
+    assert seaweed.pending_uploads(writer.bucket) == []
+
+
+class AclServer(FaultServer):
+    """The test server with PutObjectAcl as S3 answers it where nothing is there."""
+
+    def answer(self, request: Request, incoming: Incoming) -> Reply:
+        """Refuse what isn't granted, and then what isn't there."""
+        if request.op == "PutAcl" and "PutAcl" in self.rules.granted:
+            return self.error(request, 404, "NoSuchKey", "The specified key does not exist.")
+        return super().answer(request, incoming)
+
+
+def checked(server: FaultServer, leaving: Any = "nothing", **more: Any) -> platforms.CheckReport:
+    """Check the test server."""
+    return check(platform_of(WRITER, server.url, **more), server.writer.target("p/"), leaving=leaving)
+
+
+@pytest.mark.parametrize("abort", [True, False])
+@pytest.mark.parametrize(
+    ("lacking", "missing"),
+    [
+        (set(), ()),
+        ({"PutAcl"}, ("s3:PutObjectAcl",)),
+        ({"List"}, ("s3:ListBucket",)),
+        ({"Put", "Create", "Part", "Complete"}, ("s3:PutObject",)),
+    ],
+)
+def test_a_strict_store_tells_them_apart_without_abort_too(
+    lacking: set[str], missing: tuple[str, ...], *, abort: bool
+) -> None:
+    """Where an upload could not be thrown away, none is begun."""
+    with AclServer(Rules(granted=GRANTED - lacking - (set() if abort else {"Abort"}))) as server:
+        report = checked(server)
+        assert report.missing == missing
+        assert report.status == ("Failing" if missing else "Configured")
+        assert state_of(server, server.bucket) == ({}, [])
+        assert report["s3:AbortMultipartUpload"].verdict == ("yes" if abort else "no")
+        assert abort or not server.log.of("Create", "Put")
+
+
+def test_on_aws_a_put_with_a_wrong_sum_tells(fault_s3: FaultServer) -> None:
+    """A store that is known to check sums takes the ACL and refuses the bytes, so that nothing is begun."""
+    where, platform = parse_target(fault_s3.writer.target("p/")), platform_of(WRITER, fault_s3.url)
+    fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
+    fault_s3.fault("PutAcl", Status(400, "AccessControlListNotSupported"), times=FOREVER)
+    options = mc_sink.ObjectOptions(acl="bucket-owner-full-control")
+    found = gather(Probes(platform.storage_options_for(where)), where, options, is_aws=True)
+    rows = {row.question: row.verdict for row in rows_of(found, platform, where, datetime.now(UTC))}
+    assert {rows[one] for one in (*THREE, "checksums")} == {"yes"}
+    assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
+    assert [one.headers["if-none-match"] for one in fault_s3.log.of("Put")] == ["*"]
+
+
+def test_a_bucket_without_acls_needs_none(fault_s3: FaultServer) -> None:
+    """Where ACLs are disabled the permission is not needed, and another ACL than the owner's is the mistake."""
+    fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
+    fault_s3.fault("PutAcl", Status(400, "AccessControlListNotSupported"), times=FOREVER)
+    assert checked(fault_s3)["s3:PutObjectAcl"].verdict == "not needed"
+    assert checked(fault_s3).ok
+    refused = checked(fault_s3, acl="public-read")
+    assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].mend) == ("Failing", True)
+
+
+def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
+    """With the lifecycle rule that ends it."""
+    fault_s3.fault("Abort", Status(403, "AccessDenied"), n=2)
+    report = checked(fault_s3)
+    (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
+    assert pending.key in report.left[0]
+    assert "mc-sink lifecycle s3://bucket/p/" in report.left[0]
+    assert report["s3:AbortMultipartUpload"].verdict == "no"
+
+
+def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) -> None:
+    """AWS names the key's permission in its words."""
+    said = b"<Error><Code>AccessDenied</Code><Message>not authorized to perform: kms:GenerateDataKey</Message></Error>"
+    fault_s3.fault("Create", Body(403, said, (("Content-Type", "application/xml"),)))
+    key = "arn:aws:kms:us-east-1:123456789012:key/k"
+    report = checked(fault_s3, kms_key=key)
+    assert report.missing == ("KMS",)
+    assert json.loads(report["KMS"].mend)["Resource"] == [key]
+    assert checked(fault_s3, kms_key=key)["KMS"].verdict == "yes"
+    assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
+
+
+def test_a_store_that_ignores_conditions_replaces_only_our_own() -> None:
+    """The probe says so, and nothing else was touched."""
+    with AclServer(Rules(conditions="ignored")) as server:
+        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        report = checked(server, leaving="an object")
+        assert report["If-None-Match"].verdict == "no"
+        assert server.read(server.bucket, "p/theirs.csv") == b"theirs"
+        assert not [one for one in server.log if one.key == "p/theirs.csv"]
+        assert len(server.listing(server.bucket)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "question", "words"),
+    [
+        (Status(403, "InvalidAccessKeyId"), "credentials", "InvalidAccessKeyId"),
+        (Status(400, "ExpiredToken"), "credentials", "ExpiredToken"),
+        (Status(403, "RequestTimeTooSkewed"), "clock", "RequestTimeTooSkewed"),
+        (Status(404, "NoSuchBucket"), "bucket", "NoSuchBucket"),
+        (Reset(), "bucket", ""),
+        (ELSEWHERE, "bucket", "301"),
+        (Body(200, b"", (("Date", "Sun, 22 Nov 2020 17:00:00 GMT"),)), "clock", "ahead of the store"),
+    ],
+)
+def test_what_comes_first_is_said_first(fault_s3: FaultServer, fault: Any, question: str, words: str) -> None:
+    """Where the bucket isn't reached, nothing else is asked."""
+    fault_s3.fault("List", fault, times=FOREVER)
+    report = checked(fault_s3)
+    assert (report.status, report[question].verdict) == ("Failing", "no")
+    assert words in report[question].found
+    assert report[question].mend
+    if "301" in words:
+        assert "eu-west-3" in report[question].mend
+    if question != "clock":
+        assert set(fault_s3.log.ops()) == {"List"}
+
+
+def test_the_finding_is_kept_with_the_platform(seaweed: Admin, writer: Writer) -> None:
+    """With its time and target; a platform that is saved anew is unverified again."""
+    wrong = who_may(seaweed, writer.bucket, "s3:ListBucket")
+    assert platforms.save(platform_of(writer.credentials, writer.url)).last_check.status == "Unverified"
+    before = datetime.now(UTC)
+    report = check("acme", writer.target("p/"))
+    kept = platforms.load("acme").last_check
+    assert (kept.status, kept.target, kept.at) == ("Configured", writer.target("p/"), report.checked_at)
+    assert kept.at is not None
+    assert kept.at >= before
+    platforms.save(platform_of(wrong, writer.url), if_exists="overwrite")
+    assert platforms.load("acme").last_check.status == "Unverified"
+    check("acme", writer.target("p/"))
+    kept = platforms.load("acme").last_check
+    assert (kept.status, "s3:PutObject" in kept.reason) == ("Failing", True)
+
+
+def test_a_report_is_a_table_without_secrets(fault_s3: FaultServer) -> None:
+    """In a notebook, in text, and as any other fact."""
+    report = checked(fault_s3)
+    told = "\n".join([*tell(report), report._repr_html_()])
+    assert WRITER.secret not in told
+    assert not found_in(told.encode())
+    assert report._repr_html_().count("<tr>") == len(report.rows) + 1
+
+
+class RoleServer(FaultServer):
+    """A store and an STS in one: each token is numbered, and the first ones last only so many seconds."""
+
+    def __init__(self, lifetimes: list[float]) -> None:
+        super().__init__()
+        self.lifetimes, self.asked, self.seen = lifetimes, [], []  # type: list[float], list[dict[str, list[str]]], list[tuple[str, str]]
+
+    def answer(self, request: Request, incoming: Incoming) -> Reply:
+        """Give credentials for a role, or take what is signed with them."""
+        if request.op != "Other":
+            self.seen.append((request.op, request.headers.get("x-amz-security-token", "")))
+            return super().answer(request, incoming)
+        self.asked.append(parse_qs(b"".join(map(bytes, incoming.pieces())).decode()))
+        lasts = self.lifetimes[min(len(self.asked), len(self.lifetimes)) - 1]
+        until = datetime.now(UTC) + timedelta(seconds=lasts)
+        document = (
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+            f"<AccessKeyId>{WRITER.key}</AccessKeyId><SecretAccessKey>{WRITER.secret}</SecretAccessKey>"
+            f"<SessionToken>token {len(self.asked)}</SessionToken><Expiration>{until:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
+            "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        )
+        return Reply(200, document.encode(), (("Content-Type", "text/xml"),))
+
+
+def test_a_roles_credentials_are_renewed_in_mid_run() -> None:
+    """Those that are about to expire are exchanged between two requests, and the object is whole."""
+    with RoleServer([60.0, 60.0, 60.0, 7200.0]) as server:
+        platform = platform_of(WRITER, server.url, role_arn=ROLE, external_id="x-1")
+        target = server.writer.target("p/x.csv")
+        receipt = mc_sink.sink_madconnect(
+            numbers(800_000), target, storage_options=platform.storage_options_for(target, SMALL_PARTS)
+        )
+        assert receipt.num_rows == 800_000
+        tokens = [token for _, token in server.seen]
+        assert {"token 1", "token 4"} <= set(tokens)
+        assert tokens[-1] == "token 4"
+        assert len(server.asked) == 4
+        assert {tuple(one["ExternalId"]) for one in server.asked} == {("x-1",)}
+        assert {tuple(one["RoleArn"]) for one in server.asked} == {(ROLE,)}
+
+
+def test_a_role_that_is_refused_is_no_missing_permission_of_the_bucket() -> None:
+    """The refusal of STS is told as such, in a delivery and in a check."""
+    with RoleServer([60.0]) as server:
+        server.fault("Other", Body(403, REFUSED, (("Content-Type", "text/xml"),)), times=FOREVER)
+        platform = platform_of(WRITER, server.url, role_arn=ROLE)
+        target = server.writer.target("p/")
+        with pytest.raises(PermissionDenied, match=r"no credentials could be had.*sts:AssumeRole"):
+            mc_sink.sink_madconnect(numbers(3), target, storage_options=platform.storage_options_for(target))
+        report = check(platform, target)
+        assert (report.status, report.missing) == ("Failing", ("credentials",))
+        assert "sts:AssumeRole" in report.reason
+        assert server.seen == []
+
+
+def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
+    """It was begun, nobody knows under what id, and it is not begun a second time."""
+    fault_s3.fault("Create", Reset(), when="after")
+    report = checked(fault_s3)
+    (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
+    assert pending.key in report.left[0]
+    assert len(fault_s3.log.of("Create")) == 1
