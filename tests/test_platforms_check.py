@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 import pytest
 
 import mc_sink
-from mc_sink import PermissionDenied, platforms
+from mc_sink import platforms
 from mc_sink.platforms import Platform, check
 from mc_sink.platforms._evidence import BODY, gather
 from mc_sink.platforms._rows import rows_of
 from mc_sink.storage import Probes
 from mc_sink.target import parse_target
 from tests.canary import found_in, tell
-from tests.frames import SMALL_PARTS, numbers
 from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Reset, Status
 from tests.servers.rules import GRANTED, WRITER, Rules
 from tests.servers.s3_admin import unique_name
-from tests.servers.wire import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +29,11 @@ if TYPE_CHECKING:
     from tests.servers.operations import Request
     from tests.servers.s3_admin import Admin, Credentials, Writer
     from tests.servers.strike import Incoming
+    from tests.servers.wire import Reply
 
 THREE = ("s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket")
 ROLE = "arn:aws:iam::123456789012:role/deliver"
 ELSEWHERE = Body(301, b"<Error><Code>PermanentRedirect</Code></Error>", (("x-amz-bucket-region", "eu-west-3"),))
-REFUSED = (
-    b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized to perform: "
-    b"sts:AssumeRole</Message></Error></ErrorResponse>"
-)
 ALLOWED = {"List", "Put", "PutAcl", "Create", "Part", "Abort"}
 
 
@@ -269,61 +263,6 @@ def test_a_report_is_a_table_without_secrets(fault_s3: FaultServer) -> None:
     assert report._repr_html_().count("<tr>") == len(report.rows) + 1
 
 
-class RoleServer(FaultServer):
-    """A store and an STS in one: each token is numbered, and the first ones last only so many seconds."""
-
-    def __init__(self, lifetimes: list[float]) -> None:
-        super().__init__()
-        self.lifetimes, self.asked, self.seen = lifetimes, [], []  # type: list[float], list[dict[str, list[str]]], list[tuple[str, str]]
-
-    def answer(self, request: Request, incoming: Incoming) -> Reply:
-        """Give credentials for a role, or take what is signed with them."""
-        if request.op != "Other":
-            self.seen.append((request.op, request.headers.get("x-amz-security-token", "")))
-            return super().answer(request, incoming)
-        self.asked.append(parse_qs(b"".join(map(bytes, incoming.pieces())).decode()))
-        lasts = self.lifetimes[min(len(self.asked), len(self.lifetimes)) - 1]
-        until = datetime.now(UTC) + timedelta(seconds=lasts)
-        document = (
-            "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
-            f"<AccessKeyId>{WRITER.key}</AccessKeyId><SecretAccessKey>{WRITER.secret}</SecretAccessKey>"
-            f"<SessionToken>token {len(self.asked)}</SessionToken><Expiration>{until:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
-            "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
-        )
-        return Reply(200, document.encode(), (("Content-Type", "text/xml"),))
-
-
-def test_a_roles_credentials_are_renewed_in_mid_run() -> None:
-    """Those that are about to expire are exchanged between two requests, and the object is whole."""
-    with RoleServer([60.0, 60.0, 60.0, 7200.0]) as server:
-        platform = platform_of(WRITER, server.url, role_arn=ROLE, external_id="x-1")
-        target = server.writer.target("p/x.csv")
-        receipt = mc_sink.sink_madconnect(
-            numbers(800_000), target, storage_options=platform.storage_options_for(target, SMALL_PARTS)
-        )
-        assert receipt.num_rows == 800_000
-        tokens = [token for _, token in server.seen]
-        assert {"token 1", "token 4"} <= set(tokens)
-        assert tokens[-1] == "token 4"
-        assert len(server.asked) == 4
-        assert {tuple(one["ExternalId"]) for one in server.asked} == {("x-1",)}
-        assert {tuple(one["RoleArn"]) for one in server.asked} == {(ROLE,)}
-
-
-def test_a_role_that_is_refused_is_no_missing_permission_of_the_bucket() -> None:
-    """The refusal of STS is told as such, in a delivery and in a check."""
-    with RoleServer([60.0]) as server:
-        server.fault("Other", Body(403, REFUSED, (("Content-Type", "text/xml"),)), times=FOREVER)
-        platform = platform_of(WRITER, server.url, role_arn=ROLE)
-        target = server.writer.target("p/")
-        with pytest.raises(PermissionDenied, match=r"no credentials could be had.*sts:AssumeRole"):
-            mc_sink.sink_madconnect(numbers(3), target, storage_options=platform.storage_options_for(target))
-        report = check(platform, target)
-        assert (report.status, report.missing) == ("Failing", ("credentials",))
-        assert "sts:AssumeRole" in report.reason
-        assert server.seen == []
-
-
 def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
     """It was begun, nobody knows under what id, and it is not begun a second time."""
     fault_s3.fault("Create", Reset(), when="after")
@@ -331,3 +270,11 @@ def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
     assert pending.key in report.left[0]
     assert len(fault_s3.log.of("Create")) == 1
+
+
+def test_an_acl_that_the_bucket_blocks_is_no_missing_permission() -> None:
+    """S3 answers a public ACL with AccessDenied where the bucket blocks those."""
+    with AclServer() as server:
+        server.fault("Create", Status(403, "AccessDenied"))
+        row = checked(server, acl="public-read")["s3:PutObjectAcl"]
+        assert (row.verdict, "block public ACLs" in row.mend) == ("no", True)

@@ -74,7 +74,7 @@ def gather(
         return found
     at = {"Bucket": where.bucket, "Key": f"{where.path}mc-sink-check-{secrets.token_hex(8)}.txt"}
     asked = {"ACL": ACL} | options.request("text/plain")
-    found = _ask_nobody(probes, at, asked["ACL"], found)
+    found = _ask_nobody(probes, at, found)
     if found.aborts and allowed(found.aborts, "NoSuchUpload") and not denied(found.parts):
         found = _begin(probes, at, asked, found)
     elif is_aws:
@@ -87,14 +87,14 @@ def allowed(answer: Answer | None, *reasons: str) -> bool:
     return answer is not None and (answer.ok or answer.code in reasons)
 
 
-def _ask_nobody(probes: Probes, at: dict[str, Any], acl: str, found: Evidence) -> Evidence:
-    """Ask about an upload and an object that aren't there."""
+def _ask_nobody(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
+    """Ask about an upload and an object that aren't there; the ACL is one that no bucket blocks."""
     upload = {**at, "UploadId": secrets.token_hex(20)}
     return replace(
         found,
         aborts=probes.ask("abort_multipart_upload", **upload),
         parts=probes.ask("upload_part", **upload, PartNumber=1, Body=BODY),
-        acl=probes.ask("put_object_acl", **at, ACL=acl),
+        acl=probes.ask("put_object_acl", **at, ACL=ACL),
     )
 
 

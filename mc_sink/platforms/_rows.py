@@ -131,6 +131,9 @@ def _acl(asked: Asked) -> CheckRow:
     sent = next(filter(None, (found.written, found.created, found.put_wrong)), None)
     taken = allowed(sent, *WRONG_SUM, "PreconditionFailed")
     refused = denied(sent) and not about_kms(sent) and _put(asked).verdict == "yes"
+    if refused and allowed(found.acl, "NoSuchKey") and asked.platform.acl not in {None, ACL}:
+        mend = f"The bucket may block public ACLs: save the platform without one, or with {ACL}."
+        return CheckRow(name, "no", f"the ACL {asked.platform.acl}", str(sent), mend, required=True)
     if (denied(found.acl) and found.listed.ok) or refused:
         return asked.permission(name, "no", tried, str(found.acl if denied(found.acl) else sent))
     if allowed(found.acl, "NoSuchKey") or taken:
