@@ -95,6 +95,14 @@ def test_a_file_that_others_can_read_is_refused(state: Path, which: str, mode: i
         platforms.load("acme")
 
 
+def test_a_folder_that_others_could_read_is_closed(state: Path) -> None:
+    """Before a secret goes there."""
+    (state / "platforms").mkdir(mode=0o755)
+    platforms.save(a_platform())
+    assert stat.S_IMODE((state / "platforms").stat().st_mode) == 0o700
+    assert platforms.load("acme") == a_platform()
+
+
 def test_a_link_in_place_of_the_file_is_not_followed(state: Path, tmp_path: Path) -> None:
     """What lies where others can put it is not read as ours."""
     platforms.save(a_platform())

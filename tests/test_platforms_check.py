@@ -162,8 +162,8 @@ def test_on_aws_a_put_with_a_wrong_sum_tells(fault_s3: FaultServer) -> None:
     fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("PutAcl", Status(400, "AccessControlListNotSupported"), times=FOREVER)
     options = mc_sink.ObjectOptions(acl="bucket-owner-full-control")
-    found = gather(Probes(platform.storage_options_for(where)), where, options, is_aws=True)
-    rows = {row.question: row.verdict for row in rows_of(found, platform, where, datetime.now(UTC))}
+    found = gather(Probes(platform.storage_options_for(where)), where, options, on_aws=True)
+    rows = {row.question: row.verdict for row in rows_of(found, platform, where)}
     assert {rows[one] for one in (*THREE, "checksums")} == {"yes"}
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
     assert [one.headers["if-none-match"] for one in fault_s3.log.of("Put")] == ["*"]
@@ -249,9 +249,22 @@ def test_the_finding_is_kept_with_the_platform(seaweed: Admin, writer: Writer) -
     assert kept.at >= before
     platforms.save(platform_of(wrong, writer.url), if_exists="overwrite")
     assert platforms.load("acme").last_check.status == "Unverified"
-    check("acme", writer.target("p/"))
+    assert check("acme", writer.target("p/")).status == "Failing"
     kept = platforms.load("acme").last_check
     assert (kept.status, "s3:PutObject" in kept.reason) == ("Failing", True)
+    assert platforms.save(platforms.load("acme"), if_exists="overwrite").last_check.status == "Unverified"
+
+
+def test_a_store_is_not_taken_for_aws_by_its_endpoints_place(
+    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint of the environment counts: a store that isn't known to check sums gets no bytes to refuse."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", fault_s3.url)
+    fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
+    platform = Platform(name="acme", access_key_id=WRITER.key, secret_access_key=WRITER.secret)
+    report = check(platform, fault_s3.writer.target("p/"))
+    assert (report["s3:PutObject"].verdict, report["checksums"].verdict) == ("yes", "unknown")
+    assert not fault_s3.log.of("Put", "Create")
 
 
 def test_a_report_is_a_table_without_secrets(fault_s3: FaultServer) -> None:

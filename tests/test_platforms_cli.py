@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,9 @@ from mc_sink import ConfigurationError, platforms
 from mc_sink.cli._platforms import lifecycle, policy
 from mc_sink.cli._platforms import platforms as commands
 from mc_sink.platforms import Platform
-from tests.canary import KEY, SECRET, TOKEN, found_in
+from tests.canary import KEY, SECRET, TOKEN, echo, found_in
 from tests.keyrings import installed
+from tests.servers.faults import FOREVER
 from tests.servers.rules import WRITER
 
 if TYPE_CHECKING:
@@ -184,12 +186,23 @@ def test_a_check_prints_its_table_and_ends_as_it_found(run: Callable[..., Result
     assert fault_s3.listing(fault_s3.bucket) == {}
     probed = json.loads(run("platforms", "check", "acme", target, "--write-probe", "--json").stdout)
     assert (probed["status"], len(probed["left"])) == ("Configured", 1)
+    assert datetime.fromisoformat(probed["checked_at"]).tzinfo is not None
     run("platforms", "add", "acme", "--endpoint", fault_s3.url, "--replace", "--from", "-", typed="a\nb\n")
     bad = run("platforms", "check", "acme", target, code=1)
     assert "Failing" in bad.stdout
     assert "Save the platform with other credentials" in bad.stdout
     assert json.loads(run("platforms", "list", "--json").stdout)[0]["status"] == "Failing"
     assert WRITER.secret not in good.output + bad.output
+
+
+def test_a_store_that_repeats_the_key_is_not_quoted(run: Callable[..., Result], fault_s3: FaultServer) -> None:
+    """Neither in the table, nor in what is kept of the finding."""
+    run("platforms", "add", "acme", "--endpoint", fault_s3.url, "--from", "-", typed=WAYS["plain lines"])
+    for code in ("InvalidAccessKeyId", "AccessDenied"):
+        fault_s3.fault("*", echo(403, code), times=FOREVER)
+        assert code in run("platforms", "check", "acme", fault_s3.writer.target("p/"), code=1).stdout
+        assert "Failing" in run("platforms", "show", "acme").stdout
+        fault_s3.heal()
 
 
 def test_policies_are_printed_for_the_aws_cli(run: Callable[..., Result]) -> None:

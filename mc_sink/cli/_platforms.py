@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,7 +77,9 @@ def add(  # noqa: PLR0913  each is a question of the form
     saved = rooms.save(
         rooms.Platform(name=name, **facts, **held), if_exists="overwrite" if replace else "fail", store=_place(store)
     )
-    typer.echo(f"Saved {name}: {saved.credentials}. Unverified: mc-sink platforms check {name}", err=True)
+    place = rooms.describe(name).secrets
+    kept = f", kept in {'a file of yours alone' if place == 'file' else 'the keyring'}" if place else ""
+    typer.echo(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}", err=True)
     if external_id == "new":
         typer.echo(saved.external_id)
 
@@ -242,7 +245,11 @@ def _facts(one: Listed) -> dict[str, Any]:
 
 
 def _print_json(made: Any) -> None:
-    typer.echo(json.dumps(made, indent=2, default=str))
+    typer.echo(json.dumps(made, indent=2, default=_as_text))
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _print_report(report: CheckReport) -> None:

@@ -56,7 +56,6 @@ def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target
 def _report(platform: Platform, where: Target, leaving: Leaving) -> CheckReport:
     began = datetime.now(UTC)
     options = platform.object_options() or ObjectOptions()
-    aws = is_aws(platform.endpoint)
     left: tuple[str, ...] = ()
     try:
         probes = Probes(platform.storage_options_for(where))
@@ -64,7 +63,7 @@ def _report(platform: Platform, where: Target, leaving: Leaving) -> CheckReport:
         said = str(error).removesuffix(NOTHING_VISIBLE).strip()
         rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
     else:
-        found = gather(probes, where, options, is_aws=aws, leaving=leaving)
-        rows, left = rows_of(found, platform, where, datetime.now(UTC)), found.left
+        found = gather(probes, where, options, on_aws=is_aws(probes.host), leaving=leaving)
+        rows, left = rows_of(found, platform, where), found.left
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)

@@ -50,6 +50,7 @@ class Evidence:
     written: Answer | None = None
     written_plain: Answer | None = None
     again: Answer | None = None
+    on_aws: bool = False
     left: tuple[str, ...] = ()
 
 
@@ -66,10 +67,11 @@ def about_kms(answer: Answer | None) -> bool:
 
 
 def gather(
-    probes: Probes, where: Target, options: ObjectOptions, *, is_aws: bool = False, leaving: Leaving = "nothing"
+    probes: Probes, where: Target, options: ObjectOptions, *, on_aws: bool = False, leaving: Leaving = "nothing"
 ) -> Evidence:
     """Ask everything that can be asked; nothing but a listing, where that doesn't reach the bucket."""
-    found = Evidence(probes.ask("list_objects_v2", Bucket=where.bucket, Prefix=where.path, MaxKeys=1))
+    listed = probes.ask("list_objects_v2", Bucket=where.bucket, Prefix=where.path, MaxKeys=1)
+    found = Evidence(listed, on_aws=on_aws)
     if not (found.listed.ok or denied(found.listed)):
         return found
     at = {"Bucket": where.bucket, "Key": f"{where.path}mc-sink-check-{secrets.token_hex(8)}.txt"}
@@ -77,7 +79,7 @@ def gather(
     found = _ask_nobody(probes, at, found)
     if found.aborts and allowed(found.aborts, "NoSuchUpload") and not denied(found.parts):
         found = _begin(probes, at, asked, found)
-    elif is_aws:
+    elif on_aws:
         found = replace(found, put_wrong=probes.ask("put_object", **at, **asked, **_ONLY_NEW, **_WRONG, Body=BODY))
     return _write(probes, at, asked, found) if leaving == "an object" else _look(probes, at, found)
 

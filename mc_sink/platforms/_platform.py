@@ -148,12 +148,13 @@ class Platform:
         own = _own(self) | ({"profile": Secret(self.profile)} if self.profile else {})
         if not self.role_arn:
             return own
+        host = urlsplit(self.endpoint).hostname if self.endpoint else None
         role = Role(
             arn=self.role_arn,
             external_id=self.external_id,
             token_file=self.web_identity_token_file,
             region=self.region,
-            sts_endpoint=self.sts_endpoint or (None if is_aws(self.endpoint) else self.endpoint),
+            sts_endpoint=self.sts_endpoint or (None if is_aws(host) else self.endpoint),
         )
         return {"session": session_in(role, own)}
 
@@ -163,10 +164,9 @@ def _own(platform: Platform) -> dict[str, Any]:
     return {theirs: found for ours, theirs in CREDENTIALS.items() if (found := getattr(platform, ours))}
 
 
-def is_aws(endpoint: str | None) -> bool:
-    """Whether an endpoint is one of AWS' own; none named is."""
-    host = "amazonaws.com" if endpoint is None else urlsplit(endpoint).hostname or ""
-    return any(f".{host}".endswith(f".{one}") for one in ("amazonaws.com", "amazonaws.com.cn"))
+def is_aws(host: str | None) -> bool:
+    """Whether a host is one of AWS' own; None is."""
+    return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def shown_name(name: object) -> str:

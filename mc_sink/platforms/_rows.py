@@ -7,13 +7,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from mc_sink.platforms._evidence import ACL, about_kms, allowed, denied
-from mc_sink.platforms._platform import is_aws
 from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
 from mc_sink.platforms._report import CheckRow
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mc_sink.platforms._evidence import Evidence
     from mc_sink.platforms._platform import Platform
     from mc_sink.platforms._report import Verdict
@@ -56,11 +53,11 @@ class Asked:
         return CheckRow(action, verdict, tried, told, self.grant(action) if verdict == "no" else "", required)
 
 
-def rows_of(found: Evidence, platform: Platform, where: Target, now: datetime) -> tuple[CheckRow, ...]:
+def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRow, ...]:
     """Give a row for each question, in the order in which one would mend them."""
     asked = Asked(found, platform, where)
     listed = found.listed
-    first = (_credentials(asked), _clock(listed, now), _bucket(asked))
+    first = (_credentials(asked), _clock(listed), _bucket(asked))
     if not (listed.ok or denied(listed)):
         why = next((row for row in first if row.verdict == "no"), first[-1]).question
         names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, "If-None-Match", "checksums"]
@@ -80,11 +77,11 @@ def _credentials(asked: Asked) -> CheckRow:
     return CheckRow("credentials", "yes" if valid else "unknown", tried, told, required=True)
 
 
-def _clock(listed: Answer, now: datetime) -> CheckRow:
+def _clock(listed: Answer) -> CheckRow:
     if listed.code in SKEWED:
         return CheckRow("clock", "no", "ListObjectsV2", str(listed), "Set this machine's clock.", required=True)
     try:
-        skew = (now - parsedate_to_datetime(listed.date or "")).total_seconds()
+        skew = (listed.heard_at - parsedate_to_datetime(listed.date or "")).total_seconds()
     except (ValueError, TypeError):
         return CheckRow("clock", "unknown", "ListObjectsV2", "the reply has no date")
     told = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the store" if abs(skew) > 1 else "as the store's"
@@ -95,14 +92,13 @@ def _clock(listed: Answer, now: datetime) -> CheckRow:
 def _bucket(asked: Asked) -> CheckRow:
     listed, region = asked.found.listed, asked.found.listed.region
     reached = listed.ok or denied(listed)
-    elsewhere = bool(region and asked.platform.region and region != asked.platform.region)
     told = f"in {region}" if region else "reached; its region was not told"
     if reached:
         return CheckRow("bucket", "yes", "ListObjectsV2", told, required=True)
     if listed.code in _NOT_VALID | SKEWED:
         return CheckRow("bucket", "unknown", "ListObjectsV2", "credentials and clock first", required=True)
     mend = "Check the bucket's name, the endpoint and the network."
-    if elsewhere or region:
+    if region:
         mend = f"The bucket is in {region}: save the platform with that region."
     return CheckRow("bucket", "no", "ListObjectsV2", str(listed), mend, required=True)
 
@@ -184,7 +180,7 @@ def _condition(asked: Asked) -> CheckRow:
         return CheckRow(name, "no", tried, str(again), mend)
     if again and again.code == "PreconditionFailed":
         return CheckRow(name, "yes", tried, str(again))
-    if is_aws(asked.platform.endpoint):
+    if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS honours it")
     return CheckRow(name, "unknown", "nothing", _PROBE)
 
@@ -197,6 +193,6 @@ def _sums(asked: Asked) -> CheckRow:
     if wrong is not None and wrong.ok:
         mend = "Verify deliveries by their size and ETag (receipt.verify()): this store takes bytes as they come."
         return CheckRow("checksums", "no", tried, str(wrong), mend)
-    if is_aws(asked.platform.endpoint):
+    if asked.found.on_aws:
         return CheckRow("checksums", "documented", "nothing", "AWS honours them")
     return CheckRow("checksums", "unknown", "nothing", _PROBE)

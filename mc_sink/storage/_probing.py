@@ -6,8 +6,10 @@ They go the same way as a delivery's own, with the same credentials, endpoint an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import read_failure
@@ -36,7 +38,8 @@ _TRIES, _PAUSE = 2, 0.5
 class Answer:
     """What came back; `status` is None where no readable reply came, and 0 where nothing could be sent.
 
-    `date` and `region` are what the reply says of the store's clock and the bucket's region; `reply` is the whole of
+    `date` and `region` are what the reply says of the store's clock and the bucket's region, `heard_at` is this
+    machine's clock; `reply` is the whole of
     one that was no refusal. No text in here holds the caller's credentials.
     """
 
@@ -47,6 +50,7 @@ class Answer:
     date: str | None = None
     region: str | None = None
     reply: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    heard_at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
     @property
     def ok(self) -> bool:
@@ -70,6 +74,12 @@ class Probes(Unpicklable):
             arguments = filesystem_arguments(self._options)
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
+        self._endpoint: str | None = arguments["endpoint_url"]
+
+    @property
+    def host(self) -> str | None:
+        """The host of the store, wherever its endpoint was configured; None for AWS' own."""
+        return None if self._endpoint is None else urlsplit(self._endpoint).hostname
 
     def ask(self, operation: Question, **parameters: Any) -> Answer:
         """Send a request and give what came back; once more, if nothing did and that can do no harm."""
