@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -139,3 +140,32 @@ def test_a_web_identity_takes_on_a_role(tmp_path: Path) -> None:
         assert [one["WebIdentityToken"] for one in server.asked] == [["a.b.c"], ["a.b.c"]]
         (tmp_path / "token").unlink()
         assert check(platform, server.writer.target("p/")).missing == ("credentials",)
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have one profile, and nothing else that AWS' own tools would find."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    key = f"aws_access_key_id={WRITER.key}\naws_secret_access_key={WRITER.secret}\n"
+    (tmp_path / "credentials").write_text(f"[work]\n{key}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_profile_delivers_and_takes_on_a_role() -> None:
+    """What AWS' own tools keep is used as it is, and a profile that isn't there is said to be the trouble."""
+    with RoleServer([7200.0]) as server:
+        target = server.writer.target("p/")
+        plain = Platform(name="acme", profile="work", endpoint=server.url)
+        role = Platform(name="acme", profile="work", role_arn=ROLE, endpoint=server.url)
+        for platform in (plain, role):
+            mc_sink.sink_madconnect(numbers(3), target, storage_options=platform.storage_options_for(target))
+        assert len(server.listing(server.bucket)) == 2
+        assert {token for _, token in server.seen} == {"", "token 1"}
+        sent = len(server.log)
+        for wrong in (Platform(name="acme", profile="nobody"), Platform(name="acme", endpoint=server.url)):
+            assert check(wrong, target).missing == ("credentials",)
+        assert len(server.log) == sent

@@ -126,11 +126,13 @@ class Platform:
         """
         given = seal(storage_options).checked()
         self.check_bounds(target)
-        if twice := sorted(_WHO & {name for name, value in given.items() if value is not None}):
+        inner = dict(given.get("client_kwargs") or {})
+        named = {name for name, value in given.items() if value is not None} & _WHO
+        if twice := sorted(named | {name for name in inner if name.startswith("aws_") or name in _WHO}):
             raise ConfigurationError(
                 f"storage_options has {', '.join(twice)}, and the platform {self.name} says so too: leave one out."
             )
-        client = ({"region_name": self.region} if self.region else {}) | dict(given.get("client_kwargs") or {})
+        client = ({"region_name": self.region} if self.region else {}) | inner
         own = {"endpoint_url": self.endpoint} if self.endpoint else {}
         return seal({**dict(given), **own, **self._identity(), **({"client_kwargs": client} if client else {})})
 

@@ -66,6 +66,13 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     return (*first, _list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked), _condition(asked), _sums(asked))
 
 
+def _as_expected(answer: Answer | None) -> str:
+    """Tell an answer that shows a permission, so that its refusal isn't taken for one."""
+    if answer is None or answer.ok:
+        return str(answer)
+    return f"allowed; {answer.status} {answer.code}, as was meant"
+
+
 def _credentials(asked: Asked) -> CheckRow:
     listed = asked.found.listed
     tried = "ListObjectsV2"
@@ -109,15 +116,15 @@ def _list(asked: Asked) -> CheckRow:
 
 
 def _put(asked: Asked) -> CheckRow:
-    found = asked.found
-    done = [found.created, found.created_plain, found.written, found.written_plain]
-    verdict: Verdict = "unknown"
-    stored = any(one.ok for one in done if one) or allowed(found.put_wrong, *WRONG_SUM)
-    if stored or allowed(found.parts, "NoSuchUpload"):
-        verdict = "yes"
-    elif denied(found.parts):
-        verdict = "no"
-    return asked.permission("s3:PutObject", verdict, "UploadPart of an upload that isn't there", str(found.parts))
+    found, name, tried = asked.found, "s3:PutObject", "UploadPart of an upload that isn't there"
+    if allowed(found.parts, "NoSuchUpload"):
+        return asked.permission(name, "yes", tried, _as_expected(found.parts))
+    stored = [one for one in (found.created, found.created_plain, found.written, found.written_plain) if one and one.ok]
+    if stored or allowed(found.put_wrong, *WRONG_SUM):
+        return asked.permission(
+            name, "yes", "what a delivery sends", _as_expected(stored[0] if stored else found.put_wrong)
+        )
+    return asked.permission(name, "no" if denied(found.parts) else "unknown", tried, str(found.parts))
 
 
 def _acl(asked: Asked) -> CheckRow:
@@ -133,7 +140,9 @@ def _acl(asked: Asked) -> CheckRow:
     if (denied(found.acl) and found.listed.ok) or refused:
         return asked.permission(name, "no", tried, str(found.acl if denied(found.acl) else sent))
     if allowed(found.acl, "NoSuchKey") or taken:
-        return asked.permission(name, "yes", tried, str(found.acl if allowed(found.acl, "NoSuchKey") else sent))
+        return asked.permission(
+            name, "yes", tried, _as_expected(found.acl if allowed(found.acl, "NoSuchKey") else sent)
+        )
     if _NO_ACLS in {found.acl and found.acl.code, sent and sent.code}:
         return _disabled(asked, tried)
     told = f"{found.acl}; it may say so for want of {LIST}" if denied(found.acl) else str(found.acl)
@@ -166,7 +175,7 @@ def _abort(asked: Asked) -> CheckRow:
     verdict: Verdict = "no" if denied(found.aborts) else "unknown"
     if allowed(found.aborts, "NoSuchUpload"):
         verdict = "no" if found.left and "pending upload" in found.left[0] else "yes"
-    told = str(found.aborts)
+    told = _as_expected(found.aborts) if verdict == "yes" else str(found.aborts)
     if verdict == "no":
         told += "; it is optional: without it, what a failed run has uploaded waits for a lifecycle rule"
     return asked.permission(ABORT, verdict, tried, told, required=False)
