@@ -3,6 +3,7 @@
 Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
 """
 
+from mc_sink import platforms
 from mc_sink._namespace import SinkMadConnect
 from mc_sink._preview import Preview, preview
 from mc_sink._sink import sink_madconnect, stage
@@ -23,6 +24,7 @@ from mc_sink.exceptions import (
 from mc_sink.formats import Csv, Parquet
 from mc_sink.journal import Journal, list_journals
 from mc_sink.object_options import ObjectOptions
+from mc_sink.platforms import CheckReport, CheckRow, Platform, lifecycle, policy
 from mc_sink.presets import PRESETS, Limit, Preset
 from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
 from mc_sink.secret import Secret
@@ -35,6 +37,8 @@ __all__ = [
     "PRESETS",
     "AlreadyExistsError",
     "Changes",
+    "CheckReport",
+    "CheckRow",
     "CommitError",
     "CommitUnknown",
     "ConfigurationError",
@@ -46,6 +50,7 @@ __all__ = [
     "ObjectOptions",
     "Parquet",
     "PermissionDenied",
+    "Platform",
     "Preset",
     "Preview",
     "Receipt",
@@ -61,9 +66,12 @@ __all__ = [
     "Verification",
     "WrittenFile",
     "discard",
+    "lifecycle",
     "list_journals",
     "list_schemas",
     "load_schema",
+    "platforms",
+    "policy",
     "preview",
     "publish",
     "recover",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, takes_options
+from mc_sink._order import Order, resolve, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
@@ -93,6 +93,9 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         Names the objects under a prefix; the same id gives the same names. A rerun with the id of an earlier try
         compares what is there, publishes only the rest, and fails where the data are others. By default new: UTC time
         and six hex digits.
+    platform
+        A saved platform's name, or a `Platform`: whose credentials, and what of ACL and KMS key was left open. A target
+        outside of what it may be used for is refused.
     object_options
         ACL, encryption, storage class, tags and metadata of the object in S3.
     storage_options
@@ -137,7 +140,7 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
+    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
     with rows_of(as_lazyframe(frame), order, to.format) as rows:
         to.check(rows.delivered)
         earlier = look(to, stores, order.if_exists)

@@ -25,6 +25,7 @@ EXPORTED = [
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
     *("Preset", "PRESETS", "Limit", "LimitError"),
+    *("Platform", "CheckReport", "CheckRow", "platforms", "policy", "lifecycle"),
     *(
         "Receipt",
         "Rejects",
@@ -59,6 +60,7 @@ DEFAULTS = {
     "manifest": None,
     "success_marker": False,
     "run_id": None,
+    "platform": None,
     "object_options": None,
     "storage_options": None,
     "progress": None,
@@ -76,7 +78,7 @@ def test_exactly_these_names_are_exported() -> None:
     assert all(hasattr(mc_sink, name) for name in mc_sink.__all__)
 
 
-@pytest.mark.parametrize("name", sorted({*EXPORTED} - {"PRESETS"}))
+@pytest.mark.parametrize("name", sorted({*EXPORTED} - {"PRESETS", "platforms"}))
 def test_every_public_name_says_what_it_promises(name: str) -> None:
     """Each export, and every public method and property of it, has a docstring of its own that is a sentence."""
     thing = getattr(mc_sink, name)
@@ -121,9 +123,11 @@ def test_an_option_that_there_is_none_of_is_refused(call: Callable[..., Any], tm
 @pytest.mark.parametrize("call", [mc_sink.publish, mc_sink.discard, mc_sink.verify])
 def test_what_follows_a_staging_takes_one_thing_and_storage_options(call: Callable[..., Any]) -> None:
     """Credentials are given anew, by name, because nothing that was staged holds any."""
-    first, options = inspect.signature(call).parameters.values()
+    first, *options = inspect.signature(call).parameters.values()
     assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    assert (options.name, options.kind, options.default) == ("storage_options", inspect.Parameter.KEYWORD_ONLY, None)
+    assert {one.name: (one.kind, one.default) for one in options} == dict.fromkeys(
+        ("platform", "storage_options"), (inspect.Parameter.KEYWORD_ONLY, None)
+    )
 
 
 @pytest.mark.parametrize(("name", "promised"), FACTS.items())

@@ -12,7 +12,7 @@ import polars as pl
 
 from mc_sink import validation
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, schema_name, takes_options
+from mc_sink._order import Order, resolve, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink._rows import rows_of
@@ -49,7 +49,7 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
     order = Order.of(target, options)
     check_fork()
-    to, stores = order.resolve(), Stores(order.storage_options, order.object_options)
+    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
     columns = _columns(frame, order, to)
     _check_stores(to, stores)
     return _preview(order, to, columns, _height(frame) if order.on_invalid == "fail" else None)

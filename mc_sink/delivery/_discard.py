@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.delivery._stores import stores_for
 from mc_sink.secret import seal
-from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mc_sink.platforms import Platform
     from mc_sink.staged import Staged, StagedFile
+    from mc_sink.storage import Stores
 
 
-def discard(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+def discard(
+    staged: Sequence[Staged],
+    *,
+    platform: str | Platform | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
     storage_options = seal(storage_options)
-    return discard_with(Stores(storage_options), staged)
+    target = staged[0].target if staged else ""
+    return discard_with(stores_for(target, platform, storage_options), staged)
 
 
 def discard_with(stores: Stores, staged: Sequence[Staged]) -> list[str]:

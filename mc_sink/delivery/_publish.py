@@ -11,22 +11,29 @@ from mc_sink import journal
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way
+from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
 from mc_sink.exceptions import CommitUnknown, SinkError
 from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
 from mc_sink.secret import seal
-from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mc_sink.platforms import Platform
     from mc_sink.staged import Staged, StagedFile
+    from mc_sink.storage import Stores
 
 _log = logging.getLogger(__name__)
 
 
-def publish(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | None = None) -> Receipt:
+def publish(
+    staged: Sequence[Staged],
+    *,
+    platform: str | Platform | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt:
     """Make every staged file visible, in order, the manifest last; never replaces one unless it was staged to.
 
     All `staged` belong to one run. Raises `AlreadyExistsError` where the first key is taken, `CommitUnknown` where a
@@ -36,7 +43,7 @@ def publish(staged: Sequence[Staged], *, storage_options: Mapping[str, Any] | No
     """
     storage_options = seal(storage_options)
     run = one_run(staged)
-    return publish_with(Stores(storage_options, run.object_options), staged)
+    return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
 def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:

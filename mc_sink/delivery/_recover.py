@@ -9,16 +9,18 @@ from mc_sink import journal
 from mc_sink.delivery._discard import discard_files, discard_with
 from mc_sink.delivery._publish import publish_alone
 from mc_sink.delivery._run import places
+from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import is_visible
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import seal
-from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mc_sink.platforms import Platform
     from mc_sink.receipt import Receipt
+    from mc_sink.storage import Stores
 
 
 @overload
@@ -27,6 +29,7 @@ def recover(
     *,
     target: str | None = None,
     action: Literal["publish"] = "publish",
+    platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt: ...
 
@@ -37,6 +40,7 @@ def recover(
     *,
     target: str | None = None,
     action: Literal["discard"],
+    platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]: ...
 
@@ -46,6 +50,7 @@ def recover(
     *,
     target: str | None = None,
     action: Literal["publish", "discard"] = "publish",
+    platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt | list[str]:
     """End a delivery that was cut short while it was published from this machine: all of it becomes visible, once.
@@ -61,7 +66,7 @@ def recover(
     waiting = _journal_of(run_id, target)
     with journal.alone(run_id, waiting.target):
         found = _journal_of(run_id, waiting.target)  # another process may have ended it meanwhile
-        stores = Stores(storage_options, found.staged[0].object_options)
+        stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "publish":
             return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
         left = discard_with(stores, found.staged) + discard_files(stores, found.superseded) + _visible(stores, found)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.delivery._stores import stores_for
 from mc_sink.receipt import Receipt, Verification
 from mc_sink.secret import seal
-from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mc_sink.platforms import Platform
+    from mc_sink.storage import Stores
 
-def verify(receipt: Receipt, *, storage_options: Mapping[str, Any] | None = None) -> Verification:
+
+def verify(
+    receipt: Receipt, *, platform: str | Platform | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Verification:
     """List the store and compare: every file there, with its size and ETag (locally: size and CRC32)."""
     storage_options = seal(storage_options)
-    return verify_with(receipt, Stores(storage_options))
+    return verify_with(receipt, stores_for(receipt.target, platform, storage_options))
 
 
 def verify_with(receipt: Receipt, stores: Stores) -> Verification:

@@ -1,0 +1,71 @@
+"""What an order comes to: target, names, format and bounds, and what a receiver can take of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mc_sink.partitions import Partitioning
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import polars as pl
+
+    from mc_sink.formats import Format
+    from mc_sink.names import Names
+    from mc_sink.presets import Preset
+    from mc_sink.staged import ManifestForm, Staged
+    from mc_sink.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
+
+    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run.
+    """
+
+    names: Names
+    format: Format
+    row_group_size: int
+    max_rows_per_file: int | None
+    max_bytes_per_file: int | None
+    partition_by: tuple[str, ...]
+    include_key: bool
+    rejects: tuple[Target, Format] | None
+    manifest: Target | None
+    manifest_form: ManifestForm
+    success_marker: Target | None
+    preset: Preset | None
+    again: bool
+
+    def check(self, schema: pl.Schema) -> pl.Schema:
+        """Give the columns of the files, and refuse those that their format or their receiver can't take."""
+        columns = self.partitioning(schema).file_schema
+        self.format.check(columns)
+        if self.preset:
+            self.preset.check(columns, self.format)
+        return columns
+
+    def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
+        """Pass batches on, and refuse cells and rows that the receiver can't take; rows of several files come later."""
+        if self.preset is None:
+            return batches
+        on_the_way = [limit for limit in self.preset.limits if not (self.names.several and "rows per" in limit.name)]
+        return replace(self.preset, limits=tuple(on_the_way)).watch(batches, self.format)
+
+    def check_files(self, staged: Staged) -> None:
+        """Refuse finished files that the receiver can't take."""
+        if self.preset:
+            for file in staged.files:
+                self.preset.check_file(file, self.format)
+
+    def partitioning(self, schema: pl.Schema) -> Partitioning:
+        """Say how rows with these columns are divided; raises `ConfigurationError` where they can't be."""
+        return Partitioning(self.partition_by, schema, self.include_key)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a file that is found at its key, with the same bytes, must be this run's own."""
+        return self.again or self.names.are_its_own
