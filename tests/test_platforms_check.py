@@ -21,6 +21,7 @@ from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Reset, Status
 from tests.servers.rules import GRANTED, WRITER, Rules
 from tests.servers.s3_admin import unique_name
+from tests.servers.wire import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.servers.operations import Request
     from tests.servers.s3_admin import Admin, Credentials, Writer
     from tests.servers.strike import Incoming
-    from tests.servers.wire import Reply
 
 THREE = ("s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket")
 ROLE = "arn:aws:iam::123456789012:role/deliver"
@@ -283,6 +283,28 @@ def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
     assert pending.key in report.left[0]
     assert len(fault_s3.log.of("Create")) == 1
+
+
+class CarelessServer(AclServer):
+    """A store that reads over what it doesn't know, and takes an ACL for an object."""
+
+    def answer(self, request: Request, incoming: Incoming) -> Reply:
+        """Put something where only an ACL was to be set."""
+        if request.op == "PutAcl":
+            self.put_foreign(request.bucket, request.key, b"")
+            return Reply(200, b"")
+        return super().answer(request, incoming)
+
+
+def test_what_a_careless_store_makes_of_a_question_is_told() -> None:
+    """The key is random, so nothing was replaced; it is looked for, and the answer counts for nothing."""
+    with CarelessServer(Rules(granted=GRANTED - {"Abort"})) as server:
+        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        report = checked(server)
+        made = sorted(server.listing(server.bucket))
+        assert report.left == (f"an object at s3://bucket/{made[0]}, which may be deleted",)
+        assert made[1:] == ["p/theirs.csv"]
+        assert (report.status, report["s3:PutObjectAcl"].verdict) == ("Unverified", "unknown")
 
 
 def test_an_acl_that_the_bucket_blocks_is_no_missing_permission() -> None:

@@ -132,17 +132,16 @@ def _acl(asked: Asked) -> CheckRow:
     found, name = asked.found, "s3:PutObjectAcl"
     tried = "PutObjectAcl of an object that isn't there"
     sent = next(filter(None, (found.written, found.created, found.put_wrong)), None)
+    absent = found.acl is not None and found.acl.code == "NoSuchKey"  # one that was done shows nothing
     taken = allowed(sent, *WRONG_SUM, "PreconditionFailed")
     refused = denied(sent) and not about_kms(sent) and _put(asked).verdict == "yes"
-    if refused and allowed(found.acl, "NoSuchKey") and asked.platform.acl not in {None, ACL}:
+    if refused and absent and asked.platform.acl not in {None, ACL}:
         mend = f"The bucket may block public ACLs: save the platform without one, or with {ACL}."
         return CheckRow(name, "no", f"the ACL {asked.platform.acl}", str(sent), mend, required=True)
     if (denied(found.acl) and found.listed.ok) or refused:
         return asked.permission(name, "no", tried, str(found.acl if denied(found.acl) else sent))
-    if allowed(found.acl, "NoSuchKey") or taken:
-        return asked.permission(
-            name, "yes", tried, _as_expected(found.acl if allowed(found.acl, "NoSuchKey") else sent)
-        )
+    if absent or taken:
+        return asked.permission(name, "yes", tried, _as_expected(found.acl if absent else sent))
     if _NO_ACLS in {found.acl and found.acl.code, sent and sent.code}:
         return _disabled(asked, tried)
     told = f"{found.acl}; it may say so for want of {LIST}" if denied(found.acl) else str(found.acl)
