@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,3 +76,12 @@ def test_what_a_platform_may_not_is_refused_before_anything_is_sent(
         with pytest.raises(ConfigurationError, match=why):
             deliver(numbers(3), target, **options)
     assert len(fault_s3.log) == 0
+
+
+def test_a_preview_refuses_what_the_run_would_refuse_of_a_platform(saved: Platform) -> None:
+    """An endpoint that secrets may not be sent to, among others."""
+    platform = replace(saved, endpoint="http://192.0.2.1")
+    for call in (mc_sink.sink_madconnect, preview):
+        deliver: Any = call
+        with pytest.raises(ConfigurationError, match="plain http"):
+            deliver(numbers(3), "s3://bucket/out/", platform=platform)

@@ -13,6 +13,7 @@ import pytest
 import mc_sink
 from mc_sink import PermissionDenied, platforms
 from mc_sink.platforms import Platform, check
+from mc_sink.storage import Role, session_in
 from tests.frames import SMALL_PARTS, numbers
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body
@@ -169,3 +170,10 @@ def test_a_profile_delivers_and_takes_on_a_role() -> None:
         for wrong in (Platform(name="acme", profile="nobody"), Platform(name="acme", endpoint=server.url)):
             assert check(wrong, target).missing == ("credentials",)
         assert len(server.log) == sent
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_role_keeps_the_region_of_its_profile(tmp_path: Path) -> None:
+    """Whoever configured a region needn't say it twice."""
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-south-2\n")
+    assert session_in(Role(arn=ROLE), {"profile": "work"}).get_config_variable("region") == "eu-south-2"
