@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BATCH_ROWS = 100_000
+
+
+def peak_mib() -> int:
+    """Give the most memory that this interpreter has held so far; Linux' `ru_maxrss` may be that of its parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
 
 
 def audience(rows: int) -> pl.DataFrame:

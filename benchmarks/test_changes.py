@@ -26,12 +26,13 @@ TABLE = f"Changes, {ROWS // 1_000_000} M rows against as many, median of {ROUNDS
 MEMORY = "Peak memory of finding changes, MiB"
 COLUMNS = ("id", "user", "score", "country", "clicks")
 CHILD = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.data import peak_mib
 from benchmarks.test_changes import by_us
 
 by_us(Path(sys.argv[1]), "user")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mib())
 """
 
 

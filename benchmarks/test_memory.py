@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 FEW, MANY = 5_000_000, 50_000_000
 TABLE = "Peak memory of a delivery, MiB"
 CHILD = """
-import resource, sys
-from benchmarks.data import generated
+import sys
+from benchmarks.data import generated, peak_mib
 from mc_sink import sink_madconnect
 
 rows, target, format, key, secret, url = sys.argv[1:]
 options = {"key": key, "secret": secret, "endpoint_url": url}
 receipt = sink_madconnect(generated(int(rows)), target, format=format, storage_options=options, progress=False)
 assert receipt.num_rows == int(rows)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mib())
 """
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Admin, Writer
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 import mc_sink, polars as pl
-from benchmarks.data import generated
+from benchmarks.data import generated, peak_mib
 
 order, partitions, rows, target, format, key, secret, url = sys.argv[1:]
 rows, partitions = int(rows), int(partitions)
@@ -27,7 +27,7 @@ plan = {"partition_by": "k"} if partitions else {}
 options = {"key": key, "secret": secret, "endpoint_url": url}
 began = time.perf_counter()
 staged = mc_sink.stage(frame, target, format=format, storage_options=options, progress=False, **plan)
-seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+seconds, peak = time.perf_counter() - began, peak_mib()
 receipt = mc_sink.publish([staged], storage_options=options)
 if partitions:
     counts = frame.group_by("k").len().collect(engine="streaming")

@@ -126,7 +126,7 @@ assert_type(mc_sink.publish((staged,), storage_options=options), Receipt)
 assert_type(mc_sink.discard([staged], storage_options=options), list[str])
 assert_type(mc_sink.verify(everything, storage_options=options), Verification)
 mc_sink.publish(staged)  # type: ignore[arg-type]
-mc_sink.publish([staged], options)  # type: ignore[call-arg]
+mc_sink.publish([staged], options)  # type: ignore[call-arg, arg-type]
 mc_sink.discard(staged)  # type: ignore[arg-type]
 mc_sink.verify(staged)  # type: ignore[arg-type]
 staged.run_id = "other"  # type: ignore[misc]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mc_sink.cli import _check, _deliver, _past, _timetable
+from mc_sink.cli import _check, _deliver, _past, _platforms, _timetable
 from mc_sink.cli._ends import told
 from mc_sink.cli._examples import example
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _DEBUG = "--debug"
 
@@ -51,7 +51,7 @@ def _all(
     """Nothing but the options of all commands; `Commands` takes them."""
 
 
-for _name, _function in (
+_COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("run", _deliver.run),
     ("send", _deliver.send),
     ("preview", _deliver.show_preview),
@@ -60,10 +60,13 @@ for _name, _function in (
     ("show", _past.show),
     ("verify", _past.verify),
     ("recover", _past.recover),
-):
+    ("policy", _platforms.policy),
+    ("lifecycle", _platforms.lifecycle),
+)
+for _name, _function in _COMMANDS:
     app.command(_name, epilog=example(_name))(_function)
 app.add_typer(_check.connections, name="connections", epilog=example("connections"))
-# Platforms belong here: app.add_typer(_platforms.platforms, name="platforms"), app.command("policy")(…) and so on.
+app.add_typer(_platforms.platforms, name="platforms", epilog=example("platforms"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

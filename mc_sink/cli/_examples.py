@@ -4,7 +4,9 @@ from __future__ import annotations
 
 _EXAMPLES = {
     "mc-sink": """
-mc-sink send 'data/*.parquet' s3://bucket/prefix/ --schema audience
+mc-sink platforms add acme
+mc-sink platforms check acme s3://bucket/prefix/
+mc-sink send 'data/*.parquet' s3://bucket/prefix/ --platform acme --schema audience
 mc-sink connections check nightly.toml
 mc-sink run nightly.toml --dry-run
 mc-sink run nightly.toml
@@ -44,6 +46,19 @@ mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 where a file is missing o
 mc-sink recover                                        lists those that wait
 mc-sink recover 20261122T101530Z-4f2a9c                makes the rest visible
 mc-sink recover 20261122T101530Z-4f2a9c --discard      throws the rest away
+""",
+    "platforms": """
+mc-sink platforms add acme --region eu-west-1
+mc-sink platforms check acme s3://bucket/prefix/
+mc-sink platforms list
+""",
+    "policy": """
+mc-sink policy s3://bucket/prefix/ > policy.json
+aws iam put-user-policy --user-name acme --policy-name mc-sink --policy-document file://policy.json
+""",
+    "lifecycle": """
+mc-sink lifecycle s3://bucket/prefix/ > lifecycle.json
+aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://lifecycle.json
 """,
     "connections": "mc-sink connections check nightly.toml hourly.toml",
 }

@@ -11,9 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mc_sink import platforms as rooms
 from mc_sink.cli import _credentials
@@ -91,6 +88,10 @@ def list_all(*, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([_facts(one) for one in found])
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("name", "credentials", "secrets", "region", "may be used for", "status", "checked")
     for one in found:
         check = one.platform.last_check
@@ -113,6 +114,10 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(facts)
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(show_header=False)
     for label, value in facts.items():
         if value not in (None, []):
@@ -253,6 +258,10 @@ def _as_text(value: Any) -> str:
 
 
 def _print_report(report: CheckReport) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console()
     table = Table("question", "verdict", "tried", "found", title=f"{report.platform} at {report.target}")
     for row in report.rows:
