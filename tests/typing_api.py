@@ -56,7 +56,7 @@ mc_sink.sink_madconnect(7, "out/")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy)  # type: ignore[call-arg]
 mc_sink.sink_madconnect(lazy, 7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, b"out/")  # type: ignore[arg-type]
-mc_sink.sink_madconnect(lazy, "out/", "csv")  # type: ignore[call-arg]
+mc_sink.sink_madconnect(lazy, "out/", "csv")  # type: ignore[call-arg, arg-type]
 
 # --- Every option
 
@@ -113,7 +113,7 @@ assert_type(told.permissions, tuple[str, ...])
 assert_type(told.upload, UploadPlan | None)
 told.files = ()  # type: ignore[misc]
 preview(lazy)  # type: ignore[call-arg]
-preview(lazy, "out/", "csv")  # type: ignore[call-arg]
+preview(lazy, "out/", "csv")  # type: ignore[call-arg, arg-type]
 preview(lazy, "out/", name=["{run_id}"])  # type: ignore[arg-type]
 
 # --- Staging, publishing, discarding, verifying
