@@ -26,7 +26,7 @@ test: setup
 	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
 
 test-long: setup
-	$(BIN)/python -m pytest -m long --durations=10
+	$(BIN)/python -m pytest -m long --numprocesses 2 --dist load --durations=10
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q

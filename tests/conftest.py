@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.delivered import TINY, tiny_parts
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
@@ -60,3 +61,16 @@ def fault_s3() -> Iterator[FaultServer]:
     """Give a new, empty S3 in memory that fails where it is told to."""
     with FaultServer() as server:
         yield server
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few rows fill many parts."""
+    tiny_parts(monkeypatch)
+
+
+@pytest.fixture
+def server(tiny: None) -> Iterator[FaultServer]:  # noqa: ARG001  what is cut tiny goes where tiny parts are taken
+    """Give an empty bucket that takes tiny parts."""
+    with FaultServer(TINY) as made:
+        yield made

@@ -14,14 +14,12 @@ from jsonschema import Draft202012Validator
 
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, Csv
-from tests.delivered import FRAME, MANIFEST, RUN, TINY, deliver, manifest_of, options, seen, tiny_parts
+from tests.delivered import FRAME, MANIFEST, RUN, deliver, manifest_of, options, seen
 from tests.frames import FORMATS
-from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Call, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.servers.fault import FaultServer
     from tests.servers.s3_admin import Admin, Writer
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "manifest.schema.json").read_text(encoding="utf-8"))
@@ -30,17 +28,7 @@ MARKER = "p/_SUCCESS"
 BIG = 2**20  # a part holds what closes a delivery, so that each is one Put
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """Give an empty bucket that takes tiny parts."""
-    with FaultServer(TINY) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def invalid(facts: Any) -> list[str]:

@@ -14,29 +14,18 @@ import pytest
 import mc_sink
 from mc_sink import CommitError, ConfigurationError, ObjectOptions, Staged, StagedFile, UploadError, journal
 from mc_sink.staged import Multipart, Part, Present, StagedRejects, Temporary, Whole
-from tests.delivered import FRAME, RUN, TINY, deliver, options, seen, tiny_parts
+from tests.delivered import FRAME, RUN, deliver, options, seen
 from tests.frames import numbers
-from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Call, Reset, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.servers.fault import FaultServer
 
 DENIED = Status(403, "AccessDenied")
 NAME = f"{RUN}-{hashlib.sha256(b's3://bucket/p/').hexdigest()[:8]}"
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """Give an empty bucket that takes tiny parts."""
-    with FaultServer(TINY) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def half(server: FaultServer, **how: Any) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 import mc_sink
 from tests import killed
-from tests.delivered import MANIFEST, RUN, TINY, assert_delivered_once, options, seen, tiny_parts
+from tests.delivered import MANIFEST, RUN, TINY, assert_delivered_once, options, seen
 from tests.frames import FORMATS
 from tests.killed import Child, Children
 from tests.servers.fault import FaultServer
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: killed.EXIT_CODE}
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")

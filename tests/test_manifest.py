@@ -17,39 +17,27 @@ from tests.delivered import (
     FRAME,
     MANIFEST,
     RUN,
-    TINY,
     assert_delivered_once,
     data_files,
     deliver,
     manifest_of,
     options,
     seen,
-    tiny_parts,
 )
 from tests.frames import FORMATS
-from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Call, Reset, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.servers.fault import FaultServer
 
 SCHEMA = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(50))}, name="few")
 BIG = 2**20  # a part holds the manifest, so that it is one Put
 REJECTING: dict[str, Any] = {"schema": SCHEMA, "on_invalid": "reject"}
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """Give an empty bucket that takes tiny parts."""
-    with FaultServer(TINY) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def facts_of(receipt: Any) -> dict[str, Any]:

@@ -19,14 +19,12 @@ from tests.delivered import (
     FRAME,
     MANIFEST,
     RUN,
-    TINY,
     assert_delivered_once,
     data_files,
     deliver,
     options,
     rows,
     seen,
-    tiny_parts,
 )
 from tests.frames import FORMATS, SMALL_PARTS, as_text, numbers
 from tests.servers.fault import FaultServer
@@ -34,7 +32,6 @@ from tests.servers.faults import FOREVER, Call, Reset, Status
 from tests.servers.rules import GRANTED, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Recorded
@@ -43,17 +40,7 @@ DENIED = Status(403, "AccessDenied")
 SCHEMA = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(50))}, name="few")
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """Give an empty bucket that takes tiny parts."""
-    with FaultServer(TINY) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def stop_at(server: FaultServer, k: int, **how: Any) -> CommitError:

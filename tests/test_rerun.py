@@ -22,7 +22,6 @@ from tests.delivered import (
     options,
     rows,
     seen,
-    tiny_parts,
 )
 from tests.frames import FORMATS, SMALL_PARTS, as_text, numbers
 from tests.servers.fault import FaultServer
@@ -39,10 +38,7 @@ SCHEMA = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(50))}, name="
 REJECTING: dict[str, Any] = {"schema": SCHEMA, "on_invalid": "reject"}
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture

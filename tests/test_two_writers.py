@@ -18,7 +18,6 @@ from tests.delivered import (
     FRAME,
     MANIFEST,
     RUN,
-    TINY,
     assert_delivered_once,
     data_files,
     deliver,
@@ -26,31 +25,21 @@ from tests.delivered import (
     options,
     rows,
     seen,
-    tiny_parts,
 )
 from tests.frames import FORMATS, as_text
 from tests.killed import Child, Children
-from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.servers.fault import FaultServer
+
 OTHER = FRAME.with_columns(day=pl.lit(9, pl.Int8))
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
-    tiny_parts(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """Give an empty bucket that takes tiny parts."""
-    with FaultServer(TINY) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
