@@ -171,5 +171,6 @@ def test_a_preview_says_what_would_be_delivered() -> None:
     seen = mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", run_id="a")
     assert seen.pattern == "s3://bucket/p/action={action}/a-{part:05d}.csv"
     assert seen.columns == ("id", "text")
+    assert mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", max_rows_per_file=9).num_files is None
     column = mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column")
     assert column.columns == ("action", "id", "text")

@@ -141,9 +141,28 @@ def test_a_preview_lists_the_keys_that_the_run_makes(fault_s3: FaultServer) -> N
     )
     assert open_ended.num_files is None
     assert open_ended.files == tuple(file.path for file in made.files)[: len(open_ended.files)]
-    divided = mc_sink.preview(WORLD, place, partition_by="country", storage_options=options)
+    divided = mc_sink.preview(WORLD.lazy(), place, partition_by="country", storage_options=options)
     assert divided.pattern == f"{place}country={{country}}/{divided.run_id}-{{part:05d}}.csv"
     assert divided.columns == ("id", "day", "text")
+
+
+ORDERS = {
+    "unsorted": WORLD,
+    "sorted": WORLD.sort("country", "day"),
+    "coming back": pl.concat([WORLD.sort("country", "day")] * 2),
+    "no rows": WORLD.clear(),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("most", [None, 30])
+def test_a_preview_of_a_frame_in_memory_lists_its_partitions(tmp_path: Path, order: str, most: int | None) -> None:
+    """Every key that the run then makes and no other, in the same order, whatever the order of the rows."""
+    how: dict[str, Any] = {"partition_by": ["country", "day"], "max_rows_per_file": most, "row_group_size": 100}
+    seen = mc_sink.preview(ORDERS[order], f"{tmp_path}/", **how)
+    made = mc_sink.sink_madconnect(ORDERS[order], f"{tmp_path}/", run_id=seen.run_id, **how)
+    assert seen.files == tuple(file.path for file in made.files)
+    assert seen.num_files == made.num_files
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

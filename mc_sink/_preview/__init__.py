@@ -15,6 +15,7 @@ from mc_sink._fork import check_fork
 from mc_sink._order import Order, resolve, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
+from mc_sink._preview._keys import keys_of
 from mc_sink._rows import rows_of
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Preview", "UploadPlan", "preview"]
 
-# As many names as tell how they go on, where nobody knows how many there will be.
-FIRST = 3
 # How the store cuts an upload, where the options don't say: tests/test_preview.py holds them to the store's own.
 PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
 
@@ -43,8 +42,8 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
 
     With the `run_id` of the preview, the run makes exactly these keys. Raises what the run would raise before its first
     byte, except what only a store could tell. A `frame` of None leaves its columns and its number of rows open. Only
-    Polars' frames, pyarrow's tables and readers, and lists of batches are looked at, and none of their rows is read:
-    another iterable would be used up, and a relation would be run.
+    Polars' frames, pyarrow's tables and readers, and lists of batches are looked at: another iterable would be used up,
+    and a relation would be run. No row is read but the partition columns of a DataFrame, which name its files.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
     order = Order.of(target, options)
@@ -52,11 +51,13 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
     columns = _columns(frame, order, to)
     _check_stores(to, stores)
-    return _preview(order, to, columns, _height(frame) if order.on_invalid == "fail" else None)
+    return _preview(order, to, columns, keys_of(frame, order, to))
 
 
-def _preview(order: Order, to: Resolved, columns: tuple[str, ...] | None, height: int | None) -> Preview:
-    files, num_files = _files(to, height)
+def _preview(
+    order: Order, to: Resolved, columns: tuple[str, ...] | None, keys: tuple[tuple[str, ...], int | None]
+) -> Preview:
+    files, num_files = keys
     to_s3 = "s3" in {to.names.target.protocol, to.rejects[0].protocol if to.rejects else None}
     return Preview(
         run_id=to.names.run_id,
@@ -96,24 +97,6 @@ def _looked_at(frame: object) -> pl.LazyFrame | None:
         return as_lazyframe(schema.empty_table())
     readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
-
-
-def _height(frame: object) -> int | None:
-    """Give the number of rows, where a frame knows it."""
-    rows = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
-    return rows if isinstance(rows, int) else None
-
-
-def _files(to: Resolved, height: int | None) -> tuple[tuple[str, ...], int | None]:
-    """Give the URLs of all files, with their number, or of the first ones; none where rows have a say in names."""
-    most, number = to.max_rows_per_file, None
-    if to.names.columns:
-        return (), None
-    if not to.names.several:
-        number = 1
-    elif most is not None and height is not None and to.max_bytes_per_file is None:
-        number = max(1, -(-height // most))
-    return tuple(to.names.file(part).url for part in range(FIRST if number is None else number)), number
 
 
 def _check_stores(to: Resolved, stores: Stores) -> None:
