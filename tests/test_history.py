@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -161,3 +162,33 @@ def test_the_table_can_be_read_by_others(state: Path) -> None:
     table.close()
     ongoing.failed(KeyboardInterrupt())
     assert find_run("r-1").status == "interrupted"
+
+
+def test_columns_of_a_later_version_are_left_alone(state: Path) -> None:
+    """A file that a later version has widened is read and written, and what this one doesn't know stays."""
+    begin(FACTS).failed(ValueError())
+    with sqlite3.connect(state / "history.sqlite3") as table:
+        table.execute("alter table runs add column mood text default 'good'")
+    assert begin(FACTS).failed(KeyboardInterrupt()).status == "interrupted"
+    assert [run.status for run in list_runs()] == ["interrupted", "failed"]
+    assert table.execute("select distinct mood from runs").fetchall() == [("good",)]
+    table.close()
+
+
+def test_a_record_that_can_not_be_read_is_said(state: Path) -> None:
+    """A record that somebody else has written into is an error that names the file, and changes no run's end."""
+    ongoing = begin(FACTS)
+    with sqlite3.connect(state / "history.sqlite3") as table:
+        table.execute("update runs set storage_options = 'none'")
+    table.close()
+    with pytest.raises(ConfigurationError, match=r"history\.sqlite3"):
+        list_runs()
+    assert ongoing.failed(KeyboardInterrupt()).status == "interrupted"
+
+
+def test_an_end_is_told_without_a_folder_to_note_it_in(state: Path) -> None:
+    """When the whole folder is gone for good, a run still ends as it has ended."""
+    ongoing = begin(FACTS)
+    shutil.rmtree(state)
+    state.write_text("in its place", encoding="utf-8")
+    assert ongoing.failed(KeyboardInterrupt()).status == "interrupted"

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
 from mc_sink.history._locks import is_free, state_folder, take
 from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.history._redact import failure_of
@@ -34,6 +34,8 @@ create table if not exists runs (
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 """
+# A later version may have added columns of its own.
+_SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
 _KILLED = Failure("Killed", "The run ended without a word: it was killed, or the machine went down.")
 
 
@@ -71,7 +73,7 @@ class Ongoing:
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
         try:
             _update(self.run.number, facts | {"status": status, "ended_at": self.run.ended_at})
-        except ConfigurationError:
+        except SinkError:
             _log.exception("Run %s ended as %s, and its record can't be written.", self.run.run_id, status)
         finally:
             with suppress(OSError):
@@ -107,7 +109,7 @@ def list_runs(
     with _opened() as table:
         _settle(table)
         found = table.execute(
-            "select * from runs where connection = coalesce(?, connection) and status = coalesce(?, status) "
+            f"{_SELECT} where connection = coalesce(?, connection) and status = coalesce(?, status) "
             "and trigger = coalesce(?, trigger) order by number desc limit ?",
             (connection, status, trigger, -1 if limit is None else limit),
         )
@@ -118,7 +120,7 @@ def find_run(run_id: str) -> Run:
     """Give the last try of a run; raises `ConfigurationError` where there is none."""
     with _opened() as table:
         _settle(table)
-        row = table.execute("select * from runs where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+        row = table.execute(f"{_SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
     if row is None:
         raise ConfigurationError(f"0 runs of this machine have the id {run_id}: `mc-sink history` lists those it has.")
     return as_run(row)
@@ -143,7 +145,7 @@ def _update(number: int, facts: Mapping[str, Any]) -> Run:
     changes = ", ".join(f"{name} = :{name}" for name in row)
     with _opened() as table:
         table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
-        return as_run(table.execute("select * from runs where number = ?", (number,)).fetchone())
+        return as_run(table.execute(f"{_SELECT} where number = ?", (number,)).fetchone())
 
 
 def _settle(table: sqlite3.Connection) -> None:
@@ -178,7 +180,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
                 yield table
         finally:
             table.close()
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are rows that can't be read
         raise ConfigurationError(
             f"1 history can't be used: {path} ({type(error).__name__}: {error}). {NOTHING_VISIBLE} Make room, or move "
             "the file away: a new one is begun."
