@@ -35,7 +35,7 @@ def check(
     where = _prefix(asked, target)
     report = _report(asked, where, leaving)
     if isinstance(platform, str):
-        note(platform, Checked(report.status, report.reason, report.checked_at, report.target))
+        note(asked, Checked(report.status, report.reason, report.checked_at, report.target))
     return report
 
 

@@ -105,10 +105,11 @@ def exported(name: str) -> dict[str, Any]:
     return {one: list(value) if isinstance(value, tuple) else value for one, value in plain.items() if value}
 
 
-def note(name: str, check: Checked) -> None:
-    """Keep what a check has found; a platform that was removed meanwhile stays removed."""
-    with suppress(ConfigurationError), _writing(name):
-        _write(replace(_found(name), last_check=check))
+def note(platform: Platform, check: Checked) -> None:
+    """Keep what a check has found; a platform that was removed or replaced meanwhile stays as it is."""
+    with suppress(ConfigurationError), _writing(platform.name):
+        if load(platform.name) == platform:
+            _write(replace(_found(platform.name), last_check=check))
 
 
 def _plain(platform: Platform) -> dict[str, Any]:

@@ -43,7 +43,16 @@ def choose_place() -> Place:
     import keyring
     from keyring.backends import fail, null
 
-    return "file" if isinstance(keyring.get_keyring(), fail.Keyring | null.Keyring) else "keyring"
+    try:
+        found = keyring.get_keyring()
+    except Exception as error:  # noqa: BLE001  it loads whatever was configured
+        kind = type(error).__name__
+    else:
+        return "file" if isinstance(found, fail.Keyring | null.Keyring) else "keyring"
+    raise ConfigurationError(
+        f"The keyring that was configured can't be loaded ({kind}). Correct PYTHON_KEYRING_BACKEND or keyringrc.cfg, "
+        "or save with store='file' (--store file): a file that only you can read. Nothing was saved."
+    )
 
 
 def keep(name: str, held: dict[str, Secret], place: Place) -> None:
@@ -55,10 +64,11 @@ def keep(name: str, held: dict[str, Secret], place: Place) -> None:
 
     try:
         keyring.set_password(SERVICE, name, str(_Text(held)))
+        if keyring.get_password(SERVICE, name) == str(_Text(held)):
+            return
+        kind = "it doesn't keep what it is given"
     except Exception as error:  # noqa: BLE001  each backend has its own, and their frames hold the secrets
         kind = type(error).__name__
-    else:
-        return
     raise ConfigurationError(
         f"1 platform, {name}, was not saved: the keyring refuses ({kind}). Unlock it, or save with store='file' "
         "(--store file): a file that only you can read."
@@ -88,12 +98,12 @@ def forget(name: str, place: Place) -> None:
         _path(name).unlink(missing_ok=True)
         return
     import keyring
-    from keyring.errors import KeyringError, PasswordDeleteError
+    from keyring.errors import PasswordDeleteError
 
     try:
         with suppress(PasswordDeleteError):
             keyring.delete_password(SERVICE, name)
-    except KeyringError as error:
+    except Exception as error:  # noqa: BLE001  each backend has its own
         kind = type(error).__name__
         raise ConfigurationError(
             f"The secrets of the platform {name} are still in the keyring, which refuses ({kind}). Unlock it, and "
@@ -133,11 +143,10 @@ def _path(name: str) -> Path:
 
 def _from_keyring(name: str) -> Secret | None:
     import keyring
-    from keyring.errors import KeyringError
 
     try:
         found = keyring.get_password(SERVICE, name)
-    except KeyringError as error:
+    except Exception as error:  # noqa: BLE001  each backend has its own, and what hangs on it is let go
         kind = type(error).__name__
     else:
         return None if found is None else Secret(found)
