@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from mc_sink import ConfigurationError, platforms
+from mc_sink import ConfigurationError, Secret, platforms
 from mc_sink.cli._platforms import lifecycle, policy
 from mc_sink.cli._platforms import platforms as commands
 from mc_sink.platforms import Platform
@@ -100,6 +100,19 @@ def test_what_holds_no_key_is_refused_without_being_repeated(run: Callable[..., 
     assert isinstance(result.exception, ConfigurationError)
     assert "There is no key in what was given" in str(result.exception)
     assert platforms.list() == []
+
+
+def test_a_mark_of_windows_is_no_part_of_a_key(run: Callable[..., Result]) -> None:
+    """What another program passes on begins with a byte-order mark and has its ends of lines, too."""
+    run("platforms", "add", "acme", "--from", "-", typed=f"\ufeff{KEY}\r\n{SECRET}\r\n")
+    held = platforms.load("acme")
+    assert (held.access_key_id, held.secret_access_key) == (Secret(KEY), Secret(SECRET))
+
+
+def test_two_keys_in_one_file_are_refused(run: Callable[..., Result]) -> None:
+    """Nobody could tell which of a file's profiles was meant, and a token of one is none of the other's."""
+    two = "".join(f"[{name}]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n" for name in "ab")
+    assert "no key" in str(run("platforms", "add", "acme", "--from", "-", typed=two, code=1).exception)
 
 
 def test_a_key_is_taken_from_the_environment_only_when_asked(run: Callable[..., Result]) -> None:

@@ -32,6 +32,7 @@ _IN_ORDER = ("access_key_id", "secret_access_key", "session_token")
 _BETWEEN = re.compile(r"[^a-z]")
 _PLAIN = re.compile(r"[^\s,;\"']+")
 _LEAST = 2
+_MARK = "\ufeff"  # what Windows puts before a text
 
 
 def ask() -> dict[str, Secret]:
@@ -59,7 +60,7 @@ def from_environment() -> dict[str, Secret]:
 def from_file(path: str) -> dict[str, Secret]:
     """Read a file, or standard input where it is `-`; see `read` for what may be in it."""
     try:
-        text = Secret(sys.stdin.read() if path == STDIN else Path(path).read_text("utf-8-sig"))
+        text = Secret(sys.stdin.read().removeprefix(_MARK) if path == STDIN else Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         kind = type(error).__name__
     else:
@@ -79,8 +80,8 @@ def read(text: Secret) -> dict[str, Secret]:
         found = {}
     if len(found) < _LEAST:
         raise ConfigurationError(
-            "There is no key in what was given. It may be the console's CSV, JSON with AccessKeyId and "
-            "SecretAccessKey, lines as AWS_ACCESS_KEY_ID=…, or the id, the secret and the token on a line each."
+            "There is no key in what was given, or more than one. It may be the console's CSV, JSON with AccessKeyId "
+            "and SecretAccessKey, lines as AWS_ACCESS_KEY_ID=…, or the id, the secret and the token on a line each."
         )
     return found
 
@@ -95,7 +96,8 @@ def _read(text: Secret) -> dict[str, Secret]:
         return _named(next(csv.DictReader(line.reveal() for line in lines)))
     pairs = [Secret(line.reveal()) for line in lines if _known(line.reveal().partition("=")[0])]
     if pairs:
-        return _named(dict(_pair(line) for line in pairs))
+        named = dict(_pair(line) for line in pairs)
+        return _named(named) if len(named) == len(pairs) else {}  # two keys: nobody could tell which was meant
     plain = [line for line in lines if not line.reveal().startswith(("#", "["))]
     fits = _LEAST <= len(plain) <= len(_IN_ORDER) and all(_PLAIN.fullmatch(line.reveal()) for line in plain)
     return dict(zip(_IN_ORDER, plain, strict=False)) if fits else {}
@@ -113,7 +115,7 @@ def _named(values: Mapping[str, Any]) -> dict[str, Secret]:
 
 def _pair(line: Secret) -> tuple[str, str]:
     name, _, value = line.reveal().partition("=")
-    return name, value.strip().strip("'\"")
+    return _known(name) or "", value.strip().strip("'\"")
 
 
 def _known(name: str | None) -> str | None:
