@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,7 +16,7 @@ from tests.connecting import FRAME, write_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], Any]] = {
     "parquet": pl.DataFrame.write_parquet,
@@ -112,3 +113,22 @@ def test_a_function_is_called_with_arguments(tmp_path: Path) -> None:
     assert read(tmp_path, source)["id"].to_list() == [0, 1, 2]
     with pytest.raises(TypeError, match="lines"):
         read(tmp_path, source.replace("rows", "lines"))
+
+
+def test_a_query_reads_beside_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the same name where the command was given is not the one that was meant."""
+    (tmp_path / "a, b").mkdir()
+    pl.DataFrame({"id": [1]}).write_csv(tmp_path / "a, b" / "ids.csv")
+    pl.DataFrame({"id": [2]}).write_csv(tmp_path / "ids.csv")
+    monkeypatch.chdir(tmp_path)
+    assert read(tmp_path / "a, b", "query = \"select * from 'ids.csv'\"")["id"].to_list() == [1]
+    assert Path.cwd() == tmp_path
+
+
+def test_names_with_brackets_are_names(tmp_path: Path) -> None:
+    """A pattern is what stands in source.files; the folder's own name, and a name that was found, mean themselves."""
+    folder = tmp_path / "[prod]"
+    folder.mkdir()
+    for suffix in ("csv", "parquet", "arrow"):
+        WRITERS[suffix](FRAME, folder / f"export[1].{suffix}")
+        assert read(folder, f'files = "*.{suffix}"').equals(FRAME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,8 @@ def _scan(source: Source, folder: Path) -> pl.LazyFrame:
             f"source.options has {unknown[0]}, which polars.scan_{kind} doesn't know"
             f"{nearest(unknown[0], signature(scan).parameters)} {NOTHING_VISIBLE}"
         )
-    frame: pl.LazyFrame = scan(places, **source.options)
+    taken = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
+    frame: pl.LazyFrame = scan(places, **taken | dict(source.options))
     return frame
 
 
@@ -92,7 +93,8 @@ def _places(pattern: str, folder: Path) -> list[str]:
     """Give the files that a pattern names, in order; a URL is Polars' to look into."""
     if _URL.match(pattern):
         return [pattern]
-    found = sorted(glob.glob(os.path.join(folder, pattern), recursive=True))  # noqa: PTH118, PTH207  Path has no absolute globs
+    within = glob.escape(str(folder))  # whose own name may have brackets
+    found = sorted(glob.glob(os.path.join(within, pattern), recursive=True))  # noqa: PTH118, PTH207  Path has no absolute globs
     if not found:
         raise ConfigurationError(f"0 files match {pattern} in {folder}: correct source.files. {NOTHING_VISIBLE}")
     return found
@@ -129,7 +131,11 @@ def _read_uri(source: Source) -> pl.DataFrame:
 
 @contextmanager
 def _duckdb(source: Source, folder: Path) -> Iterator[Any]:
-    """Run a query in DuckDB, which reads files by their names, too; its rows come in batches."""
+    """Run a query in DuckDB, which reads files by their names, too; its rows come in batches.
+
+    Meanwhile the working directory is `folder`: DuckDB looks there first for a relative name, and would take a file of
+    that name from wherever the command was given.
+    """
     try:
         import duckdb
     except ImportError as error:
@@ -137,8 +143,7 @@ def _duckdb(source: Source, folder: Path) -> Iterator[Any]:
             f"1 library is missing to run a query: install duckdb, or name a database in source.uri. {NOTHING_VISIBLE}"
         ) from error
     database = str(folder / source.database) if source.database else ":memory:"
-    with duckdb.connect(database, read_only=bool(source.database)) as connection:
-        connection.execute("set file_search_path = $folder", {"folder": str(folder)})
+    with chdir(folder), duckdb.connect(database, read_only=bool(source.database)) as connection:
         relation: Any = connection.sql(source.query or "")
         if relation is None:
             raise ConfigurationError(f"source.query gives no rows: write a select. {NOTHING_VISIBLE}")
