@@ -7,9 +7,10 @@ import signal
 import sqlite3
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -60,6 +61,46 @@ def test_zones_and_intervals() -> None:
     assert times(Schedule(cron="0 2 * * *", timezone="America/New_York"), 1) == ["Mon 23 Nov 07:00:00"]
     assert times(Schedule(every="6h"), 2) == ["Sun 22 Nov 12:00:00", "Sun 22 Nov 18:00:00"]
     assert times(Schedule(every="90s"), 1) == ["Sun 22 Nov 10:16:30"]
+
+
+def test_an_hour_that_comes_twice_runs_once() -> None:
+    """On the night that clocks are set back, a time of the day is due once, and every half an hour is every one."""
+    zone, evening = "Europe/London", datetime(2026, 10, 24, 23, 0, 0, 1, tzinfo=UTC)
+
+    def times_of(cron: str) -> list[str]:
+        trigger, found = trigger_of(Schedule(cron=cron, timezone=zone), "nightly"), [evening]
+        for _ in range(4):
+            found.append(trigger.get_next_fire_time(found[-1], found[-1]))
+        return [f"{due.astimezone(UTC):%d %H:%M}" for due in found[1:]]
+
+    assert times_of("30 1 * * *") == ["25 00:30", "26 01:30", "27 01:30", "28 01:30"]
+    assert times_of("30 * * * *") == ["24 23:30", "25 00:30", "25 01:30", "25 02:30"]
+
+
+def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is due by the clock, however long the machine has slept or its clock was put on meanwhile."""
+    put_on = timedelta(0)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + put_on
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Clock)
+    monkeypatch.setattr("mc_sink.connections._scheduler.LOOK_SECONDS", 0.05)
+    file = write_connection(tmp_path, "out/", '[schedule]\nevery = "4w"')
+    ended: list[Child] = []
+    scheduler = Scheduler([load(file)], lambda _one: [sys.executable, "-c", ""], ended=ended.append)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    try:
+        time.sleep(0.5)  # it waits for weeks now
+        assert not ended
+        put_on = timedelta(days=28)
+        wait_until(lambda: ended)
+    finally:
+        scheduler.stop()
+        thread.join(20)
 
 
 @pytest.mark.parametrize(

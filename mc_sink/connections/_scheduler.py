@@ -10,8 +10,10 @@ import logging
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
@@ -30,6 +32,7 @@ AT_ONCE = 4
 GRACE_SECONDS = 60
 # A child that was told to end takes five seconds at most.
 PATIENCE_SECONDS = 7.0
+LOOK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,14 @@ class Scheduler:
         self._planned = [(one, _schedule_of(one)) for one in connections]
         self._command, self._at_once, self._ended = command, at_once, ended
         self._children: set[subprocess.Popen[bytes]] = set()
-        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._lock, self._is_stopped = threading.Lock(), False
+        # A signal's function may come in between anything of its own thread, where an Event could wait for itself.
+        self._told: SimpleQueue[None] = SimpleQueue()
 
     def stop(self) -> None:
         """Have `run` come to its end; may be called from a signal's function."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._told.put(None)
 
     def run(self) -> None:
         """Run until stopped, then end what is going on; raises `Busy` while another scheduler runs."""
@@ -66,11 +72,18 @@ class Scheduler:
             scheduler = self._make()
             scheduler.start()
             try:
-                self._stopped.wait()
+                self._wait(scheduler)
             finally:
-                self._stopped.set()
+                self._is_stopped = True
                 scheduler.shutdown(wait=False)
                 self._end_children()
+
+    def _wait(self, scheduler: Any) -> None:
+        """Wait for `stop`, and have the clock looked at: one that was set, or slept, makes a wait too long."""
+        while not self._is_stopped:
+            with suppress(Empty):
+                self._told.get(timeout=LOOK_SECONDS)
+            scheduler.wakeup()
 
     def _make(self) -> Any:
         from apscheduler.executors.pool import ThreadPoolExecutor
@@ -96,7 +109,7 @@ class Scheduler:
 
     def _run_one(self, connection: Connection) -> None:
         with self._lock:
-            if self._stopped.is_set():
+            if self._is_stopped:
                 return
             # A session of its own: Ctrl-C is ours to pass on.
             child = subprocess.Popen(self._command(connection), start_new_session=True)  # noqa: S603  ourselves

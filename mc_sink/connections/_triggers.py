@@ -7,11 +7,15 @@ day of the month and a weekday for "both" where cron takes them for "either".
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mc_sink.connections._settings import Schedule
 
 _EVERY = re.compile(r"([1-9][0-9]{0,5})\s*([smhdw])")
@@ -55,7 +59,20 @@ def _cron(schedule: Schedule) -> Any:
     if not text[2].startswith("*") and not text[4].startswith("*"):
         raise ValueError("cron has both a day of the month and a weekday: make two connections, one for each")
     fields = dict(zip(_FIELDS, text, strict=True)) | {"day_of_week": _weekdays(text[4])}
-    return CronTrigger(**fields, timezone=schedule.timezone)
+    if text[1].startswith("*"):
+        return CronTrigger(**fields, timezone=schedule.timezone)
+    zone = ZoneInfo(schedule.timezone)
+
+    class Once(CronTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
+        """Runs at an hour of the day once, as cron does, on the night that has the hour twice, too."""
+
+        def get_next_fire_time(self, before: datetime | None, now: datetime) -> datetime | None:
+            found: datetime | None = super().get_next_fire_time(before, now)
+            while found is not None and found.astimezone(UTC).astimezone(zone).fold:
+                found = super().get_next_fire_time(found, found)
+            return found
+
+    return Once(**fields, timezone=schedule.timezone)
 
 
 def _weekdays(text: str) -> str:
