@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,4 +73,6 @@ app.add_typer(_platforms.platforms, name="platforms", epilog=example("platforms"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the words name, and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does what its encoding hasn't
     app(list(arguments) if arguments is not None else None, prog_name="mc-sink")

@@ -75,7 +75,9 @@ def show_preview(
     as_json: Json = False,
 ) -> None:
     """Name the keys that a run would make; sends nothing."""
-    _shown.rehearsal(rehearse(load(file), run_id=run_id, rows=None), as_json=as_json)
+    with _shown.ours_alone():
+        found = rehearse(load(file), run_id=run_id, rows=None)
+    _shown.rehearsal(found, as_json=as_json)
 
 
 def _go(  # noqa: PLR0913  the options of a command
@@ -89,18 +91,21 @@ def _go(  # noqa: PLR0913  the options of a command
 ) -> None:
     with ending_soon():
         if dry_run:
-            _shown.rehearsal(rehearse(connection, run_id=run_id, rows=rows), as_json=as_json)
+            with _shown.ours_alone():
+                found = rehearse(connection, run_id=run_id, rows=rows)
+            _shown.rehearsal(found, as_json=as_json)
             return
         watched = not as_json and trigger == "manual" and sys.stderr.isatty()
         if not watched:
             log_lines()
-        deliver(
-            connection,
-            run_id=run_id,
-            progress=watched,
-            trigger=trigger,
-            ended=lambda run: _shown.ended(run, as_json=as_json),
-        )
+        with _shown.ours_alone() as ours:
+            deliver(
+                connection,
+                run_id=run_id,
+                progress=watched,
+                trigger=trigger,
+                ended=lambda run: _shown.ended(run, ours, as_json=as_json),
+            )
 
 
 def log_lines() -> None:

@@ -82,7 +82,7 @@ def told(*, debug: bool) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, Terminated) as error:
+    except (KeyboardInterrupt, SystemExit) as error:  # a source that exits, even with 0, has delivered nothing
         raise typer.Exit(_tell(error, debug=debug)) from None
     except Exception as error:
         if _is_the_command_lines(error):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_sink import platforms as rooms
-from mc_sink.cli import _credentials
+from mc_sink.cli import _credentials, _shown
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def add(  # noqa: PLR0913  each is a question of the form
     kept = f", kept in {'a file of yours alone' if place == 'file' else 'the keyring'}" if place else ""
     typer.echo(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}", err=True)
     if external_id == "new":
-        typer.echo(saved.external_id)
+        _shown.out(str(saved.external_id))
 
 
 @platforms.command("list")
@@ -88,7 +88,6 @@ def list_all(*, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([_facts(one) for one in found])
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -104,7 +103,7 @@ def list_all(*, as_json: AsJson = False) -> None:
             f"[{_STATUS[check.status]}]{check.status}[/]",
             f"{check.at:%Y-%m-%d %H:%M:%SZ}" if check.at else "never",
         )
-    Console().print(table)
+    _shown.drawn(table)
 
 
 @platforms.command("show")
@@ -114,7 +113,6 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(facts)
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -122,7 +120,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     for label, value in facts.items():
         if value not in (None, []):
             table.add_row(label, "\n".join(value) if isinstance(value, list) else escape(str(value)))
-    Console().print(table)
+    _shown.drawn(table)
 
 
 @platforms.command("check")
@@ -250,7 +248,7 @@ def _facts(one: Listed) -> dict[str, Any]:
 
 
 def _print_json(made: Any) -> None:
-    typer.echo(json.dumps(made, indent=2, default=_as_text))
+    _shown.out(json.dumps(made, indent=2, default=_as_text))
 
 
 def _as_text(value: Any) -> str:
@@ -258,19 +256,16 @@ def _as_text(value: Any) -> str:
 
 
 def _print_report(report: CheckReport) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    table = Table("question", "verdict", "tried", "found", title=f"{report.platform} at {report.target}")
+    table = Table("question", "verdict", "tried", "found", title=escape(f"{report.platform} at {report.target}"))
     for row in report.rows:
         table.add_row(row.question, f"[{_MARKS[row.verdict]}]{row.verdict}[/]", row.tried, escape(row.found))
-    console.print(table)
+    _shown.drawn(table)
     for row in report.rows:
         if row.mend:
-            typer.echo(f"{row.question}: {row.mend}")
+            _shown.out(f"{row.question}: {row.mend}")
     for one in report.left:
-        typer.echo(f"Left behind: {one}")
-    console.print(f"[{_STATUS[report.status]}]{report.status}[/]", end=" ")
-    typer.echo(report.reason)
+        _shown.out(f"Left behind: {one}")
+    _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(report.reason)}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
     from mc_sink.connections import Rehearsal
     from mc_sink.history import Run
@@ -23,17 +26,28 @@ def out(text: str) -> None:
     """Print to standard output, as it is; a reader that has gone away, such as `head`, is no error."""
     try:
         print(text, file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
-    except BrokenPipeError:
+    except OSError as error:
         # What is still held back would be written when the interpreter ends, and complained about then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
-def ended(run: Run, *, as_json: bool) -> None:
+@contextmanager
+def ours_alone() -> Iterator[TextIO]:
+    """Keep standard output for what is printed here, and give it: what a source or a hook prints goes elsewhere."""
+    ours = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield ours
+
+
+def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
     """Print what came of a run; of one that failed, only for a program: a person is told by the error."""
-    if as_json:
-        one_run(run, as_json=True)
-    elif run.status == "delivered":
-        out(f"{run.receipt()}")
+    with redirect_stdout(ours):
+        if as_json:
+            one_run(run, as_json=True)
+        elif run.status == "delivered":
+            out(f"{run.receipt()}")
 
 
 def one_run(run: Run, *, as_json: bool) -> None:
@@ -66,10 +80,12 @@ def runs(found: Sequence[Run], *, as_json: bool) -> None:
         for run in found:
             _json(run.as_json())
         return
+    from rich.markup import escape
+
     rows = [
         (
             run.run_id,
-            run.connection,
+            escape(run.connection),
             f"{run.started_at:%Y-%m-%d %H:%M:%S}",
             f"[{_COLOURS[run.status]}]{run.status}[/]",
             _number(run.num_rows) or "",
@@ -89,7 +105,11 @@ def journals(found: Sequence[Journal], *, as_json: bool) -> None:
     elif not found:
         out("Nothing waits: every delivery of this machine that was begun to be published has ended.")
     else:
-        rows = [(one.run_id, one.target, f"{one.noted_at:%Y-%m-%d %H:%M:%S}", str(one.num_files)) for one in found]
+        from rich.markup import escape
+
+        rows = [
+            (one.run_id, escape(one.target), f"{one.noted_at:%Y-%m-%d %H:%M:%S}", str(one.num_files)) for one in found
+        ]
         _table(["run id", "target", "noted at (UTC)", "files"], rows)
 
 
@@ -119,16 +139,25 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*head, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=250)  # a file or a pipe has no width to keep to
-    console.print(table)
+    drawn(table)
+
+
+def drawn(table: Any) -> None:
+    """Print a table of rich's, or its text: as wide as a person's terminal, or as it wants to be for a file or a pipe.
+
+    Colour is for terminals.
+    """
+    from rich.console import Console
+
+    wide = Console() if sys.stdout.isatty() else Console(width=250)
+    with wide.capture() as captured:
+        wide.print(table, soft_wrap=isinstance(table, str))
+    out(captured.get().rstrip("\n"))
 
 
 def _number(value: int | None) -> str | None:
@@ -136,4 +165,14 @@ def _number(value: int | None) -> str | None:
 
 
 def _json(facts: Any) -> None:
-    out(json.dumps(facts, ensure_ascii=False, default=str))
+    """Print one line of JSON that any encoding has room for."""
+    out(json.dumps(_finite(facts), default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Write as text the numbers that JSON has not: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value

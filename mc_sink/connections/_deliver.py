@@ -94,8 +94,16 @@ def _end(connection: Connection, run: Run, *observers: Callable[[Run], Any]) -> 
     else:
         _log.info("Run %s ended as %s.", run.run_id, run.status)
     for observe in observers:
-        observe(run)
+        _observed(observe, run)
     tell(run, connection)
+
+
+def _observed(observe: Callable[[Run], Any], run: Run) -> None:
+    """Tell one observer; that nobody could be told, on a full disk for one, changes nothing of what became visible."""
+    try:
+        observe(run)
+    except Exception as error:  # noqa: BLE001  whatever it was, the run has ended as it has
+        _log.warning("What run %s came to could not be told (%s).", run.run_id, type(error).__name__)
 
 
 def _alone(connection: Connection) -> AbstractContextManager[None]:

@@ -47,7 +47,7 @@ def load(file: str | os.PathLike[str]) -> Connection:
     """
     path = Path(file).absolute()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"1 connection can't be read: {path} ({error.strerror}). {NOTHING_VISIBLE}") from error
     except ValueError as error:  # the texts of tomllib and of UTF-8 say where, and quote a character at most

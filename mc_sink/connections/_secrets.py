@@ -25,7 +25,7 @@ ALLOWED = {
 }
 ALLOWED_CLIENT = {"endpoint_url", "region_name", "use_ssl", "verify"}
 _CREDENTIAL = re.compile(
-    r"(.*_)?(secret|token|password|passwd|passphrase|credentials?|access_key|account_key|sas_key)(_.*)?|key|username",
+    r"(.*_)?(secret|token|password|passwd|passphrase|credentials?|(access|account|api|private|sas)_?key)(_.*)?|key|username",
     re.IGNORECASE,
 )
 _KEY_ID = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{12,}")
