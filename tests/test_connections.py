@@ -100,6 +100,7 @@ def test_wrong_keys_of_tables_are_named_too(tmp_path: Path, more: str, said: str
         '[storage_options]\nendpoint_url = "https://canary-1:canary-2@host"',
         '[object_options]\nmetadata = {owner = "AKIACANARY1234567890"}',
         '[source.options.storage_options]\naws_access_key_id = "canary-1"',
+        '[source.arguments]\napi_key = "canary-1"',
         '[hooks]\non_failure = ["curl", "-H", "Authorization: Bearer canary-canary-canary"]',
         '[hooks]\non_failure = ["curl", "https://host/x?token=canary"]',
     ],
@@ -109,6 +110,13 @@ def test_a_secret_is_refused_and_not_repeated(tmp_path: Path, more: str) -> None
     said = refusal(tmp_path, more)
     assert "platform" in said
     assert "canary" not in said.lower()
+
+
+def test_a_file_may_begin_with_a_mark_of_windows(tmp_path: Path) -> None:
+    """An editor that puts a byte-order mark before a text has written TOML all the same."""
+    file = write_connection(tmp_path, "out/")
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load(file).settings.target == "out/"
 
 
 def test_a_platform_is_handed_on_or_refused(tmp_path: Path) -> None:

@@ -127,6 +127,14 @@ def test_a_failure_says_where_it_was_raised() -> None:
 def test_urls_lose_their_passwords() -> None:
     """A message that names a database by its URL is shown without what stands before the host."""
     assert masked("postgresql://me:canary@host/db") == "postgresql://…@host/db"
+    assert masked("'postgresql://me:can@ry@host/db'") == "'postgresql://…@host/db'"
+
+
+@pytest.mark.parametrize("name", ["SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", "FEED_API_KEY", "AUDIENCE_DSN"])
+def test_what_the_environment_keeps_secret_is_cut_out(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A text that quotes a secret of the environment is shown without it."""
+    monkeypatch.setenv(name, "canary-canary")
+    assert masked("canary-canary is refused") == "… is refused"
 
 
 def test_what_can_not_be_noted_does_not_begin(state: Path) -> None:

@@ -102,7 +102,7 @@ def _observed(observe: Callable[[Run], Any], run: Run) -> None:
     """Tell one observer; that nobody could be told, on a full disk for one, changes nothing of what became visible."""
     try:
         observe(run)
-    except Exception as error:  # noqa: BLE001  whatever it was, the run has ended as it has
+    except (OSError, ValueError) as error:
         _log.warning("What run %s came to could not be told (%s).", run.run_id, type(error).__name__)
 
 

@@ -21,8 +21,10 @@ MAX_CHECKS = 20
 _OUR_NOTE = "mc_sink: "
 _QUOTED = re.compile(r"""(?<!\w)'[^'\n]*'|"[^"\n]*"|`[^`\n]*`""")
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b")
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET_NAMES = re.compile(r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)|.*(PASSWORD|PASSWD|SECRET|TOKEN|_URI)")
+_USER_INFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last @: a password may have one
+_SECRET_NAMES = re.compile(
+    r"AWS_ACCESS_KEY_ID|.*(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|(ACCESS|ACCOUNT|API|PRIVATE|SECRET)_KEY|_URI|_DSN)"
+)
 # A shorter value would blot out words that have nothing to do with it.
 _MIN_SECRET = 8
 
