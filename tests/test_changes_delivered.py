@@ -174,3 +174,19 @@ def test_a_preview_says_what_would_be_delivered() -> None:
     assert mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", max_rows_per_file=9).num_files is None
     column = mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column")
     assert column.columns == ("action", "id", "text")
+
+
+def test_a_preview_leaves_the_last_delivery_to_the_run(tmp_path: Path) -> None:
+    """An iterator or a reader can be read once: nothing of it is missing when the run compares with it."""
+    for last in (BEFORE.iter_slices(100), BEFORE.to_arrow().to_reader(100)):
+        seen = mc_sink.preview(NOW, f"{tmp_path}/", previous=last, keys="id")
+        assert not seen.columns or seen.columns == ("id", "text")
+        assert mc_sink.sink_madconnect(NOW, f"{tmp_path}/", previous=last, keys="id").changes == COUNTS
+
+
+def test_a_preview_of_changes_counts_no_files() -> None:
+    """Nobody knows how many rows differ, and so how many files they fill."""
+    seen = mc_sink.preview(
+        NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column", max_rows_per_file=100, run_id="a"
+    )
+    assert (seen.num_files, seen.pattern) == (None, "s3://bucket/p/a-{part:05d}.csv")

@@ -6,6 +6,8 @@ in the same words.
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -22,7 +24,6 @@ from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
     from typing import Unpack
 
@@ -41,9 +42,10 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     """Say what `sink_madconnect` would do with the same arguments: the exact keys, and what they need. Sends nothing.
 
     With the `run_id` of the preview, the run makes exactly these keys. Raises what the run would raise before its first
-    byte, except what only a store could tell. A `frame` of None leaves its columns and its number of rows open. Only
-    Polars' frames, pyarrow's tables and readers, and lists of batches are looked at: another iterable would be used up,
-    and a relation would be run. No row is read but the partition columns of a DataFrame, which name its files.
+    byte, except what only a store could tell. A `frame` of None leaves its columns and its number of rows open. Of
+    `frame` and `previous`, only Polars' frames, pyarrow's tables and readers, and lists of batches are looked at:
+    another iterable would be used up, and a relation would be run. No row is read but the partition columns of a
+    DataFrame, which name its files.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
     order = Order.of(target, options)
@@ -80,11 +82,13 @@ def _preview(
 def _columns(frame: object, order: Order, to: Resolved) -> tuple[str, ...] | None:
     """Check what is delivered against schema and format, as the run would; None where it can't be looked at."""
     plan = None if frame is None else _looked_at(frame)
-    if plan is None:
+    is_path = order.previous is None or isinstance(order.previous, str | os.PathLike)
+    previous = order.previous if is_path else _looked_at(order.previous)
+    if plan is None or (previous is None and order.previous is not None):
         schema_name(order.schema)
         validation.compile(None, pl.LazyFrame(), on_invalid=order.on_invalid, max_rejects=order.max_rejects)
         return None
-    with rows_of(plan, order, to.format) as rows:
+    with rows_of(plan, replace(order, previous=previous), to.format) as rows:
         return tuple(to.check(rows.delivered))
 
 
