@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
+from polars.selectors import by_name
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
@@ -100,7 +101,7 @@ class Partitioning:
         firsts = keys[starts]
         if firsts.is_duplicated().any():
             return None
-        rows = frame.select(self.file_schema.names())
+        rows = frame.select(map(_column, self.file_schema))
         ends = [*starts[1:].to_list(), frame.height]
         runs = [rows.slice(start, end - start) for start, end in zip(starts.to_list(), ends, strict=True)]
         return list(zip(self._partitions(firsts), runs, strict=True))
@@ -112,15 +113,15 @@ class Partitioning:
         groups = keyed.partition_by(keys, maintain_order=True)
         firsts = pl.concat([group[:1, keys] for group in groups])
         firsts.columns = list(self.columns)
-        names = self.file_schema.names()
-        return list(zip(self._partitions(firsts), (group[names] for group in groups), strict=True))
+        names = list(map(_column, self.file_schema))
+        return list(zip(self._partitions(firsts), (group.select(names) for group in groups), strict=True))
 
     def _keys(self) -> list[pl.Expr]:
         """Give the columns of the key, with null for the empty text."""
         return [
-            pl.when(pl.col(name).cast(pl.String) != "").then(pl.col(name)).alias(name)
+            pl.when(_column(name).cast(pl.String) != "").then(_column(name)).alias(name)
             if isinstance(self.schema[name], _TEXTS)
-            else pl.col(name)
+            else _column(name)
             for name in self.columns
         ]
 
@@ -161,9 +162,14 @@ def _fits(dtype: pl.DataType) -> bool:
     return isinstance(dtype, (*_TEXTS, *_OTHERS)) or dtype.is_integer() or dtype.is_decimal()
 
 
+def _column(name: str) -> pl.Expr:
+    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    return by_name(name).as_expr()
+
+
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Write a column as text: times as Spark does, with no more digits of a second than they need, and any offset."""
-    column = pl.col(name)
+    column = _column(name)
     if isinstance(dtype, pl.Datetime):
         offset = "" if dtype.time_zone is None else "%:z"
         column = _short(column.dt.to_string(f"%Y-%m-%d {_CLOCK}{offset}"))

@@ -28,8 +28,8 @@ _ALMOST_URL = re.compile(r"(s3a?(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:[/:]))", re.IGN
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _ADVISED_AGAINST = re.compile(r"[\\{}^%`\[\]\"<>~#|\x00-\x1f\x7f-\x9f]")
-# What Hive writes for a character that can't stand in a key, in the value of a partition: c=10%3A15.
-_HIVE_ESCAPE = re.compile(r"(?<==)[^/=]*(?=/)")
+# What Hive writes for a character that can't stand in a key, in a partition's column and its value: c=10%3A15.
+_HIVE_ESCAPE = re.compile(r"(?:^|(?<=/))[^/=]+=[^/=]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

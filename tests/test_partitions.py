@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mc_sink
 from mc_sink import ConfigurationError
 from mc_sink.partitions import HIVE_DEFAULT_PARTITION, Partition, Partitioning, columns_of, encode
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.servers.fault import FaultServer
 
 # What Hive encodes, character by character, and what S3 advises against besides; see the module.
 HIVE = [*map(chr, range(1, 32)), *"\"#%'*/:=?\\\x7f{[]^"]
@@ -189,3 +192,17 @@ def test_the_argument_takes_one_column_or_several() -> None:
     assert columns_of(None) == ()
     assert columns_of("day") == ("day",)
     assert columns_of(["day", "country"]) == ("day", "country")
+
+
+@pytest.mark.parametrize("name", ["*", "^x$", "a/b", "50%", "x y", "a:b", "=", "é"])
+@pytest.mark.parametrize("rows", ["sorted", "unsorted"])
+def test_columns_of_any_name_arrive(fault_s3: FaultServer, name: str, rows: str) -> None:
+    """A name is no pattern, and what can't stand in a key is encoded; columns that a pattern would find stay apart."""
+    frame = pl.DataFrame({"x": range(4), name: ["b", "c"] * 2}).with_columns(pl.lit(1).alias("^.*$"))
+    frame = frame.sort(pl.Series(frame[name]), maintain_order=True) if rows == "sorted" else frame
+    how: dict[str, Any] = {"partition_by": name, "run_id": "a", "storage_options": fault_s3.storage_options}
+    receipt = mc_sink.sink_madconnect(frame, fault_s3.writer.target("p/"), **how)
+    assert [file.partition for file in receipt.files] == [{name: "b"}, {name: "c"}]
+    key = f"p/{encode(name)}=c/a-00000.csv"
+    assert fault_s3.read(fault_s3.bucket, key) == b"x,^.*$\n1,1\n3,1\n"
+    assert mc_sink.sink_madconnect(frame, fault_s3.writer.target("p/"), **how).num_found == 2
