@@ -7,16 +7,20 @@ compared, and whatever doesn't fit is an error before anything more becomes visi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mc_sink import journal
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 from mc_sink.staged import Present
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from mc_sink._order import Resolved
+    from mc_sink.names import Names
     from mc_sink.staged import IfExists, Staged
-    from mc_sink.storage import Stores
+    from mc_sink.storage import Store, Stores
+    from mc_sink.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +57,44 @@ def look(to: Resolved, stores: Stores, if_exists: IfExists) -> Earlier:
     """Look for files of this run; raises where nothing can be delivered, or something else has the name."""
     names = to.names
     store = stores.of(names.target)
-    marked = to.success_marker and if_exists == "fail" and store.listing(to.success_marker, exact=True)
     # A new run id is in no name yet: what is listed for it is little, even where a template puts it last.
     stem = names.stem if to.again else names.target.file(names.run_id)
     files = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
     if files and not to.again and if_exists == "fail":
         raise _taken(min(files))
-    if marked and not files:
+    closed = _closed(to, store) if to.again else None
+    if to.success_marker and if_exists == "fail" and not (files or closed):
+        _refuse_marked(to.success_marker, store)
+    rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
+    if not to.again:
+        return Earlier(frozenset(), frozenset(), rejects if if_exists == "fail" else frozenset(), None)
+    begun = journal.find(names.run_id, names.target.url)  # raises for one that can't be read, before all is staged
+    files |= _elsewhere(begun, names, store) if begun else frozenset()
+    compared = files | rejects if if_exists == "fail" else frozenset()
+    if to.rejects and names.run_id in to.rejects[0].name:
+        files |= rejects  # a file at another key may be another run's, and this one may reject no row
+    return Earlier(files, compared, frozenset(), closed)
+
+
+def _closed(to: Resolved, store: Store) -> str | None:
+    """Give the manifest's URL if it is visible: a run is one delivery, and closed even for a try that writes none."""
+    place = to.manifest or (to.names.manifest if to.names.target.is_prefix else None)
+    return place.url if place and store.listing(place, exact=True) else None
+
+
+def _refuse_marked(marker: Target, store: Store) -> None:
+    """Refuse a place whose marker says already that all is there, of a run that nothing of this one is of."""
+    if marked := store.listing(marker, exact=True):
         raise AlreadyExistsError(
             f"1 success marker of another run is already at {min(marked)} and stays as it was: deliver each run under "
             f'a prefix of its own, leave success_marker out, or declare if_exists="overwrite". {NOTHING_VISIBLE}'
         )
-    rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
-    if not to.again:
-        return Earlier(frozenset(), frozenset(), rejects if if_exists == "fail" else frozenset(), None)
-    journal.find(names.run_id, names.target.url)  # one that can't be read is told now, and not when all is staged
-    # Under a prefix a run is one delivery, and closed by its manifest even for a try that would write none.
-    place = to.manifest or (names.manifest if names.target.is_prefix else None)
-    closed = place if place and store.listing(place, exact=True) else None
-    compared = files | rejects if if_exists == "fail" else frozenset()
-    if to.rejects and names.run_id in to.rejects[0].name:
-        files |= rejects  # a file at another key may be another run's, and this one may reject no row
-    return Earlier(files, compared, frozenset(), closed.url if closed else None)
+
+
+def _elsewhere(begun: journal.Journal, names: Names, store: Store) -> frozenset[str]:
+    """Find the first file that a try with other folders or another template has shown where this one doesn't look."""
+    noted = (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
+    return frozenset(islice((url for url in noted if store.listing(parse_target(url), exact=True)), 1))
 
 
 def _taken(url: str) -> AlreadyExistsError:

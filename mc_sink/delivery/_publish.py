@@ -68,7 +68,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
             closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, left)
     except SinkError as error:
-        if written or isinstance(error, CommitUnknown):
+        if written or closing or isinstance(error, CommitUnknown):
             raise part_way(error, [*(file.path for file in written), *closing], staged) from error
         if earlier is None:
             journal.strike(staged)
