@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import astuple, dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Action = Literal["added", "changed", "removed"]
 # In the order in which they are delivered.
@@ -33,5 +38,14 @@ class Changes:
         """Rows that this run had."""
         return self.added + self.changed + self.unchanged
 
+    def __add__(self, other: Changes) -> Changes:
+        """Count what two parts of one run hold together."""
+        return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
     def __str__(self) -> str:
         return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"
+
+
+def added_up(parts: Iterable[Changes | None]) -> Changes | None:
+    """Count what all parts of one run hold; None where nothing was compared."""
+    return reduce(add, found) if (found := [changes for changes in parts if changes]) else None

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.changed import added_up
 from mc_sink.receipt import summed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: d
 
 
 def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime) -> dict[str, Any]:
-    run = staged[0]
+    run, changes = staged[0], added_up(part.changes for part in staged)
     return {
         "version": VERSION,
         "run_id": run.run_id,
@@ -43,8 +44,8 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "schema": run.content.schema,
         "format": run.content.format,
         "dialect": dict(run.content.dialect),
-        "transfer_mode": "changes" if run.changes else "full",
-        "changes": asdict(run.changes) if run.changes else None,
+        "transfer_mode": "changes" if changes else "full",
+        "changes": asdict(changes) if changes else None,
         "columns": dict(run.content.columns),
         "partition_by": list(run.content.partition_by),
         "num_files": len(files),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import AlreadyExistsError, CommitError
+from mc_sink import AlreadyExistsError, CommitError, ConfigurationError
 from tests.servers.faults import Status
 
 if TYPE_CHECKING:
@@ -69,3 +72,47 @@ def test_a_manifest_that_is_visible_is_told(fault_s3: FaultServer) -> None:
     assert list(raised.value.committed) == [fault_s3.writer.target("p/_manifests/a.json")]
     deliver(fault_s3, **how)
     assert mc_sink.list_journals() == []
+
+
+def part(server: FaultServer, number: int, **how: Any) -> mc_sink.Staged:
+    """Stage one partition, as one of several executors does."""
+    given: dict[str, Any] = {"partition_by": "k", "run_id": "a", "storage_options": server.storage_options} | how
+    return mc_sink.stage(FRAME.filter(k=number), server.writer.target("p/"), **given)
+
+
+def test_what_several_parts_count_is_added_up(fault_s3: FaultServer) -> None:
+    """Changes and rejects are those of all parts, in the receipt and in the manifest, whichever part comes first."""
+    schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(80))}, strict=False)
+    rejecting: dict[str, Any] = {"schema": schema, "on_invalid": "reject", "rejects": fault_s3.writer.target("bad/")}
+    staged = [
+        part(fault_s3, number, previous=FRAME.filter(k=number).head(10 * number), keys="id", **how)
+        for number, how in ((0, {}), (1, rejecting))
+    ]
+    staged = [replace(one, content=staged[0].content) for one in staged]
+    receipt = mc_sink.publish(staged, storage_options=fault_s3.storage_options)
+    assert receipt.changes == mc_sink.Changes(added=47, changed=0, removed=0, unchanged=10)
+    assert receipt.rejects is not None
+    assert receipt.rejects.num_rows == 3
+    facts = json.loads(fault_s3.read(fault_s3.bucket, "p/_manifests/a.json"))
+    assert (facts["changes"]["added"], facts["num_rows"], facts["num_rejected"]) == (47, 47, 3)
+
+
+UNALIKE: dict[str, tuple[dict[str, Any], str]] = {
+    "a marker": ({"success_marker": True}, "success_marker="),
+    "no manifest": ({"manifest": False}, "manifest="),
+    "another manifest": ({"manifest": "redshift"}, "manifest="),
+    "changes": ({"previous": FRAME, "keys": "id", "changes": "column"}, "previous="),
+    "a format": ({"format": "parquet"}, "columns or format"),
+}
+
+
+@pytest.mark.parametrize(("how", "said"), UNALIKE.values(), ids=UNALIKE)
+def test_parts_that_one_manifest_can_not_describe_are_refused(
+    fault_s3: FaultServer, how: dict[str, Any], said: str
+) -> None:
+    """Nothing becomes visible, and neither is a marker left out nor one shown that a part didn't ask for."""
+    staged = [part(fault_s3, 0), part(fault_s3, 1, **how)]
+    for several in (staged, staged[::-1]):
+        with pytest.raises(ConfigurationError, match=rf"different {said}.*Nothing became visible"):
+            mc_sink.publish(several, storage_options=fault_s3.storage_options)
+    assert fault_s3.listing(fault_s3.bucket) == {}

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
+from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way
@@ -110,11 +111,11 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         files=files,
         num_rows=sum(file.num_rows for file in files),
         num_bytes=sum(file.num_bytes for file in files),
-        rejects=Rejects(num_rejected, rejected) if run.rejects else None,
+        rejects=Rejects(num_rejected, rejected) if any(part.rejects for part in staged) else None,
         validated=all(part.validated for part in staged),
         manifest=run.manifest,
         success_marker=run.success_marker,
-        changes=run.changes,
+        changes=added_up(part.changes for part in staged),
         warnings=summed(warning for part in staged for warning in part.warnings),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),

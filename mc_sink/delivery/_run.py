@@ -9,7 +9,7 @@ from mc_sink import journal
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mc_sink.staged import Staged, StagedFile
 
@@ -19,12 +19,29 @@ def one_run(staged: Sequence[Staged]) -> Staged:
     runs = {(part.run_id, part.target, part.if_exists) for part in staged}
     if len(runs) != 1:
         raise ConfigurationError(f"{len(runs)} runs were given to one publish; give what was staged for one run.")
+    _check_alike(staged)
     times = Counter(file.path for file in in_order(staged))
     if twice := [path for path, number in times.items() if number > 1]:
         raise ConfigurationError(
             f"{len(twice)} file(s) were given twice, from {twice[0]} on. {NOTHING_VISIBLE} Give each one once."
         )
     return staged[0]
+
+
+def _check_alike(staged: Sequence[Staged]) -> None:
+    """Refuse parts of which one manifest, one marker and one receipt could not tell the truth."""
+    run = staged[0]
+    facts: dict[str, Callable[[Staged], object]] = {
+        "manifest=": lambda part: (part.manifest, part.manifest_form),
+        "success_marker=": lambda part: part.success_marker,
+        "previous=": lambda part: part.changes is None,
+        "columns or format, which one manifest describes,": lambda part: part.manifest and part.content,
+    }
+    if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
+        raise ConfigurationError(
+            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. {NOTHING_VISIBLE} "
+            "Stage all of them alike."
+        )
 
 
 def in_order(staged: Sequence[Staged]) -> list[StagedFile]:
