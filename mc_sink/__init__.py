@@ -24,7 +24,7 @@ from mc_sink.exceptions import (
 from mc_sink.formats import Csv, Parquet
 from mc_sink.journal import Journal, list_journals
 from mc_sink.object_options import ObjectOptions
-from mc_sink.platforms import CheckReport, CheckRow, Platform, lifecycle, policy
+from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
 from mc_sink.presets import PRESETS, Limit, Preset
 from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
 from mc_sink.secret import Secret
@@ -65,6 +65,7 @@ __all__ = [
     "ValidationError",
     "Verification",
     "WrittenFile",
+    "configure",
     "discard",
     "lifecycle",
     "list_journals",

@@ -24,6 +24,7 @@ from mc_sink.cli import app
 from mc_sink.cli._ends import Code
 from mc_sink.connections import Hooks, Schedule, Settings, Source
 from mc_sink.history import list_runs
+from tests.commanding import commands
 from tests.connecting import FRAME, ROOT, environment, start_command, wait_until, write_connection
 from tests.servers.faults import FOREVER, Call, Reset
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from tests.conftest import Recorded
     from tests.servers.operations import Request
     from tests.servers.s3_admin import Admin, Writer
-
-COMMANDS = ["run", "send", "preview", "schedule", "history", "show", "verify", "recover", "connections"]
 
 
 @pytest.fixture
@@ -77,21 +76,23 @@ def test_help_is_light() -> None:
 
 
 def test_help_teaches_by_example() -> None:
-    """The help of the whole and of every command shows words that can be typed."""
+    """The help of the whole, of every group and of every command shows words that can be typed."""
     whole = mc_sink("--help").stdout
     assert "mc-sink run nightly.toml" in whole
-    for command in COMMANDS:
-        assert re.search(rf"^  {command}  ", whole, re.MULTILINE)
-        assert f"mc-sink {command} " in mc_sink(command, "--help").stdout
+    for command in commands():
+        group, _, _ = command.partition(" ")
+        assert re.search(rf"^  {group}  ", whole, re.MULTILINE)
+        for words in {group, command}:
+            _, _, examples = mc_sink(*words.split(), "--help").stdout.partition("By example:\n")
+            assert f"  mc-sink {words}" in examples, words
 
 
 def test_examples_are_words_that_exist() -> None:
     """Every option in an example of the help is one that the command has."""
-    for command in COMMANDS[:-1]:
-        told, _, examples = mc_sink(command, "--help").stdout.partition("By example:")
-        assert set(re.findall(r"(?<= )--[a-z-]+", examples.partition("Exit codes")[0])) <= set(
-            re.findall(r"--[a-z-]+", told)
-        )
+    for command in commands():
+        told, _, examples = mc_sink(*command.split(), "--help").stdout.partition("By example:")
+        ours = "\n".join(re.findall(r"^  mc-sink [^|>\n]*", examples, re.MULTILINE))
+        assert set(re.findall(r"(?<= )--[a-z-]+", ours)) <= set(re.findall(r"--[a-z-]+", told)), command
 
 
 def test_the_documentation_has_every_key_and_code() -> None:
@@ -100,9 +101,8 @@ def test_the_documentation_has_every_key_and_code() -> None:
     keys = {one.name for kind in (Settings, Source, Schedule, Hooks) for one in fields(kind)}
     assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", told)] == []
     assert [code for code in Code if not re.search(rf"^\|.*\b{int(code)}\b.*\|.*\|.*\|", told, re.MULTILINE)] == []
-    assert [
-        command for command in COMMANDS if f"`mc-sink {command} " not in told and f"`mc-sink {command}`" not in told
-    ] == []
+    table = "\n".join(re.findall(r"^\| `mc-sink (.*) \|$", told, re.MULTILINE))
+    assert [word for command in commands() for word in command.split() if not re.search(rf"\b{word}\b", table)] == []
 
 
 def test_check_finds_what_a_run_would_refuse(tmp_path: Path) -> None:

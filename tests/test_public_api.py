@@ -25,7 +25,7 @@ EXPORTED = [
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
     *("Preset", "PRESETS", "Limit", "LimitError"),
-    *("Platform", "CheckReport", "CheckRow", "platforms", "policy", "lifecycle"),
+    *("Platform", "CheckReport", "CheckRow", "platforms", "configure", "policy", "lifecycle"),
     *(
         "Receipt",
         "Rejects",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mc_sink.cli._examples import example
 from mc_sink.cli._shown import out
 from mc_sink.connections import inspect, load
 
@@ -18,7 +19,7 @@ def _all() -> None:
     """Keep `check` a command of its own, while it is the only one."""
 
 
-@connections.command()
+@connections.command("check", epilog=example("connections check"))
 def check(
     files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
 ) -> None:

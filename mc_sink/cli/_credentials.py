@@ -37,9 +37,9 @@ _MARK = "\ufeff"  # what Windows puts before a text
 
 def ask() -> dict[str, Secret]:
     """Ask for a key, and show nothing of what is typed."""
-    key_id = Secret(typer.prompt("Access key id", hide_input=True))
-    secret = Secret(typer.prompt("Secret access key", hide_input=True))
-    token = Secret(typer.prompt("Session token (none)", hide_input=True, default="", show_default=False))
+    key_id = Secret(typer.prompt("Access Key ID", hide_input=True))
+    secret = Secret(typer.prompt("Secret Access Key", hide_input=True))
+    token = Secret(typer.prompt("Session Token (none)", hide_input=True, default="", show_default=False))
     return {
         "access_key_id": key_id,
         "secret_access_key": secret,

@@ -46,12 +46,29 @@ mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 where a file is missing o
 mc-sink recover                                        lists those that wait
 mc-sink recover 20261122T101530Z-4f2a9c                makes the rest visible
 mc-sink recover 20261122T101530Z-4f2a9c --discard      throws the rest away
+mc-sink recover 20261122T101530Z-4f2a9c --platform acme
 """,
     "platforms": """
 mc-sink platforms add acme --region eu-west-1
 mc-sink platforms check acme s3://bucket/prefix/
 mc-sink platforms list
 """,
+    "platforms add": """
+mc-sink platforms add acme --region eu-west-1 --bucket s3://bucket/prefix/     asks for the key
+mc-sink platforms add acme --from new_user_credentials.csv --replace
+mc-sink platforms add acme --role-arn arn:aws:iam::123456789012:role/deliver --external-id new --ambient
+""",
+    "platforms list": """
+mc-sink platforms list
+mc-sink platforms list --json | jq -r '.[] | select(.status != "Configured") | .name'
+""",
+    "platforms show": "mc-sink platforms show acme",
+    "platforms check": """
+mc-sink platforms check acme s3://bucket/prefix/
+mc-sink platforms check acme s3://bucket/prefix/ --json | jq .status
+""",
+    "platforms remove": "mc-sink platforms remove acme --yes",
+    "platforms export": "mc-sink platforms export acme > acme.json",
     "policy": """
 mc-sink policy s3://bucket/prefix/ > policy.json
 aws iam put-user-policy --user-name acme --policy-name mc-sink --policy-document file://policy.json
@@ -61,6 +78,7 @@ mc-sink lifecycle s3://bucket/prefix/ > lifecycle.json
 aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://lifecycle.json
 """,
     "connections": "mc-sink connections check nightly.toml hourly.toml",
+    "connections check": "mc-sink connections check nightly.toml hourly.toml",
 }
 _CODES = """
   0 done                   6 exists already

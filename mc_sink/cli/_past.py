@@ -30,7 +30,8 @@ RunId = Annotated[str, typer.Argument(help="A run's id.", show_default=False, au
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="Where the store is, if not as the run had it.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="A profile of ~/.aws/config.")]
-NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
+Platform = Annotated[str | None, typer.Option("--platform", help="Saved credentials, if not those of the run.")]
+NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials instead.")]
 
 
 def show_history(
@@ -49,11 +50,12 @@ def show(run_id: RunId, *, as_json: Json = False) -> None:
     _shown.one_run(history.find_run(run_id), as_json=as_json)
 
 
-def verify(
+def verify(  # noqa: PLR0913  the options of a command
     run_id: RunId,
     *,
     endpoint_url: Endpoint = None,
     profile: Profile = None,
+    platform: Platform = None,
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +71,9 @@ def verify(
             f"Run {run_id} is {run.status} by its record, which lists no files to compare: `mc-sink show {run_id}` "
             "tells more, and `mc-sink recover` lists what waits to be ended."
         )
-    stored = _stored(run, delivery.verify, endpoint_url, profile, no_platform=no_platform)
+    stored = _stored(
+        run, {"endpoint_url": endpoint_url, "profile": profile}, _asked_for(run, platform, none=no_platform)
+    )
     found = delivery.verify(run.receipt(), **stored)
     _shown.verification(found, as_json=as_json)
     if not found.ok:
@@ -83,6 +87,7 @@ def recover(  # noqa: PLR0913  the options of a command
     target: Annotated[str | None, typer.Option(help="Tells two deliveries of one run id apart.")] = None,
     endpoint_url: Endpoint = None,
     profile: Profile = None,
+    platform: Platform = None,
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +99,9 @@ def recover(  # noqa: PLR0913  the options of a command
         _shown.journals(list_journals(), as_json=as_json)
         return
     run = _remembered(run_id)
-    stored = _stored(run, delivery.recover, endpoint_url, profile, no_platform=no_platform)
+    stored = _stored(
+        run, {"endpoint_url": endpoint_url, "profile": profile}, _asked_for(run, platform, none=no_platform)
+    )
     if discard:
         left = delivery.recover(run_id, target=target, action="discard", **stored)
         _shown.out(json.dumps({"left": left}) if as_json else "\n".join(["Discarded.", *left]))
@@ -114,10 +121,13 @@ def _remembered(run_id: str) -> Run | None:
     return None
 
 
-def _stored(
-    run: Run | None, takes: Any, endpoint_url: str | None, profile: str | None, *, no_platform: bool
-) -> dict[str, Any]:
-    asked = {"endpoint_url": endpoint_url, "profile": profile}
+def _asked_for(run: Run | None, platform: str | None, *, none: bool) -> str | None:
+    """Say whose credentials are meant: those that were asked for, or else the run's."""
+    if platform and none:
+        raise ConfigurationError("--platform and --no-platform contradict each other: leave one out.")
+    return None if none else platform or (run.platform if run else None)
+
+
+def _stored(run: Run | None, asked: dict[str, str | None], platform: str | None) -> dict[str, Any]:
     known = dict(run.storage_options) if run else {}
-    options = known | {name: value for name, value in asked.items() if value is not None}
-    return stored_at(None if no_platform or run is None else run.platform, options, takes)
+    return stored_at(platform, known | {name: value for name, value in asked.items() if value is not None})

@@ -14,6 +14,7 @@ import typer
 
 from mc_sink import platforms as rooms
 from mc_sink.cli import _credentials, _shown
+from mc_sink.cli._examples import example
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _MARKS = {"yes": "green", "documented": "green", "not needed": "dim", "unknown":
 _STATUS = {"Configured": "green", "Failing": "red", "Unverified": "yellow"}
 
 
-@platforms.command("add")
+@platforms.command("add", epilog=example("platforms add"))
 def add(  # noqa: PLR0913  each is a question of the form
     name: Name,
     *,
@@ -81,7 +82,7 @@ def add(  # noqa: PLR0913  each is a question of the form
         _shown.out(str(saved.external_id))
 
 
-@platforms.command("list")
+@platforms.command("list", epilog=example("platforms list"))
 def list_all(*, as_json: AsJson = False) -> None:
     """List the saved platforms, with what was last found of each."""
     found = rooms.list_platforms()
@@ -106,7 +107,7 @@ def list_all(*, as_json: AsJson = False) -> None:
     _shown.drawn(table)
 
 
-@platforms.command("show")
+@platforms.command("show", epilog=example("platforms show"))
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show a platform; no secret is looked at."""
     facts = _facts(rooms.describe(name))
@@ -123,7 +124,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     _shown.drawn(table)
 
 
-@platforms.command("check")
+@platforms.command("check", epilog=example("platforms check"))
 def check(
     name: Name,
     target: Annotated[Text, typer.Argument(help="s3://bucket/prefix/; the platform's own by default.")] = None,
@@ -141,7 +142,7 @@ def check(
         raise typer.Exit(1)
 
 
-@platforms.command("remove")
+@platforms.command("remove", epilog=example("platforms remove"))
 def remove(name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
     """Remove a platform and its secrets from this machine; the key itself stays valid until its owner revokes it."""
     rooms.describe(name)
@@ -151,7 +152,7 @@ def remove(name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Don't
     typer.echo(f"Removed {name}. Its key is valid until it is revoked where it was made.", err=True)
 
 
-@platforms.command("export")
+@platforms.command("export", epilog=example("platforms export"))
 def export(name: Name) -> None:
     """Print a platform without its secrets, as JSON."""
     _print_json(rooms.exported(name))

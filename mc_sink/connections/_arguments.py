@@ -42,17 +42,9 @@ def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str,
     return {name: _CONVERTED[name](value, folder) if name in _CONVERTED else value for name, value in given.items()}
 
 
-def stored_at(platform: str | None, storage_options: Mapping[str, Any], takes: Callable[..., Any]) -> dict[str, Any]:
-    """Give what finds a store again, for a function such as `verify` or `recover`."""
-    given: dict[str, Any] = {"storage_options": dict(storage_options)} if storage_options else {}
-    if platform is not None:
-        if "platform" not in signature(takes).parameters:
-            raise ConfigurationError(
-                f"{takes.__name__} takes no platform in this version of mc_sink, and the run used {platform}. Nothing "
-                "was done: give the credentials by the environment, and --no-platform."
-            )
-        given["platform"] = platform
-    return given
+def stored_at(platform: str | None, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what finds a store again, as `verify` and `recover` take it."""
+    return {"platform": platform, "storage_options": dict(storage_options) or None}
 
 
 def target_of(value: str, folder: Path) -> str:

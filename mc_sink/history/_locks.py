@@ -24,8 +24,11 @@ def state_folder() -> Path:
 
     Raises `UploadError` where it can't be written to.
     """
+    place = journal.folder().parent
+    with suppress(OSError):  # said in words by what follows
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal.prepare()
-    return journal.folder().parent
+    return place
 
 
 @contextmanager

@@ -10,6 +10,7 @@ the journals. Loading this loads neither the keyring nor anything else that is h
 from __future__ import annotations
 
 from mc_sink.platforms._check import check
+from mc_sink.platforms._configure import configure
 from mc_sink.platforms._lifecycle import ArchiveClass, lifecycle
 from mc_sink.platforms._platform import Checked, Platform, Status
 from mc_sink.platforms._policy import bucket_policy, new_external_id, policy, trust
@@ -26,6 +27,7 @@ __all__ = [
     "Status",
     "bucket_policy",
     "check",
+    "configure",
     "describe",
     "exported",
     "lifecycle",

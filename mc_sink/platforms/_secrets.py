@@ -33,7 +33,8 @@ def folder() -> Path:
 def prepare() -> Path:
     """Make the folder, for its owner alone."""
     place = folder()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # only the last folder made gets the mode
+    place.mkdir(mode=0o700, exist_ok=True)
     place.chmod(0o700)
     return place
 
