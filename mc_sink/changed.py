@@ -7,6 +7,8 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Literal
 
+from mc_sink import _html
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,6 +46,11 @@ class Changes:
 
     def __str__(self) -> str:
         return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"
+
+    def _repr_html_(self) -> str:
+        return _html.rows(
+            ("added", "changed", "removed", "unchanged"), [(self.added, self.changed, self.removed, self.unchanged)]
+        )
 
 
 def added_up(parts: Iterable[Changes | None]) -> Changes | None:

@@ -17,8 +17,9 @@ own query or source raises is never wrapped: it arrives as itself, with a note t
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
+
+from mc_sink import _html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,13 +106,10 @@ class ValidationError(SinkError):
         """Return the report as a table, for notebooks."""
         first, *rest = str(self).splitlines() or [""]
         if self.checks is None:
-            return f"<pre>{escape(str(self))}</pre>"
-        head = "".join(f"<th>{name}</th>" for name in self.checks.columns)
-        cells = (("".join(f"<td>{escape(_shown(value))}</td>" for value in row)) for row in self.checks.rows())
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        advice = "<br>".join(escape(line) for line in rest if not line.startswith(" "))
-        return f"<p><b>{escape(first)}</b></p><table><tr>{head}</tr>{body}</table><p>{advice}</p>"
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else str(value)
+            return _html.line(first, strong=True) + "".join(map(_html.line, rest))
+        advice = [told for told in rest if not told.startswith(" ")]
+        return (
+            _html.line(first, strong=True)
+            + _html.rows(self.checks.columns, self.checks.rows())
+            + "".join(map(_html.line, advice))
+        )

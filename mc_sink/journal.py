@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink import _html
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
@@ -53,6 +54,14 @@ class Journal:
     def num_files(self) -> int:
         """Files of the delivery, visible or not, its rejects' included."""
         return sum(len(part.all_files) for part in self.staged)
+
+    def shown(self) -> dict[str, object]:
+        """Give what a person wants to know of it, by name."""
+        noted = f"{self.noted_at:%Y-%m-%d %H:%M:%S} UTC"
+        return {"run id": self.run_id, "target": self.target, "noted at": noted, "files": self.num_files}
+
+    def _repr_html_(self) -> str:
+        return _html.facts(self.shown().items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +153,19 @@ def superseded(earlier: Journal | None, staged: Sequence[Staged]) -> tuple[Stage
     return tuple(file for file in stored if kept.get(file.path) != file.upload)
 
 
-def list_journals() -> list[Journal]:
+def list_journals() -> _html.Listing[Journal]:
     """List the deliveries on this machine whose publishing began and is not known to have ended, oldest first."""
     return _in_order(folder().glob("*.json"))
 
 
-def journals_of(run_id: str) -> list[Journal]:
+def journals_of(run_id: str) -> _html.Listing[Journal]:
     """List those of one run, one for each target; one of another run that can't be read is none of their business."""
     named = re.compile(re.escape(run_id) + r"-[0-9a-f]{8}\.json")
     return _in_order(path for path in folder().glob("*.json") if named.fullmatch(path.name))
 
 
-def _in_order(paths: Iterable[Path]) -> list[Journal]:
-    return sorted(filter(None, map(_read, paths)), key=lambda journal: journal.noted_at)
+def _in_order(paths: Iterable[Path]) -> _html.Listing[Journal]:
+    return _html.Listing(sorted(filter(None, map(_read, paths)), key=lambda journal: journal.noted_at))
 
 
 def _path(run_id: str, target: str) -> Path:

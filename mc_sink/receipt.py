@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink import _html
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class Rejects:
     num_rows: int
     files: tuple[WrittenFile, ...]
 
+    def _repr_html_(self) -> str:
+        return _html.line(f"{self.num_rows:,} rows were rejected.", strong=True) + _listed(self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -95,6 +98,11 @@ class Verification:
             return f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
         wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
         return f"{len(wrong)} of {self.checked} files are not as they were delivered:\n  " + "\n  ".join(wrong)
+
+    def _repr_html_(self) -> str:
+        found = _html.line(str(self).splitlines()[0], strong=True)
+        wrong = [*(("missing", path) for path in self.missing), *(("changed", path) for path in self.changed)]
+        return found + _html.rows(("found", "file"), wrong) if wrong else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +155,7 @@ class Receipt:
         return "\n".join(rows)
 
     def _repr_html_(self) -> str:
-        facts = "".join(f"<tr><th>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in self._facts())
-        head = "".join(f"<th>{name}</th>" for name in ("file", "rows", "bytes", "etag", "checksum"))
-        body = "".join(_html_row(f) for f in self.files)
-        return f"<table>{facts}</table><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return _html.facts(self._facts()) + _listed(self.files)
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
@@ -183,9 +188,10 @@ class Receipt:
             object.__setattr__(self, name, value)
 
 
-def _html_row(file: WrittenFile) -> str:
-    cells = (file.path, f"{file.num_rows:,}", f"{file.num_bytes:,}", file.etag or "", file.checksum)
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+def _listed(files: Iterable[WrittenFile]) -> str:
+    """Give files as a notebook shows them."""
+    lines = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
+    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), lines)
 
 
 def _size(num_bytes: int) -> str:

@@ -47,6 +47,7 @@ FLOORS = [
     {"object_options", "receipt", "secret"},
     {"changed"},
     {"exceptions"},
+    {"_html"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_HOME = {

@@ -44,7 +44,7 @@ class Cells(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a tag that opens."""
-        assert not attrs
+        assert {name for name, _ in attrs} <= {"class"}
         self.opened.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mc_sink import _html
 from mc_sink.formats import Parquet
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ class Preview:
         return "\n".join([*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {u}" for u in self._shown())])
 
     def _repr_html_(self) -> str:
-        facts = "".join(f"<tr><th>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in self._facts())
-        files = "".join(f"<tr><td>{escape(url)}</td></tr>" for url in self._shown())
-        return f"<table>{facts}</table><table><thead><tr><th>file</th></tr></thead><tbody>{files}</tbody></table>"
+        return _html.facts(self._facts()) + _html.rows(("file",), [(url,) for url in self._shown()])
 
     def _facts(self) -> list[tuple[str, str]]:
         number = "as many files as the rows fill" if self.num_files is None else f"{self.num_files:,} file(s)"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink import _html
 from mc_sink.receipt import Receipt, Rejects, WrittenFile
 
 if TYPE_CHECKING:
@@ -65,6 +66,23 @@ class Run:
         facts = asdict(self)
         del facts["token"]
         return facts | {name: _iso(getattr(self, name)) for name in _TIMES}
+
+    def shown(self) -> dict[str, object]:
+        """Give what a person wants to know of it, by name."""
+        return {
+            "run id": self.run_id,
+            "connection": self.connection,
+            "trigger": self.trigger,
+            "started at": f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC",
+            "status": self.status,
+            "rows": self.num_rows,
+            "bytes": self.num_bytes,
+            "rejected": self.num_rejected,
+            "error": self.error.kind if self.error else None,
+        }
+
+    def _repr_html_(self) -> str:
+        return _html.facts({"to": self.target, **self.shown()}.items())
 
     def receipt(self) -> Receipt:
         """Give the receipt that the run had, as far as it is remembered; it can't verify itself."""

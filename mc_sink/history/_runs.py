@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from mc_sink import _html
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
 from mc_sink.history._locks import is_free, state_folder, take
 from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
@@ -104,7 +105,7 @@ def list_runs(
     status: Status | None = None,
     trigger: str | None = None,
     limit: int | None = 20,
-) -> list[Run]:
+) -> _html.Listing[Run]:
     """List the runs of this machine, or those with these facts, the newest first."""
     with _opened() as table:
         _settle(table)
@@ -113,7 +114,7 @@ def list_runs(
             "and trigger = coalesce(?, trigger) order by number desc limit ?",
             (connection, status, trigger, -1 if limit is None else limit),
         )
-        return [as_run(row) for row in found]
+        return _html.Listing(as_run(row) for row in found)
 
 
 def find_run(run_id: str) -> Run:

@@ -8,6 +8,7 @@ from datetime import datetime  # noqa: TC003  saved facts are read back by these
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from mc_sink import _html
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
 from mc_sink.platforms._bounds import is_within, parse_bound
@@ -97,6 +98,26 @@ class Platform:
         source = f"key {self.masked_key_id}" if self.access_key_id else source
         source = f"the token in {self.web_identity_token_file}" if self.web_identity_token_file else source
         return f"{source}, as {self.role_arn}" if self.role_arn else source
+
+    def shown(self, credentials: str | None = None) -> dict[str, object]:
+        """Give what may be shown of it by name; of one that is wrong, which may be a secret in a wrong place, why."""
+        if wrong := next(_wrongs(self), None):
+            return {"name": shown_name(self.name), "wrong": wrong}
+        check = self.last_check
+        return {
+            "name": self.name,
+            "credentials": credentials or self.credentials,
+            "region": self.region,
+            "endpoint": self.endpoint,
+            "may be used for": ", ".join(self.buckets) or "everything",
+            "acl": self.acl,
+            "KMS key": self.kms_key,
+            "status": f"{check.status}. {check.reason}",
+            "checked": f"{check.at:%Y-%m-%d %H:%M:%S} UTC" if check.at else "never",
+        }
+
+    def _repr_html_(self) -> str:
+        return _html.facts(self.shown().items())
 
     def checked(self) -> Platform:
         """Give itself, or raise `ConfigurationError` that says what in it can't be meant."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  a fact's own type
-from html import escape
 from typing import Literal
 
+from mc_sink import _html
 from mc_sink.platforms._platform import Status  # noqa: TC001  a fact's own type
 
 Verdict = Literal["yes", "no", "unknown", "documented", "not needed"]
@@ -66,15 +66,9 @@ class CheckReport:
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""
-        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-        body = "".join(f"<tr>{_cells(row)}</tr>" for row in self.rows)
-        left = "".join(f"<p>Left behind: {escape(one)}</p>" for one in self.left)
-        first = escape(f"{self.platform} at {self.target}: {self.status}. {self.reason}")
-        return f"<p><b>{first}</b></p><table><tr>{head}</tr>{body}</table>{left}"
-
-
-def _cells(row: CheckRow) -> str:
-    return "".join(f"<td>{escape(str(getattr(row, name)))}</td>" for name in COLUMNS)
+        first = _html.line(f"{self.platform} at {self.target}: {self.status}. {self.reason}", strong=True)
+        answers = _html.rows(COLUMNS, [[getattr(row, name) for name in COLUMNS] for row in self.rows])
+        return first + answers + "".join(_html.line(f"Left behind: {one}") for one in self.left)
 
 
 def judged(rows: tuple[CheckRow, ...]) -> tuple[Status, str]:

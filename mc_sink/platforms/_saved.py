@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink import _html
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import _secrets
 from mc_sink.platforms._platform import CREDENTIALS, Checked, Platform, check_name
@@ -38,6 +39,13 @@ class Listed:
     platform: Platform
     credentials: str
     secrets: Place | None
+
+    def shown(self) -> dict[str, object]:
+        """Give what may be shown of it, by name."""
+        return self.platform.shown(self.credentials) | {"secrets": self.secrets or "none"}
+
+    def _repr_html_(self) -> str:
+        return _html.facts(self.shown().items())
 
 
 def save(
@@ -75,10 +83,10 @@ def load(name: str) -> Platform:
     return replace(_platform(saved), **found).checked()
 
 
-def list_platforms() -> list[Listed]:
+def list_platforms() -> _html.Listing[Listed]:
     """List what is saved, by name; no secret is looked at."""
     names = sorted(path.name.removesuffix(".json") for path in folder().glob("*.json"))
-    return [describe(name) for name in names]
+    return _html.Listing(describe(name) for name in names)
 
 
 def describe(name: str) -> Listed:
