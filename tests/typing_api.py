@@ -56,7 +56,7 @@ mc_sink.sink_madconnect(7, "out/")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy)  # type: ignore[call-arg]
 mc_sink.sink_madconnect(lazy, 7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, b"out/")  # type: ignore[arg-type]
-mc_sink.sink_madconnect(lazy, "out/", "csv")  # type: ignore[call-arg, arg-type]
+mc_sink.sink_madconnect(lazy, "out/", object())  # type: ignore[call-arg, arg-type]
 
 # --- Every option
 
@@ -113,7 +113,7 @@ assert_type(told.permissions, tuple[str, ...])
 assert_type(told.upload, UploadPlan | None)
 told.files = ()  # type: ignore[misc]
 preview(lazy)  # type: ignore[call-arg]
-preview(lazy, "out/", "csv")  # type: ignore[call-arg, arg-type]
+preview(lazy, "out/", object())  # type: ignore[call-arg, arg-type]
 preview(lazy, "out/", name=["{run_id}"])  # type: ignore[arg-type]
 
 # --- Staging, publishing, discarding, verifying
@@ -126,7 +126,7 @@ assert_type(mc_sink.publish((staged,), storage_options=options), Receipt)
 assert_type(mc_sink.discard([staged], storage_options=options), list[str])
 assert_type(mc_sink.verify(everything, storage_options=options), Verification)
 mc_sink.publish(staged)  # type: ignore[arg-type]
-mc_sink.publish([staged], options)  # type: ignore[call-arg, arg-type]
+mc_sink.publish([staged], object())  # type: ignore[call-arg, arg-type]
 mc_sink.discard(staged)  # type: ignore[arg-type]
 mc_sink.verify(staged)  # type: ignore[arg-type]
 staged.run_id = "other"  # type: ignore[misc]
