@@ -130,3 +130,15 @@ def test_half_a_validation_is_said() -> None:
     with config_context(validation_depth="SCHEMA_ONLY"), pytest.warns(UserWarning, match="SCHEMA_ONLY"):
         run = validation.compile(POSITIVE, frame(-1).lazy())
     assert (run.validated, delivered(run).height) == (False, 1)
+
+
+def test_a_pattern_for_a_column_that_the_schema_adds_is_refused() -> None:
+    """Pandera asks the pattern before that column is there, and a batch has it: both can't be right."""
+    columns = {
+        "a": pa.Column(int),
+        "v_2": pa.Column(int, default=1),
+        "^v_.+$": pa.Column(float, regex=True, required=False),
+    }
+    schema = pa.DataFrameSchema(columns, add_missing_columns=True, name="torn")
+    with pytest.raises(ConfigurationError, match=r"adds 1 column\(s\) that one of its own patterns takes too.*v_2 by"):
+        validation.compile(schema, pl.LazyFrame({"a": [1]}))

@@ -30,6 +30,7 @@ def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance,
     if by_pandera and tolerance.on_invalid == "reject":
         raise ConfigurationError(_no_rejects(name, by_pandera))
     shape = as_it_came(frame) if by_pandera else shaped(schema, frame)
+    _refuse_two_minds(schema, shape)
     checks = sort_checks(schema, delivered, shape.added, depth)
     failures.read = checks.read
     judged = without_sets(schema)
@@ -87,6 +88,17 @@ def _refuse_two_types(schema: DataFrameSchema, delivered: pl.Schema) -> None:
         raise ConfigurationError(
             f"Schema {schema.name!r} has the dtype {schema.dtype}, and {len(filled)} column(s) with a default would be "
             f"delivered as another, {', '.join(filled)}: cast in the query, or take `default` or `dtype` off."
+        )
+
+
+def _refuse_two_minds(schema: DataFrameSchema, shape: Shape) -> None:
+    """Refuse a pattern that takes a column which the schema adds: Pandera asks it before that column is there."""
+    added = shape.schema.to_frame().select(shape.added).schema
+    patterns = [(column.name, matching(column, added)) for column in schema.columns.values() if column.regex]
+    if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
+        raise ConfigurationError(
+            f"Schema {schema.name!r} adds {len(taken)} column(s) that one of its own patterns takes too, or doesn't, "
+            f"depending on when it is asked: {', '.join(taken)}. Take the pattern or `add_missing_columns` off."
         )
 
 
