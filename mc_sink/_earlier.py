@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mc_sink.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Earlier:
     """URLs of this run's files that are visible; `compared` are those that this try must find the same.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mc_sink.validation import Compiled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """What comes out of a plan: rows that are valid, or those of them that differ from the last delivery."""
 

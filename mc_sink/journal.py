@@ -64,7 +64,7 @@ class Journal:
         return _html.facts(self.shown().items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Note:
     """What is in the file."""
 

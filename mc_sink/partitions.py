@@ -60,7 +60,7 @@ class Partition:
         return "".join(f"{encode(column)}={name}/" for column, name in self.names.items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Partitioning:
     """Which columns make the partitions of a frame with this schema, and whether the files keep them.
 

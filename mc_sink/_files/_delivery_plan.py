@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mc_sink.partitions import Partition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DeliveryPlan:
     """The files to be: their names, columns and format, what each may hold at most, and which are there already.
 

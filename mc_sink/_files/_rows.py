@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELD_BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Held:
     """A batch that is held, in memory or in a slot on the disk, and its rows and its bytes in memory."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -66,7 +65,7 @@ class Options(TypedDict, total=False):
     progress: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Order:
     """What the caller asked for, with the defaults; shows nothing of itself, for it carries credentials."""
 
@@ -100,6 +99,8 @@ class Order:
         """Take the options of a call, and what its platform adds; raises `TypeError` for one that there isn't."""
         known = [field.name for field in fields(cls) if field.name != "target"]
         if unknown := [name for name in options if name not in known]:
+            from difflib import get_close_matches
+
             near = get_close_matches(unknown[0], known, n=1)
             advice = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")

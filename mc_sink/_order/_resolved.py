@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mc_sink.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resolved:
     """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _BEFORE = "before:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Difference:
     """Rows by action, each with its number on its side: changed ones as they are now, removed ones as they were."""
 

@@ -25,7 +25,7 @@ _SUFFIXES = (".csv", ".csv.gz", ".parquet", ".arrow", ".ipc", ".feather", ".ndjs
 JSON_LINES = Csv(nested="json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Previous:
     """The rows of the last delivery; `dialect` where all its columns are text, written in that dialect."""
 

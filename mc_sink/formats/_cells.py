@@ -48,7 +48,7 @@ class Tally:
         return tuple(CountedWarning(kind, column, number) for (kind, column), number in sorted(self._counts.items()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
     """A step that raises as soon as `find` finds cells in one of the columns, or at the ends of a nested one."""
 

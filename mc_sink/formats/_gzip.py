@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from isal import igzip_threaded
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,6 +18,8 @@ THREADS, BLOCK_SIZE = 1, 2**20
 @contextmanager
 def gzip_into(file: BinaryFile, level: int | None) -> Iterator[BinaryFile]:
     """Give a file whose bytes arrive in `file` compressed; the trailer is written when the block ends."""
+    from isal import igzip_threaded
+
     compressed = igzip_threaded.open(
         file, "wb", compresslevel=DEFAULT_LEVEL if level is None else level, threads=THREADS, block_size=BLOCK_SIZE
     )

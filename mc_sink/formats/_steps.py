@@ -25,7 +25,7 @@ _BOM = "\ufeff"
 _CAST = "Correct them in the query, or use Parquet."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class CellRules:
     """What the options of a CSV say about its cells."""
 

@@ -33,7 +33,7 @@ _NUMBERED = re.compile(".*-[0-9]{5,}")
 LAST_PART = 10**10 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Names:
     """The keys of one run. `several` says whether it may have more than one file, and so numbers them.
 

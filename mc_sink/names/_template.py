@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import takewhile
 from string import Formatter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Template:
     """What names are made from: `pieces` of text that stays as it is, and tokens."""
 
@@ -116,6 +115,8 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
 
 
 def _advice(name: str, columns: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
     known = {known.lower(): known for known in (*TOKENS, *columns)}
     near = get_close_matches(name.strip().lower(), known, n=1)
     if near:

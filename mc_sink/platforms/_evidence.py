@@ -35,7 +35,7 @@ _WRONG = {"ChecksumCRC32": "AAAAAA=="}
 _ONLY_NEW = {"IfNoneMatch": "*"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences."""
 

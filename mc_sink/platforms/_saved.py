@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PLAIN = tuple(one.name for one in fields(Platform) if one.name not in {*CREDENTIALS, "last_check"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Saved:
     """What is in the file; `secrets` says where the rest is."""
 
@@ -32,7 +32,7 @@ class _Saved:
     last_check: Checked = field(default_factory=Checked)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Listed:
     """A saved platform as a list shows it; its secrets were not looked at."""
 

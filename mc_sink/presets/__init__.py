@@ -9,8 +9,6 @@ Where every number comes from is in docs/receivers.md.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.presets._limit import Limit
 from mc_sink.presets._preset import Preset
@@ -25,6 +23,8 @@ def preset_of(asked: object) -> Preset | None:
         return asked
     if isinstance(asked, str) and asked in PRESETS:
         return PRESETS[asked]
+    from difflib import get_close_matches
+
     told = repr(asked) if isinstance(asked, str) else f"a {type(asked).__name__}"
     near = get_close_matches(asked.strip().lower(), PRESETS, n=1) if isinstance(asked, str) else ()
     meant = "".join(f" Do you mean {name!r}?" for name in near)

@@ -90,7 +90,7 @@ class Limit:
         return not self.formats or format.extension in self.formats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """What breaks a limit: how many of what, and where."""
 

@@ -31,7 +31,7 @@ ABORT_SECONDS = 2.0
 NO_CONTENT = 204
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PartPlan:
     """How an upload is cut: bytes of a first part, how many before parts double, and how many are in flight.
 

@@ -34,7 +34,7 @@ _AGAIN = {None, 429, 503}
 _TRIES, _PAUSE = 2, 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What came back; `status` is None where no readable reply came, and 0 where nothing could be sent.
 

@@ -82,7 +82,7 @@ REFUSED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """What is known of an operation: after which codes and statuses it is sent again, and what answers it.
 

@@ -45,7 +45,7 @@ class Found:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Expected:
     """What is to be at a key when it has been published.
 

@@ -33,7 +33,7 @@ ACTIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Meaning:
     """What an answer means to the one who delivers: the kind of error, what it is, and what to do next."""
 

@@ -28,7 +28,7 @@ _ANYWHERE = "us-east-1"
 _PATIENCE = {"connect_timeout": 10, "read_timeout": 30}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Role:
     """A role to act in; with `token_file`, by the token of a web identity, which is read anew each time."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Match = Literal["same", "changed", "missing"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Published:
     """What the store said when it made a file visible; `found` where it was there already, from an earlier try."""
 

@@ -35,7 +35,7 @@ class Docket:
         return frame, rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Heard:
     """What was found on one frame of `height` rows."""
 

@@ -27,7 +27,7 @@ class NotRowWise(Exception):  # noqa: N818  it says what the check is, and the c
     """The check can't be written as an expression that looks at one row at a time; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Selected:
     exprs: tuple[Any, ...]
     named: dict[str, Any]

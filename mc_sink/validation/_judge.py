@@ -33,7 +33,7 @@ QUIET = "__mc_sink_quiet__"
 _DISAGREES = "the compiled checks doubt this row and Pandera does not: please report it"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tolerance:
     """What happens to bad rows: the run fails, or up to `max_rejects` of them (a count, or a fraction) are rejected."""
 

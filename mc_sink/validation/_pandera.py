@@ -20,7 +20,7 @@ _WARNS = "mc_sink_warns"
 _ABOUT_COLUMNS = ("column_in_dataframe", "column_in_schema", "column_ordered", "add_missing_has_default")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """One check that failed on one frame.
 
@@ -41,7 +41,7 @@ class Finding:
         return replace(self, positions=positions)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Authority:
     """A Pandera schema and the depth to which it validates, as they were when the run was compiled."""
 

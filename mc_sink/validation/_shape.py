@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RAW = "__mc_sink_raw__"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Shape:
     """`frame` is the shaped plan, with columns `schema`; where values change it also holds `RAW`, a struct of these.
 
