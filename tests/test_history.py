@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -200,3 +202,20 @@ def test_an_end_is_told_without_a_folder_to_note_it_in(state: Path) -> None:
     shutil.rmtree(state)
     state.write_text("in its place", encoding="utf-8")
     assert ongoing.failed(KeyboardInterrupt()).status == "interrupted"
+
+
+def test_a_signal_while_it_is_noted_loses_no_record(state: Path, tmp_path: Path) -> None:
+    """Who is told to end while a delivery is being noted ends, and the delivery is noted."""
+    ongoing = begin(FACTS)
+    receipt = sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/x.csv", run_id="r-1")
+    other = sqlite3.connect(state / "history.sqlite3", isolation_level=None, check_same_thread=False)
+    other.execute("begin exclusive")  # so that noting has to wait
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    threading.Timer(0.6, other.close).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ongoing.delivered(receipt)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert find_run("r-1").status == "delivered"

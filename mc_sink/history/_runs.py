@@ -72,10 +72,14 @@ class Ongoing:
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
         """Give the record, even where it can't be written any more: what happened is true all the same."""
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
+        ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
-            _update(self.run.number, facts | {"status": status, "ended_at": self.run.ended_at})
+            _update(self.run.number, ended)
         except SinkError:
             _log.exception("Run %s ended as %s, and its record can't be written.", self.run.run_id, status)
+        except BaseException:  # told to end in between, which took the record back: it is as true as before
+            _update(self.run.number, ended)
+            raise
         finally:
             with suppress(OSError):
                 self._lock.unlink()
