@@ -102,7 +102,7 @@ UNALIKE: dict[str, tuple[dict[str, Any], str]] = {
     "no manifest": ({"manifest": False}, "manifest="),
     "another manifest": ({"manifest": "redshift"}, "manifest="),
     "changes": ({"previous": FRAME, "keys": "id", "changes": "column"}, "previous="),
-    "a format": ({"format": "parquet"}, "columns or format"),
+    "a format": ({"format": "parquet"}, "columns, format or schema"),
 }
 
 
@@ -116,3 +116,14 @@ def test_parts_that_one_manifest_can_not_describe_are_refused(
         with pytest.raises(ConfigurationError, match=rf"different {said}.*Nothing became visible"):
             mc_sink.publish(several, storage_options=fault_s3.storage_options)
     assert fault_s3.listing(fault_s3.bucket) == {}
+
+
+def test_another_form_of_manifest_changes_nothing(fault_s3: FaultServer) -> None:
+    """A run that is closed stays as it is: no journal waits, and the first form is found again."""
+    deliver(fault_s3, partition_by="k", manifest="redshift")
+    before = fault_s3.listing(fault_s3.bucket)
+    with pytest.raises(AlreadyExistsError, match="Nothing more became visible"):
+        deliver(fault_s3, partition_by="k")
+    assert fault_s3.listing(fault_s3.bucket) == before
+    assert mc_sink.list_journals() == []
+    assert deliver(fault_s3, partition_by="k", manifest="redshift").num_found == 3

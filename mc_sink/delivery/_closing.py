@@ -64,7 +64,8 @@ def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) ->
     facts = WrittenFile(url, 0, len(text), None, None, "")
     if stores.of(parse_target(url)).match(facts) != "same":
         what = "manifest" if text else "success marker"
-        raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.")
+        told = " Was it asked for in another form? Nothing more became visible." * there
+        raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.{told}")
 
 
 def _is_new(stores: Stores, run: Staged, url: str, text: bytes) -> bool:

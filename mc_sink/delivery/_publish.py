@@ -61,6 +61,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
     closing: list[str] = []
+    closed = False
     try:
         journal.note(staged, left)
         closed = is_closed(stores, staged)
@@ -69,7 +70,8 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
             closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, left)
     except SinkError as error:
-        if written or closing or isinstance(error, CommitUnknown):
+        was_done = earlier is None and closed  # all files are another try's, and there is nothing to roll forward
+        if closing or (written and not was_done) or isinstance(error, CommitUnknown):
             raise part_way(error, [*(file.path for file in written), *closing], staged) from error
         if earlier is None:
             journal.strike(staged)

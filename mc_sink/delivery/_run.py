@@ -35,7 +35,7 @@ def _check_alike(staged: Sequence[Staged]) -> None:
         "manifest=": lambda part: (part.manifest, part.manifest_form),
         "success_marker=": lambda part: part.success_marker,
         "previous=": lambda part: part.changes is None,
-        "columns or format, which one manifest describes,": lambda part: part.manifest and part.content,
+        "columns, format or schema, which one manifest describes,": lambda part: part.manifest and part.content,
     }
     if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
         raise ConfigurationError(
