@@ -283,6 +283,17 @@ def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of th
     assert [run.status for run in list_runs()] == ["interrupted"]
 
 
+def test_a_signal_when_all_is_visible(writer: Writer, seaweed: Admin, tmp_path: Path) -> None:
+    """A run that is told to end while it tells its hooks has delivered, and says so, and so does its record."""
+    hook = """[hooks]\non_success = ["sh", "-c", "kill -TERM $PPID; sleep 2"]"""
+    child = start_command("run", write_connection(tmp_path, writer.target("p/"), hook), env=environment(writer))
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == Code.TERMINATED, err
+    (run,) = list_runs()
+    assert f"run {run.run_id} had delivered by then: everything is visible" in err
+    assert (run.status, len(seaweed.listing(writer.bucket))) == ("delivered", 1)
+
+
 @pytest.mark.long
 def test_a_signal_while_it_is_published(recorded: Recorded, tmp_path: Path) -> None:
     """A run that is told to end between two files ends within seconds, its record says so, and recovery ends it."""

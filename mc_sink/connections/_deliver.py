@@ -51,16 +51,20 @@ def deliver(
         storage_options=settings.storage_options,
     )
     with _alone(connection), traced(facts) as observe:
-        ongoing = history.begin(facts)
+        ongoing, receipt = history.begin(facts), None
+        observers = [_say, observe, ended, lambda run: tell(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
             receipt = _sink(connection, chosen, again=run_id is not None, progress=progress)
+            _tell_each(observers, ongoing.delivered(receipt))
         except BaseException as error:
-            _end(connection, ongoing.failed(error), observe, ended)
+            if receipt is None:
+                _tell_each(observers, ongoing.failed(error))
+            else:  # whatever came then, what is visible stays so
+                error.add_note(f"mc_sink: run {chosen} had delivered by then: everything is visible.")
+                _tell_each(observers, ongoing.delivered(receipt))
             raise
-        run = ongoing.delivered(receipt)
-        _end(connection, run, observe, ended)
-    return run
+    return ongoing.run
 
 
 def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
@@ -87,15 +91,18 @@ def _opened(connection: Connection, stack: ExitStack) -> Any:
         raise
 
 
-def _end(connection: Connection, run: Run, *observers: Callable[[Run], Any]) -> None:
+def _tell_each(observers: list[Callable[[Run], Any]], run: Run) -> None:
+    """Tell each of them of a run's end, once: those that are left, where the last one was cut short."""
+    while observers:
+        _observed(observers.pop(0), run)
+
+
+def _say(run: Run) -> None:
     if run.status == "delivered":
         rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
         _log.info("Run %s delivered %s rows%s in %s file(s).", run.run_id, run.num_rows, rejected, len(run.files))
     else:
         _log.info("Run %s ended as %s.", run.run_id, run.status)
-    for observe in observers:
-        _observed(observe, run)
-    tell(run, connection)
 
 
 def _observed(observe: Callable[[Run], Any], run: Run) -> None:

@@ -54,11 +54,12 @@ class Beginning:
 
 
 class Ongoing:
-    """A run that is going on; whoever holds it ends it, once."""
+    """A run that is going on; whoever holds it ends it, and may say so again where that was cut short."""
 
     def __init__(self, run: Run, lock: Path, descriptor: int) -> None:
         self.run = run
-        self._lock, self._descriptor = lock, descriptor
+        self._lock = lock
+        self._descriptor: int | None = descriptor
 
     def delivered(self, receipt: Receipt) -> Run:
         """Note that everything is visible."""
@@ -83,7 +84,9 @@ class Ongoing:
         finally:
             with suppress(OSError):
                 self._lock.unlink()
-            os.close(self._descriptor)
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
         return self.run
 
 
