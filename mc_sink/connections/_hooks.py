@@ -34,7 +34,7 @@ def tell(run: Run, connection: Connection) -> None:
     for name, call in _hooks(group, connection, run):
         try:
             call()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a hook is somebody else's code, and may exit, too
+        except (Exception, SystemExit) as error:  # a hook is somebody else's code, and may exit, too
             if isinstance(error, SystemExit) and type(error) is not SystemExit:
                 raise  # a signal's own kind: somebody else told this program to end
             _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
