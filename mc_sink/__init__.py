@@ -1,35 +1,42 @@
 """mc_sink: a frame into somebody else's bucket, validated, whole or not at all.
 
-Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame.
+Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame. Its rooms load when a name of theirs is first
+asked for, so that the import itself costs little more than that of Polars.
 """
 
-from mc_sink import platforms
+from typing import TYPE_CHECKING
+
+from mc_sink import _fork  # noqa: F401  it notes every fork from here on
+from mc_sink._late import attributes
 from mc_sink._namespace import SinkMadConnect
-from mc_sink._preview import Preview, preview
-from mc_sink._sink import sink_madconnect, stage
-from mc_sink.changed import Changes
-from mc_sink.delivery import discard, publish, recover, verify
-from mc_sink.exceptions import (
-    AlreadyExistsError,
-    CommitError,
-    CommitUnknown,
-    ConfigurationError,
-    LimitError,
-    PermissionDenied,
-    SinkError,
-    TargetError,
-    UploadError,
-    ValidationError,
-)
-from mc_sink.formats import Csv, Parquet
-from mc_sink.journal import Journal, list_journals
-from mc_sink.object_options import ObjectOptions
-from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
-from mc_sink.presets import PRESETS, Limit, Preset
-from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
-from mc_sink.secret import Secret
-from mc_sink.staged import Staged, StagedFile
-from mc_sink.validation import list_schemas, load_schema
+
+if TYPE_CHECKING:
+    from mc_sink import platforms
+    from mc_sink._preview import Preview, preview
+    from mc_sink._sink import sink_madconnect, stage
+    from mc_sink.changed import Changes
+    from mc_sink.delivery import discard, publish, recover, verify
+    from mc_sink.exceptions import (
+        AlreadyExistsError,
+        CommitError,
+        CommitUnknown,
+        ConfigurationError,
+        LimitError,
+        PermissionDenied,
+        SinkError,
+        TargetError,
+        UploadError,
+        ValidationError,
+    )
+    from mc_sink.formats import Csv, Parquet
+    from mc_sink.journal import Journal, list_journals
+    from mc_sink.object_options import ObjectOptions
+    from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
+    from mc_sink.presets import PRESETS, Limit, Preset
+    from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
+    from mc_sink.secret import Secret
+    from mc_sink.staged import Staged, StagedFile
+    from mc_sink.validation import list_schemas, load_schema
 
 __version__ = "0.1.0"
 
@@ -80,3 +87,29 @@ __all__ = [
     "stage",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
+
+
+if not TYPE_CHECKING:  # or a type checker would believe in every name
+    __getattr__ = attributes(
+        {
+            "_preview": "Preview preview",
+            "_sink": "sink_madconnect stage",
+            "changed": "Changes",
+            "delivery": "discard publish recover verify",
+            "exceptions": "AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError PermissionDenied "
+            "SinkError TargetError UploadError ValidationError",
+            "formats": "Csv Parquet",
+            "journal": "Journal list_journals",
+            "object_options": "ObjectOptions",
+            "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
+            "presets": "PRESETS Limit Preset",
+            "receipt": "CountedWarning Receipt Rejects Verification WrittenFile",
+            "secret": "Secret",
+            "staged": "Staged StagedFile",
+            "validation": "list_schemas load_schema",
+        },
+    )

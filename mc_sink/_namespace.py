@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._preview import preview
-from mc_sink._sink import sink_madconnect
+from mc_sink._late import room
 from mc_sink.secret import seal
 
 if TYPE_CHECKING:
@@ -35,9 +34,11 @@ class SinkMadConnect:
     def __call__(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
         """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
         options["storage_options"] = seal(options.get("storage_options"))  # before anything can raise
-        return sink_madconnect(self._frame, target, **options)
+        receipt: Receipt = room("_sink").sink_madconnect(self._frame, target, **options)
+        return receipt
 
     def preview(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
         """Say what delivering this frame would do, and send nothing; see `mc_sink.preview`."""
         options["storage_options"] = seal(options.get("storage_options"))
-        return preview(self._frame, target, **options)
+        seen: Preview = room("_preview").preview(self._frame, target, **options)
+        return seen

@@ -46,7 +46,7 @@ FLOORS = [
     {"staged"},
     {"object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions"},
+    {"exceptions", "_late"},
     {"_html"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -78,6 +78,18 @@ def test_exactly_these_names_are_exported() -> None:
     assert all(hasattr(mc_sink, name) for name in mc_sink.__all__)
 
 
+def test_names_load_their_rooms_when_they_are_asked_for() -> None:
+    """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
+    ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
+    assert ours == {f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "exceptions", "secret")}
+    assert dir(mc_sink) == sorted(EXPORTED)
+    names: dict[str, Any] = {}
+    exec("from mc_sink import *", names)  # noqa: S102  the one way to try it within a function
+    assert {*EXPORTED} <= {*names}
+    with pytest.raises(AttributeError, match="module 'mc_sink' has no attribute 'sink'"):
+        mc_sink.sink  # type: ignore[attr-defined]  # noqa: B018
+
+
 @pytest.mark.parametrize("name", sorted({*EXPORTED} - {"PRESETS", "platforms"}))
 def test_every_public_name_says_what_it_promises(name: str) -> None:
     """Each export, and every public method and property of it, has a docstring of its own that is a sentence."""
