@@ -11,16 +11,19 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import AlreadyExistsError, CommitError, ConfigurationError
+from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, LimitError
+from mc_sink._order import Order, resolve
 from tests.servers.faults import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.servers.fault import FaultServer
 
 FRAME = pl.DataFrame({"id": range(90), "text": "x"}).with_columns(k=pl.col("id") % 3)
 
 
-def deliver(server: FaultServer, frame: pl.DataFrame = FRAME, **how: Any) -> mc_sink.Receipt:
+def deliver(server: FaultServer, frame: pl.DataFrame | pl.LazyFrame = FRAME, **how: Any) -> mc_sink.Receipt:
     """Deliver as run "a"; nothing in it depends on the clock."""
     given: dict[str, Any] = {"run_id": "a", "storage_options": server.storage_options} | how
     return mc_sink.sink_madconnect(frame, server.writer.target("p/"), **given)
@@ -127,3 +130,28 @@ def test_another_form_of_manifest_changes_nothing(fault_s3: FaultServer) -> None
     assert fault_s3.listing(fault_s3.bucket) == before
     assert mc_sink.list_journals() == []
     assert deliver(fault_s3, partition_by="k", manifest="redshift").num_found == 3
+
+
+def test_a_limit_is_for_what_the_files_have(fault_s3: FaultServer) -> None:
+    """A long number that stands in the key alone is none that a sheet would cut; kept in the files, it is."""
+    frame = FRAME.with_columns(k=pl.lit(10**16))
+    receipt = deliver(fault_s3, frame, partition_by="k", preset="excel")
+    assert [file.partition for file in receipt.files] == [{"k": "1" + "0" * 16}]
+    with pytest.raises(LimitError, match="digits of a number"):
+        deliver(fault_s3, frame, partition_by="k", preset="excel", include_key=True, run_id="b")
+
+
+def test_a_query_is_let_go_where_a_limit_ends_the_run() -> None:
+    """At once, and not when somebody lets go of the error, which may be kept."""
+    ended = []
+
+    def source() -> Generator[pl.DataFrame, None, None]:
+        try:
+            yield FRAME.with_columns(text=pl.lit("x" * 70_000))
+        finally:
+            ended.append("source")
+
+    batches, to = source(), resolve(Order.of("s3://bucket/p/", {"preset": "redshift"}))
+    with pytest.raises(LimitError) as raised:
+        next(to.watch(batches))
+    assert (ended, raised.value.limit) == (["source"], "cell size")

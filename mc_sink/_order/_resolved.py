@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mc_sink.partitions import Partitioning
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Iterator
 
     import polars as pl
 
@@ -50,10 +51,13 @@ class Resolved:
 
     def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
         """Pass batches on, and refuse cells and rows that the receiver can't take; rows of several files come later."""
-        if self.preset is None:
-            return batches
-        on_the_way = [limit for limit in self.preset.limits if not (self.names.several and "rows per" in limit.name)]
-        return replace(self.preset, limits=tuple(on_the_way)).watch(batches, self.format)
+        with closing(batches):  # also while somebody holds on to what was raised
+            yield from self._watched(batches, self.preset) if self.preset else batches
+
+    def _watched(self, batches: Iterable[pl.DataFrame], preset: Preset) -> Iterator[pl.DataFrame]:
+        on_the_way = [limit for limit in preset.limits if not (self.names.several and "rows per" in limit.name)]
+        left_out = () if self.include_key else self.partition_by
+        return replace(preset, limits=tuple(on_the_way)).watch(batches, self.format, left_out=left_out)
 
     def check_files(self, staged: Staged) -> None:
         """Refuse finished files that the receiver can't take."""

@@ -10,7 +10,7 @@ from mc_sink.presets._schema import check_schema
 from mc_sink.presets._watch import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
 
     import polars as pl
 
@@ -66,9 +66,14 @@ class Preset:
                 if number < limit.number if limit.name == "fewest rows per file" else number > limit.number:
                     raise refusal(self.name, limit, Found(number, what, file.path))
 
-    def watch(self, batches: Iterable[pl.DataFrame], format: Format | None = None) -> Batches:
+    def watch(
+        self, batches: Iterable[pl.DataFrame], format: Format | None = None, *, left_out: Sequence[str] = ()
+    ) -> Batches:
         """Pass batches on untouched, and raise `LimitError` before the first that has a cell or row that is too large.
+
+        `left_out` are columns that the files won't have.
 
         Rows of one file are counted too; of several, `check_file` counts them. What no limit asks for isn't computed.
         """
-        yield from watched(self.name, self.limits, batches, format or self.format, self.max_rows_per_file)
+        bound = self.max_rows_per_file
+        yield from watched(self.name, self.limits, batches, format or self.format, bound, left_out=left_out)

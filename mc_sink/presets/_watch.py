@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from mc_sink.presets._cells import long_cells, long_numbers, many_line_ends
 from mc_sink.presets._limit import Found, refusal
 from mc_sink.presets._rows import long_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    import polars as pl
 
     from mc_sink.formats import Format
     from mc_sink.presets._limit import Limit, LimitName
@@ -27,8 +27,14 @@ _LOOKS: dict[LimitName, Look] = {
 }
 
 
-def watched(
-    preset: str, limits: Sequence[Limit], batches: Iterable[pl.DataFrame], format: Format, max_rows: int | None
+def watched(  # noqa: PLR0913  what a receiver says, and what the delivery does
+    preset: str,
+    limits: Sequence[Limit],
+    batches: Iterable[pl.DataFrame],
+    format: Format,
+    max_rows: int | None,
+    *,
+    left_out: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
     """Pass batches on, and raise `LimitError` before one that breaks a limit, or at the end for too few rows."""
     limits = [limit for limit in limits if limit.holds_for(format)]
@@ -36,8 +42,9 @@ def watched(
     most = [limit for limit in limits if limit.name == "rows per file" and not _cut_in_time(limit, max_rows)]
     num_rows = 0
     for batch in batches:
+        seen = pl.DataFrame([column for column in batch.get_columns() if column.name not in left_out])
         for limit, look in looks:
-            if (found := look(batch, num_rows)) is not None:
+            if (found := look(seen, num_rows)) is not None:
                 raise refusal(preset, limit, found)
         num_rows += batch.height
         for limit in most:
