@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -17,11 +18,27 @@ if TYPE_CHECKING:
 
 
 def compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give the frame in memory of its own: texts of a few rows that were filtered keep the texts of all rows alive."""
+    """Give the frame in memory of its own: texts of a few rows that were filtered keep the texts of all rows alive.
+
+    A frame that keeps no more than twice its own rows alive is given as it is: measured, a copy takes a hundred times
+    as long as looking.
+    """
+    if _kept_alive(frame) <= 2 * frame.estimated_size():
+        return frame
     encoded = io.BytesIO()
     frame.write_ipc_stream(encoded)
     encoded.seek(0)
     return pl.read_ipc_stream(encoded)
+
+
+def _kept_alive(frame: pl.DataFrame) -> int:
+    """Give the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
+    import pyarrow as pa
+
+    try:
+        return int(frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size())
+    except pa.ArrowInvalid:  # 128-bit integers
+        return sys.maxsize
 
 
 class Slot(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._spill import compact
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
@@ -85,7 +86,7 @@ def regrouped(batches: Batches, schema: pl.Schema, num_rows: int) -> BatchGenera
     waiting: list[pl.DataFrame] = []
     height = passed = 0
     for batch in batches:
-        waiting.append(as_promised(batch, schema, passed))
+        waiting.append(compact(as_promised(batch, schema, passed)))
         height += batch.height
         passed += batch.height
         if height < num_rows:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mc_sink._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill, compact
 
 if TYPE_CHECKING:
     from typing import Self
@@ -93,7 +93,7 @@ class Rows:
     def _hold(self, batch: pl.DataFrame, *, first: bool = False) -> None:
         num_bytes = int(batch.estimated_size())
         parked = not first and self._in_memory + num_bytes > self._held_bytes
-        held = _Held(self._spill.append(batch) if parked else batch, batch.height, num_bytes)
+        held = _Held(self._spill.append(batch) if parked else compact(batch), batch.height, num_bytes)
         self._in_memory += 0 if parked else num_bytes
         self._num_rows += batch.height
         if first:

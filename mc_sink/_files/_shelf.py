@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill, compact
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,7 +45,7 @@ class Shelf:
     def fill(self, batches: BatchGenerator) -> BatchGenerator:
         """Park all batches, passing each on when it is parked."""
         for batch in batches:
-            self._waiting.append(batch)
+            self._waiting.append(compact(batch))
             self._num_bytes += int(batch.estimated_size())
             if self._num_bytes > self._lot_bytes:
                 self._park()

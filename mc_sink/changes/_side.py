@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill, compact
 from mc_sink.changes._duplicates import Duplicates, refuse_duplicates
 from mc_sink.changes._keys import ROW, hashed
 
@@ -62,7 +62,7 @@ class Side:
 
     def fill(self, batches: Iterable[pl.DataFrame]) -> None:
         """Take all rows of the side; without `ROW`, they are numbered as they come."""
-        for batch in batches:
+        for batch in map(compact, batches):
             self._waiting.append(batch if ROW in batch.columns else numbered(batch, self.num_rows))
             self.num_rows += batch.height
             self._num_waiting += int(batch.estimated_size())

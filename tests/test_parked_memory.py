@@ -1,0 +1,67 @@
+"""What waits in memory for its file holds its own rows, and not those that were filtered away from beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from mc_sink._files._feed import regrouped
+from mc_sink._files._rows import Rows
+from mc_sink._files._shelf import Shelf
+from mc_sink._spill import compact
+from mc_sink.changes._duplicates import Duplicates
+from mc_sink.changes._side import Bounds, Side, numbered
+from mc_sink.partitions import Partitioning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+MOST = 1_000_000
+ALL = pl.DataFrame({"0": range(10_000)}).with_columns(k=pl.col("0") % 2, text=pl.format("{}" + "x" * 500, "0"))
+
+
+def few() -> Generator[pl.DataFrame, None, None]:
+    """Yield ten batches, each with a hundredth of its rows left."""
+    for _ in range(10):
+        yield ALL.with_columns(text=pl.col("text") + "y").filter(pl.col("0") % 100 < 1)
+
+
+def shelved() -> Iterable[pl.DataFrame]:
+    """Park them by partition."""
+    shelf = Shelf(Partitioning(("k",), ALL.schema), None)
+    list(shelf.fill(few()))
+    return [rows for partition in shelf.partitions for rows in shelf.rows(partition)]
+
+
+def held() -> Iterable[pl.DataFrame]:
+    """Hold them for a file that may be cut anew."""
+    rows = Rows(few(), None)
+    list(rows.take(10_000))
+    return list(rows.take(10_000))
+
+
+def compared() -> Iterable[pl.DataFrame]:
+    """Hold them for the comparison with the last delivery."""
+    side = Side(numbered(ALL.head(0), 0), Duplicates("this run", ("0",), ("0",)), Bounds())
+    side.fill(few())
+    return [side.read(())]
+
+
+@pytest.mark.parametrize("wait", [shelved, held, compared, lambda: regrouped(few(), ALL.schema, 5_000)])
+def test_what_waits_holds_its_own_rows(wait: Callable[[], Iterable[pl.DataFrame]]) -> None:
+    """All of it together takes little more than its rows do, where a batch that was filtered takes all of its own."""
+    assert next(few()).to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() > MOST
+    frames = list(wait())
+    assert sum(frame.height for frame in frames) == 1_000
+    kept = [frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() for frame in frames]
+    assert sum(kept) < 3 * MOST
+
+
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128, pl.Categorical, pl.List(pl.Int128), pl.Null])
+def test_rows_of_any_dtype_are_the_same(dtype: pl.DataType) -> None:
+    """Also those that Arrow doesn't have."""
+    values = pl.Series("x", [None, None], dtype=dtype).to_frame()
+    assert compact(values).equals(values)
+    assert compact(values).schema == values.schema
