@@ -185,7 +185,10 @@ def test_a_platform_is_replaced_only_when_asked(run: Callable[..., Result]) -> N
     run("platforms", "add", "acme", "--ambient", "--replace", "--acl", "private")
     wrong = run("platforms", "add", "acme", "--acl", "all", code=1)
     assert "not one that S3 knows" in str(wrong.exception)
-    assert "Access Key ID" not in wrong.output
+    taken = run("platforms", "add", "acme", code=1)
+    nowhere = run("platforms", "add", "acme", "--replace", "--store", "drawer", code=1)
+    assert "neither keyring nor file" in str(nowhere.exception)
+    assert "Access Key ID" not in wrong.output + taken.output + nowhere.output
 
 
 def test_a_check_prints_its_table_and_ends_as_it_found(run: Callable[..., Result], fault_s3: FaultServer) -> None:

@@ -70,11 +70,10 @@ def add(  # noqa: PLR0913  each is a question of the form
         "prefix": prefix,
         "buckets": tuple(bucket or ()),
     }
-    rooms.Platform(name=name, **facts).checked()  # before anybody is asked for a key
+    how: Any = {"if_exists": "overwrite" if replace else "fail", "store": store}
+    rooms.refuse_unsaved(rooms.Platform(name=name, **facts), **how)  # before anybody is asked for a key
     held: Any = _held(source, from_env=from_env, nobody=nobody)
-    saved = rooms.save(
-        rooms.Platform(name=name, **facts, **held), if_exists="overwrite" if replace else "fail", store=_place(store)
-    )
+    saved = rooms.save(rooms.Platform(name=name, **facts, **held), **how)
     place = rooms.describe(name).secrets
     kept = f", kept in {'a file of yours alone' if place == 'file' else 'the keyring'}" if place else ""
     typer.echo(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}", err=True)
@@ -222,12 +221,6 @@ def _held(source: str | None, *, from_env: bool, nobody: bool) -> dict[str, Secr
     if source:
         return _credentials.from_file(source)
     return _credentials.from_environment() if from_env else _credentials.ask()
-
-
-def _place(store: str | None) -> Any:
-    if store not in {None, "keyring", "file"}:
-        raise ConfigurationError("--store is neither keyring nor file.")
-    return store
 
 
 def _facts(one: Listed) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mc_sink.platforms._lifecycle import ArchiveClass, lifecycle
 from mc_sink.platforms._platform import Checked, Platform, Status
 from mc_sink.platforms._policy import bucket_policy, new_external_id, policy, trust
 from mc_sink.platforms._report import CheckReport, CheckRow
-from mc_sink.platforms._saved import Listed, describe, exported, list_platforms, load, remove, save
+from mc_sink.platforms._saved import Listed, describe, exported, list_platforms, load, refuse_unsaved, remove, save
 
 __all__ = [
     "ArchiveClass",
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "new_external_id",
     "policy",
+    "refuse_unsaved",
     "remove",
     "save",
     "trust",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from getpass import getpass
+import getpass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms._check import check
 from mc_sink.platforms._platform import Platform
 from mc_sink.platforms._policy import new_external_id
-from mc_sink.platforms._saved import save
+from mc_sink.platforms._saved import refuse_unsaved, save
 from mc_sink.secret import Secret
 
 if TYPE_CHECKING:
@@ -77,15 +77,16 @@ def configure(
     Asks for the name too, where there is none. Nobody is asked for a key where `profile` or `web_identity_token_file`
     say whose it is, or `credentials="ambient"` leaves it to what AWS' own tools find. `external_id="new"` makes one.
     The other facts are those of `Platform`, and `if_exists` and `store` those of `platforms.save`. Gives the platform,
-    or what the check of `target` has found. Raises `ConfigurationError` before it asks for a key, where the facts can't
-    be meant or the target is out of bounds.
+    or what the check of `target` has found. Raises `ConfigurationError` before it asks for a key, where the name
+    is taken, the facts can't be meant or the target is out of bounds.
     """
     if credentials not in {"ask", "ambient"}:
         raise ConfigurationError('credentials=… is neither "ask" nor "ambient". Nothing was saved.')
     chosen = name or input("Platform: ").strip()
     if facts.get("external_id") == "new":
         facts["external_id"] = new_external_id()
-    described = Platform(name=chosen, **facts).checked()  # before anybody is asked for a key
+    described = Platform(name=chosen, **facts)
+    refuse_unsaved(described, if_exists=if_exists, store=store)
     if target is not None:
         described.check_bounds(target)
     elsewhere = credentials == "ambient" or described.profile or described.web_identity_token_file
@@ -95,9 +96,10 @@ def configure(
 
 
 def _asked() -> dict[str, Secret]:
-    """Ask for the parts of a key; the token may stay empty."""
+    """Ask for the parts of a key; the token may stay empty. A notebook puts a field of its own in getpass' place."""
     key = {
-        "access_key_id": Secret(getpass("Access Key ID: ")),
-        "secret_access_key": Secret(getpass("Secret Access Key: ")),
+        "access_key_id": Secret(getpass.getpass("Access Key ID: ")),
+        "secret_access_key": Secret(getpass.getpass("Secret Access Key: ")),
     }
-    return key | {"session_token": Secret(getpass("Session Token (none): "))}
+    token = Secret(getpass.getpass("Session Token (none): "))
+    return key | ({"session_token": token} if token.reveal() else {})

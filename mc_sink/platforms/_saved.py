@@ -57,13 +57,7 @@ def save(
     Raises `ConfigurationError` for one that is there already, unless `if_exists="overwrite"`, and for what is wrong
     with it; what was saved before then stays as it was.
     """
-    platform.checked()
-    before = _read(platform.name)
-    if before and if_exists != "overwrite":
-        raise ConfigurationError(
-            f"There is a platform {platform.name} already. Choose another name, or replace it: if_exists='overwrite' "
-            "(--replace)."
-        )
+    before = _replaced(platform, if_exists=if_exists, store=store)
     held = {name: text for name in CREDENTIALS if isinstance(text := getattr(platform, name), Secret)}
     place = (store or _secrets.choose_place()) if held else None
     with _writing(platform.name):
@@ -73,6 +67,26 @@ def save(
     if before and before.secrets and before.secrets != place:
         _secrets.forget(platform.name, before.secrets)
     return replace(platform, last_check=Checked())
+
+
+def refuse_unsaved(
+    platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
+) -> None:
+    """Raise what `save` would raise, before anybody is asked for a secret."""
+    _replaced(platform, if_exists=if_exists, store=store)
+
+
+def _replaced(platform: Platform, *, if_exists: Literal["fail", "overwrite"], store: Place | None) -> _Saved | None:
+    """Give what was saved under the name before, or raise what forbids to save."""
+    before = _read(platform.checked().name)
+    if before and if_exists != "overwrite":
+        raise ConfigurationError(
+            f"There is a platform {platform.name} already. Choose another name, or replace it: if_exists='overwrite' "
+            "(--replace)."
+        )
+    if store not in {None, "keyring", "file"}:
+        raise ConfigurationError("store=… (--store) is neither keyring nor file. Nothing was saved.")
+    return before
 
 
 def load(name: str) -> Platform:
