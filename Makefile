@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 
-.PHONY: setup demo test test-long bench clean
+.PHONY: setup demo test test-long bench pictures clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +30,10 @@ test-long: setup
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q
+
+# Those of the README; the same version gives the same bytes.
+pictures: setup
+	$(BIN)/python -m notebooks.pictures
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
