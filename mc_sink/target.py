@@ -74,6 +74,8 @@ class Target:
         found = Target(self.protocol, self.bucket, self.path + name) if self.is_prefix else self
         if self.protocol == "s3":
             _check_length(found.path, found.url)
+        elif self.protocol in RENAMES:
+            parse_target(found.url)  # whoever publishes reads it back: host:22/email=a@b.c looks like credentials
         return found
 
 

@@ -292,3 +292,10 @@ def test_no_target_touches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     parse_target("out/deep/")
     parse_target(f"file://{tmp_path}/x.csv")
     assert os.listdir(tmp_path) == []  # noqa: PTH208  names are all that is asked
+
+
+def test_a_file_that_could_not_be_published_is_refused_when_it_is_named() -> None:
+    """Behind a port, an @ in a partition's value reads like a password: said before anything is staged."""
+    assert parse_target("sftp://host/p/").file("email=a@b.c/x.csv").url == "sftp://host/p/email=a@b.c/x.csv"
+    with pytest.raises(TargetError, match="credentials in its URL"):
+        parse_target("sftp://host:22/p/").file("email=a@b.c/x.csv")
