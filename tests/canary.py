@@ -70,7 +70,7 @@ def echo(status: int, code: str, document: str = ECHO) -> Body:
 def tell(thing: object) -> Iterator[str]:
     """Show a thing in every way that things are shown; an error with the locals of its frames, and what caused it."""
     yield from (repr(thing), str(thing), f"{thing}", json.dumps({"it": thing}, default=str))
-    if isinstance(thing, mc_sink.Receipt | mc_sink.ValidationError):
+    if hasattr(thing, "_repr_html_"):
         yield thing._repr_html_()
     try:
         yield repr(pickle.dumps(thing))

@@ -296,3 +296,10 @@ def test_the_room_is_light() -> None:
     code = f"import sys, mc_sink.platforms; print([one for one in {heavy!r} if one in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_platform_with_a_credential_in_a_wrong_place_shows_none() -> None:
+    """Nobody has checked it yet, and it is shown all the same: its name, and what is wrong."""
+    wrong = Platform(name="acme", endpoint="https://AKIAEXAMPLE:never-shown@host")
+    assert "never-shown" not in repr(wrong)
+    assert "endpoint is no URL that can be shown" in repr(wrong)

@@ -154,7 +154,7 @@ def drawn(table: Any) -> None:
     """
     from rich.console import Console
 
-    wide = Console() if sys.stdout.isatty() else Console(width=250)
+    wide = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=250)
     with wide.capture() as captured:
         wide.print(table, soft_wrap=isinstance(table, str))
     out(captured.get().rstrip("\n"))

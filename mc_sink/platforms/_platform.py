@@ -81,6 +81,10 @@ class Platform:
         buckets: Any = self.buckets
         object.__setattr__(self, "buckets", (buckets,) if isinstance(buckets, str) else tuple(buckets))
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.shown().items() if value)
+        return f"Platform({told})"
+
     @property
     def masked_key_id(self) -> str | None:
         """The ends of the access key id, enough to tell keys apart."""

@@ -132,7 +132,10 @@ class Failures:
 
     def _table(self) -> pl.DataFrame:
         tallies = self.tallies.items()
-        table = [(column, check, tally.count, _examples(tally).strip(" ()")) for (column, check), tally in tallies]
+        table = [
+            (column, check, tally.count, _examples(tally).removeprefix(" (").removesuffix(")"))
+            for (column, check), tally in tallies
+        ]
         schema: dict[str, Any] = {"column": pl.String, "check": pl.String, "failures": pl.UInt64, "examples": pl.String}
         return pl.DataFrame(table, schema=schema, orient="row")
 
