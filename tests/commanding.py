@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,15 @@ class Machine:
             env=self.environment,
             umask=0,
         )
+
+    @contextmanager
+    def running(self, *words: object) -> Iterator[subprocess.Popen[str]]:
+        """Have the command run for the length of a `with`, and never longer."""
+        with self.start(*words) as child:
+            try:
+                yield child
+            finally:
+                child.terminate()
 
     def mc_sink(self, *words: object, typed: str | None = None, code: int = 0) -> Ended:
         """Run the command to its end, and expect an exit code."""

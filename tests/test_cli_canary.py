@@ -132,14 +132,13 @@ def send_files(told: Told) -> None:
 def schedule_runs(told: Told) -> None:
     """Let a scheduler start a run, and look at that one's words too."""
     file = connection(told, more='[schedule]\nevery = "1s"', source='function = "sources_of_tests:endless"')
-    child = told.machine.start("schedule", file, "--json")
-    wait_until((file.parent / "started").exists, child)
-    running = [
-        pid for one in Path(f"/proc/{child.pid}/task").glob("*/children") for pid in one.read_text("ascii").split()
-    ]
-    seen = "".join(Path(f"/proc/{pid}/cmdline").read_text("utf-8") for pid in running)
-    child.terminate()
-    told.keep(("schedule", file), seen + "".join(child.communicate(timeout=15)))
+    with told.machine.running("schedule", file, "--json") as child:
+        wait_until((file.parent / "started").exists, child)
+        tasks = Path(f"/proc/{child.pid}/task").glob("*/children")
+        running = [pid for task in tasks for pid in task.read_text("ascii").split()]
+        seen = "".join(Path(f"/proc/{pid}/cmdline").read_text("utf-8") for pid in running)
+        child.terminate()
+        told.keep(("schedule", file), seen + "".join(child.communicate(timeout=15)))
     assert "--trigger" in seen
 
 
