@@ -85,7 +85,8 @@ def prepare() -> None:
     """Make the folder, for its owner alone, or raise what makes that impossible before any work is done."""
     place = folder()
     with _writing(place):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # else its parents have the umask's mode
+        place.mkdir(mode=0o700, exist_ok=True)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(13, "no right to write", str(place))
 

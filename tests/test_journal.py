@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,18 @@ def test_what_is_noted_is_read_back(tmp_path: Path, upload: Any) -> None:
         assert type(found.staged[0].files[0].upload) is type(upload)
         journal.strike([made])
         assert journal.find(made.run_id, made.target) is None
+
+
+def test_the_state_folder_is_its_owners_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a delivery makes it, whatever the umask lets others do."""
+    monkeypatch.setenv("MC_SINK_STATE_DIR", str(tmp_path / "state"))
+    before = os.umask(0)
+    try:
+        journal.prepare()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(place.stat().st_mode) for place in (tmp_path / "state", tmp_path / "state" / "journals")]
+    assert modes == [0o700, 0o700]
 
 
 def test_only_its_owner_may_read_it(server: FaultServer, state: Path) -> None:

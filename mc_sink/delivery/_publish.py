@@ -11,7 +11,7 @@ from mc_sink import journal
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
-from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way
+from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
 from mc_sink.exceptions import CommitUnknown, SinkError
@@ -80,8 +80,12 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     except BaseException as error:
         note_what_waits(error, staged)
         raise
-    journal.strike(staged)
-    return _receipt(staged, written, stores, time.monotonic() - began)
+    try:
+        journal.strike(staged)
+        return _receipt(staged, written, stores, time.monotonic() - began)
+    except BaseException as error:  # Ctrl-C, or SIGTERM
+        error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
+        raise
 
 
 def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[WrittenFile]) -> None:
