@@ -233,7 +233,7 @@ def test_fewer_rows_than_it_lists_are_no_success(server: FaultServer) -> None:
     )
     deliver(server)
     before = seen(server)
-    with pytest.raises(CommitError, match="not this delivery's manifest"):
+    with pytest.raises(AlreadyExistsError, match="not this delivery's manifest"):
         mc_sink.publish([fewer], storage_options=options(server))
     assert seen(server) == before
 

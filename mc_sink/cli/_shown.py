@@ -150,11 +150,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def drawn(table: Any) -> None:
     """Print a table of rich's, or its text: as wide as a person's terminal, or as it wants to be for a file or a pipe.
 
-    Colour is for terminals.
+    Colour is for terminals, and for who asks for it by FORCE_COLOR, as rich has it.
     """
     from rich.console import Console
 
-    wide = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=250)
+    wide = Console() if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") else Console(width=250)
     with wide.capture() as captured:
         wide.print(table, soft_wrap=isinstance(table, str))
     out(captured.get().rstrip("\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -102,7 +103,13 @@ class Endpoint(ABC):
 
     def _accept(self) -> None:
         while True:
-            sock, _ = self._listener.accept()
+            try:
+                sock, _ = self._listener.accept()
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                time.sleep(0.01)  # a test uses descriptors up, and accept takes one before there is a visitor
+                continue
             if self._stopping.is_set():
                 sock.close()
                 return
