@@ -255,7 +255,7 @@ class Schedule(RuleBasedStateMachine):
         for attempt in attempts:
             self._note_strays(attempt, attempts)
         for attempt in attempts:
-            self._check_outcome(attempt, seen)
+            self._check_outcome(attempt, seen, before)
         for run in self.made:
             if run.delivered is not None:
                 assert seen.shows(run, run.delivered, but=self.strangers), f"{run} is no longer {run.delivered}"
@@ -275,11 +275,12 @@ class Schedule(RuleBasedStateMachine):
                 committed = {url.removeprefix("s3://bucket/") for url in late.outcome.committed}
                 late.run.strays |= committed - set(first.run.files(first.version))
 
-    def _check_outcome(self, attempt: Attempt, seen: Seen) -> None:
+    def _check_outcome(self, attempt: Attempt, seen: Seen, before: Seen) -> None:
         run, outcome = attempt.run, attempt.outcome
         if isinstance(outcome, Receipt):
-            # Who rolls a journal forward publishes what is in it, whatever others put beside it.
-            others = self.strangers if attempt.version is None else set()
+            # Who rolls a journal forward publishes what is in it, whatever others put beside it; and what they put
+            # there while a run goes on, it can't have seen.
+            others = self.strangers if attempt.version is None else self.strangers - set(before)
             shown = [version for version in attempt.versions if seen.shows(run, version, but=others)]
             assert shown, f"{run} succeeded with {attempt.versions}, and that isn't what is visible"
             assert outcome.num_rows == len(shown[-1])
