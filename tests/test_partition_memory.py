@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROWS = 10_000_000
 # What docs/partitions.md says beyond a delivery of one file: lots and row groups, and the engine's own variance.
-MORE_MIB = 400
+MORE_MIB = 500
 
 
 @pytest.mark.long
