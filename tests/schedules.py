@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.servers.operations import Record, Request
 
 STRANGERS = b"not ours"
-NOTHING = re.compile(r"nothing (of this try )?became visible", re.IGNORECASE)
+NOTHING = re.compile(r"nothing (of this try |more )?became visible", re.IGNORECASE)
 VERSIONS = st.lists(st.integers(0, 9), max_size=7).map(tuple)
 SHAPES = st.one_of(
     st.builds(
