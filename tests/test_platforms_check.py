@@ -203,7 +203,7 @@ def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) 
 
 def test_a_store_that_ignores_conditions_replaces_only_our_own() -> None:
     """The probe says so, and nothing else was touched."""
-    with AclServer(Rules(conditions="ignored")) as server:
+    with AclServer(Rules(if_none_match_on_put="ignored")) as server:
         server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
         report = checked(server, leaving="an object")
         assert report["If-None-Match"].verdict == "no"
