@@ -65,6 +65,10 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         count or a fraction of all rows, fail the run.
     if_exists
         "fail" never replaces an object; "overwrite" does.
+    stale
+        What becomes, with "overwrite", of files that an earlier run left under names of this template, and that this
+        run doesn't replace: "fail" refuses before anything is visible; "keep" accepts them, and lists them in receipt
+        and manifest.
     name
         A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
         docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
@@ -143,11 +147,11 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
     with rows_of(as_lazyframe(frame), order, to.format) as rows:
         to.check(rows.delivered)
-        earlier = look(to, stores, order.if_exists)
+        earlier = look(to, stores, order)
         with watch(to.names.target.url, progress=order.progress) as advance:
             batches = to.watch(rows.batches(to.row_group_size))
             files = write_files(batches, _plan(to, rows, earlier), stores.of(to.names.target), advance)
-        staged = _staged(order, to, files, rows, started_at)
+        staged = replace(_staged(order, to, files, rows, started_at), claim=earlier.claim)
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
             rows.account_for(staged)
@@ -185,6 +189,7 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         content=Content(kind, dialect, columns, rows.compiled.name, to.partition_by),
         validated=rows.compiled.validated,
         if_exists=order.if_exists,
+        stale=order.stale,
         repeatable=to.repeatable,
         started_at=started_at,
         took=timedelta(0),

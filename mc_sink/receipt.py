@@ -112,7 +112,8 @@ class Receipt:
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
     empty file which was shown last, if there is one; `warnings` count the cells that a receiver may stumble over;
-    `changes` counts what differs from the last delivery, where that is all that was delivered;
+    `changes` counts what differs from the last delivery, where that is all that was delivered; `stale` are the URLs of
+    files of an earlier run that stay beside this one, because the caller accepted that;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -129,6 +130,7 @@ class Receipt:
     warnings: tuple[CountedWarning, ...] = ()
     success_marker: str | None = None
     changes: Changes | None = None
+    stale: tuple[str, ...] = ()
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -170,6 +172,7 @@ class Receipt:
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
+            *(("stale", f"{url} is of an earlier run, and stays") for url in self.stale),
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:

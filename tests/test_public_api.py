@@ -48,6 +48,7 @@ DEFAULTS = {
     "rejects": None,
     "max_rejects": None,
     "if_exists": "fail",
+    "stale": "fail",
     "name": None,
     "partition_by": None,
     "include_key": None,
@@ -67,7 +68,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes",
+    "success_marker changes stale",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 

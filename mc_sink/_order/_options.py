@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.platforms import Platform
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists
+    from mc_sink.staged import IfExists, Stale
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
 
@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     rejects: str | os.PathLike[str] | None
     max_rejects: float | None
     if_exists: IfExists
+    stale: Stale
     name: str | None
     partition_by: str | Sequence[str] | None
     include_key: bool | None
@@ -77,6 +78,7 @@ class Order:
     rejects: str | os.PathLike[str] | None = None
     max_rejects: float | None = None
     if_exists: IfExists = "fail"
+    stale: Stale = "fail"
     name: str | None = None
     partition_by: str | Sequence[str] | None = None
     include_key: bool | None = None

@@ -80,6 +80,7 @@ class Settings:
     rejects: str | None = None
     max_rejects: int | float | None = None
     if_exists: Literal["fail", "overwrite"] | None = None
+    stale: Literal["fail", "keep"] | None = None
     name: str | None = None
     partition_by: str | list[str] | None = None
     include_key: bool | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from mc_sink import journal
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
+from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
@@ -62,11 +64,13 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     written: list[WrittenFile] = []
     closing: list[str] = []
     closed = False
+    stale: tuple[str, ...] = ()
     try:
+        stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
         journal.note(staged, left)
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written)
-        for url in close(stores, staged, written, closed=closed):
+        for url in close(stores, staged, written, closed=closed, stale=stale):
             closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, left)
     except SinkError as error:
@@ -82,7 +86,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         raise
     try:
         journal.strike(staged)
-        return _receipt(staged, written, stores, time.monotonic() - began)
+        return replace(_receipt(staged, written, stores, time.monotonic() - began), stale=stale)
     except BaseException as error:  # Ctrl-C, or SIGTERM
         error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
         raise

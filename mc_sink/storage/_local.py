@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _READ_SIZE = 2**20
 # Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
+_HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The place would do: the machine has no more room, or no more descriptors.
 _NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
@@ -38,6 +40,11 @@ def hidden_name(path: str) -> str:
     folder, _, name = path.rpartition("/")
     stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
     return f"{folder}/.{stem}.{secrets.token_hex(4)}.partial"
+
+
+def is_hidden(name: str) -> bool:
+    """Return True for a name, without its folder, that a file has while it is written."""
+    return _HIDDEN.fullmatch(name) is not None
 
 
 class LocalFile:
@@ -98,6 +105,7 @@ class LocalStore:
     """The local filesystem. Missing folders are made, as keys make theirs in a bucket."""
 
     at_once = 8
+    is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Look for files that begin so, or for that one; refuses a folder in the place of a file."""
@@ -206,7 +214,8 @@ def _beginning_with(path: str) -> list[Path]:
     if not Path(f"{folder}/").is_dir():
         return []
     found = [entry for entry in Path(f"{folder}/").iterdir() if entry.name.startswith(start)]
-    return [file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]) if not file.is_dir()]
+    files = (file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]))
+    return [file for file in files if not (is_hidden(file.name) or file.is_dir())]
 
 
 def _read_again(path: Path) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from mc_sink.exceptions import (
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
-from mc_sink.storage._local import hidden_name
+from mc_sink.storage._local import hidden_name, is_hidden
 from mc_sink.storage._s3_options import check_names
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, already_exists
@@ -88,6 +88,7 @@ class RenamingStore(Unpicklable):
     """One filesystem of fsspec's, private to the delivery."""
 
     at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+    is_blind = False
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
         import fsspec
@@ -200,7 +201,7 @@ class RenamingStore(Unpicklable):
             name = str(found["name"]).rstrip("/").rpartition("/")[2]
             if name.startswith(start) and found["type"] == "directory":
                 yield from self._beginning_with(f"{above}{name}/", "")
-            elif name.startswith(start):
+            elif name.startswith(start) and not is_hidden(name):
                 yield above + name
 
     def _path(self, url: str) -> str:

@@ -85,6 +85,7 @@ class S3Store(Unpicklable):
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = Requests(storage_options)
         self._options = options
+        self.is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
@@ -96,6 +97,7 @@ class S3Store(Unpicklable):
             keys = keys if exact else self._keys(stem.bucket, stem.path)
         except RequestFailed as failed:
             if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                self.is_blind = True
                 return frozenset()
             raise translated(failed, stem.url) from failed
         return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)

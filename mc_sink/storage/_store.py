@@ -28,10 +28,14 @@ class Published:
 class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
-    `at_once` is the number of files that may be open or on their way at the same time.
+    `at_once` is the number of files that may be open or on their way at the same time. `is_blind` says that a listing
+    was refused, so that what it gave, nothing, shows nothing.
     """
 
     at_once: int
+
+    @property
+    def is_blind(self) -> bool: ...
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Give the URLs of the visible files that begin with `stem`, or of that one alone.
