@@ -29,7 +29,7 @@ Case = tuple[dict[str, Any], pl.DataFrame, dict[str, Any], pl.DataFrame, list[st
 NUMBERED = {"name": "audience-{part:05d}{ext}", "max_rows_per_file": 10}
 CASES: dict[str, Case] = {
     "a shorter run": (NUMBERED, LONG, NUMBERED, SHORT, ["audience-00003{ext}", "audience-00004{ext}"]),
-    "fewer rows, and no row": (
+    "a run without rows": (
         NUMBERED,
         SHORT,
         NUMBERED,
@@ -156,10 +156,6 @@ def test_the_same_rows_again_leave_nothing_stale(fault_s3: FaultServer, tmp_path
 def test_another_format_leaves_the_old_one_stale(fault_s3: FaultServer) -> None:
     """A reader of the prefix finds both; where there is one file, it is refused before the query runs."""
     deliver(fault_s3, SHORT, "csv", name="latest{ext}")
-
-    def rows() -> Any:
-        yield pytest.fail("the query ran")
-
     frame = SHORT.lazy().map_batches(lambda frame: pytest.fail("the query ran") if frame.height else frame)
     with pytest.raises(AlreadyExistsError, match=r"\n  s3://bucket/p/latest\.csv$"):
         deliver(fault_s3, frame, "parquet", name="latest{ext}")  # type: ignore[arg-type]
