@@ -119,9 +119,25 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         Some of it is visible, or may be: they say what.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
+    return _deliver(frame, Order.of(target, options))
+
+
+def sink_new_run(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
+    """Deliver as `sink_madconnect` does, under a `run_id` that was made for this call: what is there is foreign."""
+    options["storage_options"] = seal(options.get("storage_options"))
+    return _deliver(frame, Order.of(target, options), is_new=True)
+
+
+def check_new_run(target: str | os.PathLike[str], **options: Unpack[Options]) -> None:
+    """Raise what `sink_new_run` would raise for what stands at its names already; lists, and needs no frame."""
+    options["storage_options"] = seal(options.get("storage_options"))
     order = Order.of(target, options)
+    look(_resolved(order, is_new=True), Stores(order.storage_options, order.object_options), order)
+
+
+def _deliver(frame: Frame, order: Order, *, is_new: bool = False) -> Receipt:
     prepare()
-    staged, stores = _stage(frame, order)
+    staged, stores = _stage(frame, order, is_new=is_new)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
@@ -140,11 +156,17 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
     return _stage(frame, Order.of(target, options))[0]
 
 
-def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
+def _resolved(order: Order, *, is_new: bool) -> Resolved:
+    """Resolve an order; a run id that was made for it is not one that an earlier attempt may have had."""
+    to = resolve(order)
+    return replace(to, again=False) if is_new else to
+
+
+def _stage(frame: Frame, order: Order, *, is_new: bool = False) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
+    to, stores = _resolved(order, is_new=is_new), Stores(order.storage_options, order.object_options)
     with rows_of(as_lazyframe(frame), order, to.format) as rows:
         to.check(rows.delivered)
         earlier = look(to, stores, order)

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     Verifier = Callable[["Receipt"], "Verification"]
 
 
+CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled"]
+# The store isn't known to keep `If-None-Match`: what is known instead.
+_WINDOWS: dict[CreateOnly, str] = {
+    "listing": "by a listing right before the request; a window of one request remained",
+    "unproven": "not proven: the listing was refused, and the store isn't known to keep If-None-Match",
+}
 _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
@@ -56,7 +62,10 @@ class WrittenFile:
 
     `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, and None
     where it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`
-    says that an earlier try of the same run had published it, and that it was left as it is.
+    says that an earlier try of the same run had published it, and that it was left as it is. `create_only` says how it
+    was kept from replacing another file: by the store's "condition"; by a "listing" right before the request, after
+    which a window of one request remained; or "unproven", because the listing was refused and the store isn't known to
+    keep the condition. None: it was found, or it was to replace what is there.
     """
 
     path: str
@@ -67,6 +76,7 @@ class WrittenFile:
     checksum: str
     partition: Mapping[str, Any] | None = None
     found: bool = False
+    create_only: CreateOnly | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +179,19 @@ class Receipt:
             ("run id", self.run_id),
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
+            *self._unguarded(),
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
             *(("stale", f"{url} is of an earlier run, and stays") for url in self.stale),
+        ]
+
+    def _unguarded(self) -> list[tuple[str, str]]:
+        """Return a line for each weaker way in which files were kept from replacing others."""
+        files = [*self.files, *(self.rejects.files if self.rejects else ())]
+        counts = Counter(file.create_only for file in files)
+        return [
+            ("create-only", f"{counts[way]} of {len(files)} {text}") for way, text in _WINDOWS.items() if counts[way]
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
-from mc_sink._sink import sink_madconnect
+from mc_sink._sink import check_new_run, sink_madconnect, sink_new_run
 from mc_sink.connections._arguments import arguments_for, target_of
 from mc_sink.connections._hooks import tell
 from mc_sink.connections._sources import opened
 from mc_sink.connections._telemetry import traced
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, SinkError
 from mc_sink.target import new_run_id, parse_target
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def deliver(
 ) -> Run:
     """Deliver now, and give the record; `ended` is called with it, too, when the run fails or is told to end.
 
-    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` where the target is one
-    file that is there already, were it the same. Raises `Busy` while the same connection runs, and whatever
-    `sink_madconnect` raises; what the record keeps of an error is redacted.
+    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` before the source is opened
+    where the target is one file that is there already, were it the same. Raises `Busy` while the same connection runs,
+    and whatever `sink_madconnect` raises; what the record keeps of an error is redacted.
     """
     settings, chosen = connection.settings, run_id or new_run_id()
     facts = history.Beginning(
@@ -55,7 +55,7 @@ def deliver(
         observers = [_say, observe, ended, lambda run: tell(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
-            receipt = _sink(connection, chosen, again=run_id is not None, progress=progress)
+            receipt = _sink(connection, run_id, chosen, progress=progress)
             _tell_each(observers, ongoing.delivered(receipt))
         except BaseException as error:
             if receipt is None:
@@ -67,18 +67,15 @@ def deliver(
     return ongoing.run
 
 
-def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
+def _sink(connection: Connection, run_id: str | None, new_id: str, *, progress: bool | None) -> Receipt:
+    """Deliver under the caller's `run_id`, or else under `new_id`, to which nothing that is there can belong."""
     arguments = arguments_for(sink_madconnect, connection)
+    if not run_id:
+        check_new_run(**arguments, run_id=new_id)  # a source may run its query when it is opened
+    sink = sink_madconnect if run_id else sink_new_run
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        receipt = sink_madconnect(frame, **arguments, run_id=run_id, progress=progress)
-    if receipt.num_found and not again:
-        raise AlreadyExistsError(
-            f"{receipt.num_found} of {len(receipt.files)} file(s) of this run were there before it, byte for byte, "
-            f"from {receipt.files[0].path} on, and stayed. Each run is to make new objects: give a prefix, or a name "
-            'with {run_id}; if_exists = "overwrite" replaces them.'
-        )
-    return receipt
+        return sink(frame, **arguments, run_id=new_id, progress=progress)
 
 
 def _opened(connection: Connection, stack: ExitStack) -> Any:

@@ -106,6 +106,7 @@ def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[Writt
                 file.checksum,
                 partition=file.partition,
                 found=done.found,
+                create_only=done.create_only,
             )
         )
 

@@ -13,7 +13,7 @@ from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
 from mc_sink.platforms._bounds import is_within, parse_bound
 from mc_sink.secret import Sealed, Secret, seal
-from mc_sink.storage import Role, session_in
+from mc_sink.storage import Role, is_aws, session_in
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -189,11 +189,6 @@ class Platform:
 def _own(platform: Platform) -> dict[str, Any]:
     """Give the credentials that were given, by s3fs' names."""
     return {theirs: found for ours, theirs in CREDENTIALS.items() if (found := getattr(platform, ours))}
-
-
-def is_aws(host: str | None) -> bool:
-    """Whether a host is one of AWS' own; None is."""
-    return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def shown_name(name: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
+from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._local import LocalStore
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
@@ -37,6 +38,7 @@ __all__ = [
     "Store",
     "Stores",
     "Writer",
+    "is_aws",
     "open_store",
     "session_in",
 ]

@@ -32,6 +32,11 @@ class Endpoint:
     loopback: bool
 
 
+def is_aws(host: str | None) -> bool:
+    """Return True for a host of AWS' own, where conditions and checksums are documented to hold; None is one."""
+    return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
 def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     """Give the one endpoint of a delivery, or raise `ConfigurationError` for one that secrets may not be sent to."""
     client = options.get("client_kwargs") or {}

@@ -144,7 +144,7 @@ class LocalStore:
             message = f"{file.path} could not be published: {error}.{advice} {NOTHING_VISIBLE}"
             raise CommitError(message, uncommitted=[file.path]) from error
         _tidy(upload)
-        return Published(None, None)
+        return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
     def _settle(self, file: StagedFile, upload: Temporary, error: OSError, *, repeatable: bool) -> Published:
         """Find out whether an earlier try of the same run has published it."""

@@ -137,7 +137,7 @@ class RenamingStore(Unpicklable):
             return self._settle(file, repeatable=repeatable or gone)
         hidden, shown = file.upload.temporary, file.upload.path
         _told(lambda: self._filesystem.mv(hidden, shown), lambda error: _not_renamed(error, file.path))
-        return Published(None, None)
+        return Published(None, None, create_only="listing" if if_exists == "fail" else None)
 
     def _settle(self, file: StagedFile, *, repeatable: bool) -> Published:
         """Find out whether what is there was published by an earlier try of the same run."""

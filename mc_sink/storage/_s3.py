@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError
@@ -18,7 +18,7 @@ from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
-from mc_sink.storage._requests import RequestFailed, Requests
+from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
 from mc_sink.storage._store import Match, Published, already_exists
 
@@ -184,14 +184,21 @@ class S3Store(Unpicklable):
         except RequestFailed as failed:
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
-            return self._settle(expected, failed)
+            return self._settled(expected, failed, operation, parameters)
         except BaseException as interruption:
             interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
             raise
         etag = str(reply.get("ETag") or "").strip('"')
         if not etag or reply.get("Key", expected.key) != expected.key:
-            return self._settle(expected, None)
-        return Published(etag, reply.get("VersionId"))
+            return self._settled(expected, None, operation, parameters)
+        return Published(etag, reply.get("VersionId"), create_only=reply.get(CREATE_ONLY))
+
+    def _settled(
+        self, expected: Expected, failed: RequestFailed | None, operation: Any, parameters: Mapping[str, Any]
+    ) -> Published:
+        """Settle by evidence, and note how a request of this attempt was kept from replacing an object."""
+        done = self._settle(expected, failed)
+        return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
 
     def _settle(self, expected: Expected, failed: RequestFailed | None) -> Published:
         """Find out whether the object is visible, after a reply that was lost, cut, no answer, or may mean ourselves.

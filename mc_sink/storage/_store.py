@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 
 if TYPE_CHECKING:
-    from mc_sink.receipt import WrittenFile
+    from mc_sink.receipt import CreateOnly, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
@@ -18,11 +18,15 @@ Match = Literal["same", "changed", "missing"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Published:
-    """What the store said when it made a file visible; `found` where it was there already, from an earlier try."""
+    """What the store said when it made a file visible; `found` where it was there already, from an earlier try.
+
+    `create_only` says how it was kept from replacing an object, None where it could replace one or published nothing.
+    """
 
     etag: str | None
     version_id: str | None
     found: bool = False
+    create_only: CreateOnly | None = None
 
 
 class Store(Protocol):
