@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mc_sink._earlier import look
-from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
+from mc_sink._files import DeliveryPlan, FilePlan, check_apart, write_file, write_files
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, resolve, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
-from mc_sink.delivery import discard_with, publish_with
+from mc_sink.delivery import discard_with, publish_with, wait_to_publish, waiting_at
 from mc_sink.formats import options_of
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
@@ -150,10 +150,14 @@ def _deliver(frame: Frame, order: Order, *, is_new: bool = False) -> Receipt:
 def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
     """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
 
-    Takes what `sink_madconnect` takes, and raises what it raises before it publishes.
+    Takes what `sink_madconnect` takes, and raises what it raises before it publishes. Several processes may stage parts
+    of one run, each with names of its own; `publish` refuses parts whose names collide, and so does `stage`, before any
+    upload, where this process still holds the other part.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    return _stage(frame, Order.of(target, options))[0]
+    staged, _ = _stage(frame, Order.of(target, options), apart=True)
+    wait_to_publish(staged)
+    return staged
 
 
 def _resolved(order: Order, *, is_new: bool) -> Resolved:
@@ -162,17 +166,20 @@ def _resolved(order: Order, *, is_new: bool) -> Resolved:
     return replace(to, again=False) if is_new else to
 
 
-def _stage(frame: Frame, order: Order, *, is_new: bool = False) -> tuple[Staged, Stores]:
+def _stage(frame: Frame, order: Order, *, is_new: bool = False, apart: bool = False) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = _resolved(order, is_new=is_new), Stores(order.storage_options, order.object_options)
     with rows_of(as_lazyframe(frame), order, to.format) as rows:
         to.check(rows.delivered)
+        waiting = waiting_at(to.names.run_id, to.names.target.url) if apart else frozenset()
+        if to.rejects:
+            check_apart(to.rejects[0].url, to.names.run_id, waiting)
         earlier = look(to, stores, order)
         with watch(to.names.target.url, progress=order.progress) as advance:
             batches = to.watch(rows.batches(to.row_group_size))
-            files = write_files(batches, _plan(to, rows, earlier), stores.of(to.names.target), advance)
+            files = write_files(batches, _plan(to, rows, earlier, waiting), stores.of(to.names.target), advance)
         staged = replace(_staged(order, to, files, rows, started_at), claim=earlier.claim)
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
@@ -185,7 +192,7 @@ def _stage(frame: Frame, order: Order, *, is_new: bool = False) -> tuple[Staged,
     return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
+def _plan(to: Resolved, rows: Rows, earlier: Earlier, waiting: frozenset[str]) -> DeliveryPlan:
     schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
     return DeliveryPlan(
         to.names,
@@ -198,6 +205,7 @@ def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
         partition_by=to.partition_by,
         include_key=to.include_key,
         metadata={"mc_sink.run_id": to.names.run_id, **schema},
+        waiting=waiting,
     )
 
 
@@ -220,6 +228,7 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         success_marker=to.success_marker.url if to.success_marker else None,
         changes=rows.changes,
         object_options=order.object_options,
+        over_all_rows=rows.over_all_rows,
     )
 
 

@@ -14,8 +14,10 @@ from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
+from mc_sink.delivery._standing import standing
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
+from mc_sink.delivery._waiting import no_longer_waiting
 from mc_sink.exceptions import CommitUnknown, SinkError
 from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
 from mc_sink.secret import seal
@@ -46,6 +48,7 @@ def publish(
     """
     storage_options = seal(storage_options)
     run = one_run(staged)
+    no_longer_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
@@ -67,7 +70,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     stale: tuple[str, ...] = ()
     try:
         stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
-        journal.note(staged, left)
+        journal.note(staged, left, standing(stores, staged))
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written)
         for url in close(stores, staged, written, closed=closed, stale=stale):

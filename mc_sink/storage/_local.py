@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
+from mc_sink.receipt import WrittenFile
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
 
 _READ_SIZE = 2**20
@@ -163,6 +163,23 @@ class LocalStore:
     def discard(self, file: StagedFile) -> str | None:
         """Remove the hidden file; a sentence where that was refused."""
         return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
+
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
+        """Return size, time and inode of what is at each path."""
+        found: dict[str, str] = {}
+        for file in files:
+            with suppress(FileNotFoundError):
+                seen = Path(parse_target(file.path).path).lstat()
+                found[file.path] = f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ino}"
+        return found
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Read the file that is there, and compare size and CRC32."""
+        return (
+            "yes"
+            if self.match(WrittenFile(file.path, 0, file.num_bytes, None, None, file.checksum)) == "same"
+            else "no"
+        )
 
     def match(self, file: WrittenFile) -> Match:
         """Compare size and, where that is known, CRC32 with the file that is there."""

@@ -31,11 +31,11 @@ from mc_sink.storage._compare import FileComparison, differs
 from mc_sink.storage._local import hidden_name, is_hidden
 from mc_sink.storage._s3_options import check_names
 from mc_sink.storage._silence import silence
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
@@ -159,6 +159,17 @@ class RenamingStore(Unpicklable):
             if not self._exists(hidden, file.path):
                 return None
         return _remove(self._filesystem, hidden)
+
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
+        """Return the size of what is at each path, and its time where the filesystem has one."""
+        seen = {file.path: self._info(self._path(file.path), file.path) for file in files}
+        facts = ("size", "mtime", "modify", "modified", "last_modified")
+        return {url: " ".join(str(info[name]) for name in facts if name in info) for url, info in seen.items() if info}
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Read the file that is there, and compare size and CRC32."""
+        num_bytes, crc = self._size_and_crc(file.path)
+        return "yes" if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "no"
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file that is there."""

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mc_sink.receipt import CreateOnly, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
 
 Match = Literal["same", "changed", "missing"]
+Holds = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,12 @@ class Store(Protocol):
 
     def discard(self, file: StagedFile) -> str | None:
         """Throw one staged file away; a sentence on what is left behind, if anything is."""
+
+    def standing(self, files: Sequence[StagedFile]) -> Mapping[str, str] | None:
+        """Return, by URL, a text that only the same object at the place of a file has; None where none may be seen."""
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Return whether the object at a file's place is that file, as far as a writer can know."""
 
     def match(self, file: WrittenFile) -> Match:
         """Say whether a delivered file is still as it was delivered."""

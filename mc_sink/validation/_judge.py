@@ -78,6 +78,11 @@ class Validated:
         self._warned = Failures(self.name, self.failures.personal, self.failures.read)
         self._spool = Spool(self.shape.came)
 
+    @property
+    def has_unique(self) -> bool:
+        """Return True if values must be unique over all rows of the run."""
+        return bool(self.unique)
+
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""
         for batch in batches:
