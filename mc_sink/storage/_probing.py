@@ -25,11 +25,13 @@ Question = Literal[
     "put_object_acl",
     "create_multipart_upload",
     "upload_part",
+    "complete_multipart_upload",
     "abort_multipart_upload",
 ]
 _OK = 200
-# A repeated Create would leave a second upload behind where the first one's reply was lost.
-_ONCE = {"create_multipart_upload"}
+# A repeated Create would leave a second upload behind where the first one's reply was lost, and a repeated Complete
+# finds no upload where it had made the object.
+_ONCE = {"create_multipart_upload", "complete_multipart_upload"}
 _AGAIN = {None, 429, 503}
 _TRIES, _PAUSE = 2, 0.5
 
