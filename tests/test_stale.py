@@ -26,7 +26,7 @@ SCHEMA = pa.DataFrameSchema({"n": pa.Column(pl.Int64, pa.Check.lt(3))}, strict=F
 
 # What the earlier run and the later one ask for, their rows, and the names that the later one would leave behind.
 Case = tuple[dict[str, Any], pl.DataFrame, dict[str, Any], pl.DataFrame, list[str]]
-NUMBERED = {"name": "audience-{part:05d}{ext}", "max_rows_per_file": 10}
+NUMBERED: dict[str, Any] = {"name": "audience-{part:05d}{ext}", "max_rows_per_file": 10}
 CASES: dict[str, Case] = {
     "a shorter run": (NUMBERED, LONG, NUMBERED, SHORT, ["audience-00003{ext}", "audience-00004{ext}"]),
     "a run without rows": (
@@ -164,7 +164,7 @@ def test_another_format_leaves_the_old_one_stale(fault_s3: FaultServer) -> None:
 
 def test_what_the_template_does_not_give_is_left_alone(fault_s3: FaultServer) -> None:
     """Other people's objects, other names, manifests, and files of other days are not of an earlier run."""
-    template = {"name": "{date}/audience-{part:05d}{ext}", "max_rows_per_file": 10}
+    template: dict[str, Any] = {"name": "{date}/audience-{part:05d}{ext}", "max_rows_per_file": 10}
     deliver(fault_s3, LONG, **template, run_id="20261121T000000Z")
     for key in ("p/readme.txt", "p/2026-11-22/audience-1.csv", "p/2026-11-22/audience-00007.csv.bak", "p/other/x.csv"):
         fault_s3.put_foreign(fault_s3.bucket, key, b"theirs")
@@ -209,7 +209,7 @@ def test_a_file_that_comes_during_the_upload_is_stale(fault_s3: FaultServer) -> 
 
 def test_parts_staged_apart_are_looked_at_together(fault_s3: FaultServer) -> None:
     """What one part doesn't replace another does; what none does is stale."""
-    storage = {"storage_options": fault_s3.storage_options}
+    storage: dict[str, Any] = {"storage_options": fault_s3.storage_options}
     how: dict[str, Any] = {"partition_by": "k", "name": "{k}/data{ext}", "run_id": "20261122", **REPLACING, **storage}
     target = fault_s3.writer.target("p/")
 
