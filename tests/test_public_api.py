@@ -69,7 +69,7 @@ DEFAULTS = {
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
     "success_marker changes stale",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found create_only",
 }
 
 
