@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
+from mc_sink._order._types import check_types
 from mc_sink.changes import compare
 from mc_sink.formats import Csv
 from mc_sink.partitions import columns_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FormatName = Literal["csv", "csv.gz", "parquet"]
 PresetName = Literal["liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel"]
 ChangesIn = Literal["files", "column"]
+OnEmpty = Literal["deliver", "skip", "fail"]
 ACTION = "action"
 DEFAULT_REJECTS = "rejects/"
 Call = TypeVar("Call", bound="Callable[..., Any]")
@@ -46,6 +48,8 @@ class Options(TypedDict, total=False):
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
     max_rejects: float | None
+    min_rows: int | None
+    on_empty: OnEmpty
     if_exists: IfExists
     name: str | None
     partition_by: str | Sequence[str] | None
@@ -76,6 +80,8 @@ class Order:
     on_invalid: OnInvalid = "fail"
     rejects: str | os.PathLike[str] | None = None
     max_rejects: float | None = None
+    min_rows: int | None = None
+    on_empty: OnEmpty = "deliver"
     if_exists: IfExists = "fail"
     name: str | None = None
     partition_by: str | Sequence[str] | None = None
@@ -104,7 +110,9 @@ class Order:
             near = get_close_matches(unknown[0], known, n=1)
             advice = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")
-        return cls(target=target, **options).on_platform()
+        order = cls(target=target, **options)
+        check_types(order)
+        return order.on_platform()
 
     def __repr__(self) -> str:
         return "Order(…)"

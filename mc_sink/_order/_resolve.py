@@ -27,8 +27,8 @@ def _filled(order: Order, preset: Preset, target: Target) -> Order:
     """Take the receiver's values wherever the caller gave none; a single file is neither cut nor named."""
     files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
     name = files.file_name if order.name is None else order.name
-    end = target.name if name is None else parse_template(name, order.columns).literal_end
-    format = choose_format(end, order.format, preset.format)
+    end = target.name if name is None else parse_template(name, order.columns).end
+    format = choose_format(end, order.format, preset.format, url="" if name else target.url)
     rows = files.max_rows_per_file if order.max_rows_per_file is None else order.max_rows_per_file
     size = preset.bytes_per_file(format) if target.is_prefix else None
     return replace(
@@ -71,7 +71,8 @@ def _names(order: Order, target: Target) -> tuple[Names, Format]:
     run_id = new_run_id() if order.run_id is None else check_run_id(order.run_id)
     columns = order.columns
     template = None if order.name is None else parse_template(order.name, columns)
-    format = choose_format(template.literal_end if template else target.name, order.format)
+    end, url = (template.end, "") if template else (target.name, target.url)
+    format = choose_format(end, order.format, url=url)
     rolls = order.max_rows_per_file is not None or order.max_bytes_per_file is not None
     schema = schema_name(order.schema) if template and template.uses("schema") else None
     several = rolls or bool(columns)
@@ -92,7 +93,7 @@ def _rejects(order: Order, names: Names) -> tuple[Target, Format] | None:
     if order.on_invalid == "fail":
         return None
     target = order.rejects_target
-    format = choose_format(target.name, "parquet" if target.is_prefix else None)
+    format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):
         raise ConfigurationError(f"{file.url} is to hold both the rejects and the delivery: choose other rejects=…")

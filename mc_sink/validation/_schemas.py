@@ -69,8 +69,12 @@ def _read(source: str | Path) -> str:
         return _shipped().joinpath(f"{source}.yaml").read_text(encoding="utf-8")
     if isinstance(source, str) and "://" in source:
         return _fetch(source)
-    path = Path(source).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(source).expanduser()
+        is_there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long for a name, or of a home that is not there
+        raise ConfigurationError(_unknown(source)) from error
+    if not is_there:
         raise ConfigurationError(_unknown(source))
     return path.read_text(encoding="utf-8")
 
