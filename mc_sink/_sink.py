@@ -5,6 +5,7 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
+from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError
 from mc_sink.formats import options_of
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
     from mc_sink._earlier import Earlier
     from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
-    from mc_sink._rows import Rows
+    from mc_sink._rows import Guard, Rows
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
+
+_log = logging.getLogger(__name__)
 
 
 @takes_options
@@ -62,7 +66,14 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     on_invalid, rejects, max_rejects
         "fail" ends the run on any bad row; "reject" delivers the others, and writes the bad ones, with row numbers and
         reasons, to `rejects` (a target; by default the local folder `rejects/`). More than `max_rejects` of them, a
-        count or a fraction of all rows, fail the run.
+        count or a fraction of all rows, fail the run, and so does the rejection of every row.
+    min_rows
+        Fewer valid rows than these fail the run. With `previous` the rows that this run has are counted, not those that
+        differ.
+    on_empty
+        What a delivery without any row is: "deliver" makes a file of the columns alone (of partitions, which no row
+        names, only the manifest); "skip" makes nothing, and the receipt says so; "fail" fails the run. With `previous`
+        it is one in which no row differs.
     if_exists
         "fail" never replaces an object; "overwrite" does.
     name
@@ -115,9 +126,13 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         Some of it is visible, or may be: they say what.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    order = Order.of(target, options)
+    return sink_guarded(frame, Order.of(target, options))
+
+
+def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None) -> Receipt:
+    """Deliver a frame by an order that is ready; see `sink_madconnect`. `guard` is what a connection may add."""
     prepare()
-    staged, stores = _stage(frame, order)
+    staged, stores = _stage(frame, order, guard)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
@@ -136,7 +151,7 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
     return _stage(frame, Order.of(target, options))[0]
 
 
-def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
+def _stage(frame: Frame, order: Order, guard: Guard | None = None) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
@@ -151,6 +166,8 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
             rows.account_for(staged)
+            rows.check_number(order.min_rows, guard)
+            staged = _if_empty(staged, stores)
             to.check_files(staged)
             earlier.check(staged)
         except BaseException as error:
@@ -192,8 +209,24 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         manifest_form=to.manifest_form,
         success_marker=to.success_marker.url if to.success_marker else None,
         changes=rows.changes,
+        on_empty=order.on_empty,
         object_options=order.object_options,
     )
+
+
+def _if_empty(staged: Staged, stores: Stores) -> Staged:
+    """Leave the files out of a delivery without rows, or refuse it, as the caller asked."""
+    if staged.num_rows or staged.on_empty == "deliver":
+        return staged
+    if staged.on_empty == "fail":
+        raise ValidationError(
+            f'0 rows are left to deliver to {staged.target}, and on_empty is "fail". {NOTHING_VISIBLE} Look at the '
+            'source; "skip" makes no file of no rows, and "deliver" one with its columns alone.'
+        )
+    left = discard_with(stores, [replace(staged, rejects=None)])
+    for sentence in left:
+        _log.warning("A file without rows was thrown away. %s", sentence)
+    return replace(staged, files=())
 
 
 def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -> StagedRejects | None:

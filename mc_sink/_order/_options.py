@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.platforms import Platform
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists
+    from mc_sink.staged import IfExists, OnEmpty
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
 
 FormatName = Literal["csv", "csv.gz", "parquet"]
 PresetName = Literal["liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel"]
 ChangesIn = Literal["files", "column"]
-OnEmpty = Literal["deliver", "skip", "fail"]
 ACTION = "action"
 DEFAULT_REJECTS = "rejects/"
 Call = TypeVar("Call", bound="Callable[..., Any]")
@@ -110,9 +109,8 @@ class Order:
             near = get_close_matches(unknown[0], known, n=1)
             advice = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")
-        order = cls(target=target, **options)
-        check_types(order)
-        return order.on_platform()
+        check_types(options)
+        return cls(target=target, **options).on_platform()
 
     def __repr__(self) -> str:
         return "Order(…)"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._order._checks import check
+from mc_sink._order._checks import check, check_place
 from mc_sink._order._resolved import Resolved
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
@@ -45,6 +45,7 @@ def _filled(order: Order, preset: Preset, target: Target) -> Order:
 def resolve(order: Order) -> Resolved:
     """Give what an order comes to, or raise what contradicts in it; opens nothing."""
     target, preset = parse_target(order.target), preset_of(order.preset)
+    check_place(target)
     if preset:
         order = _filled(order, preset, target)
     check(order, target)
@@ -63,6 +64,7 @@ def resolve(order: Order) -> Resolved:
         success_marker=names.success_marker if order.success_marker else None,
         preset=preset and replace(preset, max_rows_per_file=order.max_rows_per_file),
         again=order.run_id is not None,
+        on_empty=order.on_empty,
     )
 
 
@@ -93,6 +95,7 @@ def _rejects(order: Order, names: Names) -> tuple[Target, Format] | None:
     if order.on_invalid == "fail":
         return None
     target = order.rejects_target
+    check_place(target)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms import Platform
-
-if TYPE_CHECKING:
-    from mc_sink._order._options import Order
 
 Fits = Callable[[Any], bool]
 # As many rows, or bytes, as Polars counts in a signed number.
@@ -24,17 +20,17 @@ _MOST = 2**63 - 1
 # Polars' row groups and batches are counted in 32 bits.
 _MOST_IN_A_BATCH = 2**32 - 1
 _LONGEST_TOLD = 80
+_NEVER_NONE = {"on_invalid", "on_empty", "if_exists", "changes", "success_marker"}
 
 
-def check_types(order: Order) -> None:
+def check_types(options: Mapping[str, Any]) -> None:
     """Raise `ConfigurationError` for the first option that has a value of another kind than it takes."""
-    for field in fields(order):
-        value = getattr(order, field.name)
-        if field.name not in _TAKEN or (value is None and field.default is None):
+    for name, value in options.items():
+        if name not in _TAKEN or (value is None and name not in _NEVER_NONE):
             continue
-        fits, takes = _TAKEN[field.name]
+        fits, takes = _TAKEN[name]
         if not fits(value):
-            raise ConfigurationError(f"{field.name}={_told(value)} won't do: give {takes}. {NOTHING_VISIBLE}")
+            raise ConfigurationError(f"{name}={_told(value)} won't do: give {takes}. {NOTHING_VISIBLE}")
 
 
 def _told(value: object) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mc_sink.journal import Journal
     from mc_sink.receipt import Verification
 
-_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "skipped": "yellow", "running": "cyan"}
 
 
 def out(text: str) -> None:
@@ -46,7 +46,7 @@ def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
     with redirect_stdout(ours):
         if as_json:
             one_run(run, as_json=True)
-        elif run.status == "delivered":
+        elif run.status in {"delivered", "skipped"}:
             out(f"{run.receipt()}")
 
 

@@ -203,7 +203,7 @@ class Validated:
         if self.tolerance.on_invalid == "fail":
             self.num_rejected = 0
         too_many = self.tolerance.exceeded_in_the_end(self.num_rejected, self.num_rows)
-        if self._failed or too_many:
+        if self._failed or too_many or 0 < self.num_rows == self.num_rejected:
             raise self.failures.error(advice=self._advice(too_many=too_many))
         self._announce()
 
@@ -219,6 +219,8 @@ class Validated:
         if too_many:
             allowed = f"max_rejects={self.tolerance.max_rejects!r}"
             return f"{self.num_rejected:,} of {self.num_rows:,} rows were rejected, more than {allowed} allows"
+        if 0 < self.num_rows == self.num_rejected:
+            return "Every row was rejected, so nothing is left to deliver; no rejects were written"
         if self.tolerance.on_invalid == "reject":
             return "These can't be rejected row by row: see what `unique` and failing checks mean in docs/validation.md"
         return 'Correct these rows in the query, or deliver the others with on_invalid="reject"'
