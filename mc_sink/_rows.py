@@ -69,10 +69,12 @@ class Rows:
             yield from self.comparison.changed(judged, row_group_size) if self.comparison else judged
 
     def check_number(self, min_rows: int | None, guard: Guard | None) -> None:
-        """Raise `ValidationError` for fewer valid rows than there must be, or far from as many as the last time.
+        """Raise `ValidationError` where no row of those that came is valid, too few are, or far from the last time's.
 
         Of a change set, the rows that this run has are counted, and not those that differ.
         """
+        if (error := self.compiled.nothing_left()) is not None:
+            raise error
         found = self.changes
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:

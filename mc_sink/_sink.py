@@ -15,7 +15,7 @@ from mc_sink._batches import known_num_rows, pull
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, resolve, takes_options
+from mc_sink._order import Order, refuse_own_source, resolve, scanned, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
@@ -159,6 +159,10 @@ def _stage(frame: Frame, order: Order, guard: Guard | None = None) -> tuple[Stag
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
+    if to.preset and to.lost:
+        _log.warning("The format leaves out of the dialect of preset %r: %s.", to.preset.name, ", ".join(to.lost))
+    refuse_own_source(to, scanned(frame, to), "the frame")
+    refuse_own_source(to, scanned(order.previous, to), "previous=")
     with rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
         to.check(rows.delivered)
         earlier = look(to, stores, order.if_exists)

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._order._options import ACTION
-from mc_sink.exceptions import ConfigurationError, TargetError
+from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
 from mc_sink.storage import not_a_file, odd_kind
 
 if TYPE_CHECKING:
     from mc_sink._order._options import Order
+    from mc_sink.staged import IfExists
     from mc_sink.target import Target
 
 
-def check_place(target: Target) -> None:
-    """Raise `TargetError` where one local file is to be, and something that isn't a regular file is there already."""
-    if target.protocol == "file" and not target.is_prefix and (kind := odd_kind(target.path)):
-        raise TargetError(not_a_file(target.path, kind))
+def check_place(target: Target, if_exists: IfExists) -> None:
+    """Refuse one local file where something that isn't a regular file is already.
+
+    A symbolic link is a name that is taken, and what it leads to is not replaced either.
+    """
+    if target.protocol != "file" or target.is_prefix or not (kind := odd_kind(target.path)):
+        return
+    taken = kind == "a symbolic link" and if_exists == "fail"
+    raise (AlreadyExistsError if taken else TargetError)(not_a_file(target.path, kind))
 
 
 def check(order: Order, target: Target) -> None:

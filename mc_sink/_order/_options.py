@@ -106,7 +106,8 @@ class Order:
         if unknown := [name for name in options if name not in known]:
             from difflib import get_close_matches
 
-            near = get_close_matches(unknown[0], known, n=1)
+            longer = [name for name in known if name.startswith(unknown[0])]
+            near = longer or get_close_matches(unknown[0], known, n=1)
             advice = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")
         check_types(options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._order._checks import check, check_place
+from mc_sink._order._own_source import refuse_own_source
 from mc_sink._order._resolved import Resolved
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
@@ -45,12 +47,13 @@ def _filled(order: Order, preset: Preset, target: Target) -> Order:
 def resolve(order: Order) -> Resolved:
     """Give what an order comes to, or raise what contradicts in it; opens nothing."""
     target, preset = parse_target(order.target), preset_of(order.preset)
-    check_place(target)
+    check_place(target, order.if_exists)
+    lost = preset.lost_in(order.format) if preset else ()
     if preset:
         order = _filled(order, preset, target)
     check(order, target)
     names, format = _names(order, target)
-    return Resolved(
+    to = Resolved(
         names,
         format,
         order.row_group_size or ROW_GROUP_SIZE,
@@ -65,7 +68,11 @@ def resolve(order: Order) -> Resolved:
         preset=preset and replace(preset, max_rows_per_file=order.max_rows_per_file),
         again=order.run_id is not None,
         on_empty=order.on_empty,
+        lost=lost,
     )
+    if isinstance(order.previous, str | os.PathLike):
+        refuse_own_source(to, [os.fspath(order.previous)], "previous=")
+    return to
 
 
 def _names(order: Order, target: Target) -> tuple[Names, Format]:
@@ -95,7 +102,7 @@ def _rejects(order: Order, names: Names) -> tuple[Target, Format] | None:
     if order.on_invalid == "fail":
         return None
     target = order.rejects_target
-    check_place(target)
+    check_place(target, order.if_exists)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):

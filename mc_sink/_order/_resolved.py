@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Resolved:
     """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
 
-    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run.
+    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run. `lost`
+    are the options of the preset's dialect that the caller's own format leaves out.
     """
 
     names: Names
@@ -41,6 +42,7 @@ class Resolved:
     preset: Preset | None
     again: bool
     on_empty: OnEmpty
+    lost: tuple[str, ...] = ()
 
     def check(self, schema: pl.Schema) -> pl.Schema:
         """Give the columns of the files, and refuse those that their format or their receiver can't take."""

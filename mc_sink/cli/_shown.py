@@ -10,6 +10,8 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.formats import options_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
@@ -126,7 +128,9 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     preview, sample = found.preview, found.sample
     if as_json:
         facts = {name: getattr(preview, name) for name in ("run_id", "target", "files", "num_files", "pattern")}
-        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions")}
+        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions", "preset")}
+        facts |= {"format": preview.format.extension.removeprefix("."), "dialect": options_of(preview.format)}
+        facts["lost"] = preview.lost
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()

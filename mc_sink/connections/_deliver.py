@@ -13,7 +13,7 @@ from mc_sink._sink import sink_guarded, sink_madconnect
 from mc_sink.connections._arguments import arguments_for, target_of
 from mc_sink.connections._guard import guard_of
 from mc_sink.connections._hooks import tell
-from mc_sink.connections._sources import opened
+from mc_sink.connections._sources import opened, refuse_own_target
 from mc_sink.connections._telemetry import traced
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError
 from mc_sink.secret import seal
@@ -73,9 +73,11 @@ def deliver(
 def _sink(connection: Connection, facts: Beginning, *, again: bool, progress: bool | None) -> Receipt:
     arguments = arguments_for(sink_madconnect, connection)
     arguments["storage_options"] = seal(arguments.get("storage_options"))
+    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
+    order = Order.of(given.pop("target"), given)
+    refuse_own_target(connection.settings.source, connection.folder, order)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        order = Order.of(arguments.pop("target"), arguments | {"run_id": facts.run_id, "progress": progress})  # type: ignore[arg-type]
         receipt = sink_guarded(frame, order, guard_of(connection.settings, facts))
     if receipt.num_found and not again:
         raise AlreadyExistsError(

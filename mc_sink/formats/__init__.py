@@ -91,7 +91,7 @@ def _says_no_format(name: str, url: str) -> ConfigurationError:
     if near is None and name.lower().endswith(_OTHERS):
         return _promises(name, "mc_sink writes only CSV and Parquet")
     meant = f" Did you mean {near}?" if near else ""
-    if url and not near:
+    if url and "." not in name:
         meant = f" For a prefix, which gets a new object each run, write {url}/."
     return ConfigurationError(
         f"The name {name!r} doesn't say which format it has.{meant} End it in {_listed()}, or give format=."

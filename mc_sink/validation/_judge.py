@@ -23,6 +23,7 @@ from mc_sink.validation._unique import ROW, Uniqueness
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from mc_sink.exceptions import ValidationError
     from mc_sink.validation._pandera import Authority, Finding
     from mc_sink.validation._shape import Shape
 
@@ -89,6 +90,13 @@ class Validated:
     def rejects(self) -> pl.LazyFrame | None:
         """Return the rejected rows with their numbers and reasons; None when none was rejected."""
         return self._spool.scan() if self.num_rejected else None
+
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
+        if self.num_rejected == 0 or self.num_rejected < self.num_rows:
+            return None
+        advice = "Every row was rejected, and nothing is left to deliver; no rejects were written"
+        return self.failures.error(advice=advice)
 
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""
@@ -203,7 +211,7 @@ class Validated:
         if self.tolerance.on_invalid == "fail":
             self.num_rejected = 0
         too_many = self.tolerance.exceeded_in_the_end(self.num_rejected, self.num_rows)
-        if self._failed or too_many or 0 < self.num_rows == self.num_rejected:
+        if self._failed or too_many:
             raise self.failures.error(advice=self._advice(too_many=too_many))
         self._announce()
 
@@ -219,8 +227,6 @@ class Validated:
         if too_many:
             allowed = f"max_rejects={self.tolerance.max_rejects!r}"
             return f"{self.num_rejected:,} of {self.num_rows:,} rows were rejected, more than {allowed} allows"
-        if 0 < self.num_rows == self.num_rejected:
-            return "Every row was rejected, so nothing is left to deliver; no rejects were written"
         if self.tolerance.on_invalid == "reject":
             return "These can't be rejected row by row: see what `unique` and failing checks mean in docs/validation.md"
         return 'Correct these rows in the query, or deliver the others with on_invalid="reject"'

@@ -80,9 +80,10 @@ def _read(source: str | Path) -> str:
 
 
 def _unknown(source: str | Path) -> str:
+    told = repr(str(source)[:200])
     if str(source).endswith(_SUFFIXES):
-        return f"There is no schema file {str(source)!r}."
-    return f"There is no schema {str(source)!r}: give one of {', '.join(list_schemas())}, or the path of a YAML file."
+        return f"There is no schema file {told}."
+    return f"There is no schema {told}: give one of {', '.join(list_schemas())}, or the path of a YAML file."
 
 
 def _fetch(url: str) -> str:
