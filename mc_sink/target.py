@@ -15,6 +15,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from mc_sink._meant import BUCKET, did_you_mean, is_arn, is_aws_host
@@ -93,7 +94,8 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
     always local. Opens nothing. A message repeats no more of a URL than can't hold a secret: nothing of one with
     credentials, and no query.
     """
-    text: object = os.fspath(target) if isinstance(target, str | os.PathLike) else None
+    given: Any = target  # what the types promise is checked here
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str):
         raise TargetError(f"The target is a {type(target).__name__}. Write s3://bucket/prefix/ or a path, as text.")
     if not text.strip() or text != text.strip():

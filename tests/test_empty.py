@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[str, pl.DataFrame, dict[str, Any]]] = {
 
 def deliver(server: FaultServer, frame: Any, to: str, **options: Any) -> mc_sink.Receipt:
     """Deliver to the server that fails on command, and here does not."""
-    given = {"storage_options": server.storage_options, "progress": False} | options
+    given: Any = {"storage_options": server.storage_options, "progress": False} | options
     return mc_sink.sink_madconnect(frame, server.writer.target(to), **given)
 
 

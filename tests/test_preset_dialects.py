@@ -72,7 +72,7 @@ def test_the_dialect_stays_whatever_says_the_format(tmp_path: Path, preset: Any,
     usual = delivered(f"{tmp_path}/usual/", preset=preset)
     assert delivered(f"{tmp_path}/{end}", preset=preset, **options) == usual
     seen = mc_sink.preview(FRAME, f"{tmp_path}/p/{end}", preset=preset, manifest=False, **options).format
-    ours = PRESETS[preset].format if isinstance(preset, str) else preset.format
+    ours: Any = PRESETS[preset].format if isinstance(preset, str) else preset.format
     assert isinstance(seen, Csv)
     assert seen.extension == f".{kind}"
     assert replace(seen, compression="uncompressed", compression_level=None) == replace(
@@ -83,7 +83,12 @@ def test_the_dialect_stays_whatever_says_the_format(tmp_path: Path, preset: Any,
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - set(CSVS)))
 def test_a_preset_of_parquet_keeps_its_own(tmp_path: Path, preset: Any) -> None:
     """Parquet that is named, in a suffix or an option, is the preset's; CSV has no dialect there but the plain one."""
-    for end, options in (("x.parquet", {}), ("", {"format": "parquet"}), ("", {"name": "{run_id}-{part}.parquet"})):
+    ways: list[tuple[str, Any]] = [
+        ("x.parquet", {}),
+        ("", {"format": "parquet"}),
+        ("", {"name": "{run_id}-{part}.parquet"}),
+    ]
+    for end, options in ways:
         assert mc_sink.preview(FRAME, f"{tmp_path}/{end}", preset=preset, **options).format == PRESETS[preset].format
     assert mc_sink.preview(None, f"{tmp_path}/x.csv", preset=preset).format == Csv()
 

@@ -39,12 +39,14 @@ def _told(value: object) -> str:
     return repr(value) if is_plain or value is None else f"a {type(value).__name__}"
 
 
-def _is_count(value: object, least: int, most: int = _MOST) -> bool:
+def _is_count(value: Any, least: int, most: int = _MOST) -> bool:
     """Return whether a value is a whole number in these bounds; numpy's are, and True, 2.0 and "2" aren't."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) <= most
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Integral) and least <= int(value) <= most
 
 
-def _are_names(value: object) -> bool:
+def _are_names(value: Any) -> bool:
     is_list = isinstance(value, Sequence) and not isinstance(value, bytes | bytearray)
     return isinstance(value, str) or (is_list and all(isinstance(name, str) for name in value))
 

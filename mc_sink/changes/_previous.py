@@ -51,7 +51,7 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
 
 def _suffix(path: str) -> str:
     try:
-        is_there = Path(path).is_file() or glob.glob(path, recursive=True)  # noqa: PTH207  a Path has no pattern with a root
+        is_there = Path(path).is_file() or bool(glob.glob(path, recursive=True))  # noqa: PTH207  a Path has no pattern with a root
     except (OSError, ValueError):  # nothing can have such a name
         is_there = False
     if not is_there:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mc_sink.formats import options_of
+from mc_sink.formats import Csv, Parquet, options_of
 from mc_sink.presets._limit import Found, refusal
 from mc_sink.presets._schema import check_schema
 from mc_sink.presets._watch import watched
@@ -58,10 +58,10 @@ class Preset:
         A name such as "csv.gz" leaves out nothing: it changes the compression alone. Another kind of file has options
         of its own.
         """
-        if not is_dataclass(format) or type(format) is not type(self.format):
+        kind: type = type(self.format)
+        if not isinstance(format, Csv | Parquet) or not isinstance(format, kind):
             return ()
-        ours, usual = options_of(self.format), options_of(type(self.format)())
-        given = options_of(format)
+        ours, usual, given = options_of(self.format), options_of(kind()), options_of(format)
         names = [name for name in ours if not name.startswith("compression")]
         return tuple(f"{n}={ours[n]!r}" for n in names if ours[n] != usual[n] and given[n] != ours[n])
 
