@@ -86,7 +86,9 @@ def _of_web(host: str, rest: str) -> str | None:
     aws = _AWS_HOST.fullmatch(host)
     if aws and aws.group(1):
         return _url(aws.group(1), unquote(path))
-    bucket, _, key = path.partition("/")
+    bucket, slash, key = path.partition("/")
+    if not aws and not slash and _SUFFIX.search(bucket):  # a page, and no bucket
+        return None
     return _url(bucket, unquote(key))
 
 

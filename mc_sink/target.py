@@ -113,7 +113,7 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
         plain = text if scheme in {"http", "https"} else f"s3://{rest}"
         raise TargetError(
             f"{_without_query(text)!r} begins with {scheme}://, which is not how a target in S3 is written."
-            f"{did_you_mean(plain) or ' Write s3://bucket/prefix/.'}"
+            f"{did_you_mean(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
         )
     _refuse_query(text)
     return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)

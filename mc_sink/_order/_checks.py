@@ -27,6 +27,8 @@ def check_place(target: Target, if_exists: IfExists) -> None:
 
 def check(order: Order, target: Target) -> None:
     """Raise `ConfigurationError` for what contradicts in an order, or has no meaning."""
+    if order.row_group_size is not None and order.row_group_size < 1:
+        raise ConfigurationError(f"row_group_size={order.row_group_size} has no rows in it; give at least 1.")
     _check_changes(order)
     _check_splitting(order, target)
     _check_manifest(order, target)
@@ -49,6 +51,9 @@ def _check_changes(order: Order) -> None:
 
 def _check_splitting(order: Order, target: Target) -> None:
     bounds = {"max_rows_per_file": order.max_rows_per_file, "max_bytes_per_file": order.max_bytes_per_file}
+    for name, bound in bounds.items():
+        if bound is not None and bound < 1:
+            raise ConfigurationError(f"{name}={bound} has nothing in it; give at least 1.")
     if order.include_key is not None and not order.columns:
         raise ConfigurationError("include_key= is about the columns of partition_by=, and there are none.")
     several: dict[str, Any] = {

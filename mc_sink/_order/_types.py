@@ -39,11 +39,11 @@ def _told(value: object) -> str:
     return repr(value) if is_plain or value is None else f"a {type(value).__name__}"
 
 
-def _is_count(value: Any, least: int, most: int = _MOST) -> bool:
-    """Return whether a value is a whole number in these bounds; numpy's are, and True, 2.0 and "2" aren't."""
+def _is_count(value: Any, most: int = _MOST) -> bool:
+    """Return whether a value is a whole number that isn't too large; numpy's are, and True, 2.0 and "2" aren't."""
     if isinstance(value, bool):
         return False
-    return isinstance(value, Integral) and least <= int(value) <= most
+    return isinstance(value, Integral) and int(value) <= most
 
 
 def _are_names(value: Any) -> bool:
@@ -67,7 +67,7 @@ _TAKEN: dict[str, tuple[Fits, str]] = {
         lambda value: isinstance(value, int | float) and not isinstance(value, bool),
         "a count of rows, or a fraction from 0.0 to 1.0",
     ),
-    "min_rows": (lambda value: _is_count(value, 0), "a number of rows, 0 or more"),
+    "min_rows": (lambda value: _is_count(value) and value >= 0, "a number of rows, 0 or more"),
     "on_empty": _one_of("deliver", "skip", "fail"),
     "if_exists": _one_of("fail", "overwrite"),
     "name": _TEXT,
@@ -75,10 +75,10 @@ _TAKEN: dict[str, tuple[Fits, str]] = {
     "include_key": _one_of(True, False),
     "keys": _NAMES,
     "changes": _one_of("files", "column"),
-    "max_rows_per_file": (lambda value: _is_count(value, 1), "a number of rows, 1 or more"),
-    "max_bytes_per_file": (lambda value: _is_count(value, 1), "a number of bytes, 1 or more"),
+    "max_rows_per_file": (_is_count, "a number of rows, 1 or more"),
+    "max_bytes_per_file": (_is_count, "a number of bytes, 1 or more"),
     "row_group_size": (
-        lambda value: _is_count(value, 1, _MOST_IN_A_BATCH),
+        lambda value: _is_count(value, _MOST_IN_A_BATCH),
         f"a number of rows, from 1 to {_MOST_IN_A_BATCH:,}",
     ),
     "manifest": _one_of(True, False, "redshift"),
