@@ -5,14 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import re
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._plan import ROW_GROUP_SIZE
+from mc_sink.connections._duckdb import queried
 from mc_sink.connections._named import call_named, nearest
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
@@ -70,7 +70,7 @@ def opened(source: Source, folder: Path) -> Iterator[Any]:
     elif source.uri or source.uri_env:
         yield _read_uri(source)
     else:
-        with _duckdb(source, folder) as reader:
+        with queried(source.query or "", source.database, folder) as reader:
             yield reader
 
 
@@ -127,25 +127,3 @@ def _read_uri(source: Source) -> pl.DataFrame:
         f"1 library is missing to read a {kind}: database: {missing}. Install connectorx, or an ADBC driver with "
         f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
     )
-
-
-@contextmanager
-def _duckdb(source: Source, folder: Path) -> Iterator[Any]:
-    """Run a query in DuckDB, which reads files by their names, too; its rows come in batches.
-
-    Meanwhile the working directory is `folder`: DuckDB looks there first for a relative name, and would take a file of
-    that name from wherever the command was given.
-    """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ConfigurationError(
-            f"1 library is missing to run a query: install duckdb, or name a database in source.uri. {NOTHING_VISIBLE}"
-        ) from error
-    database = str(folder / source.database) if source.database else ":memory:"
-    with chdir(folder), duckdb.connect(database, read_only=bool(source.database)) as connection:
-        relation: Any = connection.sql(source.query or "")
-        if relation is None:
-            raise ConfigurationError(f"source.query gives no rows: write a select. {NOTHING_VISIBLE}")
-        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        yield read(ROW_GROUP_SIZE)
