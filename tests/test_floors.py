@@ -45,7 +45,7 @@ FLOORS = [
     {"staged"},
     {"object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions", "_late", "_beside"},
+    {"exceptions", "_late", "_beside", "_state"},
     {"_html"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}

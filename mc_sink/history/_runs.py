@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink import _html
+from mc_sink import _html, _state
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
-from mc_sink.history._locks import is_free, state_folder, take
+from mc_sink.history._locks import is_free, lock_file, state_folder, take
 from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.history._redact import failure_of
 
@@ -94,8 +94,7 @@ def begin(beginning: Beginning) -> Ongoing:
     """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
     token = secrets.token_hex(8)
     lock = _lock_of(token)
-    lock.parent.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         take(descriptor)  # before there is a record, or somebody could find it without its lock
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
@@ -179,7 +178,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
 
     path = state_folder() / FILE
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(_state.open_private(path, os.O_RDWR | os.O_CREAT))
         table = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level="IMMEDIATE")
         try:
             table.row_factory = sqlite3.Row
