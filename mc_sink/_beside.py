@@ -17,11 +17,11 @@ import os
 import sys
 from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
 
 __path__: list[str] = []  # Python takes it for a package, whose modules `_Finder` finds
@@ -67,7 +67,7 @@ def _lies_in(folder: str, top: str) -> bool:
     return loaded is None or os.path.realpath(loaded) != os.path.realpath(found.origin)
 
 
-def _import(
+def _import(  # noqa: PLR0913, PLR0917  as Python calls it
     package: str,
     name: str,
     globals: Mapping[str, Any] | None = None,  # noqa: A002  Python passes them by these names

@@ -1,7 +1,7 @@
 """The folder for what this machine keeps between runs, and the only way to open what lies in it.
 
-`$MC_SINK_STATE_DIR`, or else the user's folder for state. Locks are emptied and journals are acted upon, so a file there
-is opened by what it is: a regular file of this user's, with one name. A link that was put in its place is refused.
+`$MC_SINK_STATE_DIR`, or else the user's folder for state. Locks are emptied and journals are acted upon, so a file
+there is opened by what it is: a regular file of this user's, with one name. A link in its place is refused.
 """
 
 from __future__ import annotations
@@ -58,11 +58,7 @@ def open_private(path: Path, flags: int) -> int:
         raise OSError(errno.ELOOP, "it is a symbolic link, which isn't followed. Remove it", str(path)) from None
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it isn't a regular file. Remove it", str(path))
-        if found.st_nlink > 1:
-            raise OSError(errno.EMLINK, "it is a hard link to a file elsewhere. Remove it", str(path))
-        _refuse_another_owner(found, path)
+        _check(found, path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -71,8 +67,16 @@ def open_private(path: Path, flags: int) -> int:
 
 def read_private(path: Path) -> tuple[bytes, float]:
     """Return what a file in the state folder holds, and when it was written; raises as `open_private` does."""
-    with open(open_private(path, os.O_RDONLY), "rb") as opened:  # noqa: PTH123  a descriptor is not a path
+    with open(open_private(path, os.O_RDONLY), "rb") as opened:
         return opened.read(), os.fstat(opened.fileno()).st_mtime
+
+
+def _check(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it isn't a regular file. Remove it", str(path))
+    if found.st_nlink > 1:
+        raise OSError(errno.EMLINK, "it is a hard link to a file elsewhere. Remove it", str(path))
+    _refuse_another_owner(found, path)
 
 
 def _refuse_another_owner(found: os.stat_result, path: Path) -> None:

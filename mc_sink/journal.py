@@ -13,27 +13,27 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _html, _state
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from mc_sink.staged import Upload
 
 STATE_DIR, _FOLDER = _state.STATE_DIR, "journals"
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ FLOORS = [
     {"changed"},
     {"exceptions", "_late", "_beside", "_state"},
     {"_html"},
+    {"_printable"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_HOME = {
@@ -59,6 +60,7 @@ ONLY_HOME = {
     "sink_parquet": "formats",
     "collect_batches": "_plan",
     "register_io_source": "_plan",
+    "getLogger": "_printable",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;

@@ -7,13 +7,13 @@ as JSON on its standard input, and its main facts in the environment. A hook tha
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from mc_sink._printable import logger
 from mc_sink.connections._named import find_named
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mc_sink.connections._settings import Hook
     from mc_sink.history import Run
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 # A run that was told to end has little time left.
 PATIENCE_SECONDS, LEAVING_SECONDS = 60, 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _html, _state
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
 from mc_sink.history._locks import is_free, lock_file, state_folder, take
 from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mc_sink.receipt import Receipt
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 FILE, LOCKS = "history.sqlite3", "runs"
 PATIENCE_SECONDS = 30.0
 _TABLE = """
@@ -76,8 +76,8 @@ class Ongoing:
         ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
             _update(self.run.number, ended)
-        except SinkError:
-            _log.exception("Run %s ended as %s, and its record can't be written.", self.run.run_id, status)
+        except SinkError as error:  # without its traceback, whose chain has what ended the run
+            _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
         except BaseException:  # told to end in between, which took the record back: it is as true as before
             _update(self.run.number, ended)
             raise
