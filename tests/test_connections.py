@@ -11,6 +11,7 @@ import pytest
 
 from mc_sink import AlreadyExistsError, ConfigurationError, Csv, ObjectOptions, sink_madconnect
 from mc_sink.connections import GIVEN_BY_RUN, Connection, Settings, arguments_for, deliver, load, rehearse
+from mc_sink.connections._named import find_named
 from mc_sink.history import Busy, list_runs
 from tests.connecting import FRAME, environment, write_connection
 from tests.frames import as_text, read_back
@@ -211,7 +212,7 @@ on_failure = "hooks_of_tests:told"
     broken = write_connection(tmp_path, ambient.target("p/"), hooks, 'files = "none/*.parquet"')
     with pytest.raises(ConfigurationError):
         deliver(load(broken), progress=False)
-    told: list[Run] = sys.modules["hooks_of_tests"].TOLD
+    told: list[Run] = find_named("hooks_of_tests:TOLD", tmp_path)
     assert [run.status for run in told] == ["failed"]
 
 

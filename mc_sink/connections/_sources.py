@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink.connections._database import read_database
 from mc_sink.connections._duckdb import queried
 from mc_sink.connections._named import call_named, nearest
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
@@ -68,7 +69,7 @@ def opened(source: Source, folder: Path) -> Iterator[Any]:
     elif source.function:
         yield call_named(source.function, folder, source.arguments)
     elif source.uri or source.uri_env:
-        yield _read_uri(source)
+        yield read_database(source)
     else:
         with queried(source.query or "", source.database, folder) as reader:
             yield reader
@@ -108,22 +109,3 @@ def _format_of(places: list[str]) -> str:
             f"{', '.join(sorted(set(_SUFFIXES.values())))}. {NOTHING_VISIBLE}"
         )
     return kind
-
-
-def _read_uri(source: Source) -> pl.DataFrame:
-    """Read a database as Polars does; its address comes from the environment where it holds a password."""
-    uri = source.uri or os.environ.get(source.uri_env or "")
-    if not uri:
-        raise ConfigurationError(
-            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI. "
-            f"{NOTHING_VISIBLE}"
-        )
-    try:
-        return pl.read_database_uri(source.query or "", uri, **source.options)
-    except ImportError as error:
-        kind = uri.partition(":")[0]
-        missing = error.name or ("an ADBC driver" if source.options.get("engine") == "adbc" else "connectorx")
-    raise ConfigurationError(
-        f"1 library is missing to read a {kind}: database: {missing}. Install connectorx, or an ADBC driver with "
-        f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
-    )
