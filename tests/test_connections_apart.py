@@ -82,7 +82,7 @@ def make(folder: Path, source: str = 'function = "rows:rows"', schema: str = "he
         "lately.py": 'NAME = "NAME_HERE"\n',
         "tools/__init__.py": "import helper\nNAME = helper.NAME\n",
         "tools/deep.py": (
-            'import helper\nfrom . import NAME\nfrom .. import lately as beside\nassert beside.NAME == NAME\n\n\n'
+            "import helper\nfrom . import NAME\nfrom .. import lately as beside\nassert beside.NAME == NAME\n\n\n"
             "def further():\n    import tools\n\n    return tools.NAME\n"
         ),
         "in.csv": 'x\n"NAME_HERE"\n',
@@ -152,7 +152,9 @@ def test_a_check_of_another_folder_is_not_taken(tmp_path: Path) -> None:
     """Rows that only the other folder's schema would let pass are refused."""
     make(tmp_path / "one")
     second = make(tmp_path / "two")
-    (tmp_path / "two" / "rows.py").write_text('import polars as pl\nrows = lambda: pl.DataFrame({"x": ["one"]})\n', "utf-8")
+    (tmp_path / "two" / "rows.py").write_text(
+        'import polars as pl\nrows = lambda: pl.DataFrame({"x": ["one"]})\n', "utf-8"
+    )
     assert delivered(tmp_path / "one" / "same.toml") == ["one"]
     with pytest.raises(ValidationError):
         deliver(load(second), progress=False)
@@ -187,9 +189,7 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_a_file_of_that_name_in_the_working_directory_is_not_read(
-    tmp_path: Path, query: str
-) -> None:
+def test_a_file_of_that_name_in_the_working_directory_is_not_read(tmp_path: Path, query: str) -> None:
     """DuckDB would take it before the one beside the connection."""
     make(tmp_path / "one")
     make(tmp_path / "here")

@@ -41,7 +41,7 @@ FLOORS = [
     {"storage"},
     {"names", "partitions"},
     {"target"},
-    {"journal", "manifest"},
+    {"journal", "manifest", "_aliases"},
     {"staged"},
     {"object_options", "receipt", "secret"},
     {"changed"},

@@ -1,9 +1,9 @@
 """An error as it may be kept: its type, and a text without cell values and secrets.
 
-Whatever a message quotes, of a cell, a header, a path or a reply, is a value by construction: it doesn't stand in our own
-source. So a record keeps of a message only what does, phrase by phrase, and what the record holds anyway (its target,
-its connection). All else is "…", numbers too. An error that isn't ours has no word of ours, so its type and its place
-are kept. Of rows that break a schema there are the counts.
+Whatever a message quotes, of a cell, a header, a path or a reply, doesn't stand in our own source. So a record keeps of
+a message only what does, phrase by phrase, and its target, which it holds anyway. All else is "…", numbers too. An
+error that isn't ours has no word of ours: its type is kept, and the place that raised it. Of rows that break a schema
+the counts are kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import os
 import re
 import sys
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from itertools import groupby
+from operator import itemgetter
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from mc_sink._beside import without_folder
@@ -20,7 +24,7 @@ from mc_sink.history._record import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import CodeType, TracebackType
+    from types import TracebackType
 
 MAX_TEXT = 1_000
 MAX_CHECKS = 20
@@ -33,7 +37,7 @@ _SECRET_NAMES = re.compile(
 _MIN_SECRET = 8
 # Two words at least: a cell may well be one that stands in our source, such as "delivered", or a number.
 _PHRASE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}")
-_GAP, _DIGIT = "…", re.compile(r"\d")
+_GAP = "…"
 
 
 def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
@@ -57,7 +61,7 @@ def _text(error: BaseException, known: Iterable[str]) -> str:
 
 
 def _facts(error: SinkError) -> Iterator[str]:
-    """Yield what an error holds besides its message and what is no value of the rows."""
+    """Yield what an error holds besides its message, where that can't be a value of the rows."""
     if isinstance(error, CommitError) and (error.committed or error.uncommitted):
         total = len(error.committed) + len(error.uncommitted)
         yield f"{len(error.committed)} of {total} are visible."
@@ -67,9 +71,37 @@ def _facts(error: SinkError) -> Iterator[str]:
 
 def _kept(text: str, known: Iterable[str]) -> str:
     """Return of a message what stands in our source, or in `known`, with a gap for all else."""
-    phrases = "|".join(map(re.escape, sorted({*filter(None, known)}, key=len, reverse=True)))
-    found = re.compile(f"{phrases}|{_OURS}" if phrases else _OURS) if False else None
-    raise NotImplementedError(found)
+    kept = bytearray(len(text))
+    for phrase in (*filter(None, known), *_phrases()):
+        start = text.find(phrase)
+        while start >= 0:
+            kept[start : start + len(phrase)] = b"\1" * len(phrase)
+            start = text.find(phrase, start + 1)
+    runs = groupby(zip(text, kept, strict=True), itemgetter(1))
+    return "".join("".join(one for one, _ in run) if is_ours else _GAP for is_ours, run in runs)
+
+
+def _phrases() -> Iterator[str]:
+    """Yield every text of two words or more that stands in our source, as far as it is loaded."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "mc_sink" and isinstance(getattr(module, "__loader__", None), SourceFileLoader):
+            yield from _phrases_of(name, module.__loader__)
+
+
+@cache
+def _phrases_of(name: str, loader: SourceFileLoader) -> frozenset[str]:
+    code = loader.get_code(name)
+    return frozenset(filter(_PHRASE.search, _texts(code))) if code else frozenset()
+
+
+def _texts(code: CodeType) -> Iterator[str]:
+    """Yield the texts of a module and of all that is in it, those between the braces of an f-string apart."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _texts(constant)
+        for one in constant if isinstance(constant, tuple | frozenset) else (constant,):
+            if isinstance(one, str):
+                yield one
 
 
 def masked(text: str) -> str:

@@ -68,18 +68,18 @@ class Ongoing:
     def failed(self, error: BaseException) -> Run:
         """Note what ended the run; one that was told to end is "interrupted"."""
         status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-        return self._end(status, {"error": failure_of(error)})
+        return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
         """Give the record, even where it can't be written any more: what happened is true all the same."""
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
         ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
-            _update(self.run.number, ended)
+            _update(self.run, ended)
         except SinkError as error:  # without its traceback, whose chain has what ended the run
             _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
         except BaseException:  # told to end in between, which took the record back: it is as true as before
-            _update(self.run.number, ended)
+            _update(self.run, ended)
             raise
         finally:
             with suppress(OSError):
@@ -135,7 +135,7 @@ def find_run(run_id: str) -> Run:
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
     """Note that a run that had stopped part way was ended later, and that everything is visible."""
-    return _update(run.number, facts_of(receipt) | {"status": "delivered", "ended_at": now(), "error": None})
+    return _update(run, facts_of(receipt) | {"status": "delivered", "ended_at": now(), "error": None})
 
 
 def _insert(run: Run) -> int:
@@ -147,8 +147,8 @@ def _insert(run: Run) -> int:
         return int(done.lastrowid or 0)
 
 
-def _update(number: int, facts: Mapping[str, Any]) -> Run:
-    row = as_row(facts)
+def _update(run: Run, facts: Mapping[str, Any]) -> Run:
+    row, number = as_row(facts, run.target), run.number
     changes = ", ".join(f"{name} = :{name}" for name in row)
     with _opened() as table:
         table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
