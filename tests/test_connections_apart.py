@@ -1,4 +1,4 @@
-"""Connections in one process: each has the modules and files of its own folder, and none of them changes the process."""
+"""Connections in one process: each has the modules and files of its own folder, and none changes the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No cell, header, path or reply commands a terminal, forges a line of a log or turns letters around; fields stay true."""
+"""No cell, header, path or reply commands a terminal, forges a log's line or turns letters round; fields stay true."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def raw(text: str) -> list[str]:
 
 @given(st.text())
 def test_any_text_becomes_printable(text: str) -> None:
-    """One line, without a character that isn't shown as itself; what was printable stays as it was, and is done once."""
+    """One line, without a character that isn't shown as itself; what was printable stays so, and is done once."""
     shown = printable(text)
     assert raw(shown) == []
     assert "\n" not in shown
@@ -104,7 +104,7 @@ def test_no_line_of_a_log_shows_them(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_receipt_shows_none_and_has_the_true_path(tmp_path: Path) -> None:
-    """A folder, a partition and a column with such names: shown escaped in text, repr and a page; true in the fields."""
+    """A folder, a partition and a column with such names: escaped in text, repr and a page; true in the fields."""
     name = HOSTILE.replace("/", "")
     folder = tmp_path / name
     folder.mkdir()
@@ -128,7 +128,6 @@ def refusals(folder: str) -> dict[str, Callable[[], object]]:
         "a name": lambda: sink(frame, folder, name=HOSTILE, progress=False),
         "an option": lambda: sink(frame, folder, storage_options={HOSTILE: "x"}, progress=False),
         "a target": lambda: sink(frame, f"s3://{HOSTILE}/", progress=False),
-        "a scheme": lambda: sink(frame, f"{HOSTILE}://x/", progress=False),
         "a run id": lambda: sink(frame, folder, run_id=HOSTILE, progress=False),
         "a platform": lambda: sink(frame, folder, platform=HOSTILE, progress=False),
         "a partition": lambda: sink(frame, folder, partition_by="x", progress=False),
@@ -195,6 +194,9 @@ def test_no_command_shows_them(tmp_path: Path) -> None:
         machine.mc_sink("run", file, "--set", HOSTILE, code=2).said,
         machine.mc_sink("run", tmp_path / name / HOSTILE.replace("/", ""), code=3).said,
         machine.mc_sink(HOSTILE, code=2).said,
+        machine.mc_sink(f"--{HOSTILE}", code=2).said,
+        machine.mc_sink("run", file, f"--{HOSTILE}", code=2).said,
+        machine.mc_sink("run", file, HOSTILE, code=2).said,
         machine.mc_sink("run", broken, code=1).said,
         machine.mc_sink("run", broken, "--debug", code=1).said,
     ]

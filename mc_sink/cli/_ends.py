@@ -88,6 +88,8 @@ def told(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(_tell(error, debug=debug)) from None
     except Exception as error:
         if _is_the_command_lines(error):
+            if isinstance(words := getattr(error, "message", None), str):
+                error.message = printable(words)  # type: ignore[attr-defined]  # it repeats what was typed
             raise
         raise typer.Exit(_tell(error, debug=debug)) from None
 

@@ -47,7 +47,9 @@ def read_database(source: Source) -> pl.DataFrame:
             f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
         )
     except _INTERRUPTIONS as error:
-        raise error.with_traceback(None) from None  # whose frames have the URI
+        error.__cause__ = error.__context__ = None  # their frames, and its own, have the URI
+        error.args = tuple(one for one in error.args if isinstance(one, int))
+        raise error.with_traceback(None) from None
     except BaseException as error:  # noqa: BLE001  connectorx panics
         failed = SinkError(
             f"The query of a {kind} failed ({type(error).__name__}){_repeatable(str(error), uri)}. Check source.query, "
