@@ -27,7 +27,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _KNOWN = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "duckdb", "redshift", "clickhouse")
 _KNOWN += ("bigquery", "snowflake", "trino", "flightsql", "databricks")
 _PLAIN = {"user", "username", "host", "port", "dbname", "database", "sslmode", "schema", "warehouse", "role"}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ODD = re.compile(r"[\s#\x00-\x1f\x7f]")
 # So few characters of a password are a piece of it; and words shorter than the second are left in a message.
 _PIECE, _WORD = 4, 3
@@ -60,10 +59,6 @@ def read_database(source: Source) -> pl.DataFrame:
 
 def _uri_of(source: Source) -> Secret:
     """Return the URI, or raise `ConfigurationError`; one that could be read in two ways is refused."""
-    if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
-        raise ConfigurationError(
-            f"source.uri_env isn't a variable's name: write the name, not the value. {NOTHING_VISIBLE}"
-        )
     if source.uri_env and not os.environ.get(source.uri_env):
         raise ConfigurationError(
             f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI. "

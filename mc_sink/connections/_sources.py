@@ -33,6 +33,7 @@ _SUFFIXES = {
     ".ipc": "ipc",
     ".feather": "ipc",
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GOES_WITH = {
     "format": "files",
@@ -55,6 +56,10 @@ def check_source(source: Source, told: str) -> None:
             raise ConfigurationError(
                 f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}. {NOTHING_VISIBLE}"
             )
+    if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
+        raise ConfigurationError(
+            f"source.uri_env of {told} isn't a variable's name: write the name, not the value. {NOTHING_VISIBLE}"
+        )
     if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
         raise ConfigurationError(
             f"[source] of {told} has more than one of database, uri and uri_env. {NOTHING_VISIBLE}"
