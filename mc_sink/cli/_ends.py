@@ -88,10 +88,19 @@ def told(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(_tell(error, debug=debug)) from None
     except Exception as error:
         if _is_the_command_lines(error):
-            if isinstance(words := getattr(error, "message", None), str):
-                error.message = printable(words)  # type: ignore[attr-defined]  # it repeats what was typed
             raise
         raise typer.Exit(_tell(error, debug=debug)) from None
+
+
+@contextmanager
+def escaped() -> Iterator[None]:
+    """Escape control characters in what the command line itself raises for wrong words, which it repeats."""
+    try:
+        yield
+    except Exception as error:
+        if _is_the_command_lines(error) and isinstance(words := getattr(error, "message", None), str):
+            error.message = printable(words)  # type: ignore[attr-defined]  # typer's own kind has one
+        raise
 
 
 def _is_the_command_lines(error: BaseException) -> bool:
