@@ -114,4 +114,4 @@ class _Finder:
 
 
 if _Finder not in sys.meta_path:
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]  # a class is a finder, too
+    sys.meta_path.insert(0, _Finder)  # a class is a finder, too

@@ -19,7 +19,6 @@ from mc_sink.history import failure_of
 from tests.commanding import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 PASSWORD = "cAnArYdbPASS"
@@ -68,7 +67,7 @@ class Panic(BaseException):
 
 
 @pytest.fixture(params=["RuntimeError", "Panic", "ImportError", "KeyboardInterrupt"])
-def echoing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def echoing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Install a connectorx that refuses whatever it is asked, and repeats the URI as `echo` has it."""
     library: Any = ModuleType("connectorx")
     library.__version__ = "0.4.6"

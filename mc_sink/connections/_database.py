@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, QueryError, SinkError
 from mc_sink.secret import Secret, seal
 
 if TYPE_CHECKING:
@@ -24,8 +24,25 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # Only of these it is certain that they are no part of a password in the wrong place.
-_KNOWN = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "duckdb", "redshift", "clickhouse")
-_KNOWN += ("bigquery", "snowflake", "trino", "flightsql", "databricks")
+_KNOWN = frozenset(
+    [
+        "bigquery",
+        "clickhouse",
+        "databricks",
+        "duckdb",
+        "flightsql",
+        "mariadb",
+        "mssql",
+        "mysql",
+        "oracle",
+        "postgres",
+        "postgresql",
+        "redshift",
+        "snowflake",
+        "sqlite",
+        "trino",
+    ]
+)
 _PLAIN = {"user", "username", "host", "port", "dbname", "database", "sslmode", "schema", "warehouse", "role"}
 _ODD = re.compile(r"[\s#\x00-\x1f\x7f]")
 # So few characters of a password are a piece of it; and words shorter than the second are left in a message.
@@ -34,7 +51,7 @@ _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 def read_database(source: Source) -> pl.DataFrame:
-    """Return the rows of a query; raises `SinkError` with what the library said, as far as it may be repeated."""
+    """Return the rows of a query; raises `QueryError` with what the library said, as far as it may be repeated."""
     uri = _uri_of(source)
     kind = _kind_of(uri)
     try:
@@ -50,7 +67,7 @@ def read_database(source: Source) -> pl.DataFrame:
         error.args = tuple(one for one in error.args if isinstance(one, int))
         raise error.with_traceback(None) from None
     except BaseException as error:  # noqa: BLE001  connectorx panics
-        failed = SinkError(
+        failed = QueryError(
             f"The query of a {kind} failed ({type(error).__name__}){_repeatable(str(error), uri)}. Check source.query, "
             f"and that the database can be reached. {NOTHING_VISIBLE}"
         )

@@ -84,8 +84,9 @@ def _kept(text: str, known: Iterable[str]) -> str:
 def _phrases() -> Iterator[str]:
     """Yield every text of two words or more that stands in our source, as far as it is loaded."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "mc_sink" and isinstance(getattr(module, "__loader__", None), SourceFileLoader):
-            yield from _phrases_of(name, module.__loader__)
+        loader = getattr(module, "__loader__", None)
+        if name.partition(".")[0] == "mc_sink" and isinstance(loader, SourceFileLoader):
+            yield from _phrases_of(name, loader)
 
 
 @cache
