@@ -47,6 +47,12 @@ def broken():
     raise Broken("canary")
 
 
+def refused():
+    from mc_sink import ConfigurationError
+
+    raise ConfigurationError("a canary of two words")
+
+
 def told(run):
     helper.TOLD.append(run.connection)
 """
@@ -257,6 +263,9 @@ def test_a_module_that_is_missing_is_named_as_it_was_asked_for(tmp_path: Path) -
     with pytest.raises(ValueError, match="canary") as raised:
         find_named("rows:broken", file.parent)()
     assert failure_of(raised.value).kind == "rows.Broken"
+    with pytest.raises(ConfigurationError) as refused:
+        find_named("rows:refused", file.parent)()
+    assert failure_of(refused.value).text == "…"  # a connection's own source is none of ours
 
 
 def in_a_child(pickled: bytes) -> Any:

@@ -85,7 +85,8 @@ def _phrases() -> Iterator[str]:
     """Yield every text of two words or more that stands in our source, as far as it is loaded."""
     for name, module in list(sys.modules.items()):
         loader = getattr(module, "__loader__", None)
-        if name.partition(".")[0] == "mc_sink" and isinstance(loader, SourceFileLoader):
+        ours = name.partition(".")[0] == "mc_sink" and without_folder(name) == name  # and not one beside a connection
+        if ours and isinstance(loader, SourceFileLoader):
             yield from _phrases_of(name, loader)
 
 
