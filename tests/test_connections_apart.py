@@ -19,6 +19,8 @@ from mc_sink.connections import deliver, load
 from mc_sink.connections._named import find_named
 from mc_sink.connections._sources import opened
 from mc_sink.history import failure_of
+from tests.commanding import Machine
+from tests.connecting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,6 +181,18 @@ def test_threads_stay_apart(tmp_path: Path, source: str) -> None:
 
     with ThreadPoolExecutor(len(names)) as pool:
         assert list(pool.map(one, files)) == [[name] for name in names]
+
+
+def test_runs_of_a_scheduler_stay_apart(tmp_path: Path) -> None:
+    """Each run that it starts has its own folder's rows and checks."""
+    files = [make(tmp_path / name) for name in ("one", "two")]
+    for file in files:
+        file.write_text(file.read_text("utf-8") + '[schedule]\nevery = "1s"\n', "utf-8")
+    outs = [file.parent / "out" for file in files]
+    with Machine(tmp_path, tmp_path / "state").running("schedule", *files) as child:
+        wait_until(lambda: all(list(out.glob("*.csv")) for out in outs), child)
+    for out in outs:
+        assert {pl.read_csv(found)["x"].item() for found in out.glob("*.csv")} == {out.parent.name}
 
 
 QUERIES = {

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # Only of these it is certain that they are no part of a password in the wrong place.
-_KNOWN = frozenset(
-    ["bigquery", "clickhouse", "databricks", "duckdb", "flightsql", "mariadb", "mssql", "mysql", "oracle", "postgres"]
-    + ["postgresql", "redshift", "snowflake", "sqlite", "trino"]
-)
+_KNOWN = {"bigquery", "clickhouse", "databricks", "duckdb", "flightsql", "mariadb", "mssql", "mysql", "oracle"}
+_KNOWN |= {"postgres", "postgresql", "redshift", "snowflake", "sqlite", "trino"}
 _PLAIN = {"user", "username", "host", "port", "dbname", "database", "sslmode", "schema", "warehouse", "role"}
 _ODD = re.compile(r"[\s#\x00-\x1f\x7f]")
 # So few characters of a password are a piece of it; and words shorter than the second are left in a message.
