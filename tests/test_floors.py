@@ -36,7 +36,7 @@ FLOORS = [
     {"platforms"},
     {"validation", "changes"},
     {"_plan"},
-    {"_spill"},
+    {"_arrow", "_owned", "_spill"},
     {"formats"},
     {"storage"},
     {"names", "partitions"},
