@@ -51,7 +51,7 @@ class ArrowImport:
             return pl.DataFrame(ready)
         except (PolarsError, PanicException) as error:
             failing = [field for field in ready.schema if not _imports(ready.select([field.name]))]
-            raise _cannot_hold([(field.name, str(field.type)) for field in failing or ready.schema]) from error
+            raise _unheld([(field.name, str(field.type)) for field in failing or ready.schema]) from error
 
     def frames(self, batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
         """Return the rows of several batches as one frame."""
@@ -69,15 +69,15 @@ def arrow_import(schema: pa.Schema) -> ArrowImport:
         try:
             held = _held(field)
             _cast(pa.nulls(0, field.type), held.type)
-        except (_CannotHold, pa.ArrowException) as error:
-            reason = f": {error}" if isinstance(error, _CannotHold) else ""
+        except (_UnheldError, pa.ArrowException) as error:
+            reason = f": {error}" if isinstance(error, _UnheldError) else ""
             refused.append((field.name, f"{field.type}{reason}"))
         else:
             fields.append(held)
     if not refused:
         refused = [(f.name, str(f.type)) for f in fields if not _imports(_empty(pa.schema([f])))]
     if refused:
-        raise _cannot_hold(refused)
+        raise _unheld(refused)
     arrow = pa.schema(fields)
     rewritten = tuple(number for number, field in enumerate(arrow) if _has(field.type, pa.types.is_fixed_size_list))
     return ArrowImport(arrow, pl.DataFrame(_empty(arrow)).schema, rewritten)
@@ -121,8 +121,8 @@ def pandas_table(frame: Any) -> pa.Table:
         if not bad:
             raise
         raise ConfigurationError(  # without its cause, whose text holds a value of a cell
-            f"Arrow can't hold {_count(bad)} of the pandas frame: {', '.join(bad)}. The values are of several types, or of "
-            f"a type that Arrow lacks. Convert with astype(), or drop. {NOTHING_VISIBLE}"
+            f"Arrow can't hold {_count(bad)} of the pandas frame: {', '.join(bad)}. The values are of several types, "
+            f"or of a type that Arrow lacks. Convert with astype(), or drop. {NOTHING_VISIBLE}"
         ) from None
     return table
 
@@ -142,22 +142,22 @@ def _converts(values: Any) -> bool:
     return True
 
 
-class _CannotHold(Exception):
+class _UnheldError(Exception):
     """Why Polars can't hold an Arrow type."""
 
 
 def _held(field: pa.Field) -> pa.Field:
-    """Return the field as Polars can hold it, or raise `_CannotHold`."""
+    """Return the field as Polars can hold it, or raise `_UnheldError`."""
     import pyarrow as pa
 
     if "\x00" in field.name:
-        raise _CannotHold("a name with NUL, which Arrow's C interface cuts off there")
+        raise _UnheldError("a name with NUL, which Arrow's C interface cuts off there")
     held = _held_type(field.type)
     is_extension = isinstance(field.type, pa.BaseExtensionType) or _EXTENSION in (field.metadata or {})
     if is_extension and _has(held, pa.types.is_dictionary):
-        raise _CannotHold("an extension type over a dictionary")
+        raise _UnheldError("an extension type over a dictionary")
     if is_extension and held != field.type:
-        raise _CannotHold("an extension type over a type that would have to be cast")
+        raise _UnheldError("an extension type over a type that would have to be cast")
     return field.with_type(held)
 
 
@@ -166,7 +166,7 @@ def _held_type(dtype: pa.DataType) -> pa.DataType:
 
     if isinstance(dtype, pa.BaseExtensionType):
         if _held_type(dtype.storage_type) != dtype.storage_type:
-            raise _CannotHold("an extension type over a type that would have to be cast")
+            raise _UnheldError("an extension type over a type that would have to be cast")
         return dtype
     nested = next((held for check, held in _nested() if check(dtype)), None)
     if nested:
@@ -178,7 +178,7 @@ def _held_type(dtype: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_binary(dtype):
         return dtype if dtype.byte_width else pa.binary()
     if not any(check(dtype) for check in _leaves()):
-        raise _CannotHold("a type that Polars lacks")
+        raise _UnheldError("a type that Polars lacks")
     return dtype
 
 
@@ -209,7 +209,7 @@ def _fixed_size_list(dtype: Any) -> pa.DataType:
     import pyarrow as pa
 
     if not dtype.list_size:
-        raise _CannotHold("a fixed-size list of no values")
+        raise _UnheldError("a fixed-size list of no values")
     return pa.list_(_held(dtype.value_field), dtype.list_size)
 
 
@@ -219,7 +219,7 @@ def _struct(dtype: Any) -> pa.DataType:
     fields = [dtype.field(number) for number in range(dtype.num_fields)]
     names = [field.name for field in fields]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise _CannotHold(f"a struct with the field {twice[0]!r} twice")
+        raise _UnheldError(f"a struct with the field {twice[0]!r} twice")
     return pa.struct([_held(field) for field in fields])
 
 
@@ -227,7 +227,7 @@ def _dictionary(dtype: Any) -> pa.DataType:
     """Return the dictionary, or the type of its values where those have to be cast."""
     held = _held_type(dtype.value_type)
     if held != dtype.value_type and held.num_fields:
-        raise _CannotHold("a dictionary of nested values that would have to be cast")
+        raise _UnheldError("a dictionary of nested values that would have to be cast")
     return dtype if held == dtype.value_type else held
 
 
@@ -238,18 +238,18 @@ def _decimal(dtype: Any) -> pa.DataType:
     scale = max(dtype.scale, 0)
     precision = max(dtype.precision - min(dtype.scale, 0), scale)
     if precision > MAX_DIGITS:
-        raise _CannotHold(f"a decimal of more than {MAX_DIGITS} digits")
+        raise _UnheldError(f"a decimal of more than {MAX_DIGITS} digits")
     return pa.decimal128(precision, scale)
 
 
 def _timestamp(dtype: Any) -> pa.DataType:
-    """Return the timestamp in a zone that Polars knows; an offset that it doesn't know becomes UTC: the same moments."""
+    """Return the timestamp in a zone that Polars knows: UTC for an offset that it lacks, which keeps the moments."""
     import pyarrow as pa
 
     if not dtype.tz or _imports(pa.record_batch([pa.nulls(0, dtype)], names=["moment"])):
         return dtype
     if not _OFFSET.fullmatch(dtype.tz):
-        raise _CannotHold("an unknown time zone")
+        raise _UnheldError("an unknown time zone")
     return pa.timestamp(dtype.unit, "UTC")
 
 
@@ -292,7 +292,7 @@ def _imports(data: pa.RecordBatch) -> bool:
     return True
 
 
-def _cannot_hold(columns: list[tuple[str, str]]) -> ConfigurationError:
+def _unheld(columns: list[tuple[str, str]]) -> ConfigurationError:
     told = ", ".join(_told(name, dtype) for name, dtype in columns)
     return ConfigurationError(
         f"Polars can't hold {_count(columns)}: {told}. Cast or drop {'it' if len(columns) == 1 else 'them'}. "

@@ -35,7 +35,7 @@ def _with_own_bytes(values: pl.Series) -> pl.Series:
     """Return texts and binaries with bytes of their own: Arrow's older layout has them in one buffer, which is new."""
     import pyarrow as pa
 
-    if not _has_nul(values.dtype):
+    if not has_nul(values.dtype):
         try:
             copied = pl.Series(values.name, values.to_arrow(compat_level=pl.CompatLevel.oldest()))
         except (pa.ArrowException, pl.exceptions.PolarsError):  # such as 128-bit integers beside a text
@@ -53,10 +53,10 @@ def _has_bytes(dtype: AnyType) -> bool:
     return dtype.base_type() in {pl.String, pl.Binary} or any(map(_has_bytes, _inner(dtype)))
 
 
-def _has_nul(dtype: AnyType) -> bool:
-    """Return whether a field's name has a NUL, at which Polars' export to Arrow panics."""
+def has_nul(dtype: AnyType) -> bool:
+    """Return whether the name of a field has a NUL, at which Polars' export to Arrow panics."""
     named = isinstance(dtype, pl.Struct) and any("\x00" in field.name for field in dtype.fields)
-    return named or any(map(_has_nul, _inner(dtype)))
+    return named or any(map(has_nul, _inner(dtype)))
 
 
 def _inner(dtype: AnyType) -> list[AnyType]:

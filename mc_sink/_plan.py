@@ -78,7 +78,7 @@ def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFr
 
 
 def _from_arrow(frame: Any) -> pl.LazyFrame:
-    """Return the plan of an Arrow stream. Rows are copied unless they certainly stay as they are until they are read."""
+    """Return the plan of an Arrow stream. Rows are copied unless their memory certainly isn't filled again."""
     import pyarrow as pa
 
     try:
