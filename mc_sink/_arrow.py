@@ -83,6 +83,24 @@ def arrow_import(schema: pa.Schema) -> ArrowImport:
     return ArrowImport(arrow, pl.DataFrame(_empty(arrow)).schema, rewritten)
 
 
+def reader_of(data: Any) -> pa.RecordBatchReader:
+    """Return a reader of what exports Arrow data; `pyarrow.ArrowException` for what has no columns.
+
+    pyarrow's own data don't pass the C interface, which would cut names at a NUL.
+    """
+    import pyarrow as pa
+
+    if isinstance(data, pa.RecordBatchReader):
+        return data
+    if isinstance(data, pa.Table):
+        return data.to_reader()
+    if isinstance(data, pa.RecordBatch):
+        return pa.RecordBatchReader.from_batches(data.schema, [data])
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data)
+    return reader_of(pa.record_batch(data))
+
+
 def refuse_twins(names: Sequence[str]) -> None:
     """Raise `ConfigurationError` for a name that stands twice: a file with it can't be read by column name."""
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table
+from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
 from mc_sink._owned import owned
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
@@ -82,7 +82,7 @@ def _from_arrow(frame: Any) -> pl.LazyFrame:
     import pyarrow as pa
 
     try:
-        reader = pa.RecordBatchReader.from_stream(frame)
+        reader = reader_of(frame)
     except pa.ArrowException as error:
         raise _no_frame(frame, f" Its stream can't be read as columns ({error}).") from error
     arrival = arrow_import(reader.schema)
@@ -204,10 +204,7 @@ class Arrivals:
         import pyarrow as pa
 
         try:
-            if not hasattr(item, "__arrow_c_stream__"):
-                batch = pa.record_batch(item)
-                return batch.schema, [batch]
-            reader = pa.RecordBatchReader.from_stream(item)
+            reader = reader_of(item)
         except (pa.ArrowException, TypeError) as error:
             raise _no_batch(item, f" It can't be read as columns ({error}).") from error
         return reader.schema, list(reader)

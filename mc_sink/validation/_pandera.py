@@ -96,7 +96,7 @@ def _silent() -> tuple[type[DataFrameSchema], type[Column]]:
 
 
 class _NoReport:
-    def run_check(self, check_obj: pl.LazyFrame, _schema: Any, check: Check, number: int, *args: Any) -> CoreCheckResult:
+    def run_check(self, check_obj: Any, _schema: Any, check: Check, number: int, *args: Any) -> CoreCheckResult:
         """Run one check without making examples of failures, which Python can't hold for every moment.
 
         A row whose value can't be given to a check in Python fails that check.
