@@ -34,11 +34,12 @@ Batches = Iterator[pl.DataFrame]
 ROW_GROUP_SIZE = 100_000
 
 
+@panics_as_query_errors()
 def as_lazyframe(frame: object) -> pl.LazyFrame:
     """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
 
-    Raises `ConfigurationError` for what is no frame, for a reader or iterator that has nothing left, and, once the
-    plan runs, for a batch whose schema isn't the first one's.
+    Raises `ConfigurationError` for what is no frame, for columns that Polars can't hold, for a reader or iterator that
+    has nothing left, and, once the plan runs, for a batch whose schema isn't the first one's.
     """
     if isinstance(frame, pl.LazyFrame):
         return frame

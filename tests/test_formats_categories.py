@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
-import pypa.parquet as pq
+import pyarrow.parquet as pq
 import pytest
 from pandera.polars import Check, Column, DataFrameSchema
 
