@@ -28,7 +28,16 @@ class ArrowStream(Protocol):
         """Export the stream."""
 
 
-Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | ArrowStream | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+class ArrowDataset(Protocol):
+    """A pyarrow Dataset or Scanner."""
+
+    def to_batches(self) -> Iterator[Any]:
+        """Read the record batches."""
+
+
+Frame: TypeAlias = (
+    "pl.LazyFrame | pl.DataFrame | ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+)
 Batches = Iterator[pl.DataFrame]
 # Measured: with row groups as large as the batches that feed them, Polars' Parquet encoder takes a tenth less time.
 ROW_GROUP_SIZE = 100_000

@@ -49,7 +49,8 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     Parameters
     ----------
     frame
-        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, or an iterable of record batches or DataFrames.
+        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        record batches or DataFrames.
     target
         A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); a local path,
         a `file://` URL, or another fsspec URL that renames.

@@ -18,7 +18,7 @@ OFFSETS = ("+05:30", "+05:45", "-03:30", "+0530", "+05", "+05:30:30", "UTC+05:30
 ZONES = ("UTC", "Europe/Berlin", "GMT", "+05:00", "-12:00", "+00:00")
 
 
-class Label(pa.ExtensionType):  # type: ignore[misc]  pyarrow has no types
+class Label(pa.ExtensionType):  # type: ignore[misc]
     """A type of a user's own."""
 
     def __init__(self, storage: pa.DataType) -> None:

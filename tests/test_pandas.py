@@ -23,7 +23,7 @@ WAYS: dict[str, Callable[[pd.DataFrame], Any]] = {
 }
 ALL_WAYS = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 ROWS = pd.DataFrame({"user": ["a", "b", "c", "d"], "n": [1, 2, 3, 4]})
-LEVELS = [[1, 2, 3, 4], list("wxyz")]
+LEVELS: Any = [[1, 2, 3, 4], list("wxyz")]
 
 
 def rows_of(frame: Any) -> pl.DataFrame:
@@ -63,7 +63,7 @@ def test_an_index_without_a_name_is_no_column(way: Any, index: pd.Index) -> None
 def test_an_index_with_a_name_is_a_column(way: Any, index: pd.Index) -> None:
     """Of several levels each that has one, after the columns; a regular index as any other."""
     found = rows_of(way(ROWS.set_axis(index)))
-    names = [name for name in index.names if name is not None]
+    names: list[Any] = [name for name in index.names if name is not None]
     assert found.columns == ["user", "n", *map(str, names)]
     for name in names:
         assert found[str(name)].to_list() == index.get_level_values(name).tolist()
