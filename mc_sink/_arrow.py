@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -68,19 +70,20 @@ def arrow_import(schema: pa.Schema) -> ArrowImport:
     for field in schema:
         try:
             held = _held(field)
-            _cast(pa.nulls(0, field.type), held.type)
+            if held.type != field.type:
+                pa.nulls(0, field.type).cast(held.type)
         except (_UnheldError, pa.ArrowException) as error:
             reason = f": {error}" if isinstance(error, _UnheldError) else ""
             refused.append((field.name, f"{field.type}{reason}"))
         else:
             fields.append(held)
-    if not refused:
-        refused = [(f.name, str(f.type)) for f in fields if not _imports(_empty(pa.schema([f])))]
+    if not refused and not _imports(empty_batch(pa.schema(fields))):
+        refused = [(field.name, str(field.type)) for field in fields if not _imports(empty_batch(pa.schema([field])))]
     if refused:
         raise _unheld(refused)
     arrow = pa.schema(fields)
     rewritten = tuple(number for number, field in enumerate(arrow) if _has(field.type, pa.types.is_fixed_size_list))
-    return ArrowImport(arrow, pl.DataFrame(_empty(arrow)).schema, rewritten)
+    return ArrowImport(arrow, pl.DataFrame(empty_batch(arrow)).schema, rewritten)
 
 
 def reader_of(data: Any) -> pa.RecordBatchReader:
@@ -103,7 +106,7 @@ def reader_of(data: Any) -> pa.RecordBatchReader:
 
 def refuse_twins(names: Sequence[str]) -> None:
     """Raise `ConfigurationError` for a name that stands twice: a file with it can't be read by column name."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         one = len(twice) == 1
         told = "1 column name stands" if one else f"{len(twice)} column names stand"
         raise ConfigurationError(f"{told} twice: {twice}. Rename {'it' if one else 'them'}. {NOTHING_VISIBLE}")
@@ -200,6 +203,7 @@ def _held_type(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
+@cache
 def _leaves() -> tuple[Callable[[pa.DataType], bool], ...]:
     """Return the checks for types that Polars imports as they are; tests import each of them, whole and sliced."""
     from pyarrow import types as t
@@ -209,6 +213,7 @@ def _leaves() -> tuple[Callable[[pa.DataType], bool], ...]:
     return (*numbers, *texts, t.is_date, t.is_time, t.is_duration)
 
 
+@cache
 def _nested() -> tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.DataType]], ...]:
     import pyarrow as pa
     from pyarrow import types as t
@@ -294,7 +299,7 @@ def _rewritten(values: pa.Array) -> pa.Array:
     return pa.ipc.open_stream(sink.getvalue()).read_next_batch().column(0)
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch without rows; `schema.empty_table()` fails for extension types inside others."""
     import pyarrow as pa
 

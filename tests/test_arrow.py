@@ -158,6 +158,18 @@ def test_a_dataset_is_a_frame_and_a_scanner_is_one(tmp_path: Path) -> None:
     assert (tmp_path / "y.csv").read_text() == "n\n3\n4\n"
 
 
+@ALL_WAYS
+def test_a_preview_refuses_what_the_delivery_refuses(way: Any, tmp_path: Path) -> None:
+    """It looks at the columns where that reads nothing, extension types inside others among them."""
+    held = pa.table({"odd": HELD["extension in a list"]})
+    mc_sink.preview(way(held), tmp_path / "x.parquet")
+    mc_sink.sink_madconnect(way(held), tmp_path / "x.parquet", progress=False)
+    refused = way(pa.table({"odd": REFUSED["field twice"][0]}))
+    if hasattr(refused, "schema") or hasattr(refused, "projected_schema") or isinstance(refused, list):
+        with pytest.raises(ConfigurationError, match="'odd'"):
+            mc_sink.preview(refused, tmp_path / "y.parquet")
+
+
 def test_a_column_with_nul_in_its_name_keeps_its_values(tmp_path: Path) -> None:
     """In a Polars frame such a name is like any other, also where rows are parked by partition."""
     rows = pl.DataFrame({"k": ["a", "b"] * 3, "\x000": list("uvwxyz"), "\x00\x000": range(6), "n": range(6)})
