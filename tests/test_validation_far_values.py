@@ -187,6 +187,10 @@ COERCED = {
     "decimal": pa.DataFrameSchema({"id": pa.Column(int), "amount": pa.Column(pl.Decimal(10, 2), coerce=True)}),
     "strict": pa.DataFrameSchema({"id": pa.Column(int), "amount": pa.Column(float)}, coerce=True, strict=True),
     "ordered": pa.DataFrameSchema({"amount": pa.Column(float), "id": pa.Column(int)}, coerce=True, ordered=True),
+    "added": pa.DataFrameSchema(
+        {"id": pa.Column(int), "amount": pa.Column(float)}, coerce=True, add_missing_columns=True
+    ),
+    "of the frame's dtype": pa.DataFrameSchema({"id": pa.Column(), "amount": pa.Column()}, dtype=float, coerce=True),
     "checked": pa.DataFrameSchema({"id": pa.Column(int), "amount": pa.Column(float, pa.Check.gt(0))}, coerce=True),
 }
 
@@ -212,6 +216,22 @@ def test_all_missing_columns_are_said_with_other_faults(tmp_path: Path) -> None:
         ValidationError, match=r"(?s)3 checks.*a: missing, expected Float64.*b: missing, expected any type"
     ):
         mc_sink.sink_madconnect(pl.DataFrame({"id": ["x"]}), tmp_path / "x.csv", schema=schema, progress=False)
+
+
+def test_a_pattern_without_a_column_is_said_in_words(tmp_path: Path) -> None:
+    """With the type that its columns were to have."""
+    for coerce in (False, True):
+        schema = pa.DataFrameSchema({"id": pa.Column(int), "^a.*$": pa.Column(float, regex=True)}, coerce=coerce)
+        with pytest.raises(ValidationError, match=r"\^a\.\*\$: missing, expected Float64 of a column that matches"):
+            mc_sink.sink_madconnect(pl.DataFrame({"id": [1]}), tmp_path / "x.csv", schema=schema, progress=False)
+
+
+def test_a_column_that_the_schema_adds_is_not_missing(tmp_path: Path) -> None:
+    """It has a default, or may be null."""
+    columns = {"id": pa.Column(int), "a": pa.Column(float, default=0.5), "b": pa.Column(float, nullable=True)}
+    schema = pa.DataFrameSchema(columns, coerce=True, add_missing_columns=True)
+    mc_sink.sink_madconnect(pl.DataFrame({"id": ["1"]}), tmp_path / "x.csv", schema=schema, progress=False)
+    assert (tmp_path / "x.csv").read_text() == "id,a,b\n1,0.5,\n"
 
 
 def test_an_optional_column_may_be_missing_where_the_schema_coerces(tmp_path: Path) -> None:

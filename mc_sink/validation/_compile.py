@@ -131,19 +131,19 @@ def _delivered(schema: DataFrameSchema, frame: pl.LazyFrame, failures: Failures,
 
 
 def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
-    """Return the columns that the schema requires and the frame lacks, with the types expected.
+    """Return the columns, or patterns of columns, that the schema requires and the frame lacks, with expected types.
 
     Pandera reports them only where it doesn't coerce them first: coercion breaks down over a column that isn't there.
     """
-    if schema.add_missing_columns:
-        return {}
     present = frame.collect_schema()
-    required = (column for column in schema.columns.values() if column.required and not column.regex)
-    return {
-        column.name: "any type" if column.dtype is None else str(column.dtype)
-        for column in required
-        if column.name not in present
-    }
+    missing = {}
+    for name, column in schema.columns.items():
+        is_added = schema.add_missing_columns and (column.default is not None or column.nullable)
+        if column.required and not is_added and not matching(column, present):
+            dtype = column.dtype or schema.dtype
+            pattern = " of a column that matches" if column.regex else ""
+            missing[name] = f"{'any type' if dtype is None else dtype}{pattern}"
+    return missing
 
 
 def _personal(schema: DataFrameSchema, frame: pl.LazyFrame) -> frozenset[str]:
