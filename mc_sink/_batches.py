@@ -252,7 +252,9 @@ def _width(values: pl.Expr, dtype: pl.DataType) -> _Width:
         own = _counted(values.list.len()) * inner.fixed
         return _Width(0, own if inner.varying is None else own + _counted(values.list.eval(inner.varying).list.sum()))
     if isinstance(dtype, pl.Struct):
-        widths = [_width(values.struct.field(field.name), _made(field.dtype)) for field in dtype.fields]
+        # By other names, because "*" and "^a$" would be taken for patterns.
+        named = values.struct.rename_fields([f"f{n}" for n in range(len(dtype.fields))])
+        widths = [_width(named.struct.field(f"f{n}"), _made(field.dtype)) for n, field in enumerate(dtype.fields)]
         varying = [width.varying for width in widths if width.varying is not None]
         return _Width(sum(width.fixed for width in widths), pl.sum_horizontal(varying) if varying else None)
     return _Width(_FIXED.get(dtype.base_type(), 8), None)

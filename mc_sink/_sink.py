@@ -5,7 +5,6 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +16,12 @@ from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, refuse_own_source, resolve, scanned, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
+from mc_sink._printable import logger
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError, panics_as_query_errors
-from mc_sink.formats import options_of
+from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError, add_note, panics_as_query_errors
+from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @takes_options
@@ -52,7 +52,8 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     Parameters
     ----------
     frame
-        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, or an iterable of record batches or DataFrames.
+        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        record batches or DataFrames.
     target
         A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); a local path,
         a `file://` URL, or another fsspec URL that renames.
@@ -200,7 +201,8 @@ def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
 
 
 def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Rows, started_at: datetime) -> Staged:
-    columns = {name: str(dtype) for name, dtype in to.partitioning(rows.delivered).file_schema.items()}
+    schema = to.partitioning(rows.delivered).file_schema
+    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
     kind, dialect = to.format.extension.removeprefix("."), options_of(to.format)
     return Staged(
         run_id=to.names.run_id,
@@ -252,4 +254,4 @@ def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
     """Throw a delivery away, telling on its cause what could not be."""
     for left_behind in discard_with(stores, [staged]):
-        cause.add_note(f"mc_sink: {left_behind}")
+        add_note(cause, left_behind)

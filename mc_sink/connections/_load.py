@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import lines
 from mc_sink.connections._guard import check_guard
 from mc_sink.connections._secrets import refuse_secrets
 from mc_sink.connections._settings import Guard, Hooks, Schedule, Settings, Source
@@ -85,7 +86,7 @@ def _checked(document: Mapping[str, Any], told: str) -> Settings:
     else:
         return settings
     raise ConfigurationError(
-        f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}\n  " + "\n  ".join(wrong)
+        lines(f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}", *(f"  {one}" for one in wrong))
     ) from None  # pydantic's own error shows values
 
 

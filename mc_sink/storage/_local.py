@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import stat
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
@@ -39,7 +39,7 @@ _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISSOCK: "a socket",
 }
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def hidden_name(path: str) -> str:
