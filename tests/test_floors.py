@@ -37,18 +37,20 @@ FLOORS = [
     {"validation", "changes"},
     {"_batches"},
     {"_plan"},
-    {"_spill"},
+    {"_arrow", "_spill"},
+    {"_owned"},
     {"_worker"},
     {"formats"},
     {"storage"},
     {"names", "partitions"},
     {"target"},
-    {"journal", "manifest"},
+    {"journal", "manifest", "_aliases"},
     {"staged"},
     {"object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions", "_late"},
+    {"exceptions", "_late", "_meant", "_beside", "_state"},
     {"_html"},
+    {"_printable"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_HOME = {
@@ -61,6 +63,7 @@ ONLY_HOME = {
     "sink_parquet": "formats",
     "sink_batches": "_batches",
     "register_io_source": "_plan",
+    "getLogger": "_printable",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;

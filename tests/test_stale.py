@@ -105,7 +105,7 @@ def test_stale_files_are_refused_or_listed(fault_s3: FaultServer, tmp_path: Path
     with pytest.raises(AlreadyExistsError, match="would stay beside") as raised:
         deliver(fault_s3, after, format, **then)
     said = str(raised.value)
-    assert said.splitlines()[1:] == [f"  {url}" for url in urls]
+    assert said.partition("Stale: ")[2].split(", ") == urls
     assert all(way in said for way in ("owner delete", "{run_id}", 'stale="keep"', "Nothing became visible"))
     assert fault_s3.listing(fault_s3.bucket) == there
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
@@ -134,7 +134,7 @@ def test_a_folder_is_held_to_the_same(tmp_path: Path, case: Case, format: str) -
     urls = [f"{tmp_path}/" + name.format(ext=f".{format}") for name in left]
     with pytest.raises(AlreadyExistsError, match="would stay beside") as raised:
         mc_sink.sink_madconnect(after, f"{tmp_path}/", **how | then)
-    assert str(raised.value).splitlines()[1:] == [f"  {url}" for url in urls]
+    assert str(raised.value).partition("Stale: ")[2].split(", ") == urls
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == there
     assert list(mc_sink.sink_madconnect(after, f"{tmp_path}/", **how | then, stale="keep").stale) == urls
 
@@ -157,7 +157,7 @@ def test_another_format_leaves_the_old_one_stale(fault_s3: FaultServer) -> None:
     """A reader of the prefix finds both; where there is one file, it is refused before the query runs."""
     deliver(fault_s3, SHORT, "csv", name="latest{ext}")
     frame = SHORT.lazy().map_batches(lambda frame: pytest.fail("the query ran") if frame.height else frame)
-    with pytest.raises(AlreadyExistsError, match=r"\n  s3://bucket/p/latest\.csv$"):
+    with pytest.raises(AlreadyExistsError, match=r"Stale: s3://bucket/p/latest\.csv$"):
         deliver(fault_s3, frame, "parquet", name="latest{ext}")  # type: ignore[arg-type]
     assert sorted(fault_s3.listing(fault_s3.bucket)) == ["p/latest.csv"]
 
@@ -170,6 +170,16 @@ def test_what_the_template_does_not_give_is_left_alone(fault_s3: FaultServer) ->
         fault_s3.put_foreign(fault_s3.bucket, key, b"theirs")
     receipt = deliver(fault_s3, SHORT, **template, run_id="20261122T000000Z")
     assert receipt.stale == ()
+
+
+def test_a_run_that_is_skipped_leaves_the_earlier_one_whole(fault_s3: FaultServer) -> None:
+    """It makes nothing, so that nothing stands beside fresh files."""
+    how: dict[str, Any] = {"name": "{k}/data{ext}", "partition_by": "k"}
+    deliver(fault_s3, COUNTRIES, **how)
+    before = fault_s3.listing(fault_s3.bucket)
+    receipt = deliver(fault_s3, COUNTRIES.clear(), **how, on_empty="skip")
+    assert (receipt.skipped, receipt.stale) == (True, ())
+    assert fault_s3.listing(fault_s3.bucket) == before
 
 
 def test_names_with_the_run_id_leave_nothing_stale(fault_s3: FaultServer) -> None:
@@ -219,7 +229,7 @@ def test_parts_staged_apart_are_looked_at_together(fault_s3: FaultServer) -> Non
     mc_sink.publish(parts("a", "b"), **storage)
     assert mc_sink.publish(parts("a", "b"), **storage).stale == ()
     alone = parts("a")
-    with pytest.raises(AlreadyExistsError, match=r"\n  s3://bucket/p/b/data\.csv$"):
+    with pytest.raises(AlreadyExistsError, match=r"Stale: s3://bucket/p/b/data\.csv$"):
         mc_sink.publish(alone, **storage)
     mc_sink.discard(alone, **storage)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, PermissionDenied
 from mc_sink.target import parse_target
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Claim, Staged
     from mc_sink.storage import Stores
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _SHOWN = 5
 
 
@@ -26,6 +26,8 @@ def leftovers(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:
     before publishing, over all parts together.
     """
     run = staged[0]
+    if run.if_exists == "overwrite" and all(part.is_skipped for part in staged):
+        return ()  # nothing is made, and what is there stays whole
     made = {file.path for part in staged for file in part.all_files}
     claims = {part.claim for part in staged if part.claim}
     left = {url for claim in claims for url in _visible(stores, claim)} - made
@@ -53,7 +55,7 @@ def raise_stale(urls: Collection[str]) -> None:
     raise AlreadyExistsError(
         f"{_objects(urls)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
         f"reader would find old rows among the new. {NOTHING_VISIBLE} Have {their} owner delete {them}, put {{run_id}} "
-        f'into name=, or accept {them} with stale="keep".\n  ' + "\n  ".join(named)
+        f'into name=, or accept {them} with stale="keep". Stale: {", ".join(named)}'
     )
 
 

@@ -12,7 +12,7 @@ from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, U
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._endpoint import is_aws
-from mc_sink.storage._local import LocalStore
+from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
@@ -39,6 +39,8 @@ __all__ = [
     "Stores",
     "Writer",
     "is_aws",
+    "not_a_file",
+    "odd_kind",
     "open_store",
     "session_in",
 ]
