@@ -213,7 +213,7 @@ def test_a_file_that_comes_during_the_upload_is_stale(fault_s3: FaultServer) -> 
         fault_s3.put_foreign(fault_s3.bucket, "p/audience-00009.csv", b"of a longer run")
 
     with pytest.raises(AlreadyExistsError, match=r"audience-00009\.csv"):
-        deliver(fault_s3, rows(), **NUMBERED)  # type: ignore[arg-type]
+        deliver(fault_s3, rows(), **NUMBERED)
     assert list(fault_s3.listing(fault_s3.bucket)) == ["p/audience-00009.csv"]
 
 
