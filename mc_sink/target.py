@@ -3,6 +3,8 @@
     "s3://bucket/prefix/"            a prefix: every run makes a new object, named by its run id
     "s3://bucket/prefix/name.csv"    a file: that key and no other
 
+An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_arns.py`.
+
 Characters that S3 advises against in keys are refused, never rewritten
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 """
@@ -17,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from mc_sink._arns import find_access_point, refuse_reserved
 from mc_sink.exceptions import ConfigurationError, TargetError
 
 MAX_KEY_BYTES = 1024
@@ -88,6 +91,9 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
     if not text.strip() or text != text.strip():
         raise TargetError("The target is empty or has spaces around it. Write s3://bucket/prefix/ or a path.")
     _refuse_surrogates(text)
+    if found := find_access_point(text):
+        _refuse_query(text)
+        return _in_bucket(text, found[0].arn, found[1].partition("/")[1:])
     if not (url := _URL.match(text)):
         return _no_url(text)
     scheme, rest = url.group(1).lower(), text[url.end() :]
@@ -160,6 +166,13 @@ def _s3(text: str, rest: str) -> Target:
         raise TargetError(f"{text!r} names no bucket. Write s3://bucket/prefix/")
     if not _BUCKET.fullmatch(bucket):
         raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.")
+    refuse_reserved(bucket)
+    return _in_bucket(text, bucket, (slash, key))
+
+
+def _in_bucket(text: str, bucket: str, rest: tuple[str, str]) -> Target:
+    """Read the key, after its slash, that a target has in a bucket or an access point."""
+    slash, key = rest
     if key == "./":
         return Target("s3", bucket, "")
     if not slash or not key:

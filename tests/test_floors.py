@@ -45,7 +45,7 @@ FLOORS = [
     {"target"},
     {"journal", "manifest"},
     {"staged"},
-    {"object_options", "receipt", "secret"},
+    {"_arns", "object_options", "receipt", "secret"},
     {"changed"},
     {"exceptions", "_late"},
     {"_html"},

@@ -15,7 +15,7 @@ from mc_sink.storage._local import LocalStore
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
-from mc_sink.storage._s3_options import check_options
+from mc_sink.storage._s3_options import check_options, check_owner
 from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
@@ -37,6 +37,7 @@ __all__ = [
     "Store",
     "Stores",
     "Writer",
+    "check_owner",
     "open_store",
     "session_in",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage._s3_options import filesystem_arguments, owner_parameter
 from mc_sink.storage._sending import Sending, before_send
 from mc_sink.storage._silence import silence
 
@@ -40,6 +40,7 @@ class Requests(Unpicklable):
         self._options = seal(storage_options)
         arguments = filesystem_arguments(self._options)
         self._filesystem = _open(arguments)
+        self._owner = owner_parameter(self._options)
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
@@ -50,7 +51,7 @@ class Requests(Unpicklable):
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""
         from asyncio import run_coroutine_threadsafe
 
-        sending = Sending(operation, parameters, self._pace.quiet(operation))
+        sending = Sending(operation, self._owner | parameters, self._pace.quiet(operation))
         return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:

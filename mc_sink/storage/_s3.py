@@ -21,6 +21,7 @@ from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
 from mc_sink.storage._requests import RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
 from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,9 +136,9 @@ class S3Store(Unpicklable):
 
     def match(self, file: WrittenFile) -> Match:
         """Say whether a delivered object is still there, with its size and, where that is known, its ETag."""
-        bucket, _, key = file.path.removeprefix("s3://").partition("/")
+        target = parse_target(file.path)
         try:
-            found = self._find(bucket, key)
+            found = self._find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None:
@@ -208,6 +209,8 @@ class S3Store(Unpicklable):
             return Published(expected.etag, None, found=certain)
         if expected.may_be(found) and (not certain or (failed and failed.code == GONE) or expected.is_opaque_again):
             raise _unknown(expected.file, f"{reason}; a listing shows {found}, whose ETag may be of KMS' making")
+        if failed and failed.is_unsupported and not expected.may_be(found):
+            raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
             raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
