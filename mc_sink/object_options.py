@@ -35,7 +35,7 @@ StorageClass = Literal[
     "GLACIER_IR",
     "EXPRESS_ONEZONE",
 ]
-MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES, MAX_CONTEXT = 10, 128, 256, 2048, 8192
+MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES, MAX_KMS_PAIRS = 10, 128, 256, 2048, 8192
 # A metadata name is the end of a header's name (RFC 9110, "token").
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADERS = ("content_type", "cache_control", "content_disposition", "sse_kms_key_id")
@@ -122,7 +122,7 @@ class ObjectOptions:
             "ACL": self.acl,
             "ServerSideEncryption": self.encryption,
             "SSEKMSKeyId": self.sse_kms_key_id,
-            "SSEKMSEncryptionContext": _as_context(self.sse_kms_encryption_context),
+            "SSEKMSEncryptionContext": _as_kms_pairs(self.sse_kms_encryption_context),
             "BucketKeyEnabled": self.bucket_key_enabled,
             "ObjectLockMode": self.object_lock_mode,
             "ObjectLockRetainUntilDate": _as_timestamp(until),
@@ -139,16 +139,16 @@ class ObjectOptions:
     def _check_kms(self) -> None:
         """Check the options of KMS, and that the encryption is one that has them."""
         _true_or_false("bucket_key_enabled", self.bucket_key_enabled)
-        context = self.sse_kms_encryption_context
-        if not isinstance(context, Mapping):
+        pairs = self.sse_kms_encryption_context
+        if not isinstance(pairs, Mapping):
             raise ConfigurationError("sse_kms_encryption_context is to be a dict of names and values, both text.")
-        if any(not isinstance(one, str) for pair in context.items() for one in pair) or "" in context:
+        if any(not isinstance(one, str) for pair in pairs.items() for one in pair) or "" in pairs:
             raise ConfigurationError("sse_kms_encryption_context must have text for each name and each value.")
-        if len(_as_context(context)) > MAX_CONTEXT:
-            raise ConfigurationError(f"sse_kms_encryption_context is longer than the {MAX_CONTEXT:,} bytes allowed.")
+        if len(_as_kms_pairs(pairs)) > MAX_KMS_PAIRS:
+            raise ConfigurationError(f"sse_kms_encryption_context is longer than the {MAX_KMS_PAIRS:,} bytes allowed.")
         given = {
             "sse_kms_key_id": bool(self.sse_kms_key_id),
-            "sse_kms_encryption_context": bool(context),
+            "sse_kms_encryption_context": bool(pairs),
             "bucket_key_enabled": self.bucket_key_enabled is not None,
         }
         names = [name for name, is_given in given.items() if is_given]
@@ -176,9 +176,9 @@ def _true_or_false(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} is to be True or False, and is of type {type(value).__name__}.")
 
 
-def _as_context(context: Mapping[str, str]) -> str:
+def _as_kms_pairs(pairs: Mapping[str, str]) -> str:
     """Encode an encryption context as S3 expects it in a header; an empty one as nothing."""
-    return b64encode(json.dumps(dict(context), sort_keys=True).encode()).decode() if context else ""
+    return b64encode(json.dumps(dict(pairs), sort_keys=True).encode()).decode() if pairs else ""
 
 
 def _as_timestamp(until: datetime | None) -> str | None:

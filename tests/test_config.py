@@ -14,13 +14,14 @@ from mc_sink import ConfigurationError, PermissionDenied
 from mc_sink.storage import Probes
 from mc_sink.storage._s3_options import filesystem_arguments
 from tests.frames import numbers
-from tests.servers.fault import FaultServer
 from tests.servers.faults import Body
 from tests.servers.rules import WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.servers.fault import FaultServer
 
 ROWS = numbers(10)
 SIGNED = re.compile(r"Credential=[^/]+/[0-9]+/([a-z0-9-]+)/s3/")
@@ -63,9 +64,7 @@ def test_a_profiles_s3_section_decides_whether_bodies_are_signed(
     assert body_is_signed(fault_s3) is is_signed
 
 
-def test_an_option_comes_before_a_profiles_s3_section(
-    fault_s3: FaultServer, configure: Callable[[str], None]
-) -> None:
+def test_an_option_comes_before_a_profiles_s3_section(fault_s3: FaultServer, configure: Callable[[str], None]) -> None:
     """The nearer one wins; what it doesn't say is still the profile's."""
     configure("[default]\ns3 =\n  payload_signing_enabled = true\n  addressing_style = path\n")
     deliver(fault_s3, config_kwargs={"s3": {"payload_signing_enabled": False}})
@@ -108,14 +107,18 @@ def test_a_misspelt_key_of_the_configuration_is_refused(
 
 
 def region_of(**more: Any) -> str:
-    """Give the region that requests with these options are signed for."""
-    from botocore.session import Session
+    """Give the region that a client with these options is made for."""
+    import asyncio
 
-    arguments = filesystem_arguments(KEY | more)
-    session = arguments["session"]._session
-    assert isinstance(session, Session)
-    client = dict(arguments.get("client_kwargs") or {})
-    return str(client.get("region_name") or session.get_config_variable("region"))
+    import s3fs
+
+    async def ask() -> str:
+        filesystem = s3fs.S3FileSystem(**filesystem_arguments(KEY | more), asynchronous=True, skip_instance_cache=True)
+        client = await filesystem.set_session()
+        await client.close()
+        return str(client.meta.region_name)
+
+    return asyncio.run(ask())
 
 
 def test_aws_region_alone_is_read(configure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +164,7 @@ def test_an_empty_token_file_is_a_matter_of_credentials(
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/deliver")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fault_s3.url)
-    with pytest.raises(PermissionDenied, match="no credentials.*WebIdentityToken.*AWS_WEB_IDENTITY_TOKEN_FILE") as raised:
+    with pytest.raises(PermissionDenied, match=r"no credentials.*WebIdentityToken.*TOKEN_FILE") as raised:
         deliver(fault_s3, key=None, secret=None)
     assert "object_options" not in str(raised.value)
     assert len(fault_s3.log) == 0
@@ -185,7 +188,7 @@ def test_a_refusal_of_sts_is_none_of_the_bucket(
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/deliver")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fault_s3.url)
     fault_s3.fault("Other", Body(403, REFUSED_BY_STS, (("Content-Type", "text/xml"),)), times=9)
-    with pytest.raises(PermissionDenied, match="no credentials.*sts:AssumeRoleWithWebIdentity") as raised:
+    with pytest.raises(PermissionDenied, match=r"no credentials.*sts:AssumeRoleWithWebIdentity") as raised:
         deliver(fault_s3, key=None, secret=None)
     assert "Grant" not in str(raised.value)
     assert fault_s3.log.ops() == ["Other"]
@@ -194,8 +197,5 @@ def test_a_refusal_of_sts_is_none_of_the_bucket(
 def test_a_traceback_of_an_applications_own_request_stays(caplog: pytest.LogCaptureFixture) -> None:
     """Only beside our own requests is it left out."""
     logger = logging.getLogger("aiobotocore.credentials")
-    try:
-        raise ValueError("theirs")
-    except ValueError:
-        logger.warning("Refreshing failed.", exc_info=True)
+    logger.warning("Refreshing failed.", exc_info=ValueError("theirs"))
     assert caplog.records[-1].exc_info

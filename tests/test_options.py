@@ -155,7 +155,7 @@ def test_bad_options_are_refused_when_written_down(options: dict[str, Any], told
 def test_a_retention_that_has_ended_is_refused_before_anything_is_sent() -> None:
     """It can be constructed, because a journal is read back later than it was written; no request is made with it."""
     options = ObjectOptions(object_lock_mode="GOVERNANCE", object_lock_retain_until=datetime(2020, 1, 1, tzinfo=UTC))
-    with pytest.raises(ConfigurationError, match="object_lock_retain_until=2020-01-01T00:00:00.* is in the past"):
+    with pytest.raises(ConfigurationError, match=r"object_lock_retain_until=2020-01-01T00:00:00.* is in the past"):
         options.request("text/csv")
 
 

@@ -119,7 +119,7 @@ _POINT = Meaning(
     ConfigurationError,
     "the options do not fit an access point",
     "Pass client_kwargs={'region_name': …} in storage_options with the region that is in its ARN, and leave "
-    "endpoint_url, path-style addressing, acceleration and use_arn_region=False out.",
+    "acceleration, FIPS and use_arn_region=False out.",
 )
 _CONFLICT = Meaning(
     AlreadyExistsError,
