@@ -66,6 +66,18 @@ def test_a_platform_names_the_owner_in_deliveries_and_in_checks(fault_s3: FaultS
     assert set().union(*named(fault_s3).values()) == {OWNER}
 
 
+def test_a_check_says_that_the_bucket_may_be_anothers(fault_s3: FaultServer) -> None:
+    """Where everything is denied; where a part is not, the bucket is the right one."""
+    platform = platform_of(fault_s3, expected_bucket_owner=OWNER)
+    fault_s3.fault("List", Status(403, "AccessDenied"), times=FOREVER)
+    assert check(platform, fault_s3.writer.target("p/"))["bucket"].verdict == "yes"
+    fault_s3.fault("*", Status(403, "AccessDenied"), times=FOREVER)
+    row = check(platform, fault_s3.writer.target("p/"))["bucket"]
+    assert row.verdict == "unknown"
+    assert f"does not belong to {OWNER}" in row.found
+    assert "expected_bucket_owner" in row.mend
+
+
 def test_a_connection_file_names_the_owner(
     fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from mc_sink import ConfigurationError, PermissionDenied
 from mc_sink.storage import Probes
 from mc_sink.storage._s3_options import filesystem_arguments
 from tests.frames import numbers
-from tests.servers.faults import Body
+from tests.servers.faults import FOREVER, Body, Call
 from tests.servers.rules import WRITER
 
 if TYPE_CHECKING:
@@ -141,12 +141,7 @@ def test_aws_region_signs_the_requests(
     configure("")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     seen: list[str] = []
-    answer = fault_s3.answer
-    monkeypatch.setattr(
-        fault_s3,
-        "answer",
-        lambda request, incoming: (seen.append(request.headers["authorization"]), answer(request, incoming))[1],
-    )
+    fault_s3.fault("*", Call(lambda request: seen.append(request.headers["authorization"])), times=FOREVER)
     deliver(fault_s3)
     assert {found[1] for one in seen if (found := SIGNED.search(one))} == {"eu-west-1"}
 

@@ -74,7 +74,7 @@ class Probes(Unpicklable):
             arguments = filesystem_arguments(self._options)
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
-        self._owner = owner_parameter(self._options)
+        self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
         self._endpoint: str | None = arguments["endpoint_url"]
 
     @property
@@ -105,7 +105,7 @@ class Probes(Unpicklable):
         try:
             with silence():
                 # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-                reply = dict(await self._filesystem._call_s3(operation, **self._owner, **parameters))  # noqa: SLF001
+                reply = dict(await self._filesystem._call_s3(operation, **parameters))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
             return self._refusal(operation, error)
         told = reply.pop("ResponseMetadata", {})

@@ -1,12 +1,12 @@
 """Translate what S3 answers into this library's errors, with what to do next. Only this file knows S3's codes.
 
-Which option was refused is found in `_sent_options.py`, and why access was denied in `_denials.py`.
+What an answer means by the request that it refuses is found in `_reasons.py`, and why access was denied in
+`_denials.py`.
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mc_sink.exceptions import (
@@ -19,8 +19,8 @@ from mc_sink.exceptions import (
     UploadError,
 )
 from mc_sink.storage._denials import ACCOUNT_CODES, denial
+from mc_sink.storage._reasons import Meaning, of_request
 from mc_sink.storage._retries import CHANGED_ON_ITS_WAY, CONFLICT, EXPIRED, THROTTLED, TIMED_OUT
-from mc_sink.storage._sent_options import advised, demanded, in_words, refused_options
 from mc_sink.storage._store import already_exists
 
 if TYPE_CHECKING:
@@ -36,24 +36,10 @@ ACTIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Meaning:
-    """What an answer means: the kind of error, the reason, and what to do next."""
-
-    kind: type[SinkError]
-    what: str
-    next: str
-
-
 _EXPIRED = Meaning(
     PermissionDenied,
     "the session token has expired",
     "Get new temporary credentials and rerun; those of a profile or the environment are renewed automatically.",
-)
-_REGION = Meaning(
-    TargetError,
-    "the bucket is in another region",
-    "Pass client_kwargs={'region_name': …} in storage_options, with the bucket's own.",
 )
 _THROTTLED = Meaning(
     UploadError,
@@ -83,31 +69,6 @@ _GONE = Meaning(
     UploadError,
     "the upload is gone: it was aborted, or a lifecycle rule let it expire",
     "Rerun: it has to begin again.",
-)
-_KMS = Meaning(
-    ConfigurationError, "the KMS key can't be used", "Check sse_kms_key_id, its region, and whether it is enabled."
-)
-_KMS_KINDS: Final = (
-    (
-        "Disabled",
-        "the KMS key is disabled",
-        "Ask the key's owner to enable it, or pass another one as sse_kms_key_id.",
-    ),
-    (
-        "NotFound",
-        "the store does not find the KMS key",
-        "Check sse_kms_key_id: the key must be in the bucket's region, and one of another account needs its ARN.",
-    ),
-    (
-        "InvalidState",
-        "the KMS key is in a state in which it can't be used (pending deletion, for example)",
-        "Ask the key's owner, or pass another one as sse_kms_key_id.",
-    ),
-    (
-        "InvalidKeyUsage",
-        "the KMS key is not one that encrypts objects",
-        "Pass a symmetric encryption key as sse_kms_key_id.",
-    ),
 )
 _NO_CREDENTIALS = Meaning(
     PermissionDenied,
@@ -181,6 +142,11 @@ _MEANINGS: Final = {
         UploadError, "a part is smaller than the store accepts", "Pass a larger default_block_size in storage_options."
     ),
     "InvalidPart": Meaning(UploadError, "the store has lost a part, or received another in its place", "Rerun."),
+    "InvalidRegionError": Meaning(
+        ConfigurationError,
+        "a region can't have this name",
+        "Check region_name in client_kwargs, AWS_REGION, AWS_DEFAULT_REGION and the profile.",
+    ),
     "UnsupportedS3AccesspointConfigurationError": _POINT,
     "UnsupportedS3ArnError": _POINT,
     "NoSuchUpload": _GONE,
@@ -224,28 +190,6 @@ _FAILED: Final = Meaning(UploadError, "the store itself failed", "Rerun later.")
 _OTHER: Final = Meaning(
     UploadError, "the store did not do it", "Ask the store's operator what the reason means. Rerun when it is resolved."
 )
-_REGION_CODES: Final = frozenset(
-    {
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "PermanentRedirect",
-        "Redirect",
-        "TemporaryRedirect",
-    }
-)
-_REDIRECTS: Final = frozenset({301, 302, 307, 308})
-# Codes that blame the request without a word of their own for the option that is wrong.
-_BLAMING: Final = frozenset(
-    {
-        "BadRequest",
-        "InvalidArgument",
-        "InvalidEncryptionAlgorithmError",
-        "InvalidRequest",
-        "MethodNotAllowed",
-        "MissingSecurityHeader",
-        "UnsupportedArgument",
-    }
-)
 
 
 def translated(failed: RequestFailed, where: str) -> SinkError:
@@ -263,79 +207,13 @@ def _meaning(failed: RequestFailed) -> Meaning | None:
     """Find what an answer means: by its code, else by its status; None where access was denied."""
     if failed.code in ACCOUNT_CODES or failed.code.startswith("KMS.AccessDenied"):
         return None
-    if known := _of_request(failed) or _MEANINGS.get(failed.code):
+    if known := of_request(failed) or _MEANINGS.get(failed.code):
         return known
     if failed.status is None:
         return _LOST
     if (known := _BY_STATUS.get(failed.status)) or failed.status in {401, 403}:
         return known
     return _FAILED if failed.status >= 500 else _OTHER  # noqa: PLR2004  a server's own error
-
-
-def _of_request(failed: RequestFailed) -> Meaning | None:
-    """Find what an answer means by what was sent, or by what else came with it."""
-    if failed.is_unsupported:
-        return _unsupported(failed)
-    if failed.code in _BLAMING:
-        return _blamed(failed)
-    if failed.code in _REGION_CODES or failed.status in _REDIRECTS:
-        return _elsewhere(failed)
-    if failed.code.startswith("KMS.") and failed.code not in _MEANINGS:
-        kinds = (Meaning(_KMS.kind, what, then) for kind, what, then in _KMS_KINDS if kind in failed.code)
-        return next(kinds, _KMS)
-    return None
-
-
-def _unsupported(failed: RequestFailed) -> Meaning:
-    """Return what to leave out of a request that the store does not implement."""
-    if refused := refused_options(failed):
-        names, advice = in_words(refused)
-        return Meaning(ConfigurationError, f"the store doesn't support {names}", advice)
-    return Meaning(
-        ConfigurationError,
-        "the store doesn't support something that the request asks for",
-        "Leave out object_options that it does not know; if it lacks checksums, pass "
-        "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
-    )
-
-
-def _blamed(failed: RequestFailed) -> Meaning:
-    """Return which option to change after a reply that says only that the request is wrong."""
-    if wanted := demanded(failed):
-        what = f"the store demands {wanted.name}"
-        if "object lock" in failed.message.lower():
-            what = f"the bucket has Object Lock, and the store demands {wanted.name}"
-        return Meaning(ConfigurationError, what, advised(wanted, failed))
-    if "accelerat" in failed.message.lower():
-        what, then = "the bucket has no transfer acceleration", "Leave use_accelerate_endpoint out of config_kwargs."
-        return Meaning(ConfigurationError, what, then)
-    if refused := refused_options(failed):
-        names, advice = in_words(refused)
-        return Meaning(ConfigurationError, f"the store refuses {names}", advice)
-    return Meaning(
-        ConfigurationError,
-        "the store refuses the request as it was made",
-        "Check storage_options and object_options against the reason; if none of them has to do with it, ask the "
-        "store's operator.",
-    )
-
-
-def _elsewhere(failed: RequestFailed) -> Meaning:
-    """Return how to reach the bucket where it is, as far as the store says it."""
-    if failed.region:
-        return Meaning(
-            TargetError,
-            f"the bucket is in another region, {failed.region}",
-            f"Pass client_kwargs={{'region_name': '{failed.region}'}} in storage_options, or save the platform with "
-            "that region, and leave an endpoint_url of another region out.",
-        )
-    if failed.endpoint:
-        return Meaning(
-            TargetError,
-            f"the bucket is in another region, or at another address: {failed.endpoint}",
-            "Pass client_kwargs={'region_name': …} in storage_options with its region, or the store's endpoint_url.",
-        )
-    return _REGION
 
 
 def _told(failed: RequestFailed, where: str, what: str, then: str) -> str:

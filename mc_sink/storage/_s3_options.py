@@ -71,7 +71,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
         session = options.get("session") or new_session(options.get(PROFILE))
         endpoint = find_endpoint(options, session)
         region = find_region(options, session)
-        config = _config(options.get("config_kwargs") or {}, endpoint, session.get_config_variable("s3") or {})
+        config = _config(options.get("config_kwargs") or {}, endpoint, session)
     ours: dict[str, Any] = {
         "endpoint_url": endpoint.url,
         "cache_regions": False,
@@ -170,12 +170,13 @@ def _with_defaults(options: Sealed) -> Sealed:
     return seal(apply_config(s3fs.S3FileSystem, dict(options))).checked()
 
 
-def _config(given: Mapping[str, Any], endpoint: Endpoint, profile_s3: Mapping[str, Any]) -> dict[str, Any]:
+def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -> dict[str, Any]:
     """Return botocore's configuration: its caller's, but for what a delivery depends on.
 
     botocore adds the s3 section of the profile, over which whatever is passed here takes precedence.
     """
-    signed = profile_s3.get("payload_signing_enabled", not endpoint.private or bool(given.get("proxies")))
+    profile = session.get_config_variable("s3") or {}
+    signed = profile.get("payload_signing_enabled", not endpoint.private or bool(given.get("proxies")))
     signing = {"payload_signing_enabled": signed} | dict(given.get("s3") or {})
     ours = {
         "retries": NO_RETRIES,

@@ -46,7 +46,7 @@ class Sending:
     def failed(self, failed: RequestFailed) -> RequestFailed:
         """Add to a failure what earlier tries have left unclear."""
         self._uncertain = failed.uncertain = failed.uncertain or self._uncertain
-        failed.tries, failed.sent = self._tries, frozenset(self.parameters)
+        failed.tries = self._tries
         return failed
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _NO_CHECKSUMS = "config_kwargs={'request_checksum_calculation': 'when_required'}"
 
 
+_ANOTHER_FORM = "Ask the bucket's owner which form of it is demanded."
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SentOption:
     """An option that a store may refuse: the request's parameters, what stores call it, and the way out."""
@@ -28,21 +31,23 @@ class SentOption:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand:
-    """An option that a store or a policy may demand; `parameters` are those of a request that has it."""
+    """An option that a store or a policy may demand, and how to send it.
+
+    `parameters` are those of a request that has it already; `otherwise` is the advice there.
+    """
 
     parameters: frozenset[str]
     words: re.Pattern[str]
     name: str
     advice: str
-    # What to do where the request had the option already.
-    otherwise: str = "Ask the bucket's owner which form of it is demanded."
+    otherwise: str
 
 
 def _option(parameters: str, words: str, name: str, advice: str) -> SentOption:
     return SentOption(frozenset(parameters.split()), re.compile(words, re.IGNORECASE), name, advice)
 
 
-def _demand(parameters: str, words: str, name: str, advice: str, otherwise: str = Demand.otherwise) -> Demand:
+def _demand(parameters: str, words: str, name: str, advice: str, otherwise: str = _ANOTHER_FORM) -> Demand:
     return Demand(frozenset(parameters.split()), re.compile(words, re.IGNORECASE), name, advice, otherwise)
 
 
@@ -118,6 +123,12 @@ OPTIONS: Final = (
         r"expected-?bucket-?owner",
         "the header x-amz-expected-bucket-owner (expected_bucket_owner)",
         "leave expected_bucket_owner out of storage_options and of the platform",
+    ),
+    _option(
+        "RequestPayer",
+        r"request-?payer|requester",
+        "the header x-amz-request-payer (requester_pays)",
+        "leave requester_pays out of storage_options",
     ),
     _option(
         "MpuObjectSize",
