@@ -7,6 +7,7 @@ it ends as if all rows had come (measured, Polars 2.1.0), where `sink_batches` r
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from contextlib import closing
 from threading import Condition
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,6 +74,9 @@ def known_num_rows(frame: object) -> int | None:
         return None if None in counts else sum(count or 0 for count in counts)
     if isinstance(frame, pl.DataFrame):
         return frame.height
+    is_pandas = type(frame).__module__.partition(".")[0] == "pandas" and type(frame).__name__ == "DataFrame"
+    if is_pandas and isinstance(frame, Sized):
+        return len(frame)
     is_arrow = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__")
     num_rows: Any = getattr(frame, "num_rows", None)  # a table or batch of pyarrow's
     return num_rows if is_arrow and isinstance(num_rows, int) else None
@@ -248,7 +252,9 @@ def _width(values: pl.Expr, dtype: pl.DataType) -> _Width:
         own = _counted(values.list.len()) * inner.fixed
         return _Width(0, own if inner.varying is None else own + _counted(values.list.eval(inner.varying).list.sum()))
     if isinstance(dtype, pl.Struct):
-        widths = [_width(values.struct.field(field.name), _made(field.dtype)) for field in dtype.fields]
+        # By other names, because "*" and "^a$" would be taken for patterns.
+        named = values.struct.rename_fields([f"f{n}" for n in range(len(dtype.fields))])
+        widths = [_width(named.struct.field(f"f{n}"), _made(field.dtype)) for n, field in enumerate(dtype.fields)]
         varying = [width.varying for width in widths if width.varying is not None]
         return _Width(sum(width.fixed for width in widths), pl.sum_horizontal(varying) if varying else None)
     return _Width(_FIXED.get(dtype.base_type(), 8), None)

@@ -20,7 +20,7 @@ from mc_sink._progress import watch
 from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
 from mc_sink.exceptions import panics_as_query_errors
-from mc_sink.formats import options_of
+from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -49,7 +49,8 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     Parameters
     ----------
     frame
-        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, or an iterable of record batches or DataFrames.
+        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        record batches or DataFrames.
     target
         A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); a local path,
         a `file://` URL, or another fsspec URL that renames.
@@ -180,7 +181,8 @@ def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
 
 
 def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Rows, started_at: datetime) -> Staged:
-    columns = {name: str(dtype) for name, dtype in to.partitioning(rows.delivered).file_schema.items()}
+    schema = to.partitioning(rows.delivered).file_schema
+    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
     kind, dialect = to.format.extension.removeprefix("."), options_of(to.format)
     return Staged(
         run_id=to.names.run_id,

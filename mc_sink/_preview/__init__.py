@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink import validation
+from mc_sink._arrow import empty_batch
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, resolve, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
@@ -100,7 +101,7 @@ def _looked_at(frame: object) -> pl.LazyFrame | None:
         return as_lazyframe(frame)
     schema: Any = getattr(frame, "schema", None)
     if hasattr(frame, "__arrow_c_stream__") and hasattr(schema, "empty_table"):  # one of pyarrow's
-        return as_lazyframe(schema.empty_table())
+        return as_lazyframe(empty_batch(schema))
     readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError
+from mc_sink.validation._python_values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -104,7 +105,7 @@ class Failures:
         return "\n".join(self._lines())
 
     def _shown(self, frame: pl.DataFrame, column: str) -> list[Any]:
-        values = frame[column].to_list()
+        values = shown(frame[column])
         return [value if value is None else MASK for value in values] if column in self.personal else values
 
     def _message(self, advice: str) -> str:
@@ -128,7 +129,8 @@ class Failures:
     def _lines(self) -> Iterator[str]:
         for (column, check), tally in self.tallies.items():
             where = "whole rows" if column is None else column
-            yield f"  {where}: {_short(check)}: {tally.count:,}{_examples(tally)}"
+            count = "" if tally.examples == [(None, None)] else f": {tally.count:,}"  # about no row: nothing to count
+            yield f"  {where}: {_short(check)}{count}{_examples(tally)}"
 
     def _table(self) -> pl.DataFrame:
         tallies = self.tallies.items()
