@@ -189,7 +189,7 @@ DENIED: list[tuple[str, str, str | None, str]] = [
         "AccessDenied",
         USER.format("s3:PutObjectAcl") + " with an explicit deny in an identity-based policy",
         "s3:PutObjectAcl",
-        "forbids s3:PutObjectAcl.*ask the administrator of this user",
+        "in an identity-based policy forbids s3:PutObjectAcl.*ask the administrator of this user",
     ),
     (
         "AccessDenied",
@@ -228,6 +228,15 @@ DENIED: list[tuple[str, str, str | None, str]] = [
         "kms:GenerateDataKey",
         "denies the use of the KMS key.*the key's owner",
     ),
+    (
+        "AccessDenied",
+        USER.format("s3:PutObject")
+        + "/kms/account-disabled/block-public-access/x.csv with an explicit deny in a session "
+        "policy",
+        "s3:PutObject",
+        "explicit Deny in a session policy forbids s3:PutObject",
+    ),
+    ("KMS.AccessDeniedException", "Refused.", "kms:GenerateDataKey", "Grant kms:GenerateDataKey and kms:Decrypt"),
     ("AllAccessDisabled", "All access to this object has been disabled", None, "suspended or disabled"),
     ("AccountProblem", "There is a problem with your account", None, "suspended or disabled.*account's owner"),
     ("AccessDenied", "Your account has been suspended", None, "suspended or disabled"),

@@ -22,6 +22,8 @@ ACCOUNT_CODES: Final = frozenset(
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _DENIED = re.compile(r"explicit deny in an? ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary))", re.IGNORECASE)
 _NOT_ALLOWED = re.compile(r"because no ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary)) allows", re.IGNORECASE)
+# Names of users and of keys are not the reason, and may have any word in them.
+_NAMES = re.compile(r"\bUser: \S+|on resource: ?(?:\"[^\"]*\"|\S+)")
 _PUBLIC = re.compile(r"block ?public|public (?:acls?|access) (?:is|are) (?:prevented|blocked)", re.IGNORECASE)
 _KMS = re.compile(r"\bkms\b|customer master key", re.IGNORECASE)
 _DISABLED = re.compile(
@@ -57,36 +59,38 @@ class Denial:
 
 def denial(failed: RequestFailed, action: str) -> Denial:
     """Return why a request that needs `action` was denied, as far as the store says it."""
-    if failed.code in ACCOUNT_CODES or _DISABLED.search(failed.message):
+    message = _NAMES.sub("", failed.message)
+    if failed.code in ACCOUNT_CODES or _DISABLED.search(message):
         return Denial(
             "the account, or the bucket's, is suspended or disabled",
             "Ask the account's owner to look at its state and its bills; no permission helps.",
             None,
         )
-    found = _ACTION.search(failed.message)
+    found = _ACTION.search(message)
     action = found[1] if found else action
-    if _PUBLIC.search(failed.message):
+    if _PUBLIC.search(message):
         return Denial(
             "S3 Block Public Access refuses it",
             "Leave a public acl out of object_options and of the platform (bucket-owner-full-control is not public), "
             "or ask the bucket's owner to change Block Public Access.",
             action,
         )
-    if failed.code.startswith("KMS.") or _KMS.search(failed.message):
-        return _of_kms(failed, action)
-    if denied := _DENIED.search(failed.message):
-        return _explicit(failed, denied[1], action)
-    if lacking := _NOT_ALLOWED.search(failed.message):
+    denied = _DENIED.search(message)
+    if failed.code.startswith("KMS.") or _KMS.search(message):
+        return _of_kms(denied[1] if denied else None, action)
+    if denied:
+        return _explicit(failed, message, denied[1], action)
+    if lacking := _NOT_ALLOWED.search(message):
         kind, owner = lacking[1], _owner(lacking[1])
         return Denial(f"no {kind} allows it", f"Ask {owner} to grant {action} to this user in the {kind}.", action)
     return _plain(failed, action)
 
 
-def _of_kms(failed: RequestFailed, action: str) -> Denial:
+def _of_kms(policy: str | None, action: str) -> Denial:
     action = action if action.startswith("kms:") else "kms:GenerateDataKey"
-    if denied := _DENIED.search(failed.message):
+    if policy:
         return Denial(
-            f"a {denied[1]} denies the use of the KMS key",
+            f"{_with_article(policy)} denies the use of the KMS key",
             f"Ask the key's owner, or the one of that policy, to end the Deny of {action}, or use another key: "
             "sse_kms_key_id in object_options, kms_key of the platform.",
             action,
@@ -99,19 +103,23 @@ def _of_kms(failed: RequestFailed, action: str) -> Denial:
     )
 
 
-def _explicit(failed: RequestFailed, kind: str, action: str) -> Denial:
+def _explicit(failed: RequestFailed, message: str, kind: str, action: str) -> Denial:
     """Return the advice for an explicit Deny, which no Allow outweighs."""
     advice = f"A Deny outweighs every grant: ask {_owner(kind)} to change the policy."
     if kind.lower().startswith(("resource-based", "vpc", "service", "resource")):
         lacking = [one for one in DEMANDS if one.name in _IN_POLICIES and not one.parameters & failed.sent]
-        named = [one for one in lacking if one.words.search(failed.message)]
+        named = [one for one in lacking if one.words.search(message)]
         told = " ".join(f"If it demands {one.name}: {advised(one, failed)}" for one in named or lacking)
         advice = f"{advice} {told}"
-    return Denial(f"an explicit Deny in a {kind} forbids {action}", advice, action)
+    return Denial(f"an explicit Deny in {_with_article(kind)} forbids {action}", advice, action)
 
 
 # What bucket policies are known to demand of a request.
 _IN_POLICIES = {"encryption", "an ACL", "a signed body", "https"}
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
 def _owner(kind: str) -> str:

@@ -190,7 +190,10 @@ DEMANDS: Final = (
         "Leave signature_version out of config_kwargs in storage_options.",
     ),
     _demand(
-        "", r"secure (?:connection|transport)|https", "https", "Use https, without use_ssl=False and plain endpoints."
+        "",
+        r"secure ?(?:connection|transport)|over https|\btls\b",
+        "https",
+        "Use https, without use_ssl=False and plain endpoints.",
     ),
 )
 _DEMANDING = re.compile(r"\brequire[sd]?\b|missing|must (?:be|have|include|provide|specify)|please use", re.IGNORECASE)
