@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ from mc_sink.target import Target, parse_target
 from tests.frames import SMALL_PARTS, numbers
 from tests.servers.fault import FaultServer
 from tests.servers.rules import Rules
+from tests.servers.s3_admin import Writer, unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.servers.s3_admin import Admin
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/partner"
@@ -234,3 +238,17 @@ def test_the_policy_grants_retention_where_it_is_asked_for() -> None:
     deliver = policy("s3://bucket/p/", also=also)["Statement"][0]
     assert deliver["Action"] == ["s3:PutObject", "s3:PutObjectAcl", *also]
     assert deliver["Resource"] == ["arn:aws:s3:::bucket/p/*"]
+
+
+@pytest.mark.parametrize("rows", [3, 300_000])
+def test_a_real_store_keeps_what_object_lock_asks_for(seaweed: Admin, rows: int) -> None:
+    """In a bucket with Object Lock: mode, time and hold are the object's, by one Put and by an upload in parts."""
+    bucket = unique_name("locked")
+    with seaweed.client() as s3:
+        s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        lock = replace(LOCKED, sse_kms_encryption_context={}, bucket_key_enabled=None, object_lock_mode="GOVERNANCE")
+        options = Writer(seaweed.url, bucket, seaweed.credentials).storage_options | SMALL_PARTS
+        mc_sink.sink_madconnect(numbers(rows), f"s3://{bucket}/p/x.csv", storage_options=options, object_options=lock)
+        kept = s3.get_object_retention(Bucket=bucket, Key="p/x.csv")["Retention"]
+        assert (kept["Mode"], kept["RetainUntilDate"]) == ("GOVERNANCE", LOCKED.object_lock_retain_until)
+        assert s3.get_object_legal_hold(Bucket=bucket, Key="p/x.csv")["LegalHold"]["Status"] == "ON"

@@ -131,6 +131,7 @@ BLAMED: list[tuple[str, str, str, str]] = [
     ("InvalidRequest", "Bucket is missing ObjectLockConfiguration", "", "Object Lock.*object_lock options out"),
     ("InvalidArgument", "The retain until date must be in the future!", "", "object_lock options out"),
     ("InvalidArgument", "If-None-Match is not supported", "", "if_exists='overwrite'"),
+    ("XStoreInvalidHeader", "The tagging header is not supported here", "", "tags in object_options"),
     ("InvalidRequest", "Something is wrong.", "", "the checksum.*the ACL.*the KMS key.*the tags.*Object Lock"),
 ]
 
@@ -162,6 +163,12 @@ DEMANDED: list[tuple[str, str, dict[str, Any], str]] = [
         "Object Lock.*accepts only Content-MD5",
     ),
     ("InvalidRequest", "Missing required header for this request: x-amz-content-sha256", {}, "payload_signing_enabled"),
+    (
+        "MissingUploadObjectWithObjectLockHeaders",
+        "Content-MD5 or x-amz-sdk-checksum-algorithm header required to upload an object with Object Lock",
+        {},
+        "Object Lock.*demands a checksum.*accepts only Content-MD5",
+    ),
     ("InvalidRequest", "Please use AWS4-HMAC-SHA256.", {}, "signature_version out"),
     ("MissingSecurityHeader", "x-amz-server-side-encryption is required", {}, "demands encryption.*sse="),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mc_sink.exceptions import ConfigurationError, SinkError, TargetError
 from mc_sink.storage._retries import THROTTLED
-from mc_sink.storage._sent_options import advised, demanded, in_words, refused_options
+from mc_sink.storage._sent_options import advised, demanded, in_words, names_an_option, refused_options
 
 if TYPE_CHECKING:
     from mc_sink.storage._failures import RequestFailed
@@ -104,6 +104,13 @@ def _unsupported(failed: RequestFailed) -> Meaning:
         "Leave out object_options that it does not know; if it lacks checksums, pass "
         "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
     )
+
+
+def of_words(failed: RequestFailed) -> Meaning | None:
+    """Return what a refusal means by its words, for codes that only some store has; None where they name no option."""
+    if demanded(failed) or names_an_option(failed):
+        return _blamed(failed)
+    return None
 
 
 def _blamed(failed: RequestFailed) -> Meaning:

@@ -19,7 +19,7 @@ from mc_sink.exceptions import (
     UploadError,
 )
 from mc_sink.storage._denials import ACCOUNT_CODES, denial
-from mc_sink.storage._reasons import Meaning, of_request
+from mc_sink.storage._reasons import Meaning, of_request, of_words
 from mc_sink.storage._retries import CHANGED_ON_ITS_WAY, CONFLICT, EXPIRED, THROTTLED, TIMED_OUT
 from mc_sink.storage._store import already_exists
 
@@ -213,7 +213,9 @@ def _meaning(failed: RequestFailed) -> Meaning | None:
         return _LOST
     if (known := _BY_STATUS.get(failed.status)) or failed.status in {401, 403}:
         return known
-    return _FAILED if failed.status >= 500 else _OTHER  # noqa: PLR2004  a server's own error
+    if failed.status >= 500:  # noqa: PLR2004  a server's own error
+        return _FAILED
+    return of_words(failed) or _OTHER
 
 
 def _told(failed: RequestFailed, where: str, what: str, then: str) -> str:
