@@ -19,7 +19,7 @@ from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
-from mc_sink.exceptions import panics_as_query_errors
+from mc_sink.exceptions import add_note, panics_as_query_errors
 from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
@@ -218,4 +218,4 @@ def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
     """Throw a delivery away, telling on its cause what could not be."""
     for left_behind in discard_with(stores, [staged]):
-        cause.add_note(f"mc_sink: {left_behind}")
+        add_note(cause, left_behind)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Verification:
         if self.ok:
             return f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
         wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
-        return f"{len(wrong)} of {self.checked} files are not as they were delivered:\n  " + "\n  ".join(wrong)
+        headline = f"{len(wrong)} of {self.checked} files are not as they were delivered:"
+        return lines(headline, *(f"  {one}" for one in wrong))
 
     def _repr_html_(self) -> str:
         found = _html.line(str(self).splitlines()[0], strong=True)
@@ -152,7 +154,7 @@ class Receipt:
     def __str__(self) -> str:
         rows = [f"{name:<11}{value}" for name, value in self._facts()]
         rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
-        return "\n".join(rows)
+        return lines(*rows)
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _listed(self.files)
@@ -190,8 +192,8 @@ class Receipt:
 
 def _listed(files: Iterable[WrittenFile]) -> str:
     """Give files as a notebook shows them."""
-    lines = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
-    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), lines)
+    rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
+    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
 
 
 def _size(num_bytes: int) -> str:

@@ -44,12 +44,13 @@ FLOORS = [
     {"storage"},
     {"names", "partitions"},
     {"target"},
-    {"journal", "manifest"},
+    {"journal", "manifest", "_aliases"},
     {"staged"},
     {"_arns", "object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions", "_late"},
+    {"exceptions", "_late", "_beside", "_state"},
     {"_html"},
+    {"_printable"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_HOME = {
@@ -62,6 +63,7 @@ ONLY_HOME = {
     "sink_parquet": "formats",
     "sink_batches": "_batches",
     "register_io_source": "_plan",
+    "getLogger": "_printable",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;

@@ -12,6 +12,7 @@ import pytest
 
 import mc_sink
 from mc_sink import _html, platforms
+from mc_sink._printable import lines
 from mc_sink.history import Beginning, begin, list_runs
 from mc_sink.journal import note
 from mc_sink.platforms import CheckReport, CheckRow, Platform
@@ -137,7 +138,7 @@ THINGS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         invalid,
         ("3 rows failed 1 check of schema 'audience'.", "action", "3", "Nothing became visible."),
     ),
-    "an error without a report": (lambda: mc_sink.ValidationError(f"{HOSTILE}\nmore"), (HOSTILE, "more")),
+    "an error without a report": (lambda: mc_sink.ValidationError(lines(HOSTILE, "more")), (HOSTILE, "more")),
 }
 
 

@@ -81,7 +81,9 @@ def test_exactly_these_names_are_exported() -> None:
 def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
-    assert ours == {f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "exceptions", "secret")}
+    assert ours == {
+        f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "_printable", "exceptions", "secret")
+    }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
     exec("from mc_sink import *", names)  # noqa: S102  the one way to try it within a function

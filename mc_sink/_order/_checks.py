@@ -27,7 +27,7 @@ def check(order: Order, target: Target) -> None:
         raise ConfigurationError('on_invalid="reject" needs a schema= to reject by.')
     if order.object_options is not None and target.protocol != "s3":
         raise ConfigurationError(f"object_options are for S3; {target.url} has no ACLs, tags or storage classes.")
-    if order.storage_options and target.protocol == "file" and order.rejects is None:
+    if order.storage_options and target.protocol == order.rejects_target.protocol == "file":
         raise ConfigurationError(
             f"A local target takes no storage_options, but got {', '.join(order.storage_options)}."
         )

@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.formats import Parquet
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Preview:
     upload: UploadPlan | None
 
     def __str__(self) -> str:
-        return "\n".join([*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {u}" for u in self._shown())])
+        return lines(*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {url}" for url in self._shown()))
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _html.rows(("file",), [(url,) for url in self._shown()])

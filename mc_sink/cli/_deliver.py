@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mc_sink._printable import indented, logger
 from mc_sink.cli import _shown
 from mc_sink.cli._signals import ending_soon
 from mc_sink.connections import Connection, deliver, load, of_document, rehearse
@@ -108,10 +109,20 @@ def _go(  # noqa: PLR0913  the options of a command
             )
 
 
+class _Line(logging.Formatter):
+    """Formats records with control characters escaped; what other libraries log in several lines is set in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a log has it."""
+        return indented(super().format(record))
+
+
 def log_lines() -> None:
     """Write what mc_sink logs to standard error, one line each."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("mc_sink").setLevel(logging.INFO)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[lines])
+    logger("mc_sink").setLevel(logging.INFO)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

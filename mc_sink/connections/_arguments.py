@@ -6,6 +6,7 @@ from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._order import DEFAULT_REJECTS
 from mc_sink.connections._named import find_named, nearest
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.formats import Csv, Parquet
@@ -39,6 +40,8 @@ def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str,
             f"{len(unknown)} key(s) of {connection.name} can't be used with this version of mc_sink: "
             f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
         )
+    if settings.on_invalid == "reject":  # where the command was given is no part of a connection
+        given.setdefault("rejects", DEFAULT_REJECTS)
     return {name: _CONVERTED[name](value, folder) if name in _CONVERTED else value for name, value in given.items()}
 
 

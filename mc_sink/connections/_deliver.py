@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
+from mc_sink._printable import logger
 from mc_sink._sink import sink_madconnect
 from mc_sink.connections._arguments import arguments_for, target_of
 from mc_sink.connections._hooks import tell
 from mc_sink.connections._sources import opened
 from mc_sink.connections._telemetry import traced
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError, add_note
 from mc_sink.target import new_run_id, parse_target
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mc_sink.history import Run
     from mc_sink.receipt import Receipt
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def deliver(
@@ -61,7 +61,7 @@ def deliver(
             if receipt is None:
                 _tell_each(observers, ongoing.failed(error))
             else:  # whatever came then, what is visible stays so
-                error.add_note(f"mc_sink: run {chosen} had delivered by then: everything is visible.")
+                add_note(error, f"run {chosen} had delivered by then: everything is visible.")
                 _tell_each(observers, ongoing.delivered(receipt))
             raise
     return ongoing.run
@@ -87,7 +87,7 @@ def _opened(connection: Connection, stack: ExitStack) -> Any:
         return stack.enter_context(opened(connection.settings.source, connection.folder))
     except Exception as error:
         if not isinstance(error, SinkError):
-            error.add_note(f"mc_sink: {NOTHING_VISIBLE}")
+            add_note(error, NOTHING_VISIBLE)
         raise
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import lines
 from mc_sink.connections._secrets import refuse_secrets
 from mc_sink.connections._settings import Hooks, Schedule, Settings, Source
 from mc_sink.connections._sources import check_source
@@ -76,7 +77,7 @@ def _checked(document: Mapping[str, Any], told: str) -> Settings:
     else:
         return settings
     raise ConfigurationError(
-        f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}\n  " + "\n  ".join(wrong)
+        lines(f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}", *(f"  {one}" for one in wrong))
     ) from None  # pydantic's own error shows values
 
 

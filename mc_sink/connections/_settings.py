@@ -54,11 +54,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of a run's end; a hook that fails is a warning, and no failure of the run."""
+    """What is told of a run's end; a hook that fails is a warning, and no failure of the run.
+
+    `environment` names the variables that a command gets besides those that every command gets.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     on_success: Hook | None = None
     on_failure: Hook | None = None
+    environment: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
+from mc_sink._printable import logger
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
-from mc_sink.exceptions import CommitUnknown, SinkError
+from mc_sink.exceptions import CommitUnknown, SinkError, add_note
 from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
 from mc_sink.secret import seal
 from mc_sink.target import parse_target
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.storage import Stores
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def publish(
@@ -84,7 +84,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         journal.strike(staged)
         return _receipt(staged, written, stores, time.monotonic() - began)
     except BaseException as error:  # Ctrl-C, or SIGTERM
-        error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
+        add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
@@ -30,7 +30,7 @@ _STEM_BYTES = 255 - len("..12345678.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The place would do: the machine has no more room, or no more descriptors.
 _NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def hidden_name(path: str) -> str:

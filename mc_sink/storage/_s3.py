@@ -7,13 +7,13 @@ A lost reply to one of those two is settled by the only evidence that a writer c
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError
+from mc_sink._printable import logger
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.target import Target
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -185,7 +185,7 @@ class S3Store(Unpicklable):
                 raise translated(failed, expected.file.path) from failed
             return self._settle(expected, failed)
         except BaseException as interruption:
-            interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
+            add_note(interruption, f"{expected.file.path} was just being published and may be visible.")
             raise
         etag = str(reply.get("ETag") or "").strip('"')
         if not etag or reply.get("Key", expected.key) != expected.key:

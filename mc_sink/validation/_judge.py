@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
+from mc_sink._printable import lines
 from mc_sink.validation._docket import Docket, Heard
 from mc_sink.validation._failures import Failures
 from mc_sink.validation._rejects import Spool
@@ -92,7 +93,7 @@ class Validated:
 
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""
-        return "\n".join(self.notes)
+        return lines(*self.notes)
 
     def close(self) -> None:
         """Give the disk back; again and again if you like."""
@@ -227,8 +228,8 @@ class Validated:
         if self._warned:
             from pandera.errors import SchemaWarning
 
-            words = f"Rows were delivered that checks of schema {self.name!r} warn about:\n{self._warned.summary()}"
-            warnings.warn(words, SchemaWarning, stacklevel=2)
+            headline = f"Rows were delivered that checks of schema {self.name!r} warn about:"
+            warnings.warn(lines(headline, *self._warned.lines()), SchemaWarning, stacklevel=2)
 
 
 def _numbered(start: int, length: int) -> pl.Series:
