@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink import validation
 from mc_sink._batches import check_num_rows, pull
-from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, UploadError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from mc_sink.formats import Format
     from mc_sink.staged import Staged
     from mc_sink.validation import Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How much the number of rows may differ from the last delivery's: a fraction, up and down alike.
+
+    `last_rows` is that number, None where nothing was delivered yet. A run that is compared with `previous` is held to
+    the rows of that, which is the last delivery.
+    """
+
+    max_change: float
+    last_rows: int | None
+
+    def check(self, num_rows: int, last_rows: int | None) -> None:
+        """Raise `ValidationError` where the number of rows differs more than it may."""
+        last = self.last_rows if last_rows is None else last_rows
+        if last and abs(num_rows - last) > self.max_change * last:
+            raise ValidationError(
+                f"{_rows(num_rows)} would be delivered, and {_rows(last)} the last time: a change of "
+                f"{(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. {NOTHING_VISIBLE} Look "
+                "at the source; if the change is right, raise max_change for one run."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +68,23 @@ class Rows:
         with closing(self.compiled.judge(pull(self.compiled.frame, row_group_size))) as judged:
             yield from self.comparison.changed(judged, row_group_size) if self.comparison else judged
 
+    def check_number(self, min_rows: int | None, guard: Guard | None) -> None:
+        """Raise `ValidationError` where no row of those that came is valid, too few are, or far from the last time's.
+
+        Of a change set, the rows that this run has are counted, and not those that differ.
+        """
+        if (error := self.compiled.nothing_left()) is not None:
+            raise error
+        found = self.changes
+        num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
+        if min_rows is not None and num_rows < min_rows:
+            raise ValidationError(
+                f"{_rows(num_rows)} came that could be delivered, and min_rows is {min_rows:,}. {NOTHING_VISIBLE} Look "
+                "at the source; if so few are right, lower min_rows."
+            )
+        if guard is not None:
+            guard.check(num_rows, found.num_rows_before if found else None)
+
     def account_for(self, staged: Staged) -> None:
         """Hold a delivery to its count: rows in are rows staged and rows rejected, or, of changes, as many as were.
 
@@ -59,6 +98,10 @@ class Rows:
                 f"{self.compiled.num_rows:,} rows came, and {staged.num_rows:,} were staged and {rejected:,} rejected"
                 f"{f' ({found})' if found else ''}. {NOTHING_VISIBLE} This should not happen: please report it."
             )
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
 @contextmanager

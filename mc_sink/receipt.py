@@ -115,6 +115,8 @@ class Receipt:
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
     empty file which was shown last, if there is one; `warnings` count the cells that a receiver may stumble over;
     `changes` counts what differs from the last delivery, where that is all that was delivered;
+    `skipped` says that no row was to be delivered and, with `on_empty="skip"`, nothing was made but the
+    rejects;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -131,6 +133,7 @@ class Receipt:
     warnings: tuple[CountedWarning, ...] = ()
     success_marker: str | None = None
     changes: Changes | None = None
+    skipped: bool = False
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -161,8 +164,9 @@ class Receipt:
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
+        done = ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)")
         return [
-            ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
+            ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
             *([("changes", str(self.changes))] if self.changes else []),
             ("to", self.target),

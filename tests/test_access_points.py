@@ -151,7 +151,8 @@ REFUSED = [
     ("s3://n-abc--ol-s3/p/", "Object Lambda"),
     ("s3://n--table-s3/p/", "table bucket"),
     (f"{ARN}/object/feeds/", f"ARN of objects.*Did you mean s3://{ARN}/feeds/"),
-    (f"s3://{ARN}", "root of the bucket"),
+    (f"s3://{ARN}", f"root of the access point.*s3://{ARN}/exports/"),
+    (f"s3://{ARN.replace(ACCOUNT, '1234')}/a/", "is an ARN.*s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix/"),
     (f"s3://{ARN}/a//b/", "empty part"),
     (f"s3://{ARN}/a/?versionId=1", "query"),
 ]

@@ -48,7 +48,7 @@ FLOORS = [
     {"staged"},
     {"_arns", "object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions", "_late", "_beside", "_state"},
+    {"exceptions", "_late", "_meant", "_beside", "_state"},
     {"_html"},
     {"_printable"},
 ]

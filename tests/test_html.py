@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 def journals() -> Any:
     """Note a delivery whose publishing is about to begin, and list it."""
-    staged = mc_sink.stage(pl.DataFrame({"a": [1]}), "memory-of-a-run/x.csv", run_id="r-1")
+    staged = mc_sink.stage(pl.DataFrame({"a": [1]}), "./memory-of-a-run/x.csv", run_id="r-1")
     try:
         note([replace(staged, target=f"s3://b/{HOSTILE}/")])
     finally:

@@ -47,6 +47,8 @@ DEFAULTS = {
     "on_invalid": "fail",
     "rejects": None,
     "max_rejects": None,
+    "min_rows": None,
+    "on_empty": "deliver",
     "if_exists": "fail",
     "name": None,
     "partition_by": None,
@@ -67,7 +69,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes",
+    "success_marker changes skipped",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 

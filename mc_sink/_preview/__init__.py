@@ -15,7 +15,7 @@ import polars as pl
 from mc_sink import validation
 from mc_sink._arrow import empty_batch
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, resolve, schema_name, takes_options
+from mc_sink._order import Order, refuse_own_source, resolve, scanned, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink._preview._keys import keys_of
@@ -54,6 +54,8 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     check_fork()
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
     with panics_as_query_errors():
+        refuse_own_source(to, scanned(frame, to), "the frame")
+        refuse_own_source(to, scanned(order.previous, to), "previous=")
         columns = _columns(frame, order, to)
         _check_stores(to, stores)
         return _preview(order, to, columns, keys_of(frame, order, to))
@@ -79,6 +81,8 @@ def _preview(
         columns=columns,
         permissions=_permissions(order.object_options) if to_s3 else (),
         upload=_upload(order.storage_options or {}) if to_s3 else None,
+        preset=to.preset.name if to.preset else None,
+        lost=to.lost,
     )
 
 

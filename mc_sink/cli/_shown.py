@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._printable import Printable, lines, printable
+from mc_sink.formats import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mc_sink.journal import Journal
     from mc_sink.receipt import Verification
 
-_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "skipped": "yellow", "running": "cyan"}
 
 
 def out(text: str) -> None:
@@ -48,7 +49,7 @@ def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
     with redirect_stdout(ours):
         if as_json:
             one_run(run, as_json=True)
-        elif run.status == "delivered":
+        elif run.status in {"delivered", "skipped"}:
             out(str(run.receipt()))
 
 
@@ -128,7 +129,9 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     preview, sample = found.preview, found.sample
     if as_json:
         facts = {name: getattr(preview, name) for name in ("run_id", "target", "files", "num_files", "pattern")}
-        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions")}
+        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions", "preset")}
+        facts |= {"format": preview.format.extension.removeprefix("."), "dialect": options_of(preview.format)}
+        facts["lost"] = preview.lost
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()

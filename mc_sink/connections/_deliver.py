@@ -7,20 +7,23 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
+from mc_sink._order import Order
 from mc_sink._printable import logger
-from mc_sink._sink import sink_madconnect
+from mc_sink._sink import sink_guarded, sink_madconnect
 from mc_sink.connections._arguments import arguments_for, target_of
+from mc_sink.connections._guard import guard_of
 from mc_sink.connections._hooks import tell
-from mc_sink.connections._sources import opened
+from mc_sink.connections._sources import opened, refuse_own_target
 from mc_sink.connections._telemetry import traced
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError, add_note
+from mc_sink.secret import seal
 from mc_sink.target import new_run_id, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mc_sink.connections._load import Connection
-    from mc_sink.history import Run
+    from mc_sink.history import Beginning, Run
     from mc_sink.receipt import Receipt
 
 _log = logger(__name__)
@@ -55,7 +58,7 @@ def deliver(
         observers = [_say, observe, ended, lambda run: tell(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
-            receipt = _sink(connection, chosen, again=run_id is not None, progress=progress)
+            receipt = _sink(connection, facts, again=run_id is not None, progress=progress)
             _tell_each(observers, ongoing.delivered(receipt))
         except BaseException as error:
             if receipt is None:
@@ -67,11 +70,15 @@ def deliver(
     return ongoing.run
 
 
-def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
+def _sink(connection: Connection, facts: Beginning, *, again: bool, progress: bool | None) -> Receipt:
     arguments = arguments_for(sink_madconnect, connection)
+    arguments["storage_options"] = seal(arguments.get("storage_options"))
+    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
+    order = Order.of(given.pop("target"), given)
+    refuse_own_target(connection.settings.source, connection.folder, order)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        receipt = sink_madconnect(frame, **arguments, run_id=run_id, progress=progress)
+        receipt = sink_guarded(frame, order, guard_of(connection.settings, facts))
     if receipt.num_found and not again:
         raise AlreadyExistsError(
             f"{receipt.num_found} of {len(receipt.files)} file(s) of this run were there before it, byte for byte, "
@@ -101,6 +108,8 @@ def _say(run: Run) -> None:
     if run.status == "delivered":
         rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
         _log.info("Run %s delivered %s rows%s in %s file(s).", run.run_id, run.num_rows, rejected, len(run.files))
+    elif run.status == "skipped":
+        _log.info("Run %s had 0 rows to deliver, and made no file.", run.run_id)
     else:
         _log.info("Run %s ended as %s.", run.run_id, run.status)
 

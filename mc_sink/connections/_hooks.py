@@ -38,7 +38,7 @@ MAX_PRINTED = 2**20
 
 def tell(run: Run, connection: Connection) -> None:
     """Call every hook of this end; what fails is logged by its name and type."""
-    group = "on_success" if run.status == "delivered" else "on_failure"
+    group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
     for name, call in _hooks(group, connection, run):
         try:
             call()

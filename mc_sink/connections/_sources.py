@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._order import refuse_own_source, resolve
 from mc_sink.connections._database import read_database
 from mc_sink.connections._duckdb import queried
 from mc_sink.connections._named import call_named, nearest
@@ -20,6 +21,7 @@ from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mc_sink._order import Order
     from mc_sink.connections._settings import Source
 
 _SUFFIXES = {
@@ -64,6 +66,13 @@ def check_source(source: Source, told: str) -> None:
         raise ConfigurationError(
             f"[source] of {told} has more than one of database, uri and uri_env. {NOTHING_VISIBLE}"
         )
+
+
+def refuse_own_target(source: Source, folder: Path, order: Order) -> None:
+    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
+    if source.files:
+        files = [source.files] if isinstance(source.files, str) else source.files
+        refuse_own_source(resolve(order), files, "source.files", folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish while nobody else on this machine publishes the same delivery."""
+    if all(part.is_skipped for part in staged):  # nothing to close: no manifest, and no marker
+        staged = [replace(part, manifest=None, success_marker=None) for part in staged]
     began, run = time.monotonic(), staged[0]
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
@@ -122,6 +125,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         manifest=run.manifest,
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
+        skipped=all(part.is_skipped for part in staged),
         warnings=summed(warning for part in staged for warning in part.warnings),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),

@@ -14,7 +14,7 @@ from mc_sink.receipt import Receipt, Rejects, WrittenFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Status = Literal["running", "delivered", "failed", "interrupted"]
+Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
 _JSON = ("storage_options", "files", "rejects", "error")
 _TIMES = ("started_at", "ended_at")
 
@@ -100,6 +100,7 @@ class Run:
             manifest=self.manifest,
             started_at=self.started_at,
             elapsed=self.elapsed or timedelta(0),
+            skipped=self.status == "skipped",
         )
 
 

@@ -62,8 +62,8 @@ class Ongoing:
         self._descriptor: int | None = descriptor
 
     def delivered(self, receipt: Receipt) -> Run:
-        """Note that everything is visible."""
-        return self._end("delivered", facts_of(receipt))
+        """Note that everything is visible, or that there was nothing to deliver."""
+        return self._end(_status_of(receipt), facts_of(receipt))
 
     def failed(self, error: BaseException) -> Run:
         """Note what ended the run; one that was told to end is "interrupted"."""
@@ -135,7 +135,27 @@ def find_run(run_id: str) -> Run:
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
     """Note that a run that had stopped part way was ended later, and that everything is visible."""
-    return _update(run, facts_of(receipt) | {"status": "delivered", "ended_at": now(), "error": None})
+    ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
+    return _update(run, facts_of(receipt) | ended)
+
+
+def last_rows(beginning: Beginning) -> int | None:
+    """Return how many rows the last run of a connection delivered; None where none has delivered any yet.
+
+    A connection is known by its file, and one without a file by its name and its target.
+    """
+    by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
+    with _opened() as table:
+        row = table.execute(
+            f"select num_rows from runs where status = 'delivered' and num_rows > 0 and {by} "  # noqa: S608  our own names
+            "order by number desc limit 1",
+            asdict(beginning) | {"storage_options": None},
+        ).fetchone()
+    return None if row is None else int(row["num_rows"])
+
+
+def _status_of(receipt: Receipt) -> Status:
+    return "skipped" if receipt.skipped else "delivered"
 
 
 def _insert(run: Run) -> int:

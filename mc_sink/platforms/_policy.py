@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mc_sink._arns import access_point_of, is_alias
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import has_suffix
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -181,5 +182,10 @@ def _in_s3(target: str | os.PathLike[str]) -> Target:
             f"{where.bucket} is an access point's alias, which policies can't name: they need its ARN. Write "
             f"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/{where.path} (aws s3control list-access-points "
             "--account-id ACCOUNT prints region, name and alias)."
+        )
+    if not where.is_prefix and not has_suffix(where.name):
+        raise ConfigurationError(
+            f"The policy would be for one object, {where.url}, whose name doesn't say its format. Did you mean the "
+            f"prefix {where.url}/? For this very object, ask for the prefix it is under, {where.folder.url}"
         )
     return where

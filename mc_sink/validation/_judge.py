@@ -24,6 +24,7 @@ from mc_sink.validation._unique import ROW, Uniqueness
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from mc_sink.exceptions import ValidationError
     from mc_sink.validation._pandera import Authority, Finding
     from mc_sink.validation._shape import Shape
 
@@ -90,6 +91,13 @@ class Validated:
     def rejects(self) -> pl.LazyFrame | None:
         """Return the rejected rows with their numbers and reasons; None when none was rejected."""
         return self._spool.scan() if self.num_rejected else None
+
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
+        if self.num_rejected == 0 or self.num_rejected < self.num_rows:
+            return None
+        advice = "Every row was rejected, and nothing is left to deliver; no rejects were written"
+        return self.failures.error(advice=advice)
 
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""
