@@ -43,7 +43,7 @@ UNSUPPORTED = Status(501, "NotImplemented", "A header you provided implies funct
 def deliver(server: FaultServer, *, several: bool, options: ObjectOptions | None = None, **more: Any) -> Any:
     """Deliver by one Put, or by an upload in parts."""
     more = more | ({"max_rows_per_file": 100} if several else {})
-    stored = server.storage_options | {"config_kwargs": {"read_timeout": 1}} | more.pop("stored", {})
+    stored = server.storage_options | {"config_kwargs": {"read_timeout": 10}} | more.pop("stored", {})
     return mc_sink.sink_madconnect(
         ROWS, server.writer.target("p/"), storage_options=stored, object_options=options, manifest=False, **more
     )
