@@ -102,6 +102,11 @@ def _bucket(asked: Asked) -> CheckRow:
     listed, region = asked.found.listed, asked.found.listed.region
     reached = listed.ok or denied(listed)
     told = f"in {region}" if region else "reached; its region was not told"
+    owner = asked.platform.expected_bucket_owner
+    if owner and denied(listed) and denied(asked.found.parts):
+        told = f"{listed}; S3 says so too of a bucket that does not belong to {owner}"
+        mend = "Check the bucket's name and expected_bucket_owner with the bucket's owner."
+        return CheckRow("bucket", "unknown", "ListObjectsV2", told, mend, required=True)
     if reached:
         return CheckRow("bucket", "yes", "ListObjectsV2", told, required=True)
     if listed.code in _NOT_VALID | SKEWED:

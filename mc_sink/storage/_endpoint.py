@@ -51,6 +51,21 @@ def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     return Endpoint(url, private=_is_tls(url) or _is_loopback(url), loopback=_is_loopback(url))
 
 
+def find_region(options: Mapping[str, Any], session: Any) -> str | None:
+    """Return the region that AWS_REGION names, where nothing that botocore reads by itself comes first.
+
+    Explicit options do: a region of the client or of the session, and a profile that was asked for and has one. So
+    does AWS_DEFAULT_REGION. botocore doesn't know AWS_REGION, which Polars, DuckDB and the other SDKs read.
+    """
+    places = (options.get("client_kwargs") or {}, options.get("config_kwargs") or {})
+    if any(place.get("region_name") for place in places) or os.environ.get("AWS_DEFAULT_REGION"):
+        return None
+    explicit = session.instance_variables()
+    if explicit.get("region") or (explicit.get("profile") and session.get_scoped_config().get("region")):
+        return None
+    return os.environ.get("AWS_REGION", "").strip() or None
+
+
 def _asked(options: Mapping[str, Any], client: Mapping[str, Any]) -> tuple[str, Secret] | None:
     """Find the endpoint that the caller asked for; s3fs takes it at two places."""
     places = [("endpoint_url", options), ("client_kwargs['endpoint_url']", client)]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import read_failure
-from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage._s3_options import filesystem_arguments, owner_parameter
 from mc_sink.storage._silence import silence
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Probes(Unpicklable):
             arguments = filesystem_arguments(self._options)
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
+        self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
         self._endpoint: str | None = arguments["endpoint_url"]
 
     @property

@@ -17,7 +17,7 @@ from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage._s3_options import filesystem_arguments, owner_parameter
 from mc_sink.storage._sending import Sending, before_send
 from mc_sink.storage._silence import silence
 
@@ -48,7 +48,8 @@ class Requests(Unpicklable):
 
         self._options = seal(storage_options)
         arguments = filesystem_arguments(self._options)
-        self._filesystem = _open(arguments)
+        self._owner = owner_parameter(self._options)
+        self._filesystem = _open(arguments, self._owner)
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
@@ -141,11 +142,13 @@ class Requests(Unpicklable):
         try:
             with silence():
                 if self._filesystem is instead_of:  # else another request that failed with it has replaced it
-                    self._filesystem = _open(filesystem_arguments(self._options))
+                    self._filesystem = _open(filesystem_arguments(self._options), self._owner)
                 async with sending.one_try():
                     reply = await _ask(self._filesystem, sending)
         except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
-            return sending.failed(read_failure(sending.operation, error, self._options.scrubbed))
+            failed = read_failure(sending.operation, error, self._options.scrubbed)
+            failed.sent = frozenset({*sending.parameters, *self._filesystem.req_kw})
+            return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
 
@@ -158,12 +161,13 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
         raise
 
 
-def _open(arguments: Mapping[str, Any]) -> S3FileSystem:
+def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
     """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended."""
     import s3fs
 
     filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
     filesystem.retries = 1
+    filesystem.req_kw = {**filesystem.req_kw, **owner}  # goes with every request
     return filesystem
 
 

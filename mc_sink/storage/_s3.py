@@ -165,9 +165,9 @@ class S3Store(Unpicklable):
 
     def match(self, file: WrittenFile) -> Match:
         """Say whether a delivered object is still there, with its size and, where that is known, its ETag."""
-        bucket, _, key = file.path.removeprefix("s3://").partition("/")
+        target = parse_target(file.path)
         try:
-            found = self._find(bucket, key)
+            found = self._find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None:
@@ -245,6 +245,8 @@ class S3Store(Unpicklable):
             return Published(expected.etag, None, found=certain)
         if expected.may_be(found) and (not certain or (failed and failed.code == GONE) or expected.is_opaque_again):
             raise _unknown(expected.file, f"{reason}; a listing shows {found}, whose ETag may be of KMS' making")
+        if failed and failed.is_unsupported and not expected.may_be(found):
+            raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
             raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
