@@ -7,12 +7,16 @@ folder for state (`~/.local/state/mc_sink` on Linux). It holds what `Staged` hol
 than a part is in it as its bytes. It is removed as soon as everything is visible. A second try of a run takes the place
 of the first, and goes on noting what that one had stored, so that it can be thrown away in the end. Whoever publishes
 holds a lock beside the journal, which goes with the process that holds it.
+
+A second file, `.sent`, has a line for each upload that is about to be completed, and one for each whose Complete was
+refused for certain: what was sent may be an object, now or later, and must never be aborted.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import re
@@ -125,8 +129,34 @@ def note(staged: Sequence[Staged], left: Sequence[StagedFile] = ()) -> None:
 
 def strike(staged: Sequence[Staged]) -> None:
     """Remove a note; what it was for is visible, or gone."""
-    with suppress(OSError):
-        _path(staged[0].run_id, staged[0].target).unlink()
+    path = _path(staged[0].run_id, staged[0].target)
+    for one in (path, path.with_suffix(".sent")):
+        with suppress(OSError):
+            one.unlink()
+
+
+def note_sent(run: Staged, upload_id: str, *, refused: bool = False) -> None:
+    """Note that an upload is about to be completed; or, if `refused`, that it was not and is no object.
+
+    It outlives the process, which is what it is for; the disk need not confirm it.
+    """
+    path = _path(run.run_id, run.target).with_suffix(".sent")
+    with _writing(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
+            opened.write(json.dumps([upload_id, not refused]) + "\n")
+
+
+def sent(run_id: str, target: str) -> frozenset[str]:
+    """Return the ids of a delivery's uploads that may be objects: a Complete was sent, and not refused for certain."""
+    try:
+        lines = _path(run_id, target).with_suffix(".sent").read_text("utf-8").splitlines()
+        found = dict(json.loads(line) for line in lines)
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(_path(run_id, target).with_suffix(".sent"), type(error).__name__) from error
+    return frozenset(upload_id for upload_id, is_open in found.items() if is_open)
 
 
 def waits(staged: Staged) -> bool:

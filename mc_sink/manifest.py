@@ -11,13 +11,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.changed import added_up
-from mc_sink.receipt import summed
+from mc_sink.receipt import summed, unproven
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from mc_sink.receipt import WrittenFile
+    from mc_sink.receipt import CountedWarning, WrittenFile
     from mc_sink.staged import Staged
 
 VERSION = 1
@@ -52,9 +52,13 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "num_rows": sum(file.num_rows for file in files),
         "num_bytes": sum(file.num_bytes for file in files),
         "num_rejected": sum(part.rejects.num_rows for part in staged if part.rejects),
-        "warnings": [asdict(warning) for warning in summed(warning for part in staged for warning in part.warnings)],
+        "warnings": [asdict(warning) for warning in _warnings(staged, files)],
         "files": [_entry(file) for file in files],
     }
+
+
+def _warnings(staged: Sequence[Staged], files: Sequence[WrittenFile]) -> tuple[CountedWarning, ...]:
+    return summed([*(warning for part in staged for warning in part.warnings), *unproven(files)])
 
 
 def _redshift(files: Sequence[WrittenFile]) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def _entry(file: WrittenFile) -> dict[str, Any]:
         "num_bytes": file.num_bytes,
         "etag": file.etag,
         "checksum": file.checksum,
+        "integrity": file.integrity,
         "partition": None if file.partition is None else dict(file.partition),
     }
 

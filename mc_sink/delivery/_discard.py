@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink import journal
 from mc_sink.delivery._stores import stores_for
 from mc_sink.secret import seal
+from mc_sink.staged import Multipart
+from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.staged import Staged, StagedFile
@@ -25,13 +28,26 @@ def discard(
     """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
     storage_options = seal(storage_options)
     target = staged[0].target if staged else ""
-    return discard_with(stores_for(target, platform, storage_options), staged)
+    return discard_with(stores_for(target, platform, storage_options), staged, look=True)
 
 
-def discard_with(stores: Stores, staged: Sequence[Staged]) -> list[str]:
-    """Discard through stores that are already open; see `discard`."""
-    return discard_files(stores, [file for part in staged for file in part.all_files])
+def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False) -> list[str]:
+    """Discard through stores that are already open; with `look`, another process may have published some of it."""
+    return [
+        left
+        for part in staged
+        for left in discard_files(stores, part.all_files, journal.sent(part.run_id, part.target), look=look)
+    ]
 
 
-def discard_files(stores: Stores, files: Sequence[StagedFile]) -> list[str]:
-    return [left for file in files if (left := stores.of(parse_target(file.path)).discard(file))]
+def discard_files(
+    stores: Stores, files: Sequence[StagedFile], sent: Collection[str], *, look: bool = False
+) -> list[str]:
+    """Discard files, and return a sentence for each that stays, as uploads do that were `sent` and may be objects."""
+    left = []
+    for file in files:
+        if isinstance(file.upload, Multipart) and file.upload.upload_id in sent:
+            left.append(not_aborted(file.path, file.upload.upload_id))
+        else:
+            left.append(stores.of(parse_target(file.path)).discard(file, look=look))
+    return [told for told in left if told]

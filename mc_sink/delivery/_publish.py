@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
 from mc_sink.changed import added_up
-from mc_sink.delivery._closing import close, is_closed
+from mc_sink.delivery._closing import close, is_closed, written_file
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
-from mc_sink.exceptions import CommitUnknown, SinkError
-from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError
+from mc_sink.receipt import Receipt, Rejects, summed, unproven
 from mc_sink.secret import seal
+from mc_sink.staged import Multipart
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mc_sink.platforms import Platform
+    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
-    from mc_sink.storage import Stores
+    from mc_sink.storage import Published, Stores
 
 _log = logging.getLogger(__name__)
 
@@ -60,19 +63,21 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
-    closing: list[str] = []
+    needless: list[StagedFile] = []
+    closing: list[WrittenFile] = []
     closed = False
     try:
         journal.note(staged, left)
         closed = is_closed(stores, staged)
-        _publish_files(stores, staged, written)
-        for url in close(stores, staged, written, closed=closed):
-            closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
-        _tidy(stores, left)
+        _publish_files(stores, staged, written, needless)
+        for file in close(stores, staged, written, closed=closed):
+            closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
+        _tidy(stores, staged, [*left, *needless])
     except SinkError as error:
         was_done = earlier is None and closed  # all files are another try's, and there is nothing to roll forward
-        if closing or (written and not was_done) or isinstance(error, CommitUnknown):
-            raise part_way(error, [*(file.path for file in written), *closing], staged) from error
+        altered = error.committed if isinstance(error, CommitError) else ()
+        if closing or altered or (written and not was_done) or isinstance(error, CommitUnknown):
+            raise part_way(error, [*(file.path for file in (*written, *closing)), *altered], staged) from error
         if earlier is None:
             journal.strike(staged)
         note_what_waits(error, staged)
@@ -82,28 +87,36 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         raise
     try:
         journal.strike(staged)
-        return _receipt(staged, written, stores, time.monotonic() - began)
+        receipt = _receipt(staged, written, stores, time.monotonic() - began)
+        return replace(receipt, closing=tuple(closing))
     except BaseException as error:  # Ctrl-C, or SIGTERM
         error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 
-def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[WrittenFile]) -> None:
+def _publish_files(
+    stores: Stores, staged: Sequence[Staged], written: list[WrittenFile], needless: list[StagedFile]
+) -> None:
+    """Publish file after file, noting each in `written`; `needless` are those that another try has published."""
+    before = journal.sent(staged[0].run_id, staged[0].target)
     for file in in_order(staged):
-        store = stores.of(parse_target(file.path))
-        done = store.publish(file, staged[0].if_exists, repeatable=staged[0].repeatable)
-        written.append(
-            WrittenFile(
-                file.path,
-                file.num_rows,
-                file.num_bytes,
-                done.etag,
-                done.version_id,
-                file.checksum,
-                partition=file.partition,
-                found=done.found,
-            )
-        )
+        done = _publish_file(stores, staged[0], file, before)
+        if done.needless and isinstance(file.upload, Multipart) and file.upload.upload_id not in before:
+            needless.append(file)
+        written.append(written_file(file, done))
+
+
+def _publish_file(stores: Stores, run: Staged, file: StagedFile, before: Collection[str]) -> Published:
+    """Publish one file; a machine that stops meanwhile leaves a note that its upload may be an object."""
+    store = stores.of(parse_target(file.path))
+    upload_id = file.upload.upload_id if isinstance(file.upload, Multipart) else None
+    if upload_id:
+        journal.note_sent(run, upload_id)
+    try:
+        return store.publish(file, run.if_exists, repeatable=run.repeatable)
+    finally:
+        if upload_id and upload_id not in before and not store.may_show(file):
+            journal.note_sent(run, upload_id, refused=True)
 
 
 def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
@@ -122,14 +135,18 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         manifest=run.manifest,
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
-        warnings=summed(warning for part in staged for warning in part.warnings),
+        warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(written)]),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
         _verifier=lambda receipt: verify_with(receipt, stores),
     )
 
 
-def _tidy(stores: Stores, left: Sequence[StagedFile]) -> None:
-    """Throw away what earlier tries of this run had stored, now that this one has published the same."""
-    for told in discard_files(stores, left):
-        _log.warning("An earlier try of this run left something behind. %s", told)
+def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) -> None:
+    """Throw away what was stored and is no part of what is visible now: earlier tries', and uploads made needlessly."""
+    sent = journal.sent(staged[0].run_id, staged[0].target)
+    for file in left:
+        was_sent = isinstance(file.upload, Multipart) and file.upload.upload_id in sent
+        for told in discard_files(stores, [file], sent):
+            # What was sent is nearly always the very object that is visible: no reason to alarm anybody.
+            _log.log(logging.INFO if was_sent else logging.WARNING, "Run %s: %s", staged[0].run_id, told)

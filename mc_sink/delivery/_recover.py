@@ -69,7 +69,9 @@ def recover(
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "publish":
             return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
-        left = discard_with(stores, found.staged) + discard_files(stores, found.superseded) + _visible(stores, found)
+        sent = journal.sent(run_id, found.target)
+        left = discard_with(stores, found.staged, look=True)
+        left += discard_files(stores, found.superseded, sent, look=True) + _visible(stores, found)
         journal.strike(found.staged)
     return left
 

@@ -12,6 +12,7 @@ from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, U
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._local import LocalStore
+from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
@@ -37,6 +38,7 @@ __all__ = [
     "Store",
     "Stores",
     "Writer",
+    "not_aborted",
     "open_store",
     "session_in",
 ]

@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 
 if TYPE_CHECKING:
-    from mc_sink.receipt import WrittenFile
+    from mc_sink.receipt import Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
 
-Match = Literal["same", "changed", "missing"]
+Match = Literal["same", "alike", "changed", "missing"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Published:
-    """What the store said when it made a file visible; `found` where it was there already, from an earlier try."""
+    """What the store said when it made a file visible.
+
+    - `found`: it was there already, from an earlier try; then `needless` says that what was staged isn't that file.
+    - `integrity`, `etag_is_computed`: see `WrittenFile`.
+    """
 
     etag: str | None
     version_id: str | None
     found: bool = False
+    needless: bool = False
+    integrity: Integrity | None = None
+    etag_is_computed: bool = True
 
 
 class Store(Protocol):
@@ -48,11 +55,20 @@ class Store(Protocol):
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged file visible, or raise; where `repeatable`, finding the very same file is a success."""
 
-    def discard(self, file: StagedFile) -> str | None:
-        """Throw one staged file away; a sentence on what is left behind, if anything is."""
+    def may_show(self, file: StagedFile) -> bool:
+        """Return True if what this process sent may have made, or may yet make, a staged file visible."""
+
+    def discard(self, file: StagedFile, *, look: bool = False) -> str | None:
+        """Throw one staged file away, unless it may be visible; a sentence on what is left behind, if anything is.
+
+        With `look`, another process may have published it: then the store is asked first.
+        """
 
     def match(self, file: WrittenFile) -> Match:
-        """Say whether a delivered file is still as it was delivered."""
+        """Return whether a delivered file is as it was delivered.
+
+        "alike" is as much as can be known of some: the size, and what the store itself had answered, are the same.
+        """
 
 
 def already_exists(where: str) -> AlreadyExistsError:
