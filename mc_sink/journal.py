@@ -8,8 +8,8 @@ than a part is in it as its bytes. It is removed as soon as everything is visibl
 of the first, and goes on noting what that one had stored, so that it can be thrown away in the end. Whoever publishes
 holds a lock beside the journal, which goes with the process that holds it.
 
-A second file, `.sent`, has a line for each upload that is about to be completed, and one for each whose Complete was
-refused for certain: what was sent may be an object, now or later, and must never be aborted.
+A second file, `.sent`, has a line for each upload that is about to be completed, and another for the answer, if there
+is one: an upload whose Complete was sent, and not refused for certain, may be an object, and must never be aborted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from mc_sink.staged import Upload
 
+Sent = Literal["sent", "refused", "published"]
 STATE_DIR = "MC_SINK_STATE_DIR"
 _log = logging.getLogger(__name__)
 
@@ -135,28 +136,24 @@ def strike(staged: Sequence[Staged]) -> None:
             one.unlink()
 
 
-def note_sent(run: Staged, upload_id: str, *, refused: bool = False) -> None:
-    """Note that an upload is about to be completed; or, if `refused`, that it was not and is no object.
-
-    It outlives the process, which is what it is for; the disk need not confirm it.
-    """
+def note_sent(run: Staged, upload_id: str, state: Sent = "sent") -> None:
+    """Note that an upload is about to be completed, or what came of it. The disk need not confirm it."""
     path = _path(run.run_id, run.target).with_suffix(".sent")
     with _writing(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
-            opened.write(json.dumps([upload_id, not refused]) + "\n")
+            opened.write(json.dumps([upload_id, state]) + "\n")
 
 
-def sent(run_id: str, target: str) -> frozenset[str]:
-    """Return the ids of a delivery's uploads that may be objects: a Complete was sent, and not refused for certain."""
+def sent(run_id: str, target: str) -> dict[str, Sent]:
+    """Return what is noted of a delivery's uploads, by their ids; nothing of those that no Complete was sent for."""
+    path = _path(run_id, target).with_suffix(".sent")
     try:
-        lines = _path(run_id, target).with_suffix(".sent").read_text("utf-8").splitlines()
-        found = dict(json.loads(line) for line in lines)
+        return dict(json.loads(line) for line in path.read_text("utf-8").splitlines())
     except FileNotFoundError:
-        return frozenset()
+        return {}
     except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(_path(run_id, target).with_suffix(".sent"), type(error).__name__) from error
-    return frozenset(upload_id for upload_id, is_open in found.items() if is_open)
+        raise _unreadable(path, type(error).__name__) from error
 
 
 def waits(staged: Staged) -> bool:

@@ -12,7 +12,7 @@ from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.staged import Staged, StagedFile
@@ -41,13 +41,14 @@ def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False
 
 
 def discard_files(
-    stores: Stores, files: Sequence[StagedFile], sent: Collection[str], *, look: bool = False
+    stores: Stores, files: Sequence[StagedFile], sent: Mapping[str, journal.Sent], *, look: bool = False
 ) -> list[str]:
-    """Discard files, and return a sentence for each that stays, as uploads do that were `sent` and may be objects."""
-    left = []
+    """Discard files, and return a sentence for each that stays; an upload that may be an object does, by `sent`."""
+    left: list[str | None] = []
     for file in files:
-        if isinstance(file.upload, Multipart) and file.upload.upload_id in sent:
+        state = sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
+        if state == "sent" and isinstance(file.upload, Multipart):
             left.append(not_aborted(file.path, file.upload.upload_id))
-        else:
+        elif state != "published":
             left.append(stores.of(parse_target(file.path)).discard(file, look=look))
     return [told for told in left if told]

@@ -22,7 +22,7 @@ from mc_sink.staged import Multipart
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.receipt import WrittenFile
@@ -63,16 +63,16 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
-    needless: list[StagedFile] = []
+    unused: list[StagedFile] = []
     closing: list[WrittenFile] = []
     closed = False
     try:
         journal.note(staged, left)
         closed = is_closed(stores, staged)
-        _publish_files(stores, staged, written, needless)
+        _publish_files(stores, staged, written, unused)
         for file in close(stores, staged, written, closed=closed):
             closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
-        _tidy(stores, staged, [*left, *needless])
+        _tidy(stores, staged, [*left, *unused])
     except SinkError as error:
         was_done = earlier is None and closed  # all files are another try's, and there is nothing to roll forward
         altered = error.committed if isinstance(error, CommitError) else ()
@@ -95,28 +95,33 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 
 def _publish_files(
-    stores: Stores, staged: Sequence[Staged], written: list[WrittenFile], needless: list[StagedFile]
+    stores: Stores, staged: Sequence[Staged], written: list[WrittenFile], unused: list[StagedFile]
 ) -> None:
-    """Publish file after file, noting each in `written`; `needless` are those that another try has published."""
+    """Publish file after file, noting each in `written`, and those that may not be what was staged in `unused`."""
     before = journal.sent(staged[0].run_id, staged[0].target)
     for file in in_order(staged):
         done = _publish_file(stores, staged[0], file, before)
-        if done.needless and isinstance(file.upload, Multipart) and file.upload.upload_id not in before:
-            needless.append(file)
+        if done.made_of != "staged":
+            unused.append(file)
         written.append(written_file(file, done))
 
 
-def _publish_file(stores: Stores, run: Staged, file: StagedFile, before: Collection[str]) -> Published:
-    """Publish one file; a machine that stops meanwhile leaves a note that its upload may be an object."""
+def _publish_file(stores: Stores, run: Staged, file: StagedFile, before: Mapping[str, journal.Sent]) -> Published:
+    """Publish one file, with a note of what may be visible, should this process end meanwhile."""
     store = stores.of(parse_target(file.path))
-    upload_id = file.upload.upload_id if isinstance(file.upload, Multipart) else None
-    if upload_id:
+    if not isinstance(file.upload, Multipart):
+        return store.publish(file, run.if_exists, repeatable=run.repeatable)
+    upload_id = file.upload.upload_id
+    if before.get(upload_id) != "published":
         journal.note_sent(run, upload_id)
     try:
-        return store.publish(file, run.if_exists, repeatable=run.repeatable)
+        done = store.publish(file, run.if_exists, repeatable=run.repeatable)
     finally:
-        if upload_id and upload_id not in before and not store.may_show(file):
-            journal.note_sent(run, upload_id, refused=True)
+        if before.get(upload_id, "refused") == "refused" and not store.may_show(file):
+            journal.note_sent(run, upload_id, "refused")
+    if done.made_of == "staged":
+        journal.note_sent(run, upload_id, "published")
+    return done
 
 
 def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
@@ -144,9 +149,16 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
 
 def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) -> None:
     """Throw away what was stored and is no part of what is visible now: earlier tries', and uploads made needlessly."""
-    sent = journal.sent(staged[0].run_id, staged[0].target)
+    run = staged[0]
+    sent = journal.sent(run.run_id, run.target)
+    made_here = {file.path for file in in_order(staged) if _state(file, sent) == "published"}
     for file in left:
-        was_sent = isinstance(file.upload, Multipart) and file.upload.upload_id in sent
-        for told in discard_files(stores, [file], sent):
-            # What was sent is nearly always the very object that is visible: no reason to alarm anybody.
-            _log.log(logging.INFO if was_sent else logging.WARNING, "Run %s: %s", staged[0].run_id, told)
+        may_be_it = {} if file.path in made_here else sent
+        # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
+        level = logging.INFO if _state(file, may_be_it) == "sent" else logging.WARNING
+        for told in discard_files(stores, [file], may_be_it):
+            _log.log(level, "Run %s is published. %s", run.run_id, told)
+
+
+def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:
+    return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
+from mc_sink.storage import _uploads
 from mc_sink.storage._body import PartBody
 from mc_sink.storage._requests import UNCLEAR, RequestFailed, wait_for
 from mc_sink.storage._s3_errors import altered, translated
-from mc_sink.storage._ways import SentBody, is_encrypted, proof_of
+from mc_sink.storage._ways import SIGNED, SentBody, is_encrypted, proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,6 @@ class _Sent:
 
     part: Part
     body: PartBody
-    signed: bool
     tries: int = 1
 
 
@@ -177,12 +177,11 @@ class S3Parts:
             raise self._stop_error()
         self._sent += 1
         crc = b64encode(body.crc32().to_bytes(4, "big")).decode() if self._requests.sums_parts else None
-        self._start(_Sent(Part(self._sent, "", len(body), crc), body, self._requests.signs("upload_part")))
+        self._start(_Sent(Part(self._sent, "", len(body), crc), body))
 
     def _start(self, sent: _Sent) -> None:
         future = self._requests.start(
             "upload_part",
-            signed=sent.signed,
             **self._object,
             UploadId=self._upload_id,
             PartNumber=sent.part.number,
@@ -206,6 +205,7 @@ class S3Parts:
             raise UploadError(f"The store began an upload of {self._url} without naming it. {NOTHING_VISIBLE}")
         if unclear := reply.get(UNCLEAR):
             _log.warning("%s", self._stray(unclear))
+        _uploads.begin(str(reply["UploadId"]))
         return str(reply["UploadId"])
 
     def _stray(self, number: int) -> str:
@@ -226,13 +226,16 @@ class S3Parts:
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and was sent again."""
-        body = SentBody(sent.part.checksum, sent.signed, sent.body.md5, is_encrypted(self._options))
-        integrity, signed = proof_of(body, reply, self._requests.ways), self._requests.signs("upload_part")
-        if integrity is None and sent.tries == TRIES:
-            raise altered(f"{self._url}, part {sent.part.number}", sent.tries)
-        if integrity is None or (integrity == "unproven" and signed and not sent.signed):
-            self._start(replace(sent, signed=signed, tries=sent.tries + 1))
+        body = SentBody(sent.part.checksum, sent.body.md5, is_encrypted(self._options))
+        integrity = proof_of(body, reply, self._requests.ways)
+        better = not reply.get(SIGNED) and self._requests.signs("upload_part")
+        if integrity and not (integrity == "unproven" and better):
+            return integrity
+        if sent.tries < TRIES:
+            self._start(replace(sent, tries=sent.tries + 1))
             return None
+        if integrity is None:
+            raise altered(f"{self._url}, part {sent.part.number}", sent.tries)
         return integrity
 
     def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
@@ -259,6 +262,7 @@ def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -
         reason = str(failed)
     else:
         if reply.get("ResponseMetadata", {}).get("HTTPStatusCode", NO_CONTENT) == NO_CONTENT:
+            _uploads.forget(upload_id)
             return None
         reason = "the reply was not an answer to the request"
     return (

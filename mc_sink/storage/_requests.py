@@ -6,7 +6,7 @@ botocore's and s3fs' own retries are off, or they would multiply ours. What may 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
@@ -14,7 +14,7 @@ from mc_sink.storage._retries import OPERATIONS, Operation, Pace
 from mc_sink.storage._s3_options import are_found, filesystem_arguments, is_aws, sums_bodies
 from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
-from mc_sink.storage._ways import StoreWays
+from mc_sink.storage._ways import SIGNED, StoreWays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ __all__ = ["OPERATIONS", "UNCLEAR", "Operation", "RequestFailed", "Requests", "w
 
 _OK = 200
 # In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
-UNCLEAR = "UnclearTries"
+UNCLEAR: Final = "UnclearTries"
 
 
 class Requests(Unpicklable):
@@ -47,6 +47,7 @@ class Requests(Unpicklable):
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
         self.sums_parts: bool = sums_bodies(arguments)
         self.ways = StoreWays.of_aws() if is_aws(arguments["endpoint_url"]) else StoreWays()
+        self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
         asked = (self._options.get("config_kwargs") or {}).get("s3") or {}
         self._may_sign = asked.get("payload_signing_enabled") is not False
@@ -64,16 +65,20 @@ class Requests(Unpicklable):
         checks = self.ways.checks_crc32
         return checks is not True if operation == "put_object" else checks is False
 
-    def start(self, operation: Operation, *, signed: bool = False, **parameters: Any) -> Future[dict[str, Any]]:
-        """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""
+    def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
+        """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`.
+
+        The reply also has `SIGNED` and `UNCLEAR`.
+        """
         from asyncio import run_coroutine_threadsafe
 
+        signed = "Body" in parameters and self.signs(operation)
         sending = Sending(operation, parameters, self._pace.quiet(operation), signed=signed)
         return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
 
-    def call(self, operation: Operation, *, signed: bool = False, **parameters: Any) -> dict[str, Any]:
+    def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
         """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""
-        future = self.start(operation, signed=signed, **parameters)
+        future = self.start(operation, **parameters)
         del parameters  # a traceback with locals would show the rows in them
         return wait_for(future)
 
@@ -83,7 +88,7 @@ class Requests(Unpicklable):
             answer = await self._try_until_answered(sending)
         if isinstance(answer, RequestFailed):
             raise answer
-        return answer | {UNCLEAR: sending.unclear}
+        return answer | {SIGNED: sending.signed, UNCLEAR: sending.unclear}
 
     async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         from tenacity import AsyncRetrying, retry_if_result

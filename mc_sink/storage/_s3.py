@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
+from mc_sink.storage import _uploads
 from mc_sink.storage._compare import PartsComparison, differs
 from mc_sink.storage._outcome import Expected, Found, altered, expected_etag, integrity_of, unknown
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
@@ -45,7 +46,6 @@ class S3Store(Unpicklable):
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = Requests(storage_options)
         self._options = options
-        self._may_show: set[str] = set()
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
@@ -89,13 +89,14 @@ class S3Store(Unpicklable):
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True after a Complete, unless it was refused for certain."""
-        return isinstance(file.upload, Multipart) and file.upload.upload_id in self._may_show
+        return isinstance(file.upload, Multipart) and _uploads.may_show(file.upload.upload_id)
 
     def discard(self, file: StagedFile, *, look: bool = False) -> str | None:
         """Abort a staged upload, unless it may be an object: some stores then collect the parts of that object."""
         if not isinstance(file.upload, Multipart):
             return None
-        if self.may_show(file) or (look and self._may_be_there(file, file.upload)):
+        unknown_here = look and not _uploads.is_known(file.upload.upload_id)
+        if self.may_show(file) or (unknown_here and self._may_be_there(file, file.upload)):
             return not_aborted(file.path, file.upload.upload_id)
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
@@ -132,8 +133,7 @@ class S3Store(Unpicklable):
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
     ) -> Published:
         parts = [{"PartNumber": p.number, "ETag": p.etag} for p in upload.parts]
-        new = None if upload.upload_id in self._may_show else upload.upload_id
-        self._may_show.add(upload.upload_id)
+        is_first = _uploads.complete(upload.upload_id, self._place(upload.bucket, upload.key))
         expected = Expected(
             file,
             upload.bucket,
@@ -142,7 +142,7 @@ class S3Store(Unpicklable):
             repeatable,
             self._is_encrypted,
             integrity=integrity_of(upload),
-            upload_id=new,
+            upload_id=upload.upload_id if is_first else None,
         )
         return self._commit(
             expected,
@@ -157,12 +157,11 @@ class S3Store(Unpicklable):
     def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
         etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
         crc = _sum(file) if self._requests.sums_parts else None
-        encrypted, signed = is_encrypted(upload.options), self._requests.signs("put_object")
-        body = SentBody(crc, signed, lambda: etag, encrypted)
+        encrypted = is_encrypted(upload.options)
+        body = SentBody(crc, lambda: etag, encrypted)
         return self._commit(
             Expected(file, upload.bucket, upload.key, etag, repeatable, encrypted, body),
             "put_object",
-            signed=signed,
             Body=upload.body,
             **upload.options,
             **({"ChecksumCRC32": crc} if crc else {}),
@@ -175,7 +174,7 @@ class S3Store(Unpicklable):
             reply = self._requests.call(operation, Bucket=expected.bucket, Key=expected.key, **parameters)
         except RequestFailed as failed:
             if not failed.uncertain and failed.code != GONE and expected.upload_id:
-                self._may_show.discard(expected.upload_id)
+                _uploads.refuse(expected.upload_id)
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
             return self._settle(expected, failed)
@@ -184,7 +183,12 @@ class S3Store(Unpicklable):
             raise
         if reply.get("Key", expected.key) != expected.key or not (reply.get("ETag") or reply.get("Key")):
             return self._settle(expected, None)
-        return self._judge(expected, reply)
+        published = self._judge(expected, reply)
+        _uploads.publish(self._place(expected.bucket, expected.key))
+        return published
+
+    def _place(self, bucket: str, key: str) -> _uploads.Place:
+        return self._requests.endpoint or "", bucket, key
 
     def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
         """Compare an answer with what was sent; where it says something else, or may do so, a listing decides."""
@@ -246,8 +250,14 @@ class S3Store(Unpicklable):
         except RequestFailed as blind:
             raise unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
         if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
-            needless = bool(certain and failed and failed.code in TAKEN and expected.upload_id)
-            return Published(expected.etag, None, found=certain, needless=needless, integrity=expected.integrity)
+            theirs = certain and failed and failed.code in TAKEN and expected.upload_id
+            return Published(
+                expected.etag,
+                None,
+                found=certain,
+                made_of="another" if theirs else "unclear",
+                integrity=expected.integrity,
+            )
         if expected.may_be(found) and (
             not certain or (failed and failed.code == GONE) or (opaque and expected.repeatable)
         ):

@@ -20,14 +20,15 @@ Match = Literal["same", "alike", "changed", "missing"]
 class Published:
     """What the store said when it made a file visible.
 
-    - `found`: it was there already, from an earlier try; then `needless` says that what was staged isn't that file.
+    - `found`: it was there already, from an earlier try.
+    - `made_of`: whether it is what was staged, as the store answered, or "another", or whether that is "unclear".
     - `integrity`, `etag_is_computed`: see `WrittenFile`.
     """
 
     etag: str | None
     version_id: str | None
     found: bool = False
-    needless: bool = False
+    made_of: Literal["staged", "another", "unclear"] = "staged"
     integrity: Integrity | None = None
     etag_is_computed: bool = True
 

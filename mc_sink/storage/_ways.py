@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mc_sink.receipt import Integrity
 
+# In a reply: whether the body of its request was signed.
+SIGNED: Final = "SignedBody"
 MD5 = re.compile(r"[0-9a-f]{32}")
 MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 
@@ -51,13 +53,12 @@ class StoreWays:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentBody:
-    """A body as it was sent: the base64 CRC32 that went with it, if any, whether it was signed, and its MD5 in hex.
+    """A body as it was sent: the base64 CRC32 that went with it, if any, and its MD5 in hex.
 
     `is_encrypted` says that a KMS key or a customer's was asked for, so that no ETag can be its MD5.
     """
 
     crc32: str | None
-    signed: bool
     md5: Callable[[], str]
     is_encrypted: bool = False
 
@@ -67,7 +68,7 @@ def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integ
 
     The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the CRC32.
     """
-    echoed = reply.get("ChecksumCRC32")
+    echoed, signed = reply.get("ChecksumCRC32"), reply.get(SIGNED)
     if body.crc32 is not None:
         ways.checks_crc32 = echoed is not None
         if echoed is not None:
@@ -75,13 +76,13 @@ def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integ
     etag = bare(reply.get("ETag"))
     if etag == body.md5():
         ways.has_md5_etags = True
-        return "sha256" if body.signed else "etag"
-    if body.signed and ways.checks_signed_bodies and not ways.has_md5_etags:
+        return "sha256" if signed else "etag"
+    if signed and ways.checks_signed_bodies and not ways.has_md5_etags:
         ways.has_md5_etags = False
         return "sha256"
     if MD5.fullmatch(etag) and not body.is_encrypted and ways.has_md5_etags is not False:
         return None
-    return "sha256" if body.signed else "unproven"
+    return "sha256" if signed else "unproven"
 
 
 def bare(etag: object) -> str:
