@@ -151,9 +151,10 @@ def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) 
     """Throw away what was stored and is no part of what is visible now: earlier tries', and uploads made needlessly."""
     run = staged[0]
     sent = journal.sent(run.run_id, run.target)
-    made_here = {file.path for file in in_order(staged) if _state(file, sent) == "published"}
+    settled = {file.path for file in in_order(staged) if _state(file, sent) == "published"}
     for file in left:
-        may_be_it = {} if file.path in made_here else sent
+        is_another = file.path in settled and _state(file, sent) != "published"
+        may_be_it = {} if is_another else sent
         # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
         level = logging.INFO if _state(file, may_be_it) == "sent" else logging.WARNING
         for told in discard_files(stores, [file], may_be_it):
