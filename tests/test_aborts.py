@@ -82,7 +82,7 @@ def test_a_delivery_that_is_settled_by_evidence_is_left_alone(  # noqa: PLR0913,
 @pytest.mark.parametrize("memory", ["the same process", "another process"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_interrupted_delivery_destroys_nothing(
-    keeper: FaultServer, format: str, memory: str, ending: str, tmp_path: Path
+    keeper: FaultServer, format: Any, memory: str, ending: str, tmp_path: Path
 ) -> None:
     """It stopped after the second of three was made; whatever ends it leaves what is visible as it is."""
     staged = mc_sink.stage(
