@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class Verification:
             found = f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
             return found + self._but
         wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
-        return f"{len(wrong)} of {self.checked} files are not as they were delivered:\n  " + "\n  ".join(wrong)
+        headline = f"{len(wrong)} of {self.checked} files are not as they were delivered:"
+        return lines(headline, *(f"  {one}" for one in wrong))
 
     @property
     def _but(self) -> str:
@@ -158,6 +160,8 @@ class Receipt:
     empty file which was shown last, if there is one, and `closing` are these two as they were stored; `warnings` count
     the cells that a receiver may stumble over, and files whose integrity is unproven;
     `changes` counts what differs from the last delivery, where that is all that was delivered;
+    `skipped` says that no row was to be delivered and, with `on_empty="skip"`, nothing was made but the
+    rejects;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -174,6 +178,7 @@ class Receipt:
     warnings: tuple[CountedWarning, ...] = ()
     success_marker: str | None = None
     changes: Changes | None = None
+    skipped: bool = False
     closing: tuple[WrittenFile, ...] = ()
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
@@ -198,15 +203,16 @@ class Receipt:
     def __str__(self) -> str:
         rows = [f"{name:<11}{value}" for name, value in self._facts()]
         rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
-        return "\n".join(rows)
+        return lines(*rows)
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _listed(self.files)
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
+        done = ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)")
         return [
-            ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
+            ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
             *([("changes", str(self.changes))] if self.changes else []),
             ("to", self.target),
@@ -236,8 +242,8 @@ class Receipt:
 
 def _listed(files: Iterable[WrittenFile]) -> str:
     """Give files as a notebook shows them."""
-    lines = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
-    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), lines)
+    rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
+    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
 
 
 def _size(num_bytes: int) -> str:

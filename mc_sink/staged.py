@@ -14,6 +14,7 @@ from mc_sink.changed import Changes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import CountedWarning, Integrity, summed
 
+OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
 ManifestForm = Literal["mc_sink", "redshift"]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
@@ -140,7 +141,13 @@ class Staged:
     manifest_form: ManifestForm = "mc_sink"
     success_marker: str | None = None
     changes: Changes | None = None
+    on_empty: OnEmpty = "deliver"
     object_options: ObjectOptions | None = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether no row is to be delivered, and so, as was asked, no file, manifest or marker either."""
+        return self.on_empty == "skip" and not self.files
 
     @property
     def num_rows(self) -> int:

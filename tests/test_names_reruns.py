@@ -29,7 +29,7 @@ ALIKE = ["a-1", "a-10", "a-1-00000", "a", "a-1.csv"]
 
 def deliver(server: FaultServer, rows: int = 10, **how: Any) -> mc_sink.Receipt:
     """Deliver the first rows in files of three."""
-    given: dict[str, Any] = {"max_rows_per_file": 3, "storage_options": server.storage_options} | how
+    given: dict[str, Any] = {"format": "csv", "max_rows_per_file": 3, "storage_options": server.storage_options} | how
     return mc_sink.sink_madconnect(FRAME.head(rows), server.writer.target("p/"), **given)
 
 
@@ -91,7 +91,7 @@ def test_an_overwrite_with_fewer_files_is_refused_where_it_is_looked_for(fault_s
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_local_rerun_delivers_once(tmp_path: Path, template: str | None) -> None:
     """On the disk too, the second try changes nothing."""
-    given: dict[str, Any] = {"name": template, "run_id": RUN_ID, "max_rows_per_file": 3}
+    given: dict[str, Any] = {"name": template, "format": "csv", "run_id": RUN_ID, "max_rows_per_file": 3}
     mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given).num_found == 4

@@ -38,7 +38,7 @@ EXPORTED = [
         "Journal",
     ),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
-    *("UploadError", "CommitError", "CommitUnknown"),
+    *("QueryError", "UploadError", "CommitError", "CommitUnknown"),
 ]
 DEFAULTS = {
     "format": None,
@@ -47,6 +47,8 @@ DEFAULTS = {
     "on_invalid": "fail",
     "rejects": None,
     "max_rejects": None,
+    "min_rows": None,
+    "on_empty": "deliver",
     "if_exists": "fail",
     "name": None,
     "partition_by": None,
@@ -67,7 +69,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes",
+    "success_marker changes skipped",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
 }
 
@@ -81,7 +83,9 @@ def test_exactly_these_names_are_exported() -> None:
 def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
-    assert ours == {f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "exceptions", "secret")}
+    assert ours == {
+        f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "_printable", "exceptions", "secret")
+    }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
     exec("from mc_sink import *", names)  # noqa: S102  the one way to try it within a function

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_sink import platforms as rooms
+from mc_sink._printable import lines, printable
 from mc_sink.cli import _credentials, _shown
+from mc_sink.cli._ends import say
 from mc_sink.cli._examples import example
 from mc_sink.exceptions import ConfigurationError
 
@@ -76,7 +78,7 @@ def add(  # noqa: PLR0913  each is a question of the form
     saved = rooms.save(rooms.Platform(name=name, **facts, **held), **how)
     place = rooms.describe(name).secrets
     kept = f", kept in {'a file of yours alone' if place == 'file' else 'the keyring'}" if place else ""
-    typer.echo(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}", err=True)
+    say(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}")
     if external_id == "new":
         _shown.out(str(saved.external_id))
 
@@ -96,10 +98,10 @@ def list_all(*, as_json: AsJson = False) -> None:
         check = one.platform.last_check
         table.add_row(
             one.platform.name,
-            escape(one.credentials),
+            escape(printable(one.credentials)),
             one.secrets or "none",
-            one.platform.region or "",
-            "\n".join(one.platform.buckets) or "everything",
+            escape(printable(one.platform.region or "")),
+            escape(lines(*one.platform.buckets) or "everything"),
             f"[{_STATUS[check.status]}]{check.status}[/]",
             f"{check.at:%Y-%m-%d %H:%M:%SZ}" if check.at else "never",
         )
@@ -119,7 +121,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     table = Table(show_header=False)
     for label, value in facts.items():
         if value not in (None, []):
-            table.add_row(label, "\n".join(value) if isinstance(value, list) else escape(str(value)))
+            table.add_row(label, escape(lines(*value) if isinstance(value, list) else printable(str(value))))
     _shown.drawn(table)
 
 
@@ -148,7 +150,7 @@ def remove(name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Don't
     if not yes:
         typer.confirm(f"Remove {name} and its secrets?", abort=True, err=True)
     rooms.remove(name)
-    typer.echo(f"Removed {name}. Its key is valid until it is revoked where it was made.", err=True)
+    say(f"Removed {name}. Its key is valid until it is revoked where it was made.")
 
 
 @platforms.command("export", epilog=example("platforms export"))
@@ -184,7 +186,7 @@ def policy(  # noqa: PLR0913  each is a question of the form
         made = rooms.policy(target, scope=scope, kms_key=kms, also=also, region=region)
         told = "aws iam put-user-policy --user-name USER --policy-name mc-sink --policy-document file://policy.json"
     _print_json(made)
-    typer.echo(f"For: {told}", err=True)
+    say(f"For: {told}")
 
 
 def lifecycle(
@@ -201,10 +203,9 @@ def lifecycle(
         target, expire_days=expire_days, archive_days=archive_days, archive_class=chosen, abort_days=abort_days
     )
     _print_json(made)
-    typer.echo(
+    say(
         "For: aws s3api put-bucket-lifecycle-configuration --bucket BUCKET --lifecycle-configuration file://rules.json "
-        "(it replaces all rules that there are: add them to the list)",
-        err=True,
+        "(it replaces all rules that there are: add them to the list)"
     )
 
 
@@ -242,7 +243,7 @@ def _facts(one: Listed) -> dict[str, Any]:
 
 
 def _print_json(made: Any) -> None:
-    _shown.out(json.dumps(made, indent=2, default=_as_text))
+    _shown.out(lines(*json.dumps(made, indent=2, default=_as_text).split("\n")))
 
 
 def _as_text(value: Any) -> str:
@@ -253,13 +254,15 @@ def _print_report(report: CheckReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("question", "verdict", "tried", "found", title=escape(f"{report.platform} at {report.target}"))
+    table = Table(
+        "question", "verdict", "tried", "found", title=escape(printable(f"{report.platform} at {report.target}"))
+    )
     for row in report.rows:
-        table.add_row(row.question, f"[{_MARKS[row.verdict]}]{row.verdict}[/]", row.tried, escape(row.found))
+        table.add_row(row.question, f"[{_MARKS[row.verdict]}]{row.verdict}[/]", row.tried, escape(printable(row.found)))
     _shown.drawn(table)
     for row in report.rows:
         if row.mend:
             _shown.out(f"{row.question}: {row.mend}")
     for one in report.left:
         _shown.out(f"Left behind: {one}")
-    _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(report.reason)}")
+    _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(printable(report.reason))}")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
+from mc_sink._printable import logger
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed, written_file
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
-from mc_sink.exceptions import CommitError, CommitUnknown, SinkError
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.receipt import Receipt, Rejects, summed, unproven
 from mc_sink.secret import seal
 from mc_sink.staged import Multipart
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.storage import Published, Stores
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def publish(
@@ -59,6 +59,8 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish while nobody else on this machine publishes the same delivery."""
+    if all(part.is_skipped for part in staged):  # nothing to close: no manifest, and no marker
+        staged = [replace(part, manifest=None, success_marker=None) for part in staged]
     began, run = time.monotonic(), staged[0]
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
@@ -90,7 +92,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         receipt = _receipt(staged, written, stores, time.monotonic() - began)
         return replace(receipt, closing=tuple(closing))
     except BaseException as error:  # Ctrl-C, or SIGTERM
-        error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
+        add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 
@@ -140,6 +142,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         manifest=run.manifest,
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
+        skipped=all(part.is_skipped for part in staged),
         warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(written)]),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
@@ -156,9 +159,9 @@ def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) 
         is_another = file.path in settled and _state(file, sent) != "published"
         may_be_it = {} if is_another else sent
         # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
-        level = logging.INFO if _state(file, may_be_it) == "sent" else logging.WARNING
+        log = _log.info if _state(file, may_be_it) == "sent" else _log.warning
         for told in discard_files(stores, [file], may_be_it):
-            _log.log(level, "Run %s is published. %s", run.run_id, told)
+            log("Run %s is published. %s", run.run_id, told)
 
 
 def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:

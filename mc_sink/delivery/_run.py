@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mc_sink import journal
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError, add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,4 +78,4 @@ def part_way(error: SinkError, committed: Sequence[str], staged: Sequence[Staged
 def note_what_waits(error: BaseException, staged: Sequence[Staged]) -> None:
     """Tell on an exception that ended publishing, where a journal waits, what ends it."""
     if any(map(journal.waits, staged)):
-        error.add_note(f'mc_sink: publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')
+        add_note(error, f'publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')

@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import has_suffix
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -164,4 +165,9 @@ def _in_s3(target: str | os.PathLike[str]) -> Target:
     where = parse_target(target)
     if where.protocol != "s3":
         raise ConfigurationError(f"{where.url} is not in S3, and needs no policy. Write s3://bucket/prefix/")
+    if not where.is_prefix and not has_suffix(where.name):
+        raise ConfigurationError(
+            f"The policy would be for one object, {where.url}, whose name doesn't say its format. Did you mean the "
+            f"prefix {where.url}/? For this very object, ask for the prefix it is under, {where.folder.url}"
+        )
     return where

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
-from mc_sink.storage._local import LocalStore
+from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
@@ -38,7 +38,9 @@ __all__ = [
     "Store",
     "Stores",
     "Writer",
+    "not_a_file",
     "not_aborted",
+    "odd_kind",
     "open_store",
     "session_in",
 ]

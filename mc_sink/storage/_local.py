@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
@@ -19,7 +20,7 @@ from mc_sink.storage._store import Match, Published, already_exists
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
@@ -30,7 +31,15 @@ _STEM_BYTES = 255 - len("..12345678.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The place would do: the machine has no more room, or no more descriptors.
 _NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
-_log = logging.getLogger(__name__)
+_KINDS: dict[Callable[[int], bool], str] = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISLNK: "a symbolic link",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+}
+_log = logger(__name__)
 
 
 def hidden_name(path: str) -> str:
@@ -38,6 +47,22 @@ def hidden_name(path: str) -> str:
     folder, _, name = path.rpartition("/")
     stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
     return f"{folder}/.{stem}.{secrets.token_hex(4)}.partial"
+
+
+def odd_kind(path: str) -> str | None:
+    """Return what is at a path that isn't a regular file, in words; None for a file, nothing, or what can't be seen."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except (OSError, ValueError):
+        return None
+    kind = next((words for of_kind, words in _KINDS.items() if of_kind(mode)), "not a regular file")
+    return None if stat.S_ISREG(mode) else kind
+
+
+def not_a_file(path: str, kind: str) -> str:
+    """Return the message for a place that only a regular file could be replaced at, and that holds something else."""
+    advice = f"Write {path}/ for a new file in it each run" if kind == "a folder" else "Choose another name"
+    return f"{path} is {kind}, and a delivery makes regular files alone. {advice}. {NOTHING_VISIBLE}"
 
 
 class LocalFile:
@@ -108,7 +133,7 @@ class LocalStore:
             else:
                 is_folder, paths = False, _beginning_with(stem.path)
         if is_folder:
-            raise TargetError(f"{path} is a folder. Write {path}/ for a new file in it each run.")
+            raise TargetError(not_a_file(str(path), "a folder"))
         return frozenset(Target("file", "", str(found)).url for found in paths)
 
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
@@ -126,6 +151,8 @@ class LocalStore:
         upload = _temporary(file)
         try:
             if if_exists == "overwrite":
+                if kind := odd_kind(upload.path):  # it came while the file was written
+                    raise TargetError(not_a_file(upload.path, kind))
                 Path(upload.temporary).replace(upload.path)
             else:
                 os.link(upload.temporary, upload.path)

@@ -8,13 +8,13 @@ are refused: there is no way to keep them whole or invisible. A rename can't be 
 from __future__ import annotations
 
 import errno
-import logging
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import (
     NOTHING_VISIBLE,
     CommitError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _READ_SIZE = 2**20
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko, which refuses unknown ones
 # Replies that mean "who are you": FTP's 530 and 532, HTTP's 401 and 403.
 _DENIED = re.compile(r"(530|532|401|403)\b")

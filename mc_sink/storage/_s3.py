@@ -10,7 +10,7 @@ import hashlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage import _uploads
@@ -179,7 +179,7 @@ class S3Store(Unpicklable):
                 raise translated(failed, expected.file.path) from failed
             return self._settle(expected, failed)
         except BaseException as interruption:
-            interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
+            add_note(interruption, f"{expected.file.path} was just being published and may be visible.")
             raise
         if reply.get("Key", expected.key) != expected.key or not (reply.get("ETag") or reply.get("Key")):
             return self._settle(expected, None)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.exceptions import ValidationError
+
 __all__ = ["Compiled", "OnInvalid", "SchemaLike", "compile", "list_schemas", "load_schema"]
 
 
@@ -59,6 +61,9 @@ class Compiled(Protocol):
 
     def rejects(self) -> pl.LazyFrame | None:
         """Return the rejected rows with `row`, `reasons` and their columns as they came; None when there are none."""
+
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
 
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""

@@ -35,6 +35,9 @@ class Unchecked:
     def rejects(self) -> None:
         """Return None: nothing is rejected."""
 
+    def nothing_left(self) -> None:
+        """Return None: every row is left."""
+
     def explain(self) -> str:
         """Say that nothing is checked."""
         return (
