@@ -69,8 +69,8 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes skipped",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
+    "success_marker changes skipped closing",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found integrity etag_is_computed",
 }
 
 

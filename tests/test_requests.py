@@ -125,7 +125,7 @@ def test_credentials_of_the_environment_with_a_line_end_are_refused(
     ) as told:
         open_store(TARGET, {"endpoint_url": "https://x"}, ObjectOptions())
     assert SECRET not in str(told.value)
-    assert Requests({"key": "k", "secret": SECRET, "endpoint_url": "https://x"})
+    assert Requests({"key": "k", "secret": SECRET, "endpoint_url": "https://x"}).sums_parts
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
