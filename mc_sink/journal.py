@@ -7,12 +7,16 @@ folder for state (`~/.local/state/mc_sink` on Linux). It holds what `Staged` hol
 than a part is in it as its bytes. It is removed as soon as everything is visible. A second try of a run takes the place
 of the first, and goes on noting what that one had stored, so that it can be thrown away in the end. Whoever publishes
 holds a lock beside the journal, which goes with the process that holds it.
+
+A second file, `.sent`, has a line for each upload that is about to be completed, and another for the answer, if there
+is one: an upload whose Complete was sent, and not refused for certain, may be an object, and must never be aborted.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping  # noqa: TC003  pydantic reads a note by this type
@@ -20,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html, _state
 from mc_sink._printable import logger
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
     from mc_sink.staged import Upload
 
+Sent = Literal["sent", "refused", "published"]
 STATE_DIR, _FOLDER = _state.STATE_DIR, "journals"
 _log = logger(__name__)
 
@@ -126,8 +131,31 @@ def note(staged: Sequence[Staged], left: Sequence[StagedFile] = (), replaces: Ma
 
 def strike(staged: Sequence[Staged]) -> None:
     """Remove a note; what it was for is visible, or gone."""
-    with suppress(OSError):
-        _path(staged[0].run_id, staged[0].target).unlink()
+    path = _path(staged[0].run_id, staged[0].target)
+    for one in (path, path.with_suffix(".sent")):
+        with suppress(OSError):
+            one.unlink()
+
+
+def note_sent(run: Staged, upload_id: str, state: Sent = "sent") -> None:
+    """Note that an upload is about to be completed, or what came of it. The disk need not confirm it."""
+    path = _path(run.run_id, run.target).with_suffix(".sent")
+    with _writing(path):
+        descriptor = _state.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
+            opened.write(json.dumps([upload_id, state]) + "\n")
+
+
+def sent(run_id: str, target: str) -> dict[str, Sent]:
+    """Return what is noted of a delivery's uploads, by their ids; nothing of those that no Complete was sent for."""
+    path = _path(run_id, target).with_suffix(".sent")
+    try:
+        text, _ = _state.read_private(path)
+        return dict(json.loads(line) for line in text.splitlines())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
 
 
 def waits(staged: Staged) -> bool:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     Verifier = Callable[["Receipt"], "Verification"]
 
 
+Integrity = Literal["crc32", "sha256", "etag", "unproven"]
+_STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
-WarningKind = Literal["formula", "escaped", "nulled"]
+WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
 # The store isn't known to keep `If-None-Match`: what is known instead.
 _WINDOWS: dict[CreateOnly, str] = {
     "listing": "by a listing right before the request; a window of one request remained",
@@ -30,6 +32,7 @@ _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
     "nulled": "held NaN or an infinity and were written as null",
+    "unproven": "could not be proven to have arrived as sent: the store checks no CRC32, and its ETags aren't MD5s",
 }
 
 
@@ -38,7 +41,7 @@ class CountedWarning:
     """Cells of one column that a receiver may stumble over, or that were changed for its sake; the header's among them.
 
     `kind` is "formula" (written as it is, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
-    "nulled" (NaN or an infinity, written as null).
+    "nulled" (NaN or an infinity, written as null). "unproven" counts files instead, and its `column` is empty.
     """
 
     kind: WarningKind
@@ -46,6 +49,8 @@ class CountedWarning:
     num_cells: int
 
     def __str__(self) -> str:
+        if self.kind == "unproven":
+            return f"{self.num_cells:,} {'file' if self.num_cells == 1 else 'files'} {_TOLD[self.kind]}"
         return f"{self.num_cells:,} cell(s) of {self.column!r} {_TOLD[self.kind]}"
 
 
@@ -57,16 +62,32 @@ def summed(warnings: Iterable[CountedWarning]) -> tuple[CountedWarning, ...]:
     return tuple(CountedWarning(kind, column, number) for (kind, column), number in sorted(counts.items()))
 
 
+def weakest(proofs: Iterable[Integrity]) -> Integrity:
+    """Return the weakest of several proofs, which is that of what they prove together."""
+    return min(proofs, key=_STRENGTH.index)
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
     """One file that the receiver sees: its URL, what is in it, and how the store identifies it.
 
     `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, and None
     where it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`
-    says that an earlier try of the same run had published it, and that it was left as it is. `create_only` says how it
-    was kept from replacing another file: by the store's "condition"; by a "listing" right before the request, after
-    which a window of one request remained; or "unproven", because the listing was refused and the store isn't known to
-    keep the condition. None: it was found, or it was to replace what is there.
+    says that an earlier try of the same run had published it, and that it was left as it is.
+
+    `integrity` says how it was proven that the bytes in the store are those that were sent:
+
+    - "crc32": the store echoed the CRC32, and so has summed them itself.
+    - "sha256": every request with bytes was signed with their SHA-256, which stores check.
+    - "etag": the store's ETag is the one that these bytes have.
+    - "unproven": nothing shows it. None where the store isn't S3.
+
+    `etag_is_computed` is False where the store makes ETags of its own: then `etag` only shows, as long as it stays,
+    that the object wasn't replaced.
+
+    `create_only` says how it was kept from replacing another file: by the store's "condition"; by a "listing" right
+    before the request, after which a window of one request remained; or "unproven", because the listing was refused and
+    the store isn't known to keep the condition. None: it was found, or it was to replace what is there.
     """
 
     path: str
@@ -78,6 +99,14 @@ class WrittenFile:
     partition: Mapping[str, Any] | None = None
     found: bool = False
     create_only: CreateOnly | None = None
+    integrity: Integrity | None = None
+    etag_is_computed: bool = True
+
+
+def unproven(files: Iterable[WrittenFile]) -> tuple[CountedWarning, ...]:
+    """Count the files that nothing proves to have arrived as they were sent."""
+    number = sum(file.integrity == "unproven" for file in files)
+    return (CountedWarning("unproven", "", number),) if number else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +122,16 @@ class Rejects:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a listing of the store showed: `missing` URLs, and `changed` ones, whose size or ETag is another."""
+    """What a listing of the store showed: `missing` URLs, and `changed` ones, whose size or ETag is another.
+
+    `uncomputed` are URLs of files that are there, whose ETag can't be computed from their bytes: they were compared by
+    their size and by what the store itself had answered when they were delivered.
+    """
 
     checked: int
     missing: tuple[str, ...]
     changed: tuple[str, ...]
+    uncomputed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -106,10 +140,21 @@ class Verification:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
+            found = f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
+            return found + self._but
         wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
         headline = f"{len(wrong)} of {self.checked} files are not as they were delivered:"
         return lines(headline, *(f"  {one}" for one in wrong))
+
+    @property
+    def _but(self) -> str:
+        number = len(self.uncomputed)
+        return (
+            f" {number:,} of them only by the size and by what the store itself answered before: its ETags are not "
+            "computed from the bytes."
+            if number
+            else ""
+        )
 
     def _repr_html_(self) -> str:
         found = _html.line(str(self).splitlines()[0], strong=True)
@@ -123,10 +168,11 @@ class Receipt:
 
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
-    empty file which was shown last, if there is one; `warnings` count the cells that a receiver may stumble over;
-    `changes` counts what differs from the last delivery, where that is all that was delivered; `skipped` says that no
-    row was to be delivered and, with `on_empty="skip"`, nothing was made but the rejects; `stale` are the URLs of files
-    of an earlier run that stay beside this one, because the caller accepted that;
+    empty file which was shown last, if there is one, and `closing` are these two as they were stored; `warnings` count
+    the cells that a receiver may stumble over, and files whose integrity is unproven; `changes` counts what differs
+    from the last delivery, where that is all that was delivered; `skipped` says that no row was to be delivered and,
+    with `on_empty="skip"`, nothing was made but the rejects; `stale` are the URLs of files of an earlier run that stay
+    beside this one, because the caller accepted that;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -145,6 +191,7 @@ class Receipt:
     changes: Changes | None = None
     skipped: bool = False
     stale: tuple[str, ...] = ()
+    closing: tuple[WrittenFile, ...] = ()
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -164,6 +164,11 @@ def seal(storage_options: Mapping[str, Any] | None) -> Sealed:
     return Sealed({}, f"storage_options, of type {kinds[0]}, can't be read ({kinds[1]}): give a dict, {{'key': …}}.")
 
 
+def has_control(text: Secret) -> bool:
+    """Return True if a text has the end of a line or another control character in it, and so fits in no header."""
+    return _CONTROL.search(text.reveal()) is not None
+
+
 def shown(name: object) -> str:
     """Give an option's name as it may be shown: not one that may be a credential in the wrong place."""
     return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
@@ -196,7 +201,7 @@ def _wrong_with(name: object, value: object) -> str | None:
 def _wrong_credential(name: str, value: object) -> str | None:
     if not isinstance(value, Secret):
         return f"storage_options[{name!r}] is of type {type(value).__name__}: give text, or a Secret."
-    if _CONTROL.search(value.reveal()):
+    if has_control(value):
         return f"storage_options[{name!r}] has the end of a line, or another control character, in it: cut it off."
     return None
 

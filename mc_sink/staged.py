@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from mc_sink.changed import Changes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
-from mc_sink.receipt import CountedWarning, summed
+from mc_sink.receipt import CountedWarning, Integrity, summed
 
 OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
@@ -24,12 +24,16 @@ _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "ba
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part that the store has acknowledged; `checksum` is the base64 CRC32 that it was sent with, if any."""
+    """One part that the store has acknowledged; `checksum` is the base64 CRC32 that it was sent with, if any.
+
+    `integrity` says how it was proven that it arrived as it was sent; see `WrittenFile`.
+    """
 
     number: int
     etag: str
     num_bytes: int
     checksum: str | None
+    integrity: Integrity = "unproven"
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,11 +100,12 @@ def test_the_state_folder_is_its_owners_too(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_only_its_owner_may_read_it(server: FaultServer, state: Path) -> None:
-    """The journal has the mode 0600 and its folder 0700, and nothing else is in that folder."""
+    """The journal and its list of what was sent have the mode 0600 and their folder 0700, and it holds nothing else."""
     path = half(server)
+    sent = path.with_suffix(".sent")
     assert path.parent == state / "journals"
-    assert [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent)] == [0o600, 0o700]
-    assert list(path.parent.iterdir()) == [path]
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (path, sent, path.parent)] == [0o600, 0o600, 0o700]
+    assert sorted(path.parent.iterdir()) == [path, sent]
     mc_sink.recover(RUN, storage_options=options(server))
     assert list(path.parent.iterdir()) == []
 

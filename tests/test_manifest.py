@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(50))}, name="few")
 BIG = 2**20  # a part holds the manifest, so that it is one Put
+FACTS = ("path", "num_rows", "num_bytes", "etag", "checksum", "integrity", "partition")
 REJECTING: dict[str, Any] = {"schema": SCHEMA, "on_invalid": "reject"}
 
 
@@ -50,10 +51,7 @@ def facts_of(receipt: Any) -> dict[str, Any]:
         "num_rows": receipt.num_rows,
         "num_bytes": receipt.num_bytes,
         "num_rejected": receipt.rejects.num_rows if receipt.rejects else 0,
-        "files": [
-            {name: getattr(file, name) for name in ("path", "num_rows", "num_bytes", "etag", "checksum", "partition")}
-            for file in receipt.files
-        ],
+        "files": [{name: getattr(file, name) for name in FACTS} for file in receipt.files],
     }
 
 

@@ -18,6 +18,7 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage._parts import MIB, PartPlan, S3Parts, abort_upload
 from mc_sink.storage._requests import RequestFailed
+from mc_sink.storage._ways import SIGNED, StoreWays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class Shelf:
 
     def __init__(self, *, sums_parts: bool = True) -> None:
         self.sums_parts = sums_parts
+        self.ways = StoreWays()
         self.answering = threading.Event()
         self.answering.set()
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -87,7 +89,14 @@ class Shelf:
                 self.in_flight -= len(parameters["Body"])
         if operation in self.answers:
             return self.answers[operation](parameters)
-        return {"UploadId": "u1"} if operation == "create_multipart_upload" else {"ETag": f'"{len(self.asked)}"'}
+        if operation == "create_multipart_upload":
+            return {"UploadId": "u1"}
+        echoed = {"ChecksumCRC32": parameters["ChecksumCRC32"]} if "ChecksumCRC32" in parameters else {}
+        return {"ETag": f'"{len(self.asked)}"', SIGNED: self.signs(operation), **echoed}
+
+    def signs(self, operation: str) -> bool:
+        """Whether bodies are signed; this store has checked what it echoes."""
+        return operation == "upload_part" and not self.sums_parts
 
 
 def fails(code: str, status: int) -> Callable[[dict[str, Any]], dict[str, Any]]:

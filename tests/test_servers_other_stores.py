@@ -16,7 +16,7 @@ from tests.servers.rules import ETags, Rules
 from tests.servers.s3_admin import Admin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BODIES = (b"first", b"second")
 WHOLE = b"".join(BODIES)
@@ -50,10 +50,11 @@ def test_a_condition_is_ignored_on_one_of_the_two(ignored: str) -> None:
         where, parts = upload(s3, server)
         server.put_foreign(server.bucket, "a", b"theirs")
         server.put_foreign(server.bucket, "b", b"theirs")
-        for op, ask in (
-            ("Complete", lambda: s3.complete_multipart_upload(**where, MultipartUpload=parts, IfNoneMatch="*")),
-            ("Put", lambda: s3.put_object(Bucket=server.bucket, Key="b", Body=b"ours", IfNoneMatch="*")),
-        ):
+        asked: dict[str, Callable[[], object]] = {
+            "Complete": lambda: s3.complete_multipart_upload(**where, MultipartUpload=parts, IfNoneMatch="*"),
+            "Put": lambda: s3.put_object(Bucket=server.bucket, Key="b", Body=b"ours", IfNoneMatch="*"),
+        }
+        for op, ask in asked.items():
             if op == ignored:
                 ask()
             else:
@@ -73,7 +74,7 @@ def test_checksums_are_checked_and_echoed_or_neither(checked: Literal["honoured"
         where, parts = upload(s3, server, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
         part = s3.upload_part(**where, PartNumber=1, Body=BODIES[0], ChecksumAlgorithm="CRC32")
         assert ("ChecksumCRC32" in part) == (checked == "honoured")
-        wrong = (
+        wrong: tuple[Callable[[], object], ...] = (
             lambda: s3.put_object(Bucket=server.bucket, Key="a", Body=WHOLE, ChecksumCRC32=CRC),
             lambda: s3.upload_part(**where, PartNumber=1, Body=BODIES[0], ChecksumCRC32=CRC),
             lambda: s3.complete_multipart_upload(

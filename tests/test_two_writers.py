@@ -198,8 +198,10 @@ def test_one_run_to_a_folder_by_many_threads(tmp_path: Path, other: pl.DataFrame
     assert all(re.fullmatch(r"_manifests|r-1-0000[0-2]\.csv", name) for name in names), names
 
 
-def test_an_upload_that_another_try_made_needless_is_thrown_away(server: FaultServer) -> None:
-    """The same run was published meanwhile, and our own request got no answer: nothing of ours is left."""
+def test_an_upload_that_may_be_the_object_is_never_aborted(
+    server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same run was published meanwhile, and our own request got no answer: which upload is visible is unclear."""
     how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
     first, second = (  # each as a process of its own hands it over
         pickle.loads(pickle.dumps(mc_sink.stage(FRAME, server.writer.target("p/"), **how)))  # noqa: S301  our own
@@ -208,6 +210,22 @@ def test_an_upload_that_another_try_made_needless_is_thrown_away(server: FaultSe
     mc_sink.publish([second], storage_options=options(server))
     before = seen(server)
     server.fault("Complete", Body(), times=FOREVER)
+    with caplog.at_level("INFO", "mc_sink"):
+        mc_sink.publish([first], storage_options=options(server))
+    assert seen(server) == before
+    assert server.log.of("Abort") == []
+    pending = server.pending_uploads(server.bucket)
+    assert len(pending) == 3
+    assert all(one.upload_id in caplog.text for one in pending)
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
+
+
+def test_an_upload_that_another_try_made_needless_is_aborted(server: FaultServer) -> None:
+    """The same run was published meanwhile, and our own request was refused for that: nothing of ours is left."""
+    how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
+    first, second = (mc_sink.stage(FRAME, server.writer.target("p/"), **how) for _ in range(2))
+    mc_sink.publish([second], storage_options=options(server))
+    before = seen(server)
     mc_sink.publish([first], storage_options=options(server))
     assert seen(server) == before
     assert server.pending_uploads(server.bucket) == []

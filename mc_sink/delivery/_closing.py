@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mc_sink.staged import Staged
+    from mc_sink.storage import Published
 
 EMPTY_TYPE = "application/octet-stream"
 
@@ -43,8 +44,8 @@ def _is_there(file: StagedFile) -> bool:
 
 def close(
     stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool, stale: Sequence[str]
-) -> Iterator[str]:
-    """Show the manifest and then the success marker, where there are to be any; yields the URL of each that is visible.
+) -> Iterator[WrittenFile]:
+    """Show the manifest and then the success marker, where there are to be any; yields each as it was stored.
 
     An earlier try may have shown them: tries differ in their times, which are all as long, and a writer may not read,
     so that the size is the evidence.
@@ -52,26 +53,25 @@ def close(
     run = staged[0]
     if run.manifest:
         text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC), stale)
-        _show(stores, run, run.manifest, text, there=closed)
-        yield run.manifest
+        yield _show(stores, run, run.manifest, text, there=closed)
     if run.success_marker:
-        _show(stores, run, run.success_marker, b"", there=False)
-        yield run.success_marker
+        yield _show(stores, run, run.success_marker, b"", there=False)
 
 
-def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) -> None:
-    """Publish a small file, unless this run has one of that size."""
-    if not there and _is_new(stores, run, url, text):
-        return
-    facts = WrittenFile(url, 0, len(text), None, None, "")
-    if stores.of(parse_target(url)).match(facts) != "same":
+def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) -> WrittenFile:
+    """Publish a small file, unless this run has one of that size, of which no more is known."""
+    if not there and (shown := _published(stores, run, url, text)):
+        return shown
+    facts = WrittenFile(url, 0, len(text), None, None, "", found=True)
+    if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
         what = "manifest" if text else "success marker"
         told = " Was it asked for in another form? Nothing more became visible." * there
         raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.{told}")
+    return facts
 
 
-def _is_new(stores: Stores, run: Staged, url: str, text: bytes) -> bool:
-    """Publish a small file; False where this run has one already."""
+def _published(stores: Stores, run: Staged, url: str, text: bytes) -> WrittenFile | None:
+    """Publish a small file; None where this run has one already."""
     place = parse_target(url)
     store = stores.of(place)
     writer = Writer(store.open(place, CONTENT_TYPE if text else EMPTY_TYPE, several=False))
@@ -79,10 +79,26 @@ def _is_new(stores: Stores, run: Staged, url: str, text: bytes) -> bool:
         writer.write(text)
     file = StagedFile(place.url, 0, len(text), f"crc32:{writer.crc:08x}", writer.finish())
     try:
-        store.publish(file, run.if_exists, repeatable=False)
+        return written_file(file, store.publish(file, run.if_exists, repeatable=False))
     except BaseException as error:
         store.discard(file)  # no journal knows of it: it is written anew
         if run.repeatable and isinstance(error, AlreadyExistsError):
-            return False
+            return None
         raise
-    return True
+
+
+def written_file(file: StagedFile, done: Published) -> WrittenFile:
+    """Return the facts of a file that is visible."""
+    return WrittenFile(
+        file.path,
+        file.num_rows,
+        file.num_bytes,
+        done.etag,
+        done.version_id,
+        file.checksum,
+        partition=file.partition,
+        found=done.found,
+        create_only=done.create_only,
+        integrity=done.integrity,
+        etag_is_computed=done.etag_is_computed,
+    )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink import journal
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._waiting import no_longer_waiting
 from mc_sink.secret import seal
+from mc_sink.staged import Multipart
+from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -27,13 +30,27 @@ def discard(
     storage_options = seal(storage_options)
     target = staged[0].target if staged else ""
     no_longer_waiting(staged)
-    return discard_with(stores_for(target, platform, storage_options), staged)
+    return discard_with(stores_for(target, platform, storage_options), staged, look=True)
 
 
-def discard_with(stores: Stores, staged: Sequence[Staged]) -> list[str]:
-    """Discard through stores that are already open; see `discard`."""
-    return discard_files(stores, [file for part in staged for file in part.all_files])
+def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False) -> list[str]:
+    """Discard through stores that are already open; with `look`, another process may have published some of it."""
+    return [
+        left
+        for part in staged
+        for left in discard_files(stores, part.all_files, journal.sent(part.run_id, part.target), look=look)
+    ]
 
 
-def discard_files(stores: Stores, files: Sequence[StagedFile]) -> list[str]:
-    return [left for file in files if (left := stores.of(parse_target(file.path)).discard(file))]
+def discard_files(
+    stores: Stores, files: Sequence[StagedFile], sent: Mapping[str, journal.Sent], *, look: bool = False
+) -> list[str]:
+    """Discard files, and return a sentence for each that stays; an upload that may be an object does, by `sent`."""
+    left: list[str | None] = []
+    for file in files:
+        state = sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
+        if state == "sent" and isinstance(file.upload, Multipart):
+            left.append(not_aborted(file.path, file.upload.upload_id))
+        elif state != "published":
+            left.append(stores.of(parse_target(file.path)).discard(file, look=look))
+    return [told for told in left if told]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink import journal
 from mc_sink._printable import logger
 from mc_sink.changed import added_up
-from mc_sink.delivery._closing import close, is_closed
+from mc_sink.delivery._closing import close, is_closed, written_file
 from mc_sink.delivery._discard import discard_files
 from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
@@ -18,17 +18,19 @@ from mc_sink.delivery._standing import standing
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
 from mc_sink.delivery._waiting import no_longer_waiting
-from mc_sink.exceptions import CommitUnknown, SinkError, add_note
-from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
+from mc_sink.receipt import Receipt, Rejects, summed, unproven
 from mc_sink.secret import seal
+from mc_sink.staged import Multipart
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
+    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
-    from mc_sink.storage import Stores
+    from mc_sink.storage import Published, Stores
 
 _log = logger(__name__)
 
@@ -67,21 +69,23 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
-    closing: list[str] = []
+    unused: list[StagedFile] = []
+    closing: list[WrittenFile] = []
     closed = False
     stale: tuple[str, ...] = ()
     try:
         stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
         journal.note(staged, left, standing(stores, staged))
         closed = is_closed(stores, staged)
-        _publish_files(stores, staged, written)
-        for url in close(stores, staged, written, closed=closed, stale=stale):
-            closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
-        _tidy(stores, left)
+        _publish_files(stores, staged, written, unused)
+        for file in close(stores, staged, written, closed=closed, stale=stale):
+            closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
+        _tidy(stores, staged, [*left, *unused])
     except SinkError as error:
         was_done = earlier is None and closed  # all files are another try's, and there is nothing to roll forward
-        if closing or (written and not was_done) or isinstance(error, CommitUnknown):
-            raise part_way(error, [*(file.path for file in written), *closing], staged) from error
+        altered = error.committed if isinstance(error, CommitError) else ()
+        if closing or altered or (written and not was_done) or isinstance(error, CommitUnknown):
+            raise part_way(error, [*(file.path for file in (*written, *closing)), *altered], staged) from error
         if earlier is None:
             journal.strike(staged)
         note_what_waits(error, staged)
@@ -91,29 +95,41 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         raise
     try:
         journal.strike(staged)
-        return replace(_receipt(staged, written, stores, time.monotonic() - began), stale=stale)
+        receipt = _receipt(staged, written, stores, time.monotonic() - began)
+        return replace(receipt, closing=tuple(closing), stale=stale)
     except BaseException as error:  # Ctrl-C, or SIGTERM
         add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 
-def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[WrittenFile]) -> None:
+def _publish_files(
+    stores: Stores, staged: Sequence[Staged], written: list[WrittenFile], unused: list[StagedFile]
+) -> None:
+    """Publish file after file, noting each in `written`, and those that may not be what was staged in `unused`."""
+    before = journal.sent(staged[0].run_id, staged[0].target)
     for file in in_order(staged):
-        store = stores.of(parse_target(file.path))
-        done = store.publish(file, staged[0].if_exists, repeatable=staged[0].repeatable)
-        written.append(
-            WrittenFile(
-                file.path,
-                file.num_rows,
-                file.num_bytes,
-                done.etag,
-                done.version_id,
-                file.checksum,
-                partition=file.partition,
-                found=done.found,
-                create_only=done.create_only,
-            )
-        )
+        done = _publish_file(stores, staged[0], file, before)
+        if done.made_of != "staged":
+            unused.append(file)
+        written.append(written_file(file, done))
+
+
+def _publish_file(stores: Stores, run: Staged, file: StagedFile, before: Mapping[str, journal.Sent]) -> Published:
+    """Publish one file, with a note of what may be visible, should this process end meanwhile."""
+    store = stores.of(parse_target(file.path))
+    if not isinstance(file.upload, Multipart):
+        return store.publish(file, run.if_exists, repeatable=run.repeatable)
+    upload_id = file.upload.upload_id
+    if before.get(upload_id) != "published":
+        journal.note_sent(run, upload_id)
+    try:
+        done = store.publish(file, run.if_exists, repeatable=run.repeatable)
+    finally:
+        if before.get(upload_id, "refused") == "refused" and not store.may_show(file):
+            journal.note_sent(run, upload_id, "refused")
+    if done.made_of == "staged":
+        journal.note_sent(run, upload_id, "published")
+    return done
 
 
 def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
@@ -133,14 +149,26 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
         skipped=all(part.is_skipped for part in staged),
-        warnings=summed(warning for part in staged for warning in part.warnings),
+        warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(written)]),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
         _verifier=lambda receipt: verify_with(receipt, stores),
     )
 
 
-def _tidy(stores: Stores, left: Sequence[StagedFile]) -> None:
-    """Throw away what earlier tries of this run had stored, now that this one has published the same."""
-    for told in discard_files(stores, left):
-        _log.warning("An earlier try of this run left something behind. %s", told)
+def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) -> None:
+    """Throw away what was stored and is no part of what is visible now: earlier tries', and uploads made needlessly."""
+    run = staged[0]
+    sent = journal.sent(run.run_id, run.target)
+    settled = {file.path for file in in_order(staged) if _state(file, sent) == "published"}
+    for file in left:
+        is_another = file.path in settled and _state(file, sent) != "published"
+        may_be_it = {} if is_another else sent
+        # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
+        log = _log.info if _state(file, may_be_it) == "sent" else _log.warning
+        for told in discard_files(stores, [file], may_be_it):
+            log("Run %s is published. %s", run.run_id, told)
+
+
+def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:
+    return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None

@@ -73,7 +73,9 @@ def recover(
         if action == "publish":
             look_before_recovery(stores, found)
             return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
-        left = discard_with(stores, found.staged) + discard_files(stores, found.superseded) + _visible(stores, found)
+        sent = journal.sent(run_id, found.target)
+        left = discard_with(stores, found.staged, look=True)
+        left += discard_files(stores, found.superseded, sent, look=True) + _visible(stores, found)
         journal.strike(found.staged)
     return left
 

@@ -75,6 +75,8 @@ def part_way(error: SinkError, committed: Sequence[str], staged: Sequence[Staged
     kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
     reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
     run_id = staged[0].run_id
+    if not uncommitted:
+        return kind(f"{len(committed)} of {len(paths)} files are visible. {reason}", committed=committed)
     return kind(
         f"{len(committed)} of {len(paths)} files are visible, then publishing stopped at {uncommitted[0]}: {reason} "
         f'The rest is staged and invisible: mc_sink.recover("{run_id}") publishes or discards it, and so does a rerun '

@@ -26,16 +26,18 @@ def verify(
 
 
 def verify_with(receipt: Receipt, stores: Stores) -> Verification:
-    files = [*receipt.files, *(receipt.rejects.files if receipt.rejects else ())]
+    files = [*receipt.files, *(receipt.rejects.files if receipt.rejects else ()), *receipt.closing]
     if any(map(is_aliased, files)):
         target = parse_target(receipt.target)
         files = located(files, stores.of(target).listing(target, exact=False))
     matches = {file.path: stores.of(parse_target(file.path)).match(file) for file in files}
-    missing = [path for path, match in matches.items() if match == "missing"]
-    changed = tuple(path for path, match in matches.items() if match == "changed")
-    closing = [url for url in (receipt.manifest, receipt.success_marker) if url]
-    missing += [url for url in closing if not is_visible(stores, url)]
-    return Verification(len(matches) + len(closing), tuple(missing), changed)
+    missing, changed, alike = (
+        tuple(path for path, match in matches.items() if match == wanted) for wanted in ("missing", "changed", "alike")
+    )
+    # A receipt out of the history has no more of these than their URLs.
+    closing = [url for url in (receipt.manifest, receipt.success_marker) if url and url not in matches]
+    missing += tuple(url for url in closing if not is_visible(stores, url))
+    return Verification(len(matches) + len(closing), missing, changed, alike)
 
 
 def is_visible(stores: Stores, url: str) -> bool:

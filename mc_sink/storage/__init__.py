@@ -13,6 +13,7 @@ from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
+from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
@@ -41,6 +42,7 @@ __all__ = [
     "check_owner",
     "is_aws",
     "not_a_file",
+    "not_aborted",
     "odd_kind",
     "open_store",
     "session_in",

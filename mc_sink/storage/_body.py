@@ -5,7 +5,10 @@ Measured: joining a part of 8 MiB into one object costs as much as sending it, n
 
 from __future__ import annotations
 
-from io import BytesIO
+import hashlib
+import os
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
@@ -17,12 +20,13 @@ GROUP_SIZE = 2**16
 
 
 class PartBody:
-    """A body that botocore takes for a file. It is joined only if somebody reads it, as signing a body does."""
+    """A body that botocore takes for a file: whoever signs it reads it piece by piece."""
 
     def __init__(self, pieces: Sequence[memoryview]) -> None:
         self._pieces = pieces
-        self._size = sum(map(len, pieces))
-        self._joined: BytesIO | None = None
+        self._ends = list(accumulate(map(len, pieces)))
+        self._size = self._ends[-1] if self._ends else 0
+        self._position = 0
 
     def __len__(self) -> int:
         return self._size
@@ -33,6 +37,13 @@ class PartBody:
         for piece in self._pieces:
             crc = isal_zlib.crc32(piece, crc)
         return crc
+
+    def md5(self) -> str:
+        """Return the MD5 of all of it, in hex."""
+        md5 = hashlib.md5(usedforsecurity=False)
+        for piece in self._pieces:
+            md5.update(piece)
+        return md5.hexdigest()
 
     async def groups(self) -> AsyncIterator[bytes | memoryview]:
         """Give the pieces in order, small ones together, each time from the beginning."""
@@ -47,16 +58,23 @@ class PartBody:
 
     def read(self, size: int = -1) -> bytes:
         """Read as a file."""
-        return self._file().read(size)
+        missing = self._size - self._position
+        missing = missing if size < 0 else min(size, missing)
+        at = bisect_right(self._ends, self._position)
+        taken: list[memoryview] = []
+        while missing:
+            taken.append(self._pieces[at][self._position - self._ends[at] :][:missing])
+            self._position += len(taken[-1])
+            missing -= len(taken[-1])
+            at += 1
+        return b"".join(taken)
 
-    def seek(self, position: int, whence: int = 0) -> int:
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """Go to a position as in a file."""
-        return self._file().seek(position, whence)
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = min(max(start + position, 0), self._size)
+        return self._position
 
     def tell(self) -> int:
         """Say where in the file the next read begins."""
-        return self._file().tell()
-
-    def _file(self) -> BytesIO:
-        self._joined = self._joined or BytesIO(b"".join(self._pieces))
-        return self._joined
+        return self._position

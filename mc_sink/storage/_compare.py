@@ -1,13 +1,14 @@
 """Bytes → compared with a file that an earlier try of the same run published, and stored nowhere.
 
 What a writer may know of an object is its size and ETag: the MD5 of a small one, and of the MD5s of the parts of a
-large one (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html). Under KMS an ETag is
-neither, so nothing can be shown to be the same there.
+large one (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html). Some stores have the
+MD5 of the whole for a large one too. Under KMS an ETag is neither, so nothing can be shown to be the same there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
     from mc_sink.storage._parts import PartPlan
 
+_S3_FORM = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
+
 
 class PartsComparison:
-    """Sums bytes as the parts that they would be sent in."""
+    """Sums bytes as a whole or as the parts that they would be sent in, whichever the ETag that is there tells of."""
 
     def __init__(self, url: str, num_bytes: int, etag: str, plan: PartPlan) -> None:
         self._url, self._there, self._plan = url, (num_bytes, etag), plan
+        self._in_parts = "-" in etag
         self._num_bytes = 0
         self._digests: list[bytes] = []
         self._part, self._left = _md5(), plan.size(1)
@@ -34,7 +38,7 @@ class PartsComparison:
         """Add bytes to the sums."""
         left = memoryview(data)
         self._num_bytes += len(left)
-        while len(left) >= self._left:
+        while self._in_parts and len(left) >= self._left:
             self._part.update(left[: self._left])
             left = left[self._left :]
             self._next_part()
@@ -43,9 +47,10 @@ class PartsComparison:
 
     def finish(self) -> Present:
         """Give what is there, or raise what is different about it."""
-        if any((self._num_bytes, etag) == self._there for etag in self._etags()):
+        if (self._num_bytes, self._etag()) == self._there:
             return Present(self._there[1])
-        raise differs(self._url, self._there[0], self._num_bytes)
+        num_bytes, etag = self._there
+        raise differs(self._url, num_bytes, self._num_bytes, comparable=bool(_S3_FORM.fullmatch(etag)))
 
     def stop(self) -> None:
         """Do nothing: sums end by themselves."""
@@ -57,11 +62,12 @@ class PartsComparison:
         self._digests.append(self._part.digest())
         self._part, self._left = _md5(), self._plan.size(len(self._digests) + 1)
 
-    def _etags(self) -> list[str]:
-        """Give the ETags that these bytes may have had: sent whole, or in parts."""
+    def _etag(self) -> str:
+        """Give the ETag that these bytes have, sent whole or in parts."""
+        if not self._in_parts:
+            return self._part.hexdigest()
         last = [self._part.digest()] if self._left < self._plan.size(len(self._digests) + 1) else []
-        whole = [] if self._digests else [self._part.hexdigest()]
-        return [*whole, multipart_etag([*self._digests, *last])]
+        return multipart_etag([*self._digests, *last])
 
 
 class FileComparison:
@@ -99,11 +105,15 @@ def _md5(data: bytes = b"") -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def differs(url: str, there: int, here: int) -> AlreadyExistsError:
-    """Say that an earlier try of the same run delivered something else, and what may have made it so."""
-    sizes = f"{there:,} bytes there, {here:,} here" if there != here else f"{here:,} bytes both, other contents"
+def differs(url: str, there: int, here: int, *, comparable: bool = True) -> AlreadyExistsError:
+    """Say that an earlier try of the same run delivered something else, and what may have made it so.
+
+    Contents are `comparable` where the ETag that is there has a form that can be computed.
+    """
+    how = "other contents" if comparable else "an ETag that shows nothing of the contents"
+    sizes = f"{there:,} bytes there, {here:,} here" if there != here else f"{here:,} bytes both, {how}"
     return AlreadyExistsError(
         f"1 object that an earlier try of this run published is at {url}, and this try made another ({sizes}). It "
         "stays as it was, and nothing of this try became visible. The rows or their order, the format, the part size "
-        "or the version of Polars changed, or KMS hides what is in the object: use a new run_id."
+        "or the version of Polars changed, or KMS or the store hides what is in the object: use a new run_id."
     )

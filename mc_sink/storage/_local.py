@@ -187,7 +187,11 @@ class LocalStore:
             raise CommitError(message, uncommitted=[file.path]) from error
         raise already_exists(file.path) from error
 
-    def discard(self, file: StagedFile) -> str | None:
+    def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
+        """Return False: what is under a hidden name is never visible."""
+        return False
+
+    def discard(self, file: StagedFile, *, look: bool = False) -> str | None:  # noqa: ARG002  as above
         """Remove the hidden file; a sentence where that was refused."""
         return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
 

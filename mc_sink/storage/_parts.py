@@ -11,24 +11,32 @@ from base64 import b64encode
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
+from mc_sink.storage import _uploads
 from mc_sink.storage._body import PartBody
-from mc_sink.storage._requests import RequestFailed, wait_for
-from mc_sink.storage._s3_errors import translated
+from mc_sink.storage._requests import UNCLEAR, RequestFailed, wait_for
+from mc_sink.storage._s3_errors import altered, translated
+from mc_sink.storage._ways import SIGNED, SentBody, is_encrypted, proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mc_sink.receipt import Integrity
     from mc_sink.storage._requests import Requests
 
+_log = logger(__name__)
 MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
 ABORT_SECONDS = 2.0
 NO_CONTENT = 204
+# A part whose reply doesn't prove it is sent so often.
+TRIES = 4
+LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes it"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +71,15 @@ class PartPlan:
         return self.first_size * (self.in_flight or max(2, 64 * MIB // self.first_size))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A part on its way, with its body: what the reply doesn't prove is sent again."""
+
+    part: Part
+    body: PartBody
+    tries: int = 1
+
+
 class S3Parts:
     """Takes the bytes of one object and stores them as parts of a multipart upload, or keeps them if they are few."""
 
@@ -86,7 +103,7 @@ class S3Parts:
         self._buffered = 0
         self._upload_id: str | None = None
         self._sent = 0
-        self._in_flight: dict[Future[dict[str, Any]], Part] = {}
+        self._in_flight: dict[Future[dict[str, Any]], _Sent] = {}
         self._stored: list[Part] = []
         self._creating: Future[dict[str, Any]] | None = None
         self._stopped = Future[None]()
@@ -129,9 +146,9 @@ class S3Parts:
         try:
             upload_id = self._upload_id or wait_for(self._creating, ABORT_SECONDS).get("UploadId")
         except TimeoutError:
-            return f"An upload of {self._url} was asked for and not answered: it may be there, without parts."
-        except RequestFailed:
-            return None
+            return self._stray(1)
+        except RequestFailed as failed:
+            return self._stray(1) if failed.uncertain else None
         return abort_upload(self._requests, self._object, str(upload_id)) if upload_id else None
 
     def _cut(self, size: int) -> list[memoryview]:
@@ -160,18 +177,21 @@ class S3Parts:
             raise self._stop_error()
         self._sent += 1
         crc = b64encode(body.crc32().to_bytes(4, "big")).decode() if self._requests.sums_parts else None
+        self._start(_Sent(Part(self._sent, "", len(body), crc), body))
+
+    def _start(self, sent: _Sent) -> None:
         future = self._requests.start(
             "upload_part",
             **self._object,
             UploadId=self._upload_id,
-            PartNumber=self._sent,
-            Body=body,
-            **({"ChecksumCRC32": crc} if crc else {}),
+            PartNumber=sent.part.number,
+            Body=sent.body,
+            **({"ChecksumCRC32": sent.part.checksum} if sent.part.checksum else {}),
         )
-        self._in_flight[future] = Part(self._sent, "", len(body), crc)
+        self._in_flight[future] = sent
 
     def _bytes_in_flight(self) -> int:
-        return sum(part.num_bytes for part in self._in_flight.values())
+        return sum(sent.part.num_bytes for sent in self._in_flight.values())
 
     def _create(self) -> str:
         kind = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}
@@ -183,19 +203,40 @@ class S3Parts:
         reply = self._reply(self._creating, self._url)
         if not reply.get("UploadId"):
             raise UploadError(f"The store began an upload of {self._url} without naming it. {NOTHING_VISIBLE}")
+        if unclear := reply.get(UNCLEAR):
+            _log.warning("%s", self._stray(unclear))
+        _uploads.begin(str(reply["UploadId"]))
         return str(reply["UploadId"])
 
+    def _stray(self, number: int) -> str:
+        """Say that an upload may be there whose id only the store knows."""
+        asked = "An upload was" if number == 1 else f"{number} uploads were"
+        return f"{asked} asked for at {self._url} and not answered. It may be there, without parts: {LIFECYCLE}."
+
     def _arrive(self) -> None:
-        """Wait until a part in flight has arrived, and note what the store said of it."""
+        """Wait until a part in flight has arrived, and note what the store's reply proves of it."""
         for future in wait(tuple(self._in_flight), return_when=FIRST_COMPLETED).done:
             sent = self._in_flight.pop(future)
-            self._stored.append(Part(sent.number, self._etag(future, sent.number), sent.num_bytes, sent.checksum))
+            number = sent.part.number
+            reply = self._reply(future, f"{self._url}, part {number}")
+            if not reply.get("ETag"):
+                raise UploadError(f"The store took part {number} of {self._url} without an ETag. {NOTHING_VISIBLE}")
+            if integrity := self._proven(sent, reply):
+                self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
 
-    def _etag(self, future: Future[dict[str, Any]], number: int) -> str:
-        reply = self._reply(future, f"{self._url}, part {number}")
-        if not reply.get("ETag"):
-            raise UploadError(f"The store took part {number} of {self._url} without an ETag. {NOTHING_VISIBLE}")
-        return str(reply["ETag"])
+    def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
+        """Return how a part was proven to have arrived; None where it wasn't, and was sent again."""
+        body = SentBody(sent.part.checksum, sent.body.md5, is_encrypted(self._options))
+        integrity = proof_of(body, reply, self._requests.ways)
+        better = not reply.get(SIGNED) and self._requests.signs("upload_part")
+        if integrity and not (integrity == "unproven" and better):
+            return integrity
+        if sent.tries < TRIES:
+            self._start(replace(sent, tries=sent.tries + 1))
+            return None
+        if integrity is None:
+            raise altered(f"{self._url}, part {sent.part.number}", sent.tries)
+        return integrity
 
     def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
         try:
@@ -221,12 +262,18 @@ def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -
         reason = str(failed)
     else:
         if reply.get("ResponseMetadata", {}).get("HTTPStatusCode", NO_CONTENT) == NO_CONTENT:
+            _uploads.forget(upload_id)
             return None
         reason = "the reply was not an answer to the request"
     return (
         f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({reason}). It is "
-        "invisible but stored: a lifecycle rule with AbortIncompleteMultipartUpload removes it."
+        f"invisible but stored: {LIFECYCLE}."
     )
+
+
+def not_aborted(url: str, upload_id: str) -> str:
+    """Say that an upload was left alone, because an Abort may destroy the object that was made of it."""
+    return f"The upload {upload_id} may be the object at {url}, so it was not aborted. If it isn't, {LIFECYCLE}."
 
 
 def _lower(where: Mapping[str, str]) -> dict[str, str]:

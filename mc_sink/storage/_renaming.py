@@ -150,7 +150,11 @@ class RenamingStore(Unpicklable):
             _log.warning("%s is published. %s", file.path, left)
         return Published(None, None, found=True)
 
-    def discard(self, file: StagedFile) -> str | None:
+    def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
+        """Return False: what is under a hidden name is never visible."""
+        return False
+
+    def discard(self, file: StagedFile, *, look: bool = False) -> str | None:  # noqa: ARG002  as above
         """Remove the hidden file, unless it has been renamed already; a sentence where that was refused."""
         if not isinstance(file.upload, Temporary):
             return None

@@ -10,16 +10,17 @@ refused it. What appears between that listing and the request is replaced by suc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import filesystem_arguments, owner_parameter
-from mc_sink.storage._sending import Sending, before_send
+from mc_sink.storage._s3_options import are_found, filesystem_arguments, owner_parameter, sums_bodies
+from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
+from mc_sink.storage._ways import SIGNED, StoreWays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,19 +30,21 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from mc_sink.receipt import CreateOnly
-    from mc_sink.secret import Sealed
 
-__all__ = ["OPERATIONS", "Operation", "RequestFailed", "Requests", "wait_for"]
+__all__ = ["OPERATIONS", "UNCLEAR", "Operation", "RequestFailed", "Requests", "wait_for"]
 
 _OK, _FORBIDDEN, _PRECONDITION_FAILED = 200, 403, 412
-# The key that a reply is given for how the request was kept from replacing an object.
-CREATE_ONLY = "CreateOnly"
-# Options that say with which credentials to sign: those can't be had anew, unlike the ones that are looked up.
-_GIVEN = ("key", "secret", "token", "username", "password", "anon", "session")
+# In a reply: how the request was kept from replacing an object.
+CREATE_ONLY: Final = "CreateOnly"
+# In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
+UNCLEAR: Final = "UnclearTries"
 
 
 class Requests(Unpicklable):
-    """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere."""
+    """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere.
+
+    `ways` is what the store's replies have shown of it; `sums_parts` says whether bodies go with their CRC32.
+    """
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
         from asyncio import Semaphore
@@ -53,17 +56,38 @@ class Requests(Unpicklable):
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
-        calculation = arguments["config_kwargs"].get("request_checksum_calculation", "when_supported")
-        self.sums_parts: bool = calculation != "when_required"
-        # The operations whose condition the store is known to keep: AWS documents it, others show it by a refusal.
+        self.sums_parts: bool = sums_bodies(arguments)
         on_aws = is_aws(urlsplit(arguments["endpoint_url"] or "").hostname)
+        self.ways = StoreWays.of_aws() if on_aws else StoreWays()
+        # The operations whose condition the store is known to keep: AWS documents it, others show it by a refusal.
         self._kept: set[Operation] = set(OPERATIONS) if on_aws else set()
+        self.endpoint: str | None = arguments["endpoint_url"]
+        self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
+        asked = (self._options.get("config_kwargs") or {}).get("s3") or {}
+        self._may_sign = asked.get("payload_signing_enabled") is not False
+
+    def signs(self, operation: Operation) -> bool:
+        """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
+
+        On lines that others can alter, all are. On others that is left to the CRC32, where the store is known to check
+        it; until then, a part that proves to be another is sent again, but an object can't be.
+        """
+        if self._signs_all or not self._may_sign:
+            return self._signs_all
+        if not self.sums_parts:
+            return True
+        checks = self.ways.checks_crc32
+        return checks is not True if operation == "put_object" else checks is False
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
-        """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`."""
+        """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`.
+
+        The reply also has `SIGNED` and `UNCLEAR`.
+        """
         from asyncio import run_coroutine_threadsafe
 
-        sending = Sending(operation, parameters, self._pace.quiet(operation))
+        signed = "Body" in parameters and self.signs(operation)
+        sending = Sending(operation, parameters, self._pace.quiet(operation), signed=signed)
         return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
@@ -84,7 +108,7 @@ class Requests(Unpicklable):
             answer = await self._try_until_answered(sending)
         if isinstance(answer, RequestFailed):
             raise answer
-        return answer | {CREATE_ONLY: sending.create_only}
+        return answer | {CREATE_ONLY: sending.create_only, SIGNED: sending.signed, UNCLEAR: sending.unclear}
 
     async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         from tenacity import AsyncRetrying, retry_if_result
@@ -102,7 +126,7 @@ class Requests(Unpicklable):
         """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
         used = self._filesystem
         answer = await self._look_and_send(sending)
-        if isinstance(answer, RequestFailed) and answer.expired and _are_found(self._options):
+        if isinstance(answer, RequestFailed) and answer.expired and are_found(self._options):
             answer = await self._look_and_send(sending, instead_of=used)
         return answer
 
@@ -173,6 +197,7 @@ def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSyste
 
 async def _ask(filesystem: S3FileSystem, sending: Sending) -> dict[str, Any]:
     client = await filesystem.set_session()
+    client.meta.events.register("before-sign.s3", before_sign, unique_id=before_sign.__name__)
     client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
     # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
     return dict(await filesystem._call_s3(sending.operation, **sending.parameters))  # noqa: SLF001
@@ -182,9 +207,3 @@ def _is_over(state: RetryCallState, pace: Pace, sending: Sending) -> bool:
     """Whether no other try may begin; the time in which a body was on its way doesn't count."""
     stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
     return state.attempt_number >= pace.tries or stood_still + state.upcoming_sleep >= pace.deadline
-
-
-def _are_found(options: Sealed) -> bool:
-    """Whether credentials are looked up, in the environment, a profile or wherever botocore looks, and not given."""
-    client = options.get("client_kwargs") or {}
-    return not any(options.get(name) for name in _GIVEN) and not any(name.startswith("aws_") for name in client)

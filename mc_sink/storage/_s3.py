@@ -7,73 +7,34 @@ A lost reply to one of those two is settled by the only evidence that a writer c
 from __future__ import annotations
 
 import hashlib
-import re
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._printable import logger
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError, add_note
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
-from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
-from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
+from mc_sink.storage import _uploads
+from mc_sink.storage._compare import PartsComparison, differs
+from mc_sink.storage._listing import Listing
+from mc_sink.storage._outcome import Expected, Found, altered, expected_etag, integrity_of, unknown
+from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
 from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
 from mc_sink.storage._store import Holds, Match, Published, already_exists
+from mc_sink.storage._ways import MULTIPART, SentBody, bare, is_encrypted, proof_of
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.receipt import WrittenFile
+    from mc_sink.receipt import Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
 
-_log = logger(__name__)
-# Up to so many keys are looked for one by one; more by one listing of what they have in common.
-_EACH_BY_ITSELF = 8
-_MD5 = re.compile(r"^[0-9a-f]{32}$")
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
 UNSETTLED = {*TAKEN, GONE}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a listing says of one key."""
-
-    num_bytes: int
-    etag: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Expected:
-    """What is to be at a key when it has been published.
-
-    Its ETag can't be foreseen where KMS makes it; `is_opaque` says that this is known to be so.
-    """
-
-    file: StagedFile
-    bucket: str
-    key: str
-    etag: str
-    repeatable: bool
-    is_opaque: bool
-
-    @property
-    def found(self) -> Found:
-        """What a listing will say of it."""
-        return Found(self.file.num_bytes, self.etag)
-
-    @property
-    def is_opaque_again(self) -> bool:
-        """Whether an earlier try may have published it, and nothing could show that."""
-        return self.is_opaque and self.repeatable
-
-    def may_be(self, found: Found | None) -> bool:
-        """Whether this may be what was found, under an ETag that KMS made."""
-        return found is not None and found.num_bytes == self.file.num_bytes
 
 
 class S3Store(Unpicklable):
@@ -86,6 +47,7 @@ class S3Store(Unpicklable):
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = Requests(storage_options)
+        self._listing = Listing(self._requests)
         self._options = options
         self.is_blind = False
 
@@ -95,8 +57,8 @@ class S3Store(Unpicklable):
         A refused listing gives nothing: it is a courtesy here, and the conditional request decides.
         """
         try:
-            keys = [stem.path] if exact and self._find(stem.bucket, stem.path) else []
-            keys = keys if exact else self._keys(stem.bucket, stem.path)
+            keys = [stem.path] if exact and self._listing.find(stem.bucket, stem.path) else []
+            keys = keys if exact else self._listing.keys(stem.bucket, stem.path)
         except RequestFailed as failed:
             if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
                 self.is_blind = True
@@ -112,7 +74,7 @@ class S3Store(Unpicklable):
     def compare(self, target: Target) -> PartsComparison:
         """Take bytes to compare with the object that is there."""
         try:
-            found = self._find(target.bucket, target.path)
+            found = self._listing.find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, target.url) from failed
         if found is None:
@@ -122,7 +84,7 @@ class S3Store(Unpicklable):
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged object visible, or raise; never replaces one unless `if_exists` says so."""
         if isinstance(file.upload, Present):
-            return Published(file.upload.present_etag, None, found=True)
+            return Published(file.upload.present_etag, None, found=True, integrity="etag")
         condition = {"IfNoneMatch": "*"} if if_exists == "fail" else {}
         if isinstance(file.upload, Multipart):
             return self._complete(file, file.upload, condition, repeatable=repeatable)
@@ -130,17 +92,24 @@ class S3Store(Unpicklable):
             return self._put(file, file.upload, condition, repeatable=repeatable)
         raise CommitError(f"{file.path} was not staged for S3. {NOTHING_VISIBLE}", uncommitted=[file.path])
 
-    def discard(self, file: StagedFile) -> str | None:
-        """Throw a staged object away; a sentence on what is left behind, if anything is."""
+    def may_show(self, file: StagedFile) -> bool:
+        """Return True after a Complete, unless it was refused for certain."""
+        return isinstance(file.upload, Multipart) and _uploads.may_show(file.upload.upload_id)
+
+    def discard(self, file: StagedFile, *, look: bool = False) -> str | None:
+        """Abort a staged upload, unless it may be an object: some stores then collect the parts of that object."""
         if not isinstance(file.upload, Multipart):
             return None
+        unknown_here = look and not _uploads.is_known(file.upload.upload_id)
+        if self.may_show(file) or (unknown_here and self._may_be_there(file, file.upload)):
+            return not_aborted(file.path, file.upload.upload_id)
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
 
     def standing(self, files: Sequence[StagedFile]) -> dict[str, str] | None:
         """Return size and ETag of what is at each key; None where a listing is refused."""
         try:
-            found = self._find_all([parse_target(file.path) for file in files])
+            found = self._listing.find_all([parse_target(file.path) for file in files])
         except RequestFailed as failed:
             if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
                 return None
@@ -151,7 +120,7 @@ class S3Store(Unpicklable):
         """Compare size and ETag; an ETag that KMS made, or of another form than S3's, shows nothing."""
         place = parse_target(file.path)
         try:
-            found = self._find(place.bucket, place.path)
+            found = self._listing.find(place.bucket, place.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None or found.num_bytes != file.num_bytes:
@@ -160,66 +129,95 @@ class S3Store(Unpicklable):
         if found.etag == etag:
             return "yes"
         # A store may give an upload's object an ETag of another form than S3's.
-        comparable = etag is not None and ("-" in found.etag) == ("-" in etag)
+        as_s3 = self._requests.ways.has_s3_etags is not False
+        comparable = etag is not None and as_s3 and ("-" in found.etag) == ("-" in etag)
         return "no" if comparable else "unknown"
 
     def match(self, file: WrittenFile) -> Match:
-        """Say whether a delivered object is still there, with its size and, where that is known, its ETag."""
+        """Compare a listing with the size and the ETag of a delivered object."""
         target = parse_target(file.path)
         try:
-            found = self._find(target.bucket, target.path)
+            found = self._listing.find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None:
             return "missing"
-        return "same" if found == Found(file.num_bytes, file.etag or found.etag) else "changed"
+        if found != Found(file.num_bytes, file.etag or found.etag):
+            return "changed"
+        return "same" if file.etag and file.etag_is_computed else "alike"
+
+    def _may_be_there(self, file: StagedFile, upload: Multipart) -> bool:
+        """Look whether the object at the key may be this upload; True where that can't be seen."""
+        try:
+            found = self._listing.find(upload.bucket, upload.key)
+        except RequestFailed:
+            return True
+        if found is None or found.num_bytes != file.num_bytes:
+            return False
+        computed = expected_etag(upload)
+        return found.etag == computed or not (computed and MULTIPART.fullmatch(found.etag)) or self._is_encrypted
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return is_encrypted(self._options.request(""))
 
     def _complete(
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
     ) -> Published:
         parts = [{"PartNumber": p.number, "ETag": p.etag} for p in upload.parts]
-        etag = _multipart_etag(upload)
-        expected = Expected(file, upload.bucket, upload.key, etag, repeatable, is_opaque=not etag)
+        is_first = _uploads.complete(upload.upload_id, self._place(upload.bucket, upload.key))
+        expected = Expected(
+            file,
+            upload.bucket,
+            upload.key,
+            expected_etag(upload),
+            repeatable,
+            self._is_encrypted,
+            integrity=integrity_of(upload),
+            upload_id=upload.upload_id if is_first else None,
+        )
         return self._commit(
             expected,
             "complete_multipart_upload",
             UploadId=upload.upload_id,
             MultipartUpload={"Parts": parts},
             MpuObjectSize=file.num_bytes,
-            **(self._sum(file) | {"ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}),
+            **({"ChecksumCRC32": _sum(file), "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}),
             **condition,
         )
 
     def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
         etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
-        is_opaque = str(upload.options.get("ServerSideEncryption", "")).startswith("aws:kms")
+        crc = _sum(file) if self._requests.sums_parts else None
+        encrypted = is_encrypted(upload.options)
+        body = SentBody(crc, lambda: etag, encrypted)
         return self._commit(
-            Expected(file, upload.bucket, upload.key, etag, repeatable, is_opaque),
+            Expected(file, upload.bucket, upload.key, etag, repeatable, encrypted, body),
             "put_object",
             Body=upload.body,
             **upload.options,
-            **(self._sum(file) if self._requests.sums_parts else {}),
+            **({"ChecksumCRC32": crc} if crc else {}),
             **condition,
         )
 
-    def _sum(self, file: StagedFile) -> dict[str, str]:
-        return {"ChecksumCRC32": b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()}
-
     def _commit(self, expected: Expected, operation: Any, **parameters: Any) -> Published:
-        """Send the request that publishes; believe a whole answer, and settle anything else by evidence."""
+        """Send the request that publishes; judge a whole answer, and settle anything else by evidence."""
         try:
             reply = self._requests.call(operation, Bucket=expected.bucket, Key=expected.key, **parameters)
         except RequestFailed as failed:
+            if not failed.uncertain and failed.code != GONE and expected.upload_id:
+                _uploads.refuse(expected.upload_id)
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
             return self._settled(expected, failed, operation, parameters)
         except BaseException as interruption:
             add_note(interruption, f"{expected.file.path} was just being published and may be visible.")
             raise
-        etag = str(reply.get("ETag") or "").strip('"')
-        if not etag or reply.get("Key", expected.key) != expected.key:
+        if reply.get("Key", expected.key) != expected.key or not (reply.get("ETag") or reply.get("Key")):
             return self._settled(expected, None, operation, parameters)
-        return Published(etag, reply.get("VersionId"), create_only=reply.get(CREATE_ONLY))
+        published = replace(self._judge(expected, reply), create_only=reply.get(CREATE_ONLY))
+        _uploads.publish(self._place(expected.bucket, expected.key))
+        return published
 
     def _settled(
         self, expected: Expected, failed: RequestFailed | None, operation: Any, parameters: Mapping[str, Any]
@@ -227,6 +225,55 @@ class S3Store(Unpicklable):
         """Settle by evidence, and note how a request of this attempt was kept from replacing an object."""
         done = self._settle(expected, failed)
         return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
+
+    def _place(self, bucket: str, key: str) -> _uploads.Place:
+        return self._requests.endpoint or "", bucket, key
+
+    def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
+        """Compare an answer with what was sent; where it says something else, or may do so, a listing decides."""
+        ways, answered, version = self._requests.ways, bare(reply.get("ETag")), reply.get("VersionId")
+        proof, summed = self._proof(expected, reply)
+        listed, there = answered, None
+        if not (answered and self._is_enough(expected, answered, proof)):
+            there = self._glance(expected)
+            listed = there.etag if there else answered
+            if there and answered and not expected.body:
+                ways.lists_what_it_answers = listed == answered
+        if there and there.num_bytes != expected.file.num_bytes:
+            raise altered(expected, there)
+        if not listed:
+            raise unknown(expected.file, "the store answered without an ETag, and a listing does not show the object")
+        if listed == expected.etag:
+            expected.learn(ways, computed=True)
+            return Published(listed, version, integrity=proof or "etag")
+        if proof is None or expected.is_contradicted(listed, ways, summed=summed and listed == answered):
+            raise altered(expected, there or listed)
+        expected.learn(ways, computed=False)
+        return Published(listed, version, integrity=proof, etag_is_computed=False)
+
+    def _proof(self, expected: Expected, reply: Mapping[str, Any]) -> tuple[Integrity | None, bool]:
+        """Return how the object is proven, None if it is another, and whether the store has summed all of it."""
+        if expected.body:
+            proof = proof_of(expected.body, reply, self._requests.ways)
+            return proof, proof == "crc32"
+        echoed = str(reply.get("ChecksumCRC32") or "")
+        if not self._requests.sums_parts or not echoed or "-" in echoed:  # a dash: the sum of the parts' sums
+            return expected.integrity, False
+        return ("crc32", True) if echoed == _sum(expected.file) else (None, False)
+
+    def _is_enough(self, expected: Expected, answered: str, proof: Integrity | None) -> bool:
+        """Return True if the answer shows as much as a listing would."""
+        ways = self._requests.ways
+        if answered == expected.etag:
+            return proof is not None and (expected.body is not None or ways.lists_what_it_answers is True)
+        return proof is not None and expected.is_opaque(ways) and ways.lists_what_it_answers is True
+
+    def _glance(self, expected: Expected) -> Found | None:
+        """Look at what is there, where that can be seen."""
+        try:
+            return self._listing.find(expected.bucket, expected.key)
+        except RequestFailed:
+            return None
 
     def _settle(self, expected: Expected, failed: RequestFailed | None) -> Published:
         """Find out whether the object is visible, after a reply that was lost, cut, no answer, or may mean ourselves.
@@ -236,96 +283,51 @@ class S3Store(Unpicklable):
         """
         reason = str(failed or "the reply was not an answer to the request")
         certain = failed is not None and not failed.uncertain
+        opaque = expected.is_opaque(self._requests.ways)
         try:
-            found = self._find(expected.bucket, expected.key)
+            found = self._listing.find(expected.bucket, expected.key)
         except RequestFailed as blind:
-            raise _unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
+            raise unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
         if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
-            self._drop(expected.file, failed)
-            return Published(expected.etag, None, found=certain)
-        if expected.may_be(found) and (not certain or (failed and failed.code == GONE) or expected.is_opaque_again):
-            raise _unknown(expected.file, f"{reason}; a listing shows {found}, whose ETag may be of KMS' making")
+            theirs = certain and failed and failed.code in TAKEN and expected.upload_id
+            return Published(
+                expected.etag,
+                None,
+                found=certain,
+                made_of="another" if theirs else "unclear",
+                integrity=expected.integrity,
+            )
+        if expected.may_be(found) and (
+            not certain or (failed and failed.code == GONE) or (opaque and expected.repeatable)
+        ):
+            raise unknown(
+                expected.file, f"{reason}; a listing shows {found}, whose ETag may be one of the store's own making"
+            )
         if failed and failed.is_unsupported and not expected.may_be(found):
             raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
-            raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
+            raise unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
             raise translated(failed, expected.file.path) from failed
         if expected.repeatable:
-            raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
+            comparable = bool(MULTIPART.fullmatch(found.etag)) is (expected.body is None)
+            raise differs(
+                expected.file.path, found.num_bytes, expected.file.num_bytes, comparable=comparable
+            ) from failed
         raise already_exists(expected.file.path) from failed
-
-    def _drop(self, file: StagedFile, failed: RequestFailed | None) -> None:
-        """Throw away what was stored for an object that another try of this run may have published before this one.
-
-        Where it was this one after all, the upload is gone, and nothing is there to throw away.
-        """
-        if not (failed and failed.code == GONE) and (left := self.discard(file)):
-            _log.warning("%s is published. %s", file.path, left)
-
-    def _keys(self, bucket: str, stem: str) -> list[str]:
-        """List the keys that begin with `stem`, page by page."""
-        return [key for key, _ in self._entries(bucket, stem)]
-
-    def _entries(self, bucket: str, stem: str) -> Iterator[tuple[str, Found]]:
-        page: dict[str, Any] = {"IsTruncated": True}
-        while page.get("IsTruncated"):
-            token = {"ContinuationToken": page["NextContinuationToken"]} if "NextContinuationToken" in page else {}
-            page = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=stem, **token)
-            for entry in page.get("Contents", ()):
-                yield str(entry["Key"]), _found(entry)
-
-    def _find_all(self, places: Sequence[Target]) -> dict[str, Found]:
-        """Find what is at several keys: each by itself, or all by the listing of what their keys begin with."""
-        if len(places) <= _EACH_BY_ITSELF:
-            seen = {place.url: self._find(place.bucket, place.path) for place in places}
-            return {url: one for url, one in seen.items() if one}
-        urls, bucket = {place.url for place in places}, places[0].bucket
-        listed = self._entries(bucket, _common_start([place.path for place in places]))
-        return {url: one for key, one in listed if (url := f"s3://{bucket}/{key}") in urls}
-
-    def _find(self, bucket: str, key: str) -> Found | None:
-        reply = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
-        for entry in reply.get("Contents", ()):
-            if entry["Key"] == key:
-                return _found(entry)
-        return None
-
-
-def _common_start(keys: Sequence[str]) -> str:
-    """Return what all keys begin with."""
-    first, last = min(keys), max(keys)
-    return first[: next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
-
-
-def _found(entry: Mapping[str, Any]) -> Found:
-    return Found(int(entry["Size"]), str(entry["ETag"]).strip('"'))
 
 
 def _foreseen_etag(file: StagedFile) -> str | None:
-    """Return the ETag that a file has when it is published; None where KMS makes it."""
+    """Return the ETag that a file has when it is published; None where KMS or the store makes it."""
     match file.upload:
         case Present(present_etag):
             return present_etag
         case Multipart():
-            return _multipart_etag(file.upload) or None
+            return expected_etag(file.upload) or None
         case Whole(body=body, options=options):
-            by_kms = str(options.get("ServerSideEncryption", "")).startswith("aws:kms")
-            return None if by_kms else hashlib.md5(body, usedforsecurity=False).hexdigest()
+            return None if is_encrypted(options) else hashlib.md5(body, usedforsecurity=False).hexdigest()
     return None
 
 
-def _multipart_etag(upload: Multipart) -> str:
-    """Compute the ETag that the object will have; empty where the parts' ETags are no MD5s, as under KMS."""
-    digests = [part.etag.strip('"') for part in upload.parts]
-    if not all(_MD5.match(digest) for digest in digests):
-        return ""
-    return multipart_etag([bytes.fromhex(digest) for digest in digests])
-
-
-def _unknown(file: StagedFile, reason: str) -> SinkError:
-    return CommitUnknown(
-        f"1 object may or may not be visible at {file.path}: {reason}. Look for it ({file.num_bytes:,} bytes, "
-        f"{file.checksum}).",
-        uncommitted=[file.path],
-    )
+def _sum(file: StagedFile) -> str:
+    return b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from mc_sink.exceptions import ConfigurationError
-from mc_sink.secret import Sealed, Secret, seal, shown
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.secret import Sealed, Secret, has_control, seal, shown
 from mc_sink.storage._endpoint import find_endpoint, find_region
 from mc_sink.storage._http import OneHost, http_session
 from mc_sink.storage._silence import silence
@@ -54,6 +57,10 @@ _REFUSED = {
     "cache_regions": "asks for a bucket's region with HeadBucket, which needs a further permission; pass "
     "client_kwargs={'region_name': …}.",
 }
+# Options that say with which credentials to sign: those can't be had anew, unlike the ones that are looked up.
+_GIVEN = ("key", "secret", "token", "username", "password", "anon", "session")
+_IN_ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_CALCULATION, _WHEN = "request_checksum_calculation", ("when_supported", "when_required")
 # What s3fs and botocore each have a name for.
 _SAME = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
 
@@ -68,6 +75,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
     check_options(storage_options)
     options = _with_defaults(storage_options)
     with silence():
+        check_environment(options)
         session = options.get("session") or new_session(options.get(PROFILE))
         endpoint = find_endpoint(options, session)
         region = find_region(options, session)
@@ -111,6 +119,35 @@ def check_options(options: Sealed) -> None:
     for name, theirs in _SAME.items():
         if options.get(name) and client.get(theirs) and options[name] != client[theirs]:
             raise ConfigurationError(f"storage_options has 2 values for {name}, one in client_kwargs: leave one out.")
+
+
+def are_found(options: Sealed) -> bool:
+    """Whether credentials are looked up, in the environment, a profile or wherever botocore looks, and not given."""
+    client = options.get("client_kwargs") or {}
+    return not any(options.get(name) for name in _GIVEN) and not any(name.startswith("aws_") for name in client)
+
+
+def check_environment(options: Sealed) -> None:
+    """Raise `ConfigurationError` for credentials of the environment that can't be sent; a profile's go before them."""
+    if not are_found(options) or options.get(PROFILE):
+        return
+    for name in _IN_ENVIRONMENT:
+        if has_control(Secret(os.environ.get(name, ""))):
+            raise ConfigurationError(
+                f"{name} in the environment has the end of a line, or another control character, in it: cut it off. "
+                f"{NOTHING_VISIBLE}"
+            )
+
+
+def is_aws(endpoint: str | None) -> bool:
+    """Return True for an endpoint of AWS' own; None is one."""
+    host = (urlsplit(endpoint).hostname or "") if endpoint else ".amazonaws.com"
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def sums_bodies(arguments: Mapping[str, Any]) -> bool:
+    """Return True if bodies are to go with their CRC32, by the arguments of a filesystem."""
+    return bool(arguments["config_kwargs"][_CALCULATION] == _WHEN[0])
 
 
 def check_names(
@@ -182,11 +219,27 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
         "retries": NO_RETRIES,
         "http_session_cls": http_session(),
         "s3": signing,
+        _CALCULATION: _calculation(given, session),
         "ignore_configured_endpoint_urls": True,  # they have been looked up already
     }
     # Or a proxy of the environment's would get, in plain, what never was to leave this machine.
     unproxied: dict[str, Any] = {"proxies": {}} if endpoint.loopback else {}
     return DEFAULT_CONFIG | unproxied | dict(given) | ours
+
+
+def _calculation(given: Mapping[str, Any], session: AioSession) -> str:
+    """Return when bodies go with a checksum: as asked for here, in the environment, or in the AWS configuration."""
+    found = given.get(_CALCULATION)
+    if found is None:
+        with suppress(Exception):  # a configuration that can't be read fails where credentials are looked up in it
+            found = session.get_config_variable(_CALCULATION)
+    asked = str(found.reveal() if isinstance(found, Secret) else found or _WHEN[0]).lower()
+    if asked not in _WHEN:
+        raise ConfigurationError(
+            f"{_CALCULATION}, in config_kwargs, in AWS_REQUEST_CHECKSUM_CALCULATION or in the AWS configuration, has "
+            f"a value that botocore doesn't know. Use {' or '.join(_WHEN)}. {NOTHING_VISIBLE}"
+        )
+    return asked
 
 
 def new_session(profile: Secret | None) -> AioSession:

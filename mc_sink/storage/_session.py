@@ -15,7 +15,7 @@ from mc_sink.secret import Secret, Unpicklable, seal
 from mc_sink.storage._endpoint import find_endpoint, find_region
 from mc_sink.storage._failures import read_failure
 from mc_sink.storage._http import http_session
-from mc_sink.storage._s3_options import new_session
+from mc_sink.storage._s3_options import check_environment, new_session
 from mc_sink.storage._silence import silence
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class _Assumed(Unpicklable):
 
     def __init__(self, options: Mapping[str, Any], role: Role) -> None:
         self._options, self._role = seal(options), role
+        check_environment(self._options)
         self._base = new_session(self._options.get("profile"))
         if self._options.get("key"):
             given = self._options.reveal()

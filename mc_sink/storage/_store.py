@@ -10,26 +10,31 @@ from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mc_sink.receipt import CreateOnly, WrittenFile
+    from mc_sink.receipt import CreateOnly, Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
 
-Match = Literal["same", "changed", "missing"]
+Match = Literal["same", "alike", "changed", "missing"]
 Holds = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Published:
-    """What the store said when it made a file visible; `found` where it was there already, from an earlier try.
+    """What the store said when it made a file visible.
 
-    `create_only` says how it was kept from replacing an object, None where it could replace one or published nothing.
+    - `found`: it was there already, from an earlier try.
+    - `made_of`: whether it is what was staged, as the store answered, or "another", or whether that is "unclear".
+    - `create_only`, `integrity`, `etag_is_computed`: see `WrittenFile`.
     """
 
     etag: str | None
     version_id: str | None
     found: bool = False
     create_only: CreateOnly | None = None
+    made_of: Literal["staged", "another", "unclear"] = "staged"
+    integrity: Integrity | None = None
+    etag_is_computed: bool = True
 
 
 class Store(Protocol):
@@ -59,8 +64,14 @@ class Store(Protocol):
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged file visible, or raise; where `repeatable`, finding the very same file is a success."""
 
-    def discard(self, file: StagedFile) -> str | None:
-        """Throw one staged file away; a sentence on what is left behind, if anything is."""
+    def may_show(self, file: StagedFile) -> bool:
+        """Return True if what this process sent may have made, or may yet make, a staged file visible."""
+
+    def discard(self, file: StagedFile, *, look: bool = False) -> str | None:
+        """Throw one staged file away, unless it may be visible; a sentence on what is left behind, if anything is.
+
+        With `look`, another process may have published it: then the store is asked first.
+        """
 
     def standing(self, files: Sequence[StagedFile]) -> Mapping[str, str] | None:
         """Return, by URL, a text that only the same object at the place of a file has; None where none may be seen."""
@@ -69,7 +80,10 @@ class Store(Protocol):
         """Return whether the object at a file's place is that file, as far as a writer can know."""
 
     def match(self, file: WrittenFile) -> Match:
-        """Say whether a delivered file is still as it was delivered."""
+        """Return whether a delivered file is as it was delivered.
+
+        "alike" is as much as can be known of some: the size, and what the store itself had answered, are the same.
+        """
 
 
 def already_exists(where: str) -> AlreadyExistsError:

@@ -1,0 +1,95 @@
+"""The ways of one store, learnt from its replies, and what a reply proves of the body that it answers.
+
+    a reply says                          the body arrived as it was sent, proven by
+    the CRC32 that was sent               "crc32": the store has summed the body itself
+    nothing of it, to a signed body       "sha256": the signature covers the body's SHA-256, and a store checks that
+    nothing of it, and the body's MD5     "etag"
+    the MD5 of another body               nothing: it was altered on its way
+    none of these                         "unproven"
+
+Stores differ in what they check and in how they make ETags. Nothing is asked for that alone: each fact is learnt from
+the first reply that shows it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mc_sink.receipt import Integrity
+
+# In a reply: whether the body of its request was signed.
+SIGNED: Final = "SignedBody"
+MD5 = re.compile(r"[0-9a-f]{32}")
+MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
+
+
+@dataclass(slots=True, eq=False)
+class StoreWays:
+    """What is known of one store; None is not seen yet. Threads share it: a fact is set in one assignment.
+
+    - `checks_crc32`: it echoes the CRC32 of a body, which it has checked then.
+    - `checks_signed_bodies`: it is documented to compare a signed body with its SHA-256.
+    - `has_md5_etags`: the ETag of a body is its MD5, as long as no KMS key is used.
+    - `has_s3_etags`: the ETag of a multipart object is the MD5 of its parts' ETags, with their number.
+    - `lists_what_it_answers`: a listing shows the ETag that Complete answered.
+    """
+
+    checks_crc32: bool | None = None
+    checks_signed_bodies: bool | None = None
+    has_md5_etags: bool | None = None
+    has_s3_etags: bool | None = None
+    lists_what_it_answers: bool | None = None
+
+    @classmethod
+    def of_aws(cls) -> StoreWays:
+        """Return what AWS documents of S3; the ETags depend on the bucket's encryption."""
+        return cls(checks_crc32=True, checks_signed_bodies=True, lists_what_it_answers=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentBody:
+    """A body as it was sent: the base64 CRC32 that went with it, if any, and its MD5 in hex.
+
+    `is_encrypted` says that a KMS key or a customer's was asked for, so that no ETag can be its MD5.
+    """
+
+    crc32: str | None
+    md5: Callable[[], str]
+    is_encrypted: bool = False
+
+
+def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integrity | None:
+    """Return what a reply proves of the body, None where it contradicts; learns the store's ways from it.
+
+    The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the CRC32.
+    """
+    echoed, signed = reply.get("ChecksumCRC32"), reply.get(SIGNED)
+    if body.crc32 is not None:
+        ways.checks_crc32 = echoed is not None
+        if echoed is not None:
+            return "crc32" if echoed == body.crc32 else None
+    etag = bare(reply.get("ETag"))
+    if etag == body.md5():
+        ways.has_md5_etags = True
+        return "sha256" if signed else "etag"
+    if signed and ways.checks_signed_bodies and not ways.has_md5_etags:
+        ways.has_md5_etags = False
+        return "sha256"
+    if MD5.fullmatch(etag) and not body.is_encrypted and ways.has_md5_etags is not False:
+        return None
+    return "sha256" if signed else "unproven"
+
+
+def bare(etag: object) -> str:
+    """Return an ETag without its quotes; empty where there is none."""
+    return str(etag or "").strip('"')
+
+
+def is_encrypted(options: Mapping[str, Any]) -> bool:
+    """Return True where the options of an object ask for a KMS key, which makes ETags that mean nothing."""
+    return str(options.get("ServerSideEncryption", "")).startswith("aws:kms")
