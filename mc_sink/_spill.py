@@ -6,7 +6,7 @@ import io
 import sys
 import tempfile
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
@@ -48,6 +48,29 @@ class Slot(NamedTuple):
     length: int
 
 
+class _Tail:
+    """Writes encoded rows where a file ends, without a copy, and keeps what the disk raised: Polars changes its type."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.failure = error
+            raise
+        self.num_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: the file has no buffer."""
+
+
 class Spill:
     """An append-only store of frames in Arrow's IPC format, in `folder` or else where temporary files go.
 
@@ -69,25 +92,37 @@ class Spill:
 
     def append(self, frame: pl.DataFrame) -> Slot:
         """Park `frame` and give where it lies."""
-        encoded = io.BytesIO()
-        frame.write_ipc_stream(encoded)
         with self._telling(frame.height):
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
-            slot = Slot(self.num_bytes, encoded.tell())
-            self._file.seek(slot.offset)
-            left = encoded.getbuffer()
-            while left:
-                left = left[self._file.write(left) :]
+            self._file.seek(self.num_bytes)
+            tail = _Tail(self._file)
+            try:
+                frame.write_ipc_stream(cast("IO[bytes]", tail))
+            except Exception as error:
+                raise tail.failure or error from None
+        slot = Slot(self.num_bytes, tail.num_bytes)
         self.num_bytes += slot.length
         return slot
 
     def read(self, slot: Slot) -> pl.DataFrame:
-        """Give the frame that was parked at `slot`; `ValueError` after `close`."""
+        """Return the frame that was parked at `slot`; `ValueError` after `close`.
+
+        Raises `UploadError` where the disk has fewer bytes than were written.
+        """
         if self._file is None:
             raise ValueError("The parked rows are gone: this spill is closed.")
         self._file.seek(slot.offset)
-        return pl.read_ipc_stream(io.BytesIO(self._file.read(slot.length)))
+        # One read of the system's returns 2 GiB less 4 KiB at most; a BufferedReader reads on until it has all of it.
+        reader = io.BufferedReader(self._file)
+        data = reader.read(slot.length)
+        reader.detach()
+        if len(data) != slot.length:
+            raise UploadError(
+                f"Parked rows could not be read back from {self._where}: {len(data):,} of {slot.length:,} bytes are "
+                f"there. Check the disk, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
+            )
+        return pl.read_ipc_stream(io.BytesIO(data))
 
     def close(self) -> None:
         """Give the disk back; again and again if you like."""
@@ -98,13 +133,16 @@ class Spill:
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def _where(self) -> str:
+        return self._folder or tempfile.gettempdir()
+
     @contextmanager
     def _telling(self, num_rows: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            where = self._folder or tempfile.gettempdir()
             raise UploadError(
-                f"{num_rows:,} rows could not be parked in {where}, where {self.num_bytes:,} "
+                f"{num_rows:,} rows could not be parked in {self._where}, where {self.num_bytes:,} "
                 f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
             ) from error

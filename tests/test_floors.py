@@ -36,6 +36,7 @@ FLOORS = [
     {"platforms"},
     {"validation", "changes"},
     {"_plan"},
+    {"_regroup"},
     {"_spill"},
     {"formats"},
     {"storage"},

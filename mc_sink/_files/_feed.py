@@ -7,14 +7,14 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from mc_sink._spill import compact
+from mc_sink._regroup import cut
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    import polars as pl
 
     from mc_sink._plan import Batches
 
@@ -67,6 +67,28 @@ class Feed:
             raise
 
 
+class RowGroups:
+    """Rows for an encoder that gathers row groups in memory, in as many runs as bound their bytes.
+
+    A run ends with the first row group that is full in bytes before it is in rows; another run follows. The last one
+    ends where the rows do. Which rows a run has depends on the rows alone.
+    """
+
+    def __init__(self, batches: Batches, row_group_size: int) -> None:
+        self._groups = cut(batches, row_group_size)
+        self.ended = self.more = False
+
+    def pull(self) -> Batches:
+        """Yield the rows of the next run, row group by row group."""
+        self.ended = self.more = False
+        for group, is_large in self._groups:
+            yield group
+            if is_large:
+                self.more = True
+                break
+        self.ended = True
+
+
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:
     """Hold every batch to the one schema of the run; the encoder would not notice."""
     if batch.schema != schema:
@@ -77,28 +99,12 @@ def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.Dat
     return batch
 
 
-def regrouped(batches: Batches, schema: pl.Schema, num_rows: int) -> BatchGenerator:
-    """Yield the same rows in batches of `num_rows`, each of one piece, whatever they came in.
-
-    Measured: gzip's blocks, and so its bytes, depend on how the batches that feed the encoder are cut; cut like this,
-    the same rows give the same bytes.
-    """
-    waiting: list[pl.DataFrame] = []
-    height = passed = 0
+def promised(batches: Batches, schema: pl.Schema) -> BatchGenerator:
+    """Pass batches on, each held to the schema of the run."""
+    num_rows = 0
     for batch in batches:
-        waiting.append(compact(as_promised(batch, schema, passed)))
-        height += batch.height
-        passed += batch.height
-        if height < num_rows:
-            continue
-        joined = pl.concat(waiting, rechunk=False)
-        whole = height - height % num_rows
-        for start in range(0, whole, num_rows):
-            yield joined.slice(start, num_rows).rechunk()
-        height -= whole
-        waiting = [joined.slice(whole)] if height else []
-    if height:
-        yield pl.concat(waiting, rechunk=False).rechunk()
+        yield as_promised(batch, schema, num_rows)
+        num_rows += batch.height
 
 
 def consume(batches: BatchGenerator, schema: pl.Schema) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile
+    from mc_sink.formats._format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
 QuoteStyle = Literal["necessary", "always", "non_numeric"]
@@ -107,6 +107,11 @@ class Csv:
         """`text/csv` (RFC 7111) or `application/gzip` (RFC 6713)."""
         return "application/gzip" if self.compression == "gzip" else "text/csv"
 
+    @property
+    def has_row_groups(self) -> bool:
+        """False: lines are written as they come."""
+        return False
+
     def check(self, schema: pl.Schema) -> None:
         """Refuse dtypes without a text, headers that would be lost, and datetimes that their format can't hold."""
         refuse_dtypes(schema, "CSV", lambda dtype: not self._takes(dtype), self._advice())
@@ -124,6 +129,7 @@ class Csv:
         row_group_size: int,  # noqa: ARG002  CSV has no row groups
         *,
         metadata: Mapping[str, str] | None = None,  # noqa: ARG002  and no place for facts
+        runs: Runs | None = None,  # noqa: ARG002  its rows are one run
     ) -> tuple[CountedWarning, ...]:
         """Have Polars encode the rows, and count what the receiver should be told about."""
         tally = Tally()

@@ -29,6 +29,18 @@ class BinaryFile(Protocol):
         """Bytes taken so far."""
 
 
+class Runs(Protocol):
+    """Rows that an encoder is run for more than once: each run of a plan yields those that follow the run before."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the rows of the run that is under way, or was last, have all been given."""
+
+    @property
+    def more(self) -> bool:
+        """Whether more rows follow those of that run."""
+
+
 @runtime_checkable
 class Format(Protocol):
     """A frozen value that knows its suffix and media type, and how to encode a frame."""
@@ -41,6 +53,10 @@ class Format(Protocol):
     def content_type(self) -> str:
         """The media type that a store should note."""
 
+    @property
+    def has_row_groups(self) -> bool:
+        """Whether the encoder gathers a row group in memory, however large its rows are."""
+
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
 
@@ -51,10 +67,11 @@ class Format(Protocol):
         row_group_size: int,
         *,
         metadata: Mapping[str, str] | None = None,
+        runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
         """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
 
-        `metadata` are facts about the run, kept in the file where the format has a place for them. What comes back is
+        With `runs`, a format that has row groups runs the query again as long as more rows follow. `metadata` are facts about the run, kept in the file where the format has a place for them. What comes back is
         what the receiver should be told about the cells, counted.
         """
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._format import as_io, refuse_dtypes
+from mc_sink.formats._joined import Joined
 from mc_sink.formats._recast import WIDE, narrowed, recast
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile
+    from mc_sink.formats._format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
@@ -94,6 +95,11 @@ class Parquet:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
     @property
+    def has_row_groups(self) -> bool:
+        """True: a row group is encoded when all its rows are there."""
+        return True
+
+    @property
     def _readable(self) -> tuple[type[pl.DataType], ...]:
         return (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
 
@@ -104,8 +110,21 @@ class Parquet:
         row_group_size: int,
         *,
         metadata: Mapping[str, str] | None = None,
+        runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
-        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer."""
+        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer.
+
+        A row group is smaller where the rows of a run end.
+        """
+        joined = Joined(file, runs) if runs else None
+        while True:
+            self._encode(frame, joined or file, row_group_size, metadata)
+            if joined is None or not joined.end_run():
+                return ()
+
+    def _encode(
+        self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, metadata: Mapping[str, str] | None
+    ) -> None:
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
         recast(frame).sink_parquet(
             as_io(file),
@@ -117,7 +136,6 @@ class Parquet:
             metadata=dict(metadata) if metadata else None,
             engine="streaming",
         )
-        return ()
 
 
 def _is_int(value: object) -> bool:
