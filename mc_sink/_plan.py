@@ -1,19 +1,19 @@
-"""Any frame → a LazyFrame, at the door; a LazyFrame → batches, in order, pulled.
+"""Any frame → a LazyFrame, at the door; batches → a LazyFrame.
 
-The one home of two unstable calls of Polars': `collect_batches` and `register_io_source`.
+The one home of `register_io_source`, an unstable call of Polars'.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, panics_as_query_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,23 +50,19 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
     raise _no_frame(frame, "")
 
 
-def pull(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFrame, None, None]:
-    """Run a plan on the streaming engine and yield its rows in order; the engine waits while nobody pulls."""
-    yield from frame.collect_batches(chunk_size=row_group_size, maintain_order=True, engine="streaming")
-
-
 def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
     """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
 
     def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
         left = sys.maxsize if limit is None else limit
-        for batch in batches():
-            taken = batch.head(left)  # Polars pushes a limit down only from below a filter
-            left -= taken.height
-            kept = taken if predicate is None else taken.filter(predicate)
-            yield kept if columns is None else kept.select(columns)
-            if left == 0:
-                return
+        with panics_as_query_errors():
+            for batch in batches():
+                taken = batch.head(left)  # Polars pushes a limit down only from below a filter
+                left -= taken.height
+                kept = taken if predicate is None else taken.filter(predicate)
+                yield kept if columns is None else kept.select(columns)
+                if left == 0:
+                    return
 
     return register_io_source(source, schema=schema)
 

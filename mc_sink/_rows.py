@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mc_sink import validation
-from mc_sink._plan import pull
+from mc_sink._batches import check_num_rows, pull
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Rows:
 
     compiled: Compiled
     comparison: Comparison | None
+    expected: int | None = None
 
     @property
     def delivered(self) -> pl.Schema:
@@ -46,7 +47,11 @@ class Rows:
             yield from self.comparison.changed(judged, row_group_size) if self.comparison else judged
 
     def account_for(self, staged: Staged) -> None:
-        """Hold a delivery to its count: rows in are rows staged and rows rejected, or, of changes, as many as were."""
+        """Hold a delivery to its count: rows in are rows staged and rows rejected, or, of changes, as many as were.
+
+        Where the number of rows that a frame holds was known beforehand, as many must have come.
+        """
+        check_num_rows(self.compiled.num_rows, self.expected)
         rejected = staged.rejects.num_rows if staged.rejects else 0
         found, valid = self.changes, self.compiled.num_rows - rejected
         if staged.num_rows != (found.num_rows if found else valid) or (found and found.num_rows_now != valid):
@@ -57,9 +62,12 @@ class Rows:
 
 
 @contextmanager
-def rows_of(plan: pl.LazyFrame, order: Order, format: Format) -> Iterator[Rows]:
-    """Prepare to judge and compare the rows of a plan; raises what contradicts in it, and runs nothing."""
+def rows_of(plan: pl.LazyFrame, order: Order, format: Format, expected: int | None = None) -> Iterator[Rows]:
+    """Prepare to judge and compare the rows of a plan, `expected` of them; raises what contradicts in it.
+
+    Runs nothing.
+    """
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        yield Rows(compiled, order.comparison(compiled.delivered, format))
+        yield Rows(compiled, order.comparison(compiled.delivered, format), expected)

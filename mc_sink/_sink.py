@@ -10,14 +10,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from mc_sink._batches import known_num_rows, pull
 from mc_sink._earlier import look
 from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, resolve, takes_options
-from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
+from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
 from mc_sink.delivery import discard_with, publish_with
+from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
@@ -109,8 +111,9 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     ------
     TargetError, ConfigurationError, PermissionDenied, AlreadyExistsError
         Before the first byte, wherever that can be known.
-    ValidationError, UploadError
-        Nothing became visible. The query's and the source's own exceptions arrive as they are.
+    ValidationError, QueryError, UploadError
+        Nothing became visible. The query's and the source's own exceptions arrive as they are; a panic of the engine is
+        a `QueryError`.
     CommitError, CommitUnknown
         Some of it is visible, or may be: they say what.
     """
@@ -136,12 +139,13 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
     return _stage(frame, Order.of(target, options))[0]
 
 
+@panics_as_query_errors()
 def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
-    with rows_of(as_lazyframe(frame), order, to.format) as rows:
+    with rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
         to.check(rows.delivered)
         earlier = look(to, stores, order.if_exists)
         with watch(to.names.target.url, progress=order.progress) as advance:

@@ -32,12 +32,14 @@ FLOORS = [
     {"presets"},
     {"delivery"},
     {"_files"},
-    {"_fork", "_worker", "_progress"},
+    {"_fork", "_progress"},
     {"platforms"},
     {"validation", "changes"},
+    {"_batches"},
     {"_plan"},
     {"_regroup"},
     {"_spill"},
+    {"_worker"},
     {"formats"},
     {"storage"},
     {"names", "partitions"},
@@ -58,7 +60,7 @@ ONLY_HOME = {
     "igzip_threaded": "formats",
     "sink_csv": "formats",
     "sink_parquet": "formats",
-    "collect_batches": "_plan",
+    "sink_batches": "_batches",
     "register_io_source": "_plan",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
@@ -201,6 +203,17 @@ def test_it_has_one_home(name: str, home: str) -> None:
     assert not wrong, f"{name} is at home in {home}:\n  " + "\n  ".join(wrong)
     at_home = [path for path in FILES if room_of(name_of(path)) == home]
     assert any(name in path.read_text(encoding="utf-8") for path in at_home), f"{name} isn't used in {home} any more"
+
+
+def test_no_batch_is_pulled_by_what_hides_a_panic() -> None:
+    """`collect_batches` ends as if all rows had come when the engine panics, so nothing here may use it."""
+    used = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in {"collect_batches", "collect_async"}
+    ]
+    assert not used, f"pull with mc_sink._batches.pull: {used}"
 
 
 def test_files_are_short() -> None:

@@ -16,7 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mc_sink import Csv, Parquet
-from mc_sink._plan import from_batches, pull
+from mc_sink._batches import pull
+from mc_sink._plan import from_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,7 +38,7 @@ EXPORTED = [
         "Journal",
     ),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
-    *("UploadError", "CommitError", "CommitUnknown"),
+    *("QueryError", "UploadError", "CommitError", "CommitUnknown"),
 ]
 DEFAULTS = {
     "format": None,

@@ -19,6 +19,7 @@ from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink._preview._keys import keys_of
 from mc_sink._rows import rows_of
+from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
@@ -51,9 +52,10 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     order = Order.of(target, options)
     check_fork()
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
-    columns = _columns(frame, order, to)
-    _check_stores(to, stores)
-    return _preview(order, to, columns, keys_of(frame, order, to))
+    with panics_as_query_errors():
+        columns = _columns(frame, order, to)
+        _check_stores(to, stores)
+        return _preview(order, to, columns, keys_of(frame, order, to))
 
 
 def _preview(

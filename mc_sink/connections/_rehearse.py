@@ -11,6 +11,7 @@ from mc_sink._preview import preview
 from mc_sink._sink import sink_madconnect
 from mc_sink.connections._arguments import arguments_for
 from mc_sink.connections._sources import opened
+from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -46,5 +47,6 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
     arguments = arguments_for(preview, connection)
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
-        sample = None if rows is None else as_lazyframe(frame).head(rows).collect()
+        with panics_as_query_errors():
+            sample = None if rows is None else as_lazyframe(frame).head(rows).collect()
     return Rehearsal(sample, seen)
