@@ -49,7 +49,7 @@ class Slot(NamedTuple):
 
 
 class _Tail:
-    """Writes encoded rows where a file ends, without a copy, and keeps what the disk raised: Polars changes its type."""
+    """Writes what is encoded to a file, without a copy, and keeps what the disk raised: Polars changes its type."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -99,8 +99,10 @@ class Spill:
             tail = _Tail(self._file)
             try:
                 frame.write_ipc_stream(cast("IO[bytes]", tail))
-            except Exception as error:
-                raise tail.failure or error from None
+            except Exception:
+                if tail.failure is not None:
+                    raise tail.failure from None
+                raise
         slot = Slot(self.num_bytes, tail.num_bytes)
         self.num_bytes += slot.length
         return slot

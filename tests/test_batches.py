@@ -74,7 +74,6 @@ def test_batches_are_cut_by_the_rows_alone(widths: list[int], ends: list[int], m
     pieces = [rows[first:last] for first, last in pairwise(bounds)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_batches, "BATCH_BYTES", 1_000)
-        patch.setattr(_batches, "_LOT_ROWS", 7)
         found = cuts(pieces, rows.schema, max_rows)
         assert found == cuts([rows], rows.schema, max_rows) == greedy(widths, max_rows, 1_000)
 

@@ -7,18 +7,22 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mc_sink._regroup import cut
+from mc_sink._regroup import Regroup
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     import polars as pl
 
     from mc_sink._plan import Batches
 
     BatchGenerator = Generator[pl.DataFrame, None, None]
+
+
+# The most that a row group takes in memory: from 671 bytes a row on, it has fewer than 100,000 rows.
+ROW_GROUP_BYTES = 64 * 2**20
 
 
 class Feed:
@@ -48,8 +52,13 @@ class Feed:
             self._advance(batch.height)
         self._exhausted = True
 
-    def check_exhausted(self) -> None:
-        """Refuse a file whose encoder ended well without having read its source to the end."""
+    def check_exhausted(self, encoded: int | None = None) -> None:
+        """Refuse a file whose encoder ended well without having read its source to the end, or was not given all."""
+        if encoded not in {None, self.num_rows}:
+            raise UploadError(
+                f"The encoder was given {encoded:,} of {self.num_rows:,} rows. {NOTHING_VISIBLE} "
+                "This should not happen: please report it."
+            )
         if not self._exhausted:
             raise UploadError(
                 f"The encoder ended after {self.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
@@ -75,18 +84,30 @@ class RowGroups:
     """
 
     def __init__(self, batches: Batches, row_group_size: int) -> None:
-        self._groups = cut(batches, row_group_size)
+        self._row_group_size = row_group_size
+        self._groups = self._regrouped(batches)
         self.ended = self.more = False
+        self.num_rows = 0
 
     def pull(self) -> Batches:
         """Yield the rows of the next run, row group by row group."""
         self.ended = self.more = False
-        for group, is_large in self._groups:
+        # Not by `for`: what it leaves early it closes, and the rows of the next run would be gone.
+        while not self.more and (found := next(self._groups, None)) is not None:
+            group, is_large = found
+            self.num_rows += group.height
             yield group
-            if is_large:
-                self.more = True
-                break
+            self.more = is_large
         self.ended = True
+
+    def _regrouped(self, batches: Batches) -> Iterator[tuple[pl.DataFrame, bool]]:
+        """Yield row groups, and whether each is full in bytes before it is in rows, so that more rows follow."""
+        regroup = Regroup(self._row_group_size, ROW_GROUP_BYTES)
+        for batch in batches:
+            for group in regroup.add(batch):
+                yield group, group.height < self._row_group_size
+        for group in regroup.rest():
+            yield group, False
 
 
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:

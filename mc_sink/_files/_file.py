@@ -97,7 +97,7 @@ class Encoding:
             pull = runs.pull
         rows = from_batches(pull, plan.schema)
         self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
-        self._feed.check_exhausted()
+        self._feed.check_exhausted(runs.num_rows if runs else None)
         self.num_bytes = file.num_bytes
 
     def finish(self) -> StagedFile:

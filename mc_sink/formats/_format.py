@@ -40,6 +40,10 @@ class Runs(Protocol):
     def more(self) -> bool:
         """Whether more rows follow those of that run."""
 
+    @property
+    def num_rows(self) -> int:
+        """Rows that have been given in all runs."""
+
 
 @runtime_checkable
 class Format(Protocol):
@@ -71,8 +75,9 @@ class Format(Protocol):
     ) -> tuple[CountedWarning, ...]:
         """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
 
-        With `runs`, a format that has row groups runs the query again as long as more rows follow. `metadata` are facts about the run, kept in the file where the format has a place for them. What comes back is
-        what the receiver should be told about the cells, counted.
+        With `runs`, a format that has row groups runs the query again as long as more rows follow. `metadata` are facts
+        about the run, kept in the file where the format has a place for them. What comes back is what the receiver
+        should be told about the cells, counted.
         """
 
 
