@@ -7,6 +7,7 @@ it ends as if all rows had come (measured, Polars 2.1.0), where `sink_batches` r
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from contextlib import closing
 from threading import Condition
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,9 @@ def known_num_rows(frame: object) -> int | None:
         return None if None in counts else sum(count or 0 for count in counts)
     if isinstance(frame, pl.DataFrame):
         return frame.height
+    is_pandas = type(frame).__module__.partition(".")[0] == "pandas" and type(frame).__name__ == "DataFrame"
+    if is_pandas and isinstance(frame, Sized):
+        return len(frame)
     is_arrow = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__")
     num_rows: Any = getattr(frame, "num_rows", None)  # a table or batch of pyarrow's
     return num_rows if is_arrow and isinstance(num_rows, int) else None

@@ -206,8 +206,8 @@ def test_rows_are_counted_beforehand_only_where_it_is_certain(
 def test_frames_in_memory_know_their_number_of_rows() -> None:
     """So that it can be compared at the end."""
     table = numbers(5).to_arrow()
-    known: list[object] = [numbers(5), table, table.to_batches()[0], [numbers(2), table], []]
-    assert [known_num_rows(frame) for frame in known] == [5, 5, 5, 7, 0]
+    known: list[object] = [numbers(5), table, table.to_batches()[0], [numbers(2), table], [], table.to_pandas()]
+    assert [known_num_rows(frame) for frame in known] == [5, 5, 5, 7, 0, 5]
     unknown: list[object] = [table.to_reader(), iter([table]), [iter([])], "x", 7]
     assert [known_num_rows(frame) for frame in unknown] == [None] * 5
     assert known_num_rows(pa.table({})) == 0
