@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._spill import compact
+from mc_sink._spill import compact, copied, kept_alive
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -21,8 +21,8 @@ _LABELS = (pl.Categorical, pl.Enum)
 class Regroup:
     """Takes rows as they come and returns them in batches, cut by the rows alone, however they came.
 
-    Each batch is the longest run of rows that has at most `num_rows` rows and at most `num_bytes` of values, or a single
-    row that is larger. Memory: a batch, and the rows that were added last.
+    Each batch is the longest run of rows that has at most `num_rows` rows and at most `num_bytes` of values, or one row
+    that is larger. Memory: two batches, and the rows that were added last.
     """
 
     def __init__(self, num_rows: int, num_bytes: int) -> None:
@@ -32,9 +32,12 @@ class Regroup:
 
     def add(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Yield the batches that are complete with these rows; after one of fewer than `num_rows`, rows follow."""
-        if not rows.height:
-            return
-        self._wait(rows)
+        for piece in rows.iter_slices(self._num_rows):  # an engine may hand over millions at once
+            if piece.height:
+                yield from self._add(piece)
+
+    def _add(self, piece: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        self._wait(piece)
         if self._height < self._num_rows and self._most <= self._num_bytes:
             return
         rows = pl.concat(self._take(), rechunk=False)
@@ -53,9 +56,20 @@ class Regroup:
             yield _in_few_pieces(pl.concat(self._take(), rechunk=False))
 
     def _wait(self, rows: pl.DataFrame) -> None:
-        self._waiting.append(compact(rows))
+        self._waiting.append(rows)
         self._height += rows.height
         self._most += most_bytes(rows)
+        if (number := len(self._waiting)) > 1 and not number & (number - 1):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Copy what waits, where it keeps more alive: rows that were filtered hold on to those from beside them.
+
+        Slices of one frame keep no more alive together than each of them does, and are no reason for a copy.
+        """
+        waiting = pl.concat(self._waiting, rechunk=False)
+        if kept_alive(waiting) - kept_alive(self._waiting[-1]) > 2 * self._num_bytes:
+            self._waiting = [copied(waiting)]
 
     def _take(self) -> list[pl.DataFrame]:
         waiting, self._waiting = self._waiting, []
@@ -72,7 +86,7 @@ def regrouped(
     the same rows give the same bytes, in whatever batches they came.
     """
     regroup = Regroup(num_rows, num_bytes)
-    for batch in batches:
+    for batch in map(compact, batches):
         for group in regroup.add(batch):
             yield group.rechunk()
     for group in regroup.rest():

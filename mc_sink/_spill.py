@@ -23,16 +23,19 @@ def compact(frame: pl.DataFrame) -> pl.DataFrame:
     A frame that keeps no more than twice its own rows alive is given as it is: measured, a copy takes a hundred times
     as long as looking.
     """
-    if _kept_alive(frame) <= 2 * frame.estimated_size():
-        return frame
+    return frame if kept_alive(frame) <= 2 * frame.estimated_size() else copied(frame)
+
+
+def copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame in memory of its own."""
     encoded = io.BytesIO()
     frame.write_ipc_stream(encoded)
     encoded.seek(0)
     return pl.read_ipc_stream(encoded)
 
 
-def _kept_alive(frame: pl.DataFrame) -> int:
-    """Give the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
+def kept_alive(frame: pl.DataFrame) -> int:
+    """Return the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
     import pyarrow as pa
 
     try:

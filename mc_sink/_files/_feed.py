@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     BatchGenerator = Generator[pl.DataFrame, None, None]
 
 
-# The most that a row group takes in memory: from 671 bytes a row on, it has fewer than 100,000 rows.
-ROW_GROUP_BYTES = 64 * 2**20
+# The most that an encoder gathers: from 671 bytes a row on, a row group of Parquet has fewer than 100,000 rows.
+GATHERED_BYTES = 64 * 2**20
 
 
 class Feed:
@@ -52,9 +52,9 @@ class Feed:
             self._advance(batch.height)
         self._exhausted = True
 
-    def check_exhausted(self, encoded: int | None = None) -> None:
+    def check_exhausted(self, encoded: int) -> None:
         """Refuse a file whose encoder ended well without having read its source to the end, or was not given all."""
-        if encoded not in {None, self.num_rows}:
+        if encoded != self.num_rows:
             raise UploadError(
                 f"The encoder was given {encoded:,} of {self.num_rows:,} rows. {NOTHING_VISIBLE} "
                 "This should not happen: please report it."
@@ -76,37 +76,36 @@ class Feed:
             raise
 
 
-class RowGroups:
-    """Rows for an encoder that gathers row groups in memory, in as many runs as bound their bytes.
+class BoundedRuns:
+    """Rows for an encoder that gathers `num_gathered` of them, whatever they take, in runs that bound their bytes.
 
-    A run ends with the first row group that is full in bytes before it is in rows; another run follows. The last one
-    ends where the rows do. Which rows a run has depends on the rows alone.
+    A run ends with rows that are fewer than that, where one more would be more than `GATHERED_BYTES`. The last run ends
+    where the rows do. Which rows a run has depends on the rows alone.
     """
 
-    def __init__(self, batches: Batches, row_group_size: int) -> None:
-        self._row_group_size = row_group_size
+    def __init__(self, batches: Batches, num_rows: int, num_gathered: int) -> None:
+        self._regroup, self._num_gathered = Regroup(max(num_rows, num_gathered), GATHERED_BYTES), num_gathered
         self._groups = self._regrouped(batches)
-        self.ended = self.more = False
+        self.more = False
+        self.ended = False
         self.num_rows = 0
 
     def pull(self) -> Batches:
-        """Yield the rows of the next run, row group by row group."""
+        """Yield the rows of the next run."""
         self.ended = self.more = False
         # Not by `for`: what it leaves early it closes, and the rows of the next run would be gone.
         while not self.more and (found := next(self._groups, None)) is not None:
-            group, is_large = found
+            group, self.more = found
             self.num_rows += group.height
             yield group
-            self.more = is_large
         self.ended = True
 
     def _regrouped(self, batches: Batches) -> Iterator[tuple[pl.DataFrame, bool]]:
-        """Yield row groups, and whether each is full in bytes before it is in rows, so that more rows follow."""
-        regroup = Regroup(self._row_group_size, ROW_GROUP_BYTES)
+        """Yield batches, and whether a run ends with each, though more rows follow."""
         for batch in batches:
-            for group in regroup.add(batch):
-                yield group, group.height < self._row_group_size
-        for group in regroup.rest():
+            for group in self._regroup.add(batch):
+                yield group, group.height < self._num_gathered
+        for group in self._regroup.rest():
             yield group, False
 
 

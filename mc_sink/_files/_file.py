@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mc_sink._files._feed import Feed, RowGroups, note
+from mc_sink._files._feed import BoundedRuns, Feed, note
 from mc_sink._plan import from_batches
 from mc_sink._worker import Worker
 from mc_sink.staged import StagedFile
@@ -91,13 +91,12 @@ class Encoding:
     def encode(self, max_bytes: int | None = None) -> None:
         """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
-        plan, pull, runs = self.plan, self._feed.pull, None
-        if plan.format.has_row_groups:
-            runs = RowGroups(pull(), plan.row_group_size)
-            pull = runs.pull
-        rows = from_batches(pull, plan.schema)
-        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
-        self._feed.check_exhausted(runs.num_rows if runs else None)
+        plan, format = self.plan, self.plan.format
+        gathered = format.rows_gathered(plan.row_group_size)
+        runs = BoundedRuns(self._feed.pull(), plan.row_group_size, gathered)
+        rows = from_batches(runs.pull, plan.schema)
+        self._warnings = format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
+        self._feed.check_exhausted(runs.num_rows)
         self.num_bytes = file.num_bytes
 
     def finish(self) -> StagedFile:

@@ -57,9 +57,8 @@ class Format(Protocol):
     def content_type(self) -> str:
         """The media type that a store should note."""
 
-    @property
-    def has_row_groups(self) -> bool:
-        """Whether the encoder gathers a row group in memory, however large its rows are."""
+    def rows_gathered(self, row_group_size: int) -> int:
+        """Return how many rows the encoder gathers in memory before it writes any, whatever they take."""
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
@@ -75,9 +74,9 @@ class Format(Protocol):
     ) -> tuple[CountedWarning, ...]:
         """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
 
-        With `runs`, a format that has row groups runs the query again as long as more rows follow. `metadata` are facts
-        about the run, kept in the file where the format has a place for them. What comes back is what the receiver
-        should be told about the cells, counted.
+        With `runs`, the query is run again as long as more rows follow, and all of them make one file. `metadata` are
+        facts about the delivery, kept in the file where the format has a place for them. What comes back is what the
+        receiver should be told about the cells, counted.
         """
 
 

@@ -12,6 +12,7 @@ The footer's fields: https://github.com/apache/parquet-format/blob/master/src/ma
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
@@ -65,20 +66,33 @@ class Joined:
         """Keep the footer of a run that has been written, and return whether another run follows."""
         if not self._runs.more and self._footer is None:
             return False
-        held, self._held = b"".join(self._held), []
-        length = int.from_bytes(held[-_TAIL:-4], "little")
-        if len(held) < _TAIL + length or not held.endswith(_MAGIC):
-            raise UploadError(
-                f"Row groups came without a footer. {NOTHING_VISIBLE} This should not happen: please report it."
-            )
-        footer = read_struct(held[-_TAIL - length : -_TAIL])
-        at = self._taken
-        self._pass_on(held[: _indexes_begin(footer, at + len(held) - _TAIL - length) - at])
+        end = self._tail(_TAIL)
+        length = int.from_bytes(end[:4], "little")
+        footer = read_struct(self._tail(_TAIL + length)[:length])
+        end_of_groups = _indexes_begin(footer, self.tell() - _TAIL - length)
+        held, self._held = self._held, []
+        for piece in held:
+            self._pass_on(piece[: max(0, end_of_groups - self._taken)])
         self._join(footer, self._passed - self._taken)
         self._taken = 0
         if not self._runs.more:
             self._finish(self._footer or footer)
         return self._runs.more
+
+    def _tail(self, size: int) -> bytes:
+        """Return the last bytes that are held back, which must end as a Parquet file does."""
+        pieces, missing = deque[bytes](), size
+        for piece in reversed(self._held):
+            if missing <= 0:
+                break
+            pieces.appendleft(piece[-missing:])
+            missing -= len(pieces[0])
+        tail = b"".join(pieces)
+        if missing > 0 or not tail.endswith(_MAGIC):
+            raise UploadError(
+                f"Row groups came without a footer. {NOTHING_VISIBLE} This should not happen: please report it."
+            )
+        return tail
 
     def _pass_on(self, data: bytes) -> None:
         """Pass bytes on, without the magic ones that a further run begins with."""

@@ -94,10 +94,9 @@ class Parquet:
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
-    @property
-    def has_row_groups(self) -> bool:
-        """True: a row group is encoded when all its rows are there."""
-        return True
+    def rows_gathered(self, row_group_size: int) -> int:
+        """Return all rows of a row group: it is encoded when they are there."""
+        return row_group_size
 
     @property
     def _readable(self) -> tuple[type[pl.DataType], ...]:
