@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mc_sink._regroup import Regroup
+from mc_sink._regroup import BATCH_BYTES, Regroup
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from mc_sink._plan import Batches
 
     BatchGenerator = Generator[pl.DataFrame, None, None]
-
-
-# The most that an encoder gathers: from 671 bytes a row on, a row group of Parquet has fewer than 100,000 rows.
-GATHERED_BYTES = 64 * 2**20
 
 
 class Feed:
@@ -79,12 +75,12 @@ class Feed:
 class BoundedRuns:
     """Rows for an encoder that gathers `num_gathered` of them, whatever they take, in runs that bound their bytes.
 
-    A run ends with rows that are fewer than that, where one more would be more than `GATHERED_BYTES`. The last run ends
+    A run ends with rows that are fewer than that, where one more would be more than `BATCH_BYTES`. The last run ends
     where the rows do. Which rows a run has depends on the rows alone.
     """
 
     def __init__(self, batches: Batches, num_rows: int, num_gathered: int) -> None:
-        self._regroup, self._num_gathered = Regroup(max(num_rows, num_gathered), GATHERED_BYTES), num_gathered
+        self._regroup, self._num_gathered = Regroup(max(num_rows, num_gathered), BATCH_BYTES), num_gathered
         self._groups = self._regrouped(batches)
         self.more = False
         self.ended = False
