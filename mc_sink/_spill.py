@@ -54,7 +54,7 @@ class Slot(NamedTuple):
 class _Tail:
     """Writes what is encoded to a file, without a copy, and keeps what the disk raised: Polars changes its type."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.FileIO) -> None:
         self._file = file
         self.failure: OSError | None = None
         self.num_bytes = 0
@@ -84,7 +84,7 @@ class Spill:
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = folder
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
         self.num_bytes = 0
 
     def __enter__(self) -> Self:
@@ -97,7 +97,8 @@ class Spill:
         """Park `frame` and give where it lies."""
         with self._telling(frame.height):
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
+                opened = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
+                self._file = cast("io.FileIO", opened)
             self._file.seek(self.num_bytes)
             tail = _Tail(self._file)
             try:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from polars.io.plugins import register_io_source
 
 from mc_sink import _batches
-from mc_sink._batches import BATCH_BYTES, count_rows, known_num_rows, pull
+from mc_sink._batches import count_rows, known_num_rows, pull
 from mc_sink._plan import from_batches
+from mc_sink._regroup import BATCH_BYTES
 from mc_sink.exceptions import QueryError
 from tests.frames import numbers
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST = 1_000
 ROWS = 3_000
-FILES = {
+FILES: dict[str, dict[str, Any]] = {
     "one file": {},
     "by bytes": {"max_bytes_per_file": 64 << 20},
     "by bytes, in small row groups": {"max_bytes_per_file": 64 << 20, "row_group_size": 500},

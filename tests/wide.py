@@ -123,7 +123,11 @@ def main(case: dict[str, Any]) -> dict[str, Any]:
     try:
         receipt = mc_sink.sink_madconnect(frame, case["target"], progress=False, **options)
     except mc_sink.ValidationError as error:
-        return {"error": str(error), "cases": error.failure_cases.height, "peak": peak()}
+        return {
+            "error": str(error),
+            "cases": 0 if error.failure_cases is None else error.failure_cases.height,
+            "peak": peak(),
+        }
     most = peak()
     rejected = receipt.rejects.num_rows if receipt.rejects else 0
     return {
