@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PAIR = pl.Struct([pl.Field("b", pl.Binary)])
+PAIR = pl.Struct([pl.Field("*", pl.Binary), pl.Field("^b.*$", pl.Int8)])
 WIDE = pl.Schema({"n": pl.Int64(), "text": pl.String(), "list": pl.List(pl.String), "pair": PAIR})
 
 
@@ -44,7 +44,7 @@ def wide(widths: list[int]) -> pl.DataFrame:
             n,
             "x" * width if n % 3 == 0 else None,
             ["y" * (width // 2), None, "y" * (width - width // 2)] if n % 3 == 1 else None,
-            {"b": b"z" * width} if n % 3 == 2 else None,
+            {"*": b"z" * width, "^b.*$": None} if n % 3 == 2 else None,
         )
         for n, width in enumerate(widths)
     ]
@@ -55,11 +55,11 @@ def greedy(widths: list[int], max_rows: int, max_bytes: int) -> list[int]:
     """Cut as the documentation says it, row by row."""
     heights, num_bytes = [0], 0
     for width in widths:
-        if heights[-1] and (heights[-1] == max_rows or num_bytes + width + 8 > max_bytes):
+        if heights[-1] and (heights[-1] == max_rows or num_bytes + width + 9 > max_bytes):
             heights.append(0)
             num_bytes = 0
         heights[-1] += 1
-        num_bytes += width + 8
+        num_bytes += width + 9
     return [height for height in heights if height]
 
 
