@@ -97,8 +97,7 @@ class Spill:
         """Park `frame` and give where it lies."""
         with self._telling(frame.height):
             if self._file is None:
-                opened = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
-                self._file = cast("io.FileIO", opened)
+                self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
             self._file.seek(self.num_bytes)
             tail = _Tail(self._file)
             try:

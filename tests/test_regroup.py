@@ -89,9 +89,9 @@ def test_a_batch_before_the_last_one_is_full_in_rows_or_bytes() -> None:
 
 
 def test_rows_that_were_filtered_keep_no_others_alive() -> None:
-    """Each of 60 batches of 16 MiB leaves one row, which holds on to its whole batch until it is copied."""
+    """Each of 30 batches of 16 MiB leaves one row, which holds on to its whole batch until it is copied."""
     regroup, size, live = Regroup(100_000, BATCH_BYTES), 2**20, 0
-    for number in range(60):
+    for number in range(30):
         wide = pl.DataFrame({"id": range(16), "text": [f"{number:04}{digit:02}" * (size // 6) for digit in range(16)]})
         assert list(regroup.add(wide.filter(pl.col("id") == number % 16))) == []
         live = max(live, sum(kept(frame) for frame in regroup._waiting))  # noqa: SLF001  what waits
