@@ -45,7 +45,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def encoded(format: Format, frame: pl.DataFrame = FRAME, *, step: int = 900, group: int = 100, **more: Any) -> bytes:
     """Encode a frame that comes `step` rows at a time, as a delivery does."""
-    runs = BoundedRuns(iter(frame.iter_slices(step)), group, format.rows_gathered(group))
+    runs = BoundedRuns(iter(frame.iter_slices(step)), group, format.gathers(group))
     file = io.BytesIO()
     format.write(from_batches(runs.pull, frame.schema), file, group, runs=runs, **more)
     assert runs.num_rows == frame.height
@@ -134,7 +134,7 @@ def test_a_csv_has_one_header(compression: Any) -> None:
 def test_what_is_counted_is_counted_once() -> None:
     """One cell that a spreadsheet would execute in a later run, and one header."""
     rows = FRAME.select("id", "wide").rename({"wide": "=wide"})
-    runs = BoundedRuns(iter([rows]), 100, Csv().rows_gathered(100))
+    runs = BoundedRuns(iter([rows]), 100, Csv().gathers(100))
     warnings = Csv().write(from_batches(runs.pull, rows.schema), io.BytesIO(), 100, runs=runs)
     assert sum(warning.num_cells for warning in warnings) == 2
 

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mc_sink._regroup import BATCH_BYTES, Regroup
+from mc_sink._regroup import BATCH_BYTES, Regroup, regrouped
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mc_sink._plan import Batches
+    from mc_sink.formats import Gathers
 
     BatchGenerator = Generator[pl.DataFrame, None, None]
 
@@ -48,16 +49,11 @@ class Feed:
             self._advance(batch.height)
         self._exhausted = True
 
-    def check_exhausted(self, encoded: int) -> None:
-        """Refuse a file whose encoder ended well without having read its source to the end, or was not given all."""
-        if encoded != self.num_rows:
+    def check_exhausted(self, runs: BoundedRuns) -> None:
+        """Refuse a file whose encoder ended well without having read its source to the end, in all its runs."""
+        if not (self._exhausted and runs.ended and not runs.more and runs.num_rows == self.num_rows):
             raise UploadError(
-                f"The encoder was given {encoded:,} of {self.num_rows:,} rows. {NOTHING_VISIBLE} "
-                "This should not happen: please report it."
-            )
-        if not self._exhausted:
-            raise UploadError(
-                f"The encoder ended after {self.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
+                f"The encoder ended after {runs.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
                 "This should not happen: please report it."
             )
 
@@ -73,15 +69,15 @@ class Feed:
 
 
 class BoundedRuns:
-    """Rows for an encoder that gathers `num_gathered` of them, whatever they take, in runs that bound their bytes.
+    """Rows for an encoder that gathers some of them, whatever they take, in runs that bound their bytes.
 
-    A run ends with rows that are fewer than that, where one more would be more than `BATCH_BYTES`. The last run ends
-    where the rows do. Which rows a run has depends on the rows alone.
+    Where fewer rows than it gathers take `BATCH_BYTES`, they are given in runs of no more bytes than it should be given
+    at once. The last run ends where the rows do. Which rows a run has depends on the rows alone.
     """
 
-    def __init__(self, batches: Batches, num_rows: int, num_gathered: int) -> None:
-        self._regroup, self._num_gathered = Regroup(max(num_rows, num_gathered), BATCH_BYTES), num_gathered
-        self._groups = self._regrouped(batches)
+    def __init__(self, batches: Batches, row_group_size: int, gathers: Gathers) -> None:
+        self._gathers = gathers
+        self._groups = self._regrouped(batches, max(row_group_size, gathers.num_rows))
         self.more = False
         self.ended = False
         self.num_rows = 0
@@ -91,18 +87,29 @@ class BoundedRuns:
         self.ended = self.more = False
         # Not by `for`: what it leaves early it closes, and the rows of the next run would be gone.
         while not self.more and (found := next(self._groups, None)) is not None:
-            group, self.more = found
-            self.num_rows += group.height
+            group, is_last = found
             yield group
+            self.num_rows += group.height
+            self.more = is_last
         self.ended = True
 
-    def _regrouped(self, batches: Batches) -> Iterator[tuple[pl.DataFrame, bool]]:
+    def _regrouped(self, batches: Batches, num_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
         """Yield batches, and whether a run ends with each, though more rows follow."""
+        regroup = Regroup(num_rows, BATCH_BYTES)
         for batch in batches:
-            for group in self._regroup.add(batch):
-                yield group, group.height < self._num_gathered
-        for group in self._regroup.rest():
+            for group in regroup.add(batch):
+                yield from self._runs_of(group, more=True)
+        for group in regroup.rest():
+            yield from self._runs_of(group, more=False)
+
+    def _runs_of(self, group: pl.DataFrame, *, more: bool) -> Iterator[tuple[pl.DataFrame, bool]]:
+        if group.height >= self._gathers.num_rows:
             yield group, False
+            return
+        *runs, last = regrouped([group], group.height, min(self._gathers.num_bytes, BATCH_BYTES))
+        for run in runs:
+            yield run, True
+        yield last, more
 
 
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:

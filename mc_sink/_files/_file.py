@@ -91,12 +91,11 @@ class Encoding:
     def encode(self, max_bytes: int | None = None) -> None:
         """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
-        plan, format = self.plan, self.plan.format
-        gathered = format.rows_gathered(plan.row_group_size)
-        runs = BoundedRuns(self._feed.pull(), plan.row_group_size, gathered)
+        plan = self.plan
+        runs = BoundedRuns(self._feed.pull(), plan.row_group_size, plan.format.gathers(plan.row_group_size))
         rows = from_batches(runs.pull, plan.schema)
-        self._warnings = format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
-        self._feed.check_exhausted(runs.num_rows)
+        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
+        self._feed.check_exhausted(runs)
         self.num_bytes = file.num_bytes
 
     def finish(self) -> StagedFile:

@@ -8,10 +8,10 @@ from typing import Any
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._csv import Csv
-from mc_sink.formats._format import BinaryFile, Format
+from mc_sink.formats._format import BinaryFile, Format, Gathers
 from mc_sink.formats._parquet import Parquet
 
-__all__ = ["BinaryFile", "Csv", "Format", "Parquet", "choose_format", "options_of"]
+__all__ = ["BinaryFile", "Csv", "Format", "Gathers", "Parquet", "choose_format", "options_of"]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
 BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}

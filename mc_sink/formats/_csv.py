@@ -11,7 +11,7 @@ import polars as pl
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._cells import Tally, look_at
 from mc_sink.formats._dialect import check_boolean_format, check_characters, check_null_value
-from mc_sink.formats._format import as_io, column_named, refuse_dtypes
+from mc_sink.formats._format import Gathers, as_io, column_named, refuse_dtypes
 from mc_sink.formats._formulas import starts_like_formula
 from mc_sink.formats._gzip import gzip_into
 from mc_sink.formats._moments import ISO, OPTIONS, check_formats, first_of, keeps_zones, takes_naive
@@ -42,8 +42,9 @@ _TAKEN = (*_NUMBERS, *_LABELS, pl.String, pl.Boolean, pl.Date, pl.Time, pl.Datet
 _GZIP_LEVELS = range(4)
 _TRUE_FALSE = ("true", "false")
 _BOM = "\ufeff"
-# Measured, Polars 2.1.0: lines are made of 8 MiB of rows at a time, but of 256 rows at least.
-_GATHERED = 256
+# Measured, Polars 2.1.0: lines are made of 8 MiB of rows at a time, but of 256 rows at least, also if they take
+# gigabytes, and several times that is on its way. Rows that may come to more than 8 MiB so are of 32 KiB or more.
+_LINES_AT_ONCE, _LINES_BYTES = 1_024, 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +111,9 @@ class Csv:
         """`text/csv` (RFC 7111) or `application/gzip` (RFC 6713)."""
         return "application/gzip" if self.compression == "gzip" else "text/csv"
 
-    def rows_gathered(self, row_group_size: int) -> int:  # noqa: ARG002  CSV has no row groups
-        """Return the fewest rows that Polars' encoder makes lines of at once, also where they take gigabytes."""
-        return _GATHERED
+    def gathers(self, row_group_size: int) -> Gathers:  # noqa: ARG002  CSV has no row groups
+        """Return the bounds of what Polars' encoder makes lines of at once."""
+        return Gathers(_LINES_AT_ONCE, _LINES_BYTES)
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse dtypes without a text, headers that would be lost, and datetimes that their format can't hold."""

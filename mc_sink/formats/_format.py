@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from polars.selectors import by_name
 
@@ -45,6 +45,13 @@ class Runs(Protocol):
         """Rows that have been given in all runs."""
 
 
+class Gathers(NamedTuple):
+    """What an encoder holds at once: it gathers `num_rows` rows, which should be no more than `num_bytes`."""
+
+    num_rows: int
+    num_bytes: int
+
+
 @runtime_checkable
 class Format(Protocol):
     """A frozen value that knows its suffix and media type, and how to encode a frame."""
@@ -57,8 +64,8 @@ class Format(Protocol):
     def content_type(self) -> str:
         """The media type that a store should note."""
 
-    def rows_gathered(self, row_group_size: int) -> int:
-        """Return how many rows the encoder gathers in memory before it writes any, whatever they take."""
+    def gathers(self, row_group_size: int) -> Gathers:
+        """Return how many rows the encoder gathers in memory, whatever they take, and what they should take at most."""
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats._format import as_io, refuse_dtypes
+from mc_sink.formats._format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats._joined import Joined
 from mc_sink.formats._recast import WIDE, narrowed, recast
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mc_sink.formats._format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
+# A row group of wide rows ends here: from 335 bytes a row on, of 100,000.
+_ROW_GROUP_BYTES = 32 * 2**20
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
 _STATISTICS = ("min", "max", "distinct_count", "null_count")
@@ -94,9 +96,9 @@ class Parquet:
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
-    def rows_gathered(self, row_group_size: int) -> int:
-        """Return all rows of a row group: it is encoded when they are there."""
-        return row_group_size
+    def gathers(self, row_group_size: int) -> Gathers:
+        """Return the bounds of a row group: it is encoded when all its rows are there."""
+        return Gathers(row_group_size, _ROW_GROUP_BYTES)
 
     @property
     def _readable(self) -> tuple[type[pl.DataType], ...]:
