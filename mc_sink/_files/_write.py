@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mc_sink.staged import StagedFile
     from mc_sink.storage import Store
 
+# Rows that are held for a file that may be cut anew, in memory or on the disk: small batches are soon read and dropped.
+_HELD_BATCH_BYTES = 8 * 2**20
+
 
 def write_files(
     batches: BatchGenerator, plan: DeliveryPlan, store: Store, advance: Callable[[int, int], None]
@@ -44,7 +47,7 @@ def write_files(
                 even = (
                     batches
                     if plan.max_bytes is None
-                    else regrouped(promised(batches, plan.schema), plan.row_group_size)
+                    else regrouped(promised(batches, plan.schema), plan.row_group_size, _HELD_BATCH_BYTES)
                 )
                 rolls.write(even, plan.files(plan.schema))
             return staging.files()
