@@ -11,8 +11,9 @@ from mc_sink._spill import compact, copied, kept_alive
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-# A batch of wide rows ends here, before it has all the rows that it may have: from 335 bytes a row on, of 100,000.
-BATCH_BYTES = 32 * 2**20
+# A batch of wide rows ends here, before it has all the rows that it may have: from 168 bytes a row on, of 100,000.
+# About ten are alive at once on the longest way through, and allocators keep as much again.
+BATCH_BYTES = 16 * 2**20
 # From so many pieces on, a batch is copied into one: engines handle each piece on its own.
 _MANY_PIECES = 5
 _LABELS = (pl.Categorical, pl.Enum)

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mc_sink._regroup import BATCH_BYTES, Regroup, regrouped
+from mc_sink._regroup import BATCH_BYTES, Regroup
 from mc_sink._worker import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 
@@ -71,12 +71,12 @@ class Feed:
 class BoundedRuns:
     """Rows for an encoder that gathers some of them, whatever they take, in runs that bound their bytes.
 
-    Where fewer rows than it gathers take `BATCH_BYTES`, they are given in runs of no more bytes than it should be given
-    at once. The last run ends where the rows do. Which rows a run has depends on the rows alone.
+    Where fewer rows than it gathers take more than it should be given at once, or than `BATCH_BYTES`, they are given in
+    runs of no more bytes than that. The last run ends where the rows do. Where runs end depends on the rows alone.
     """
 
     def __init__(self, batches: Batches, row_group_size: int, gathers: Gathers) -> None:
-        self._gathers = gathers
+        self._gathers, self._most = gathers, max(BATCH_BYTES, gathers.num_bytes)
         self._groups = self._regrouped(batches, max(row_group_size, gathers.num_rows))
         self.more = False
         self.ended = False
@@ -95,7 +95,7 @@ class BoundedRuns:
 
     def _regrouped(self, batches: Batches, num_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
         """Yield batches, and whether a run ends with each, though more rows follow."""
-        regroup = Regroup(num_rows, BATCH_BYTES)
+        regroup = Regroup(num_rows, self._most)
         for batch in batches:
             for group in regroup.add(batch):
                 yield from self._runs_of(group, more=True)
@@ -106,7 +106,8 @@ class BoundedRuns:
         if group.height >= self._gathers.num_rows:
             yield group, False
             return
-        *runs, last = regrouped([group], group.height, min(self._gathers.num_bytes, BATCH_BYTES))
+        regroup = Regroup(group.height, self._gathers.num_bytes)
+        *runs, last = [*regroup.add(group), *regroup.rest()]
         for run in runs:
             yield run, True
         yield last, more
