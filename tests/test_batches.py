@@ -88,7 +88,7 @@ def test_a_text_that_is_stored_once_counts_in_every_row() -> None:
 def test_rows_of_numbers_are_bounded_in_bytes_too() -> None:
     """Many columns make wide rows without any text."""
     columns = pl.DataFrame({f"c{n}": pl.Series([0.0] * 3_000) for n in range(4_000)})
-    assert cuts([columns], columns.schema, 100_000) == [1_048, 1_048, 904]
+    assert cuts([columns], columns.schema, 100_000) == [524] * 5 + [380]
 
 
 def test_many_small_pieces_become_one() -> None:
