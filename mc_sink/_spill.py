@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
+from mc_sink._owned import has_nul
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def kept_alive(frame: pl.DataFrame) -> int:
     """Return the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
     import pyarrow as pa
 
+    if has_nul(pl.Struct(frame.schema)):
+        return sys.maxsize
     try:
         return int(frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size())
     except pa.ArrowInvalid:  # 128-bit integers

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mc_sink import _html
+from mc_sink._printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,10 +31,26 @@ if TYPE_CHECKING:
     import polars as pl
 
 NOTHING_VISIBLE = "Nothing became visible."
+OUR_NOTE = "mc_sink: "
 
 
 class SinkError(Exception):
-    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle."""
+    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle.
+
+    Control characters in its message and its notes are escaped; `mc_sink._printable.lines` makes one of several lines.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
+
+    def add_note(self, note: str) -> None:
+        """Add a line that is shown after the message."""
+        super().add_note(printable(note))
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note of ours to an error, which may be anybody's."""
+    error.add_note(printable(f"{OUR_NOTE}{text}"))
 
 
 class TargetError(SinkError, ValueError):
@@ -54,7 +71,10 @@ class LimitError(ConfigurationError):
 
 
 class QueryError(SinkError):
-    """The query engine broke down, or lost rows without an error; nothing became visible. The cause is kept."""
+    """The query engine broke down, or lost rows without an error; nothing became visible. The cause is kept.
+
+    Of a database that is read by its URI there is no cause, because it may repeat the URI.
+    """
 
 
 class AlreadyExistsError(SinkError, FileExistsError):

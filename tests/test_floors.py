@@ -38,18 +38,20 @@ FLOORS = [
     {"_batches"},
     {"_plan"},
     {"_regroup"},
-    {"_spill"},
+    {"_arrow", "_spill"},
+    {"_owned"},
     {"_worker"},
     {"formats"},
     {"storage"},
     {"names", "partitions"},
     {"target"},
-    {"journal", "manifest"},
+    {"journal", "manifest", "_aliases"},
     {"staged"},
-    {"object_options", "receipt", "secret"},
+    {"_arns", "object_options", "receipt", "secret"},
     {"changed"},
-    {"exceptions", "_late"},
+    {"exceptions", "_late", "_meant", "_beside", "_state"},
     {"_html"},
+    {"_printable"},
 ]
 HEIGHT = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_HOME = {
@@ -62,11 +64,12 @@ ONLY_HOME = {
     "sink_parquet": "formats",
     "sink_batches": "_batches",
     "register_io_source": "_plan",
+    "getLogger": "_printable",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;
-# what an exception was raised in the midst of.
-ALLOWED = {"flush", "payload", "_payload", "_build_verify_context", "__context__"}
+# what an exception was raised in the midst of; an option that has S3's own name.
+ALLOWED = {"flush", "payload", "_payload", "_build_verify_context", "__context__", "sse_kms_encryption_context"}
 MAX_FILE = 350
 MAX_BODY = 40
 

@@ -278,7 +278,9 @@ def test_a_writer_who_may_not_list_is_never_told_of_a_success(tmp_path: Path) ->
 
 def test_a_store_without_conditions_is_not_written_twice() -> None:
     """Where the store ignores "if none matches", the look beforehand and the comparison keep a rerun from writing."""
-    with FaultServer(Rules(min_part_size=1, conditions="ignored", versions="on")) as server:
+    with FaultServer(
+        Rules(min_part_size=1, if_none_match_on_put="ignored", if_none_match_on_complete="ignored", versions="on")
+    ) as server:
         deliver(server)
         before = seen(server)
         assert deliver(server).num_found == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import threading
 import time
@@ -200,7 +201,10 @@ def test_one_run_to_a_folder_by_many_threads(tmp_path: Path, other: pl.DataFrame
 def test_an_upload_that_another_try_made_needless_is_thrown_away(server: FaultServer) -> None:
     """The same run was published meanwhile, and our own request got no answer: nothing of ours is left."""
     how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
-    first, second = (mc_sink.stage(FRAME, server.writer.target("p/"), **how) for _ in range(2))
+    first, second = (  # each as a process of its own hands it over
+        pickle.loads(pickle.dumps(mc_sink.stage(FRAME, server.writer.target("p/"), **how)))  # noqa: S301  our own
+        for _ in range(2)
+    )
     mc_sink.publish([second], storage_options=options(server))
     before = seen(server)
     server.fault("Complete", Body(), times=FOREVER)

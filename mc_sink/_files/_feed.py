@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink._regroup import BATCH_BYTES, Regroup
 from mc_sink._worker import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError, add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -150,6 +150,6 @@ def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
 
 def note(error: BaseException, url: str | None, left_behind: str | None = None) -> None:
     """Tell on the error itself, without touching its type or message, what it means for the receiver."""
-    error.add_note(f"mc_sink: {NOTHING_VISIBLE}" + (f" ({url})" if url else ""))
+    add_note(error, NOTHING_VISIBLE + (f" ({url})" if url else ""))
     if left_behind:
-        error.add_note(f"mc_sink: {left_behind}")
+        add_note(error, left_behind)

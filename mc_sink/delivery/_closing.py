@@ -41,7 +41,9 @@ def _is_there(file: StagedFile) -> bool:
     return isinstance(file.upload, Present)
 
 
-def close(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool) -> Iterator[str]:
+def close(
+    stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool, stale: Sequence[str]
+) -> Iterator[str]:
     """Show the manifest and then the success marker, where there are to be any; yields the URL of each that is visible.
 
     An earlier try may have shown them: tries differ in their times, which are all as long, and a writer may not read,
@@ -49,7 +51,7 @@ def close(stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFil
     """
     run = staged[0]
     if run.manifest:
-        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
+        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC), stale)
         _show(stores, run, run.manifest, text, there=closed)
         yield run.manifest
     if run.success_marker:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
+from mc_sink._printable import logger
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed
 from mc_sink.delivery._discard import discard_files
+from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
+from mc_sink.delivery._standing import standing
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
-from mc_sink.exceptions import CommitUnknown, SinkError
+from mc_sink.delivery._waiting import no_longer_waiting
+from mc_sink.exceptions import CommitUnknown, SinkError, add_note
 from mc_sink.receipt import Receipt, Rejects, WrittenFile, summed
 from mc_sink.secret import seal
 from mc_sink.target import parse_target
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.storage import Stores
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def publish(
@@ -44,6 +48,7 @@ def publish(
     """
     storage_options = seal(storage_options)
     run = one_run(staged)
+    no_longer_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
@@ -56,17 +61,21 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish while nobody else on this machine publishes the same delivery."""
+    if all(part.is_skipped for part in staged):  # nothing to close: no manifest, and no marker
+        staged = [replace(part, manifest=None, success_marker=None) for part in staged]
     began, run = time.monotonic(), staged[0]
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
     written: list[WrittenFile] = []
     closing: list[str] = []
     closed = False
+    stale: tuple[str, ...] = ()
     try:
-        journal.note(staged, left)
+        stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
+        journal.note(staged, left, standing(stores, staged))
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written)
-        for url in close(stores, staged, written, closed=closed):
+        for url in close(stores, staged, written, closed=closed, stale=stale):
             closing.append(url)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, left)
     except SinkError as error:
@@ -82,9 +91,9 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         raise
     try:
         journal.strike(staged)
-        return _receipt(staged, written, stores, time.monotonic() - began)
+        return replace(_receipt(staged, written, stores, time.monotonic() - began), stale=stale)
     except BaseException as error:  # Ctrl-C, or SIGTERM
-        error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
+        add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 
@@ -102,6 +111,7 @@ def _publish_files(stores: Stores, staged: Sequence[Staged], written: list[Writt
                 file.checksum,
                 partition=file.partition,
                 found=done.found,
+                create_only=done.create_only,
             )
         )
 
@@ -122,6 +132,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         manifest=run.manifest,
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
+        skipped=all(part.is_skipped for part in staged),
         warnings=summed(warning for part in staged for warning in part.warnings),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),

@@ -10,7 +10,7 @@ import polars as pl
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats._joined import Joined
-from mc_sink.formats._recast import WIDE, narrowed, recast
+from mc_sink.formats._recast import WIDE, narrowed, recast, without_categories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,5 +152,6 @@ def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.Dat
     if isinstance(dtype, pl.Map):
         return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
     if isinstance(dtype, pl.BaseExtension):  # written as what it is made of, and its name beside it
-        return _is_readable(dtype.ext_storage(), _READABLE)
+        storage = dtype.ext_storage()  # of categories all would be written
+        return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
     return dtype.base_type() in readable

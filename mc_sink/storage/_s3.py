@@ -7,30 +7,32 @@ A lost reply to one of those two is settled by the only evidence that a writer c
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError
+from mc_sink._printable import logger
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, SinkError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage._compare import PartsComparison, differs, multipart_etag
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload
-from mc_sink.storage._requests import RequestFailed, Requests
+from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
+from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.target import Target
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
+# Up to so many keys are looked for one by one; more by one listing of what they have in common.
+_EACH_BY_ITSELF = 8
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -85,6 +87,7 @@ class S3Store(Unpicklable):
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = Requests(storage_options)
         self._options = options
+        self.is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
@@ -96,6 +99,7 @@ class S3Store(Unpicklable):
             keys = keys if exact else self._keys(stem.bucket, stem.path)
         except RequestFailed as failed:
             if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                self.is_blind = True
                 return frozenset()
             raise translated(failed, stem.url) from failed
         return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)
@@ -133,11 +137,37 @@ class S3Store(Unpicklable):
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
 
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str] | None:
+        """Return size and ETag of what is at each key; None where a listing is refused."""
+        try:
+            found = self._find_all([parse_target(file.path) for file in files])
+        except RequestFailed as failed:
+            if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                return None
+            raise translated(failed, files[0].path) from failed
+        return {url: f"{one.num_bytes} {one.etag}" for url, one in found.items()}
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Compare size and ETag; an ETag that KMS made, or of another form than S3's, shows nothing."""
+        place = parse_target(file.path)
+        try:
+            found = self._find(place.bucket, place.path)
+        except RequestFailed as failed:
+            raise translated(failed, file.path) from failed
+        if found is None or found.num_bytes != file.num_bytes:
+            return "no"
+        etag = _foreseen_etag(file)
+        if found.etag == etag:
+            return "yes"
+        # A store may give an upload's object an ETag of another form than S3's.
+        comparable = etag is not None and ("-" in found.etag) == ("-" in etag)
+        return "no" if comparable else "unknown"
+
     def match(self, file: WrittenFile) -> Match:
         """Say whether a delivered object is still there, with its size and, where that is known, its ETag."""
-        bucket, _, key = file.path.removeprefix("s3://").partition("/")
+        target = parse_target(file.path)
         try:
-            found = self._find(bucket, key)
+            found = self._find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None:
@@ -182,14 +212,21 @@ class S3Store(Unpicklable):
         except RequestFailed as failed:
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
-            return self._settle(expected, failed)
+            return self._settled(expected, failed, operation, parameters)
         except BaseException as interruption:
-            interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
+            add_note(interruption, f"{expected.file.path} was just being published and may be visible.")
             raise
         etag = str(reply.get("ETag") or "").strip('"')
         if not etag or reply.get("Key", expected.key) != expected.key:
-            return self._settle(expected, None)
-        return Published(etag, reply.get("VersionId"))
+            return self._settled(expected, None, operation, parameters)
+        return Published(etag, reply.get("VersionId"), create_only=reply.get(CREATE_ONLY))
+
+    def _settled(
+        self, expected: Expected, failed: RequestFailed | None, operation: Any, parameters: Mapping[str, Any]
+    ) -> Published:
+        """Settle by evidence, and note how a request of this attempt was kept from replacing an object."""
+        done = self._settle(expected, failed)
+        return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
 
     def _settle(self, expected: Expected, failed: RequestFailed | None) -> Published:
         """Find out whether the object is visible, after a reply that was lost, cut, no answer, or may mean ourselves.
@@ -208,6 +245,8 @@ class S3Store(Unpicklable):
             return Published(expected.etag, None, found=certain)
         if expected.may_be(found) and (not certain or (failed and failed.code == GONE) or expected.is_opaque_again):
             raise _unknown(expected.file, f"{reason}; a listing shows {found}, whose ETag may be of KMS' making")
+        if failed and failed.is_unsupported and not expected.may_be(found):
+            raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
             raise _unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
@@ -226,20 +265,54 @@ class S3Store(Unpicklable):
 
     def _keys(self, bucket: str, stem: str) -> list[str]:
         """List the keys that begin with `stem`, page by page."""
-        keys: list[str] = []
+        return [key for key, _ in self._entries(bucket, stem)]
+
+    def _entries(self, bucket: str, stem: str) -> Iterator[tuple[str, Found]]:
         page: dict[str, Any] = {"IsTruncated": True}
         while page.get("IsTruncated"):
             token = {"ContinuationToken": page["NextContinuationToken"]} if "NextContinuationToken" in page else {}
             page = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=stem, **token)
-            keys += [str(entry["Key"]) for entry in page.get("Contents", ())]
-        return keys
+            for entry in page.get("Contents", ()):
+                yield str(entry["Key"]), _found(entry)
+
+    def _find_all(self, places: Sequence[Target]) -> dict[str, Found]:
+        """Find what is at several keys: each by itself, or all by the listing of what their keys begin with."""
+        if len(places) <= _EACH_BY_ITSELF:
+            seen = {place.url: self._find(place.bucket, place.path) for place in places}
+            return {url: one for url, one in seen.items() if one}
+        urls, bucket = {place.url for place in places}, places[0].bucket
+        listed = self._entries(bucket, _common_start([place.path for place in places]))
+        return {url: one for key, one in listed if (url := f"s3://{bucket}/{key}") in urls}
 
     def _find(self, bucket: str, key: str) -> Found | None:
         reply = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
         for entry in reply.get("Contents", ()):
             if entry["Key"] == key:
-                return Found(int(entry["Size"]), str(entry["ETag"]).strip('"'))
+                return _found(entry)
         return None
+
+
+def _common_start(keys: Sequence[str]) -> str:
+    """Return what all keys begin with."""
+    first, last = min(keys), max(keys)
+    return first[: next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+
+
+def _found(entry: Mapping[str, Any]) -> Found:
+    return Found(int(entry["Size"]), str(entry["ETag"]).strip('"'))
+
+
+def _foreseen_etag(file: StagedFile) -> str | None:
+    """Return the ETag that a file has when it is published; None where KMS makes it."""
+    match file.upload:
+        case Present(present_etag):
+            return present_etag
+        case Multipart():
+            return _multipart_etag(file.upload) or None
+        case Whole(body=body, options=options):
+            by_kms = str(options.get("ServerSideEncryption", "")).startswith("aws:kms")
+            return None if by_kms else hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return None
 
 
 def _multipart_etag(upload: Multipart) -> str:

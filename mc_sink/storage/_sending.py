@@ -13,6 +13,7 @@ from mc_sink.storage._clock import Clock, Moving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from mc_sink.receipt import CreateOnly
     from mc_sink.storage._failures import RequestFailed
     from mc_sink.storage._retries import Operation
 
@@ -20,13 +21,17 @@ _under_way: ContextVar[Clock | None] = ContextVar("_under_way", default=None)
 
 
 class Sending:
-    """A request through all its tries; it doesn't show what it carries, whose bytes moved for `moved_for` seconds."""
+    """A request through all its tries; it doesn't show what it carries, whose bytes moved for `moved_for` seconds.
+
+    `create_only` says how the last try was kept from replacing an object; None where it may replace one.
+    """
 
     def __init__(self, operation: Operation, parameters: Mapping[str, Any], quiet: float) -> None:
         self.operation = operation
         self.parameters = parameters
         self.moved_for = 0.0
         self._quiet = quiet
+        self.create_only: CreateOnly | None = None
         self._tries = 0
         self._uncertain = False
 

@@ -8,30 +8,41 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 
 if TYPE_CHECKING:
-    from mc_sink.receipt import WrittenFile
+    from collections.abc import Mapping, Sequence
+
+    from mc_sink.receipt import CreateOnly, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
 
 Match = Literal["same", "changed", "missing"]
+Holds = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Published:
-    """What the store said when it made a file visible; `found` where it was there already, from an earlier try."""
+    """What the store said when it made a file visible; `found` where it was there already, from an earlier try.
+
+    `create_only` says how it was kept from replacing an object, None where it could replace one or published nothing.
+    """
 
     etag: str | None
     version_id: str | None
     found: bool = False
+    create_only: CreateOnly | None = None
 
 
 class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
-    `at_once` is the number of files that may be open or on their way at the same time.
+    `at_once` is the number of files that may be open or on their way at the same time. `is_blind` says that a listing
+    was refused, so that what it gave, nothing, shows nothing.
     """
 
     at_once: int
+
+    @property
+    def is_blind(self) -> bool: ...
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Give the URLs of the visible files that begin with `stem`, or of that one alone.
@@ -50,6 +61,12 @@ class Store(Protocol):
 
     def discard(self, file: StagedFile) -> str | None:
         """Throw one staged file away; a sentence on what is left behind, if anything is."""
+
+    def standing(self, files: Sequence[StagedFile]) -> Mapping[str, str] | None:
+        """Return, by URL, a text that only the same object at the place of a file has; None where none may be seen."""
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Return whether the object at a file's place is that file, as far as a writer can know."""
 
     def match(self, file: WrittenFile) -> Match:
         """Say whether a delivered file is still as it was delivered."""

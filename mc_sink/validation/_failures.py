@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._printable import lines
 from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError
+from mc_sink.validation._python_values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -104,10 +106,10 @@ class Failures:
 
     def summary(self) -> str:
         """Return one line for each check that failed."""
-        return "\n".join(self._lines())
+        return lines(*self.lines())
 
     def _shown(self, frame: pl.DataFrame, column: str) -> list[Any]:
-        values = frame[column].to_list()
+        values = shown(frame[column])
         return [value if value is None else MASK for value in values] if column in self.personal else values
 
     def _message(self, advice: str) -> str:
@@ -117,8 +119,7 @@ class Failures:
             if total <= self._num_cases
             else f"the first {self._num_cases:,} of {total:,} failures are"
         )
-        lines = [self._headline(), *self._lines(), f"{advice}; {kept} in `.failure_cases`.", NOTHING_VISIBLE]
-        return "\n".join(lines)
+        return lines(self._headline(), *self.lines(), f"{advice}; {kept} in `.failure_cases`.", NOTHING_VISIBLE)
 
     def _headline(self) -> str:
         checks = f"{_count(len(self.tallies), 'check')} of schema {self.schema_name!r}"
@@ -128,10 +129,11 @@ class Failures:
             return f"At least {_ROWS:,} rows fail {checks}."
         return f"{_count(pl.concat(self._rows).n_unique(), 'row')} failed {checks}."
 
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         for (column, check), tally in self.tallies.items():
             where = "whole rows" if column is None else column
-            yield f"  {where}: {_short(check)}: {tally.count:,}{_examples(tally)}"
+            count = "" if tally.examples == [(None, None)] else f": {tally.count:,}"  # about no row: nothing to count
+            yield f"  {where}: {_short(check)}{count}{_examples(tally)}"
 
     def _table(self) -> pl.DataFrame:
         tallies = self.tallies.items()

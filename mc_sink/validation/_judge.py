@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
+from mc_sink._printable import lines
 from mc_sink.validation._docket import Docket, Heard
 from mc_sink.validation._failures import Failures
 from mc_sink.validation._rejects import Spool
@@ -23,6 +24,7 @@ from mc_sink.validation._unique import ROW, Uniqueness
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from mc_sink.exceptions import ValidationError
     from mc_sink.validation._pandera import Authority, Finding
     from mc_sink.validation._shape import Shape
 
@@ -78,6 +80,11 @@ class Validated:
         self._warned = Failures(self.name, self.failures.personal, self.failures.read)
         self._spool = Spool(self.shape.came)
 
+    @property
+    def has_unique(self) -> bool:
+        """Return True if values must be unique over all rows of the run."""
+        return bool(self.unique)
+
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""
         for batch in batches:
@@ -90,9 +97,16 @@ class Validated:
         """Return the rejected rows with their numbers and reasons; None when none was rejected."""
         return self._spool.scan() if self.num_rejected else None
 
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
+        if self.num_rejected == 0 or self.num_rejected < self.num_rows:
+            return None
+        advice = "Every row was rejected, and nothing is left to deliver; no rejects were written"
+        return self.failures.error(advice=advice)
+
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""
-        return "\n".join(self.notes)
+        return lines(*self.notes)
 
     def close(self) -> None:
         """Give the disk back; again and again if you like."""
@@ -230,8 +244,8 @@ class Validated:
         if self._warned:
             from pandera.errors import SchemaWarning
 
-            words = f"Rows were delivered that checks of schema {self.name!r} warn about:\n{self._warned.summary()}"
-            warnings.warn(words, SchemaWarning, stacklevel=2)
+            headline = f"Rows were delivered that checks of schema {self.name!r} warn about:"
+            warnings.warn(lines(headline, *self._warned.lines()), SchemaWarning, stacklevel=2)
 
 
 def _numbered(start: int, length: int) -> pl.Series:

@@ -91,6 +91,14 @@ def etag_of_parts(etags: Sequence[str]) -> str:
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
+def md5_of(pieces: Sequence[bytes]) -> str:
+    """Give the MD5 of a whole object in hex."""
+    whole = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        whole.update(piece)
+    return whole.hexdigest()
+
+
 def composite(algorithm: str, sums: Sequence[str]) -> str:
     """Give the composite checksum: the sum of the parts' sums, a dash and their number."""
     whole = summing(algorithm)

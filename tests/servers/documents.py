@@ -39,7 +39,7 @@ def completed(request: Request, url: str, made: StoredObject) -> bytes:
         "Location": f"{url}/{request.bucket}/{quote(request.key)}",
         "Bucket": request.bucket,
         "Key": request.key,
-        "ETag": f'"{made.etag}"',
+        "ETag": f'"{made.answered}"',
     }
     if made.checksum:
         name = f"Checksum{made.checksum.algorithm.upper()}"

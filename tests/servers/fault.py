@@ -78,8 +78,15 @@ class FaultServer(Endpoint):
         return self.store.bucket(bucket)[key]
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Give the object's bytes, if bodies are kept."""
-        return b"".join(self.stored(bucket, key).data)
+        """Give the object's bytes, if bodies are kept; raises where they are lost."""
+        found = self.stored(bucket, key)
+        if found.destroyed:
+            raise LookupError(f"{key} is listed, and its bytes are gone: its upload was aborted.")
+        return b"".join(found.data)
+
+    def destroyed(self, bucket: str) -> list[str]:
+        """Give the keys of objects that are listed, and whose bytes an Abort of their upload has taken."""
+        return [key for key, one in self.store.bucket(bucket).items() if one.destroyed]
 
     def put_foreign(self, bucket: str, key: str, data: bytes) -> None:
         """Put somebody else's object there, whatever stood there before."""
@@ -116,7 +123,7 @@ class FaultServer(Endpoint):
         return do(request, incoming)
 
     def _put(self, request: Request, incoming: Incoming) -> Reply:
-        taken = take_in(request, incoming.pieces(), bodies=self.rules.bodies)
+        taken = take_in(request, incoming.pieces(), self.rules)
         made = self.store.put(request.bucket, request.key, taken, _kept_headers(request))
         return self._reply(request, b"", *_about(made))
 
@@ -129,8 +136,8 @@ class FaultServer(Endpoint):
         if not 1 <= number <= self.rules.max_parts:
             raise S3Error(400, "InvalidArgument", f"Part number must be between 1 and {self.rules.max_parts}")
         upload = self.store.upload(request.bucket, request.key, upload_id)
-        taken = take_in(request, incoming.pieces(), bodies=self.rules.bodies, algorithm=upload.algorithm)
-        self.store.add_part(request.bucket, request.key, upload_id, number, taken)
+        taken = take_in(request, incoming.pieces(), self.rules, algorithm=upload.algorithm)
+        taken = self.store.add_part(request.bucket, request.key, upload_id, number, taken)
         sums = [(checksums.PREFIX + name, value) for name, value in taken.sums.items()]
         return self._reply(request, b"", ("ETag", f'"{taken.etag}"'), *sums)
 

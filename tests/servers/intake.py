@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.servers.checksums import Summing
     from tests.servers.operations import Request
-    from tests.servers.rules import Bodies
+    from tests.servers.rules import Rules
 
 _HEX_SHA256 = 64
 
@@ -63,9 +63,10 @@ class AwsChunked:
         return line.strip(b"\r\n")
 
 
-def take_in(request: Request, pieces: Iterable[memoryview], *, bodies: Bodies, algorithm: str | None = None) -> Taken:
-    """Read a whole body, check every sum the client claims, and work out `algorithm`'s sum too."""
-    headers = dict(request.headers)
+def take_in(request: Request, pieces: Iterable[memoryview], rules: Rules, *, algorithm: str | None = None) -> Taken:
+    """Read a whole body, check every sum that the client claims and the store knows, and sum `algorithm` too."""
+    headers = _heeded(request.headers, rules)
+    algorithm, bodies = algorithm if rules.checksums == "honoured" else None, rules.bodies
     framed = AwsChunked(pieces) if "aws-chunked" in headers.get("content-encoding", "") else None
     source = pieces if framed is None else framed
     if bodies == "count":
@@ -80,12 +81,20 @@ def take_in(request: Request, pieces: Iterable[memoryview], *, bodies: Bodies, a
         if bodies == "keep":
             data.append(bytes(piece))
     if framed is not None:
-        headers |= framed.trailers
+        headers = _heeded(headers | framed.trailers, rules)
     _check(headers, sums, size)
     wanted = {
         name: checksums.encode(one.digest()) for name, one in sums.items() if name in {algorithm, _claim(headers)}
     }
     return Taken(size, sums["md5"].digest().hex(), wanted, tuple(data))
+
+
+def _heeded(headers: Mapping[str, str], rules: Rules) -> dict[str, str]:
+    """Give the headers that this store doesn't read over."""
+    ignored = {"x-amz-trailer", *(checksums.PREFIX + name for name in checksums.ALGORITHMS)}
+    ignored = ignored if rules.checksums == "ignored" else set()
+    ignored |= {"x-amz-content-sha256"} if rules.signed_bodies == "ignored" else set()
+    return {name: value for name, value in headers.items() if name not in ignored}
 
 
 def _count(request: Request, pieces: Iterable[memoryview], headers: Mapping[str, str]) -> Taken:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 Bodies: TypeAlias = Literal["keep", "digest", "count"]
+ETags: TypeAlias = Literal["s3", "whole", "empty", "other", "opaque"]
+Kept: TypeAlias = Literal["honoured", "ignored"]
 MIB: Final = 1 << 20
 WRITER: Final = Credentials("FAULTSERVERWRITER", "fault-server-secret")
 GRANTED: Final = WRITER_OPS | {"PutAcl", "HeadBucket"}
@@ -32,8 +34,20 @@ class Rules:
 
     `bodies`: keep them; or only check and `digest` them; or only `count` their bytes, where nothing is checked and
     ETags are made up. `granted` are operations. `latency` is in seconds for each request, `bandwidth` in bytes per
-    second for all connections together. `repeated_complete` answers a Complete that was done before. Where
-    `conditions` are ignored, `If-None-Match` is read over, as by stores that don't know it.
+    second for all connections together.
+
+    The others are the ways of stores that aren't AWS':
+
+    - `if_none_match_on_put`, `if_none_match_on_complete`: "ignored" reads over it and replaces what is there.
+    - `checksums`: "honoured" checks what a header claims, and echoes it in the reply; "ignored" does neither.
+    - `signed_bodies`: "honoured" compares a body with its `x-amz-content-sha256`; "ignored" doesn't.
+    - `etags`: "s3" are the MD5 of a Put and the MD5 of the parts' MD5s, with their number, of an upload. "whole": the
+      MD5 of the object for an upload too. "empty": S3's, but Complete answers an empty one. "other": Complete answers
+      S3's, and a listing shows the MD5 of the object. "opaque": 32 hex digits that mean nothing, for a Put and a part
+      too, and others each time, as under KMS.
+    - `repeated_complete` answers a Complete that was done before: 404, the first answer, or 500 "already in progress".
+    - `completed_uploads`: "forgotten" when their object is visible, or "kept", as after a crash in between: then an
+      Abort succeeds and collects the parts of the visible object, which stays listed and can't be read any more.
     """
 
     buckets: tuple[str, ...] = ("bucket",)
@@ -44,7 +58,12 @@ class Rules:
     max_parts: int = 10_000
     list_page: int = 1_000
     versions: Literal["off", "on"] = "off"
-    repeated_complete: Literal["NoSuchUpload", "OK"] = "NoSuchUpload"
-    conditions: Literal["honoured", "ignored"] = "honoured"
+    if_none_match_on_put: Kept = "honoured"
+    if_none_match_on_complete: Kept = "honoured"
+    checksums: Kept = "honoured"
+    signed_bodies: Kept = "honoured"
+    etags: ETags = "s3"
+    repeated_complete: Literal["NoSuchUpload", "OK", "InProgress"] = "NoSuchUpload"
+    completed_uploads: Literal["forgotten", "kept"] = "forgotten"
     latency: float = 0.0
     bandwidth: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tests.servers.intake import Taken
+    from tests.servers.rules import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,11 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A visible object; `headers` are what was asked for when it was made, `num_parts` is 0 for a plain Put."""
+    """A visible object; `headers` are what was asked for when it was made, `num_parts` is 0 for a plain Put.
+
+    `etag` is what a listing shows, and `answered` what the reply to a Complete says. `destroyed`: it is still listed,
+    and its bytes are gone.
+    """
 
     size: int
     etag: str
@@ -38,6 +43,8 @@ class StoredObject:
     num_parts: int = 0
     data: tuple[bytes, ...] = field(default=(), repr=False)
     modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+    answered: str = ""
+    destroyed: bool = False
 
 
 @dataclass(slots=True)
@@ -88,11 +95,12 @@ class Store:
 
     def put(self, bucket: str, key: str, taken: Taken, headers: Mapping[str, str]) -> StoredObject:
         """Make a body visible."""
+        taken = self._with_etag(taken)
         name, value = next(iter(taken.sums.items()), (None, ""))
         checksum = Checksum(name, value, "FULL_OBJECT") if name else None
         made = StoredObject(taken.size, taken.etag, headers, checksum, self._version(), 0, taken.data)
         with self._lock:
-            self._refuse_if_taken(bucket, key, headers)
+            self._refuse_if_taken(bucket, key, headers, self.rules.if_none_match_on_put)
             self.buckets[bucket][key] = made
         return made
 
@@ -109,10 +117,12 @@ class Store:
             self.uploads[upload_id] = Upload(bucket, key, headers, algorithm, kind)
         return upload_id
 
-    def add_part(self, bucket: str, key: str, upload_id: str, number: int, taken: Taken) -> None:
-        """Keep a part, in place of an earlier one of the same number."""
+    def add_part(self, bucket: str, key: str, upload_id: str, number: int, taken: Taken) -> Taken:
+        """Keep a part, in place of an earlier one of the same number, and give it with its ETag."""
+        taken = self._with_etag(taken)
         with self._lock:
             self.upload(bucket, key, upload_id).parts[number] = taken
+        return taken
 
     def complete(
         self, bucket: str, key: str, upload_id: str, claims: Sequence[PartClaim], headers: Mapping[str, str]
@@ -121,21 +131,27 @@ class Store:
         with self._lock:
             if upload_id in self.completed and self.rules.repeated_complete == "OK":
                 return self.completed[upload_id]
+            if upload_id in self.completed and self.rules.repeated_complete == "InProgress":
+                raise S3Error(500, "InternalError", "This multipart completion is already in progress")
             upload = self.upload(bucket, key, upload_id)
             parts = self._claimed_parts(upload, claims)
             made = self._assemble(upload, parts, headers)
             if upload.conflicted and "if-none-match" in headers:
                 raise S3Error(409, "ConditionalRequestConflict", "A conflicting operation occurred during the upload.")
-            self._refuse_if_taken(bucket, key, headers)
+            self._refuse_if_taken(bucket, key, headers, self.rules.if_none_match_on_complete)
             self.buckets[bucket][key] = self.completed[upload_id] = made
-            del self.uploads[upload_id]
+            if self.rules.completed_uploads == "forgotten":
+                del self.uploads[upload_id]
         return made
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
-        """Forget an upload and its parts."""
+        """Forget an upload and its parts; an object that was made of them is lost, and still listed."""
         with self._lock:
             self.upload(bucket, key, upload_id)
             del self.uploads[upload_id]
+            made = self.completed.get(upload_id)
+            if made and self.buckets[bucket].get(key) is made:
+                self.buckets[bucket][key] = replace(made, data=(), destroyed=True)
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; conditional Completes of uploads that were open by then end in a conflict."""
@@ -148,8 +164,11 @@ class Store:
     def _version(self) -> str | None:
         return secrets.token_hex(16) if self.rules.versions == "on" else None
 
-    def _refuse_if_taken(self, bucket: str, key: str, headers: Mapping[str, str]) -> None:
-        asked = headers.get("if-none-match") == "*" and self.rules.conditions == "honoured"
+    def _with_etag(self, taken: Taken) -> Taken:
+        return replace(taken, etag=secrets.token_hex(16)) if self.rules.etags == "opaque" else taken
+
+    def _refuse_if_taken(self, bucket: str, key: str, headers: Mapping[str, str], condition: Kept) -> None:
+        asked = headers.get("if-none-match") == "*" and condition == "honoured"
         if asked and key in self.bucket(bucket):
             raise S3Error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
@@ -168,11 +187,27 @@ class Store:
         size = sum(part.size for part in parts)
         if int(headers.get("x-amz-mp-object-size", size)) != size:
             raise S3Error(400, "InvalidRequest", f"The provided 'x-amz-mp-object-size' is not the {size} of the parts.")
-        checksum = _checksum_of(upload, parts)
-        _check_claim(upload, checksum, headers)
+        checksum = _checksum_of(upload, parts) if self.rules.checksums == "honoured" else None
+        if self.rules.checksums == "honoured":
+            _check_claim(upload, checksum, headers)
         data = tuple(piece for part in parts for piece in part.data)
-        etag = checksums.etag_of_parts([part.etag for part in parts])
-        return StoredObject(size, etag, upload.headers, checksum, self._version(), len(parts), data)
+        listed, answered = self._etags(parts, data)
+        return StoredObject(
+            size, listed, upload.headers, checksum, self._version(), len(parts), data, answered=answered
+        )
+
+    def _etags(self, parts: Sequence[Taken], data: Sequence[bytes]) -> tuple[str, str]:
+        """Give the ETag that a listing will show, and the one that Complete answers."""
+        usual = checksums.etag_of_parts([part.etag for part in parts])
+        match self.rules.etags:
+            case "s3":
+                return usual, usual
+            case "empty":
+                return usual, ""
+            case "opaque":
+                return (made_up := secrets.token_hex(16)), made_up
+        whole = checksums.md5_of(data)
+        return whole, whole if self.rules.etags == "whole" else usual
 
 
 def _claimed_part(upload: Upload, claim: PartClaim) -> Taken:
@@ -180,7 +215,7 @@ def _claimed_part(upload: Upload, claim: PartClaim) -> Taken:
     wrong_sum = part and any(part.sums.get(name) != value for name, value in claim.sums.items())
     if part is None or part.etag != claim.etag or wrong_sum:
         raise S3Error(400, "InvalidPart", "One or more of the specified parts could not be found.")
-    if upload.algorithm and upload.kind == "COMPOSITE" and upload.algorithm not in claim.sums:
+    if upload.algorithm and part.sums and upload.kind == "COMPOSITE" and upload.algorithm not in claim.sums:
         raise S3Error(
             400,
             "InvalidRequest",
