@@ -16,6 +16,7 @@ from mc_sink import ConfigurationError, Csv, Parquet
 from mc_sink._files import _feed
 from mc_sink._files._feed import BoundedRuns
 from mc_sink._plan import from_batches
+from mc_sink.formats import _csv, _parquet
 from mc_sink.formats._thrift import read_struct, write_struct
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ FRAME = pl.DataFrame(
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bound what is gathered to 20 kB instead of 32 MiB."""
+    """Bound what is gathered to 20 kB instead of 8 to 32 MiB."""
     monkeypatch.setattr(_feed, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(_parquet, "_ROW_GROUP_BYTES", 20_000)
+    monkeypatch.setattr(_csv, "_LINES_BYTES", 10_000)
 
 
 def encoded(format: Format, frame: pl.DataFrame = FRAME, *, step: int = 900, group: int = 100, **more: Any) -> bytes:
@@ -116,6 +119,18 @@ def test_rows_may_end_anywhere(rows: int) -> None:
     """In the first run, with it, behind it, with a row that is a run alone."""
     assert pl.read_parquet(encoded(Parquet(), FRAME[:rows])).equals(FRAME[:rows])
     assert pl.read_parquet(encoded(Parquet(), FRAME[-rows:], step=5)).equals(FRAME[-rows:])
+
+
+@pytest.mark.parametrize(("format", "least"), [(Parquet(), 30), (Csv(nested="json"), 70)])
+def test_wide_rows_take_many_runs(format: Format, least: int) -> None:
+    """So that all the tests here are about files of several."""
+    runs, number = BoundedRuns(iter([FRAME]), 100, format.gathers(100)), 0
+    while runs.more or not number:
+        rows = pl.concat(runs.pull())
+        assert rows.height == 1 or rows["wide"].str.len_bytes().sum() <= 200_000
+        number += 1
+    assert runs.num_rows == FRAME.height
+    assert number > least
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "gzip"])

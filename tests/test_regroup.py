@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_sink._regroup import BATCH_BYTES, Regroup, most_bytes, regrouped
+from mc_sink._regroup import Regroup, most_bytes, regrouped
 
+MOST = 32 * 2**20
 LABELS = pl.Enum(["a" * 30, "b"])
 # The values of a column with what each takes in bytes; a null of a fixed width takes that width.
 COLUMNS: dict[str, tuple[Any, list[Any], list[int]]] = {
@@ -90,12 +91,12 @@ def test_a_batch_before_the_last_one_is_full_in_rows_or_bytes() -> None:
 
 def test_rows_that_were_filtered_keep_no_others_alive() -> None:
     """Each of 30 batches of 16 MiB leaves one row, which holds on to its whole batch until it is copied."""
-    regroup, size, live = Regroup(100_000, BATCH_BYTES), 2**20, 0
+    regroup, size, live = Regroup(100_000, MOST), 2**20, 0
     for number in range(30):
         wide = pl.DataFrame({"id": range(16), "text": [f"{number:04}{digit:02}" * (size // 6) for digit in range(16)]})
         assert list(regroup.add(wide.filter(pl.col("id") == number % 16))) == []
         live = max(live, sum(kept(frame) for frame in regroup._waiting))  # noqa: SLF001  what waits
-    assert live < 6 * BATCH_BYTES
+    assert live < 6 * MOST
 
 
 def kept(frame: pl.DataFrame) -> int:
