@@ -37,6 +37,7 @@ FLOORS = [
     {"validation", "changes"},
     {"_batches"},
     {"_plan"},
+    {"_regroup"},
     {"_arrow", "_spill"},
     {"_owned"},
     {"_worker"},
