@@ -47,11 +47,15 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What comes out of a plan: rows that are valid, or those of them that differ from the last delivery."""
+    """What comes out of a plan: rows that are valid, or those of them that differ from the last delivery.
+
+    `over_all_rows` names the options that can be kept only where all rows of a run are seen together.
+    """
 
     compiled: Compiled
     comparison: Comparison | None
     expected: int | None = None
+    over_all_rows: tuple[str, ...] = ()
 
     @property
     def delivered(self) -> pl.Schema:
@@ -113,4 +117,10 @@ def rows_of(plan: pl.LazyFrame, order: Order, format: Format, expected: int | No
     with closing(
         validation.compile(order.schema, plan, on_invalid=order.on_invalid, max_rejects=order.max_rejects)
     ) as compiled:
-        yield Rows(compiled, order.comparison(compiled.delivered, format), expected)
+        asked = {
+            "max_rejects=": order.max_rejects is not None,
+            "previous=": order.previous is not None,
+            "unique in the schema": compiled.has_unique,
+        }
+        told = tuple(name for name, is_asked in asked.items() if is_asked)
+        yield Rows(compiled, order.comparison(compiled.delivered, format), expected, told)

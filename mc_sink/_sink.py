@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from mc_sink._batches import known_num_rows, pull
 from mc_sink._earlier import look
-from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
+from mc_sink._files import DeliveryPlan, FilePlan, check_apart, write_file, write_files
 from mc_sink._fork import check_fork
 from mc_sink._order import Order, refuse_own_source, resolve, scanned, takes_options
 from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._printable import logger
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
-from mc_sink.delivery import discard_with, publish_with
+from mc_sink.delivery import discard_with, publish_with, wait_to_publish, waiting_at
 from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
@@ -78,6 +78,10 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         it is one in which no row differs.
     if_exists
         "fail" never replaces an object; "overwrite" does.
+    stale
+        What becomes, with "overwrite", of files that an earlier run left under names of this template, and that this
+        run doesn't replace: "fail" refuses before anything is visible; "keep" accepts them, and lists them in receipt
+        and manifest.
     name
         A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
         docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
@@ -132,10 +136,18 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     return sink_guarded(frame, Order.of(target, options))
 
 
-def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None) -> Receipt:
-    """Deliver a frame by an order that is ready; see `sink_madconnect`. `guard` is what a connection may add."""
+def check_new_run(order: Order) -> None:
+    """Raise what a delivery under a new run id would raise for what stands at its names; lists, and needs no frame."""
+    look(_resolved(order, is_new=True), Stores(order.storage_options, order.object_options), order)
+
+
+def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None, *, is_new: bool = False) -> Receipt:
+    """Deliver a frame by an order that is ready; see `sink_madconnect`. `guard` is what a connection may add.
+
+    `is_new` says that the order's run id was made for this call, so that whatever is at its names is foreign.
+    """
     prepare()
-    staged, stores = _stage(frame, order, guard)
+    staged, stores = _stage(frame, order, guard, is_new=is_new)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
@@ -148,29 +160,44 @@ def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None) -> Rece
 def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
     """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
 
-    Takes what `sink_madconnect` takes, and raises what it raises before it publishes.
+    Takes what `sink_madconnect` takes, and raises what it raises before it publishes. Several processes may stage parts
+    of one run, each with names of its own; `publish` refuses parts whose names collide, and so does `stage`, before any
+    upload, where this process still holds the other part.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    return _stage(frame, Order.of(target, options))[0]
+    staged, _ = _stage(frame, Order.of(target, options), apart=True)
+    wait_to_publish(staged)
+    return staged
+
+
+def _resolved(order: Order, *, is_new: bool) -> Resolved:
+    """Resolve an order; a run id that was made for it is not one that an earlier attempt may have had."""
+    to = resolve(order)
+    return replace(to, again=False) if is_new else to
 
 
 @panics_as_query_errors()
-def _stage(frame: Frame, order: Order, guard: Guard | None = None) -> tuple[Staged, Stores]:
+def _stage(
+    frame: Frame, order: Order, guard: Guard | None = None, *, is_new: bool = False, apart: bool = False
+) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
+    to, stores = _resolved(order, is_new=is_new), Stores(order.storage_options, order.object_options)
     if to.preset and to.lost:
         _log.warning("The format leaves out of the dialect of preset %r: %s.", to.preset.name, ", ".join(to.lost))
     refuse_own_source(to, scanned(frame, to), "the frame")
     refuse_own_source(to, scanned(order.previous, to), "previous=")
     with rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
         to.check(rows.delivered)
-        earlier = look(to, stores, order.if_exists)
+        waiting = waiting_at(to.names.run_id, to.names.target.url) if apart else frozenset()
+        if to.rejects:
+            check_apart(to.rejects[0].url, to.names.run_id, waiting)
+        earlier = look(to, stores, order)
         with watch(to.names.target.url, progress=order.progress) as advance:
             batches = to.watch(rows.batches(to.row_group_size))
-            files = write_files(batches, _plan(to, rows, earlier), stores.of(to.names.target), advance)
-        staged = _staged(order, to, files, rows, started_at)
+            files = write_files(batches, _plan(to, rows, earlier, waiting), stores.of(to.names.target), advance)
+        staged = replace(_staged(order, to, files, rows, started_at), claim=earlier.claim)
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
             rows.account_for(staged)
@@ -184,7 +211,7 @@ def _stage(frame: Frame, order: Order, guard: Guard | None = None) -> tuple[Stag
     return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
+def _plan(to: Resolved, rows: Rows, earlier: Earlier, waiting: frozenset[str]) -> DeliveryPlan:
     schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
     return DeliveryPlan(
         to.names,
@@ -197,6 +224,7 @@ def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
         partition_by=to.partition_by,
         include_key=to.include_key,
         metadata={"mc_sink.run_id": to.names.run_id, **schema},
+        waiting=waiting,
     )
 
 
@@ -211,6 +239,7 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         content=Content(kind, dialect, columns, rows.compiled.name, to.partition_by),
         validated=rows.compiled.validated,
         if_exists=order.if_exists,
+        stale=order.stale,
         repeatable=to.repeatable,
         started_at=started_at,
         took=timedelta(0),
@@ -220,6 +249,7 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         changes=rows.changes,
         on_empty=order.on_empty,
         object_options=order.object_options,
+        over_all_rows=rows.over_all_rows,
     )
 
 

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping  # noqa: TC003  pydantic reads a note by this type
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +46,8 @@ _log = logger(__name__)
 class Journal:
     """A delivery whose publishing began and is not known to have ended; `recover(run_id)` ends it.
 
-    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended.
+    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended. `replaces`
+    says, of a run that may replace files, what stood at their URLs when it was noted; None where that isn't known.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Journal:
     noted_at: datetime
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...] = ()
+    replaces: Mapping[str, str] | None = None
 
     @property
     def num_files(self) -> int:
@@ -75,6 +78,7 @@ class _Note:
 
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...]
+    replaces: Mapping[str, str] | None = None
 
 
 def folder() -> Path:
@@ -106,14 +110,17 @@ def alone(run_id: str, target: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def note(staged: Sequence[Staged], left: Sequence[StagedFile] = ()) -> None:
+def note(staged: Sequence[Staged], left: Sequence[StagedFile] = (), replaces: Mapping[str, str] | None = None) -> None:
     """Have the disk hold what is about to be published, and what is `left` of earlier tries; replaces their note."""
     path = _path(staged[0].run_id, staged[0].target)
     written = path.with_suffix(".partial")
     with _writing(path):
         prepare()
         try:
-            _write(written, _adapter().dump_json(_Note(tuple(staged), tuple(left))))
+            _write(
+                written,
+                _adapter().dump_json(_Note(tuple(staged), tuple(left), None if replaces is None else dict(replaces))),
+            )
             written.replace(path)
         except BaseException:
             written.unlink(missing_ok=True)
@@ -256,7 +263,7 @@ def _read(path: Path) -> Journal | None:
         raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
     if _path(run.run_id, run.target).name != path.name:
         raise _unreadable(path, f"it is of run {run.run_id} to {run.target}")
-    return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded)
+    return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded, note.replaces)
 
 
 def _unreadable(path: Path, why: str) -> ConfigurationError:

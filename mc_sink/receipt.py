@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 Integrity = Literal["crc32", "sha256", "etag", "unproven"]
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc32")
+CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
+# The store isn't known to keep `If-None-Match`: what is known instead.
+_WINDOWS: dict[CreateOnly, str] = {
+    "listing": "by a listing right before the request; a window of one request remained",
+    "unproven": "not proven: the listing was refused, and the store isn't known to keep If-None-Match",
+}
 _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
@@ -78,6 +84,10 @@ class WrittenFile:
 
     `etag_is_computed` is False where the store makes ETags of its own: then `etag` only shows, as long as it stays,
     that the object wasn't replaced.
+
+    `create_only` says how it was kept from replacing another file: by the store's "condition"; by a "listing" right
+    before the request, after which a window of one request remained; or "unproven", because the listing was refused and
+    the store isn't known to keep the condition. None: it was found, or it was to replace what is there.
     """
 
     path: str
@@ -88,6 +98,7 @@ class WrittenFile:
     checksum: str
     partition: Mapping[str, Any] | None = None
     found: bool = False
+    create_only: CreateOnly | None = None
     integrity: Integrity | None = None
     etag_is_computed: bool = True
 
@@ -158,10 +169,10 @@ class Receipt:
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
     empty file which was shown last, if there is one, and `closing` are these two as they were stored; `warnings` count
-    the cells that a receiver may stumble over, and files whose integrity is unproven;
-    `changes` counts what differs from the last delivery, where that is all that was delivered;
-    `skipped` says that no row was to be delivered and, with `on_empty="skip"`, nothing was made but the
-    rejects;
+    the cells that a receiver may stumble over, and files whose integrity is unproven; `changes` counts what differs
+    from the last delivery, where that is all that was delivered; `skipped` says that no row was to be delivered and,
+    with `on_empty="skip"`, nothing was made but the rejects; `stale` are the URLs of files of an earlier run that stay
+    beside this one, because the caller accepted that;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -179,6 +190,7 @@ class Receipt:
     success_marker: str | None = None
     changes: Changes | None = None
     skipped: bool = False
+    stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
@@ -219,9 +231,19 @@ class Receipt:
             ("run id", self.run_id),
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
+            *self._unguarded(),
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
+            *(("stale", f"{url} is of an earlier run, and stays") for url in self.stale),
+        ]
+
+    def _unguarded(self) -> list[tuple[str, str]]:
+        """Return a line for each weaker way in which files were kept from replacing others."""
+        files = [*self.files, *(self.rejects.files if self.rejects else ())]
+        counts = Counter(file.create_only for file in files)
+        return [
+            ("create-only", f"{counts[way]} of {len(files)} {text}") for way, text in _WINDOWS.items() if counts[way]
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:

@@ -3,6 +3,8 @@
     "s3://bucket/prefix/"            a prefix: every run makes a new object, named by its run id
     "s3://bucket/prefix/name.csv"    a file: that key and no other
 
+An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_arns.py`.
+
 Characters that S3 advises against in keys are refused, never rewritten
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from mc_sink._arns import find_access_point, refuse_reserved
 from mc_sink._meant import BUCKET, did_you_mean, is_arn, is_aws_host
 from mc_sink.exceptions import ConfigurationError, TargetError
 
@@ -32,6 +35,7 @@ _ADVISED_AGAINST = re.compile(r"[\\{}^%`\[\]\"<>~#|\x00-\x1f\x7f-\x9f]")
 # What Hive writes for a character that can't stand in a key, in a partition's column and its value: c=10%3A15.
 _HIVE_ESCAPE = re.compile(r"(?:^|(?<=/))[^/=]+=[^/=]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BY_ALIAS = "An access point may be written by its alias too, s3://ALIAS/prefix/."
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A drive or a server of Windows', which this library doesn't run on.
@@ -101,6 +105,9 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
     if not text.strip() or text != text.strip():
         raise TargetError("The target is empty or has spaces around it. Write s3://bucket/prefix/ or a path.")
     _refuse_surrogates(text)
+    if isinstance(given, str) and (found := find_access_point(text)):
+        _refuse_query(text)
+        return _in_bucket(text, found[0].arn, found[1].partition("/")[1:])
     if not (url := _URL.match(text)):
         return _no_url(text, folder, is_text=isinstance(target, str))
     scheme, rest = url.group(1).lower(), text[url.end() :]
@@ -151,7 +158,9 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
 
 def _arn(text: str) -> TargetError:
     """Explain that a policy's name for a bucket, or an access point's, is no target."""
-    likely = did_you_mean(text) or " An access point is written by its alias, s3://ALIAS/prefix/."
+    likely = did_you_mean(text) or (
+        f" An access point is written s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix/. {_BY_ALIAS}"
+    )
     return TargetError(f"The target is an ARN, which names resources in policies, and is no URL.{likely}")
 
 
@@ -243,12 +252,20 @@ def _s3(text: str, rest: str) -> Target:
         likely = did_you_mean(text.replace("\\", "/")) if "\\" in bucket else ""
         variable = " Variables are not filled in here." if re.search("[$%{<]", bucket) else ""
         raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.{variable}{likely}")
+    refuse_reserved(bucket)
+    return _in_bucket(text, bucket, (slash, key))
+
+
+def _in_bucket(text: str, bucket: str, rest: tuple[str, str]) -> Target:
+    """Read the key, after its slash, that a target has in a bucket or an access point."""
+    slash, key = rest
     if key == "./":
         return Target("s3", bucket, "")
     if not slash or not key:
+        place, more = ("access point", f" {_BY_ALIAS}") if is_arn(bucket) else ("bucket", "")
         raise TargetError(
-            f"{text!r} is the root of the bucket. Use a prefix of its own, s3://{bucket}/exports/, "
-            f"or ask for the root with s3://{bucket}/./"
+            f"{text!r} is the root of the {place}. Use a prefix of its own, s3://{bucket}/exports/, "
+            f"or ask for the root with s3://{bucket}/./{more}"
         )
     _check_key(key, text)
     return Target("s3", bucket, key)

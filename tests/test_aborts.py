@@ -132,7 +132,7 @@ def test_a_third_try_tidies_what_never_was_an_object_and_nothing_else(format: st
     with FaultServer(replace(TINY, completed_uploads="kept")) as server:
         server.fault("Complete", Reset(), when="after")
         server.fault("Complete", Reset("head"), n=2, times=FOREVER)
-        server.fault("List", Status(500), n=4, times=FOREVER)
+        server.fault("List", Status(500), n=6, times=FOREVER)  # those after the first Complete
         with pytest.raises(CommitError):
             deliver(server, format=format)
         server.heal()

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from polars.io.plugins import register_io_source
 
 from mc_sink import _batches
-from mc_sink._batches import BATCH_BYTES, count_rows, known_num_rows, pull
+from mc_sink._batches import count_rows, known_num_rows, pull
 from mc_sink._plan import from_batches
+from mc_sink._regroup import BATCH_BYTES
 from mc_sink.exceptions import QueryError
 from tests.frames import numbers
 
@@ -74,7 +75,6 @@ def test_batches_are_cut_by_the_rows_alone(widths: list[int], ends: list[int], m
     pieces = [rows[first:last] for first, last in pairwise(bounds)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_batches, "BATCH_BYTES", 1_000)
-        patch.setattr(_batches, "_LOT_ROWS", 7)
         found = cuts(pieces, rows.schema, max_rows)
         assert found == cuts([rows], rows.schema, max_rows) == greedy(widths, max_rows, 1_000)
 
@@ -88,7 +88,7 @@ def test_a_text_that_is_stored_once_counts_in_every_row() -> None:
 def test_rows_of_numbers_are_bounded_in_bytes_too() -> None:
     """Many columns make wide rows without any text."""
     columns = pl.DataFrame({f"c{n}": pl.Series([0.0] * 3_000) for n in range(4_000)})
-    assert cuts([columns], columns.schema, 100_000) == [1_048, 1_048, 904]
+    assert cuts([columns], columns.schema, 100_000) == [524] * 5 + [380]
 
 
 def test_many_small_pieces_become_one() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mc_sink.history import Run
+    from tests.servers.fault import FaultServer
     from tests.servers.s3_admin import Admin, Writer
 
 
@@ -176,6 +177,31 @@ def test_a_file_that_is_there_is_no_new_object(ambient: Writer, seaweed: Admin, 
     assert again.status == "delivered"
     assert [file.found for file in again.files] == [True]
     assert seaweed.listing(ambient.bucket) == before
+
+
+@pytest.mark.parametrize("num_rows", [10, 20])
+@pytest.mark.parametrize("local", [True, False])
+def test_a_taken_key_is_told_before_the_query_runs(
+    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_rows: int, *, local: bool
+) -> None:
+    """A generated run id has no earlier attempt: the key is taken, whatever is there, and the source isn't opened."""
+    for name, value in environment(fault_s3.writer).items():
+        monkeypatch.setenv(name, value)
+    target = f"{tmp_path}/out/one.csv" if local else fault_s3.writer.target("one.csv")
+
+    def connection(num_rows: int) -> Connection:
+        source = f'function = "tests.connecting:marking"\narguments = {{folder = "{tmp_path}", num_rows = {num_rows}}}'
+        return load(write_connection(tmp_path, target, source=source))
+
+    first = deliver(connection(10), progress=False)
+    (tmp_path / "opened").unlink()
+    before, asked = fault_s3.listing(fault_s3.bucket), len(fault_s3.log)
+    with pytest.raises(AlreadyExistsError, match=r"1 object is already at .*one\.csv and stays as it was"):
+        deliver(connection(num_rows), progress=False)
+    assert not (tmp_path / "opened").exists()
+    assert fault_s3.listing(fault_s3.bucket) == before
+    assert fault_s3.log.ops()[asked:] == ([] if local else ["List"])
+    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].found
 
 
 def test_one_run_of_a_connection_at_a_time(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ FLOORS = [
     {"validation", "changes"},
     {"_batches"},
     {"_plan"},
+    {"_regroup"},
     {"_arrow", "_spill"},
     {"_owned"},
     {"_worker"},
@@ -46,7 +47,7 @@ FLOORS = [
     {"target"},
     {"journal", "manifest", "_aliases"},
     {"staged"},
-    {"object_options", "receipt", "secret"},
+    {"_arns", "object_options", "receipt", "secret"},
     {"changed"},
     {"exceptions", "_late", "_meant", "_beside", "_state"},
     {"_html"},
@@ -67,8 +68,8 @@ ONLY_HOME = {
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;
-# what an exception was raised in the midst of.
-ALLOWED = {"flush", "payload", "_payload", "_build_verify_context", "__context__"}
+# what an exception was raised in the midst of; an option that has S3's own name.
+ALLOWED = {"flush", "payload", "_payload", "_build_verify_context", "__context__", "sse_kms_encryption_context"}
 MAX_FILE = 350
 MAX_BODY = 40
 

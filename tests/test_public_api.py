@@ -50,6 +50,7 @@ DEFAULTS = {
     "min_rows": None,
     "on_empty": "deliver",
     "if_exists": "fail",
+    "stale": "fail",
     "name": None,
     "partition_by": None,
     "include_key": None,
@@ -69,8 +70,9 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes skipped closing",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found integrity etag_is_computed",
+    "success_marker changes skipped stale closing",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found create_only integrity "
+    "etag_is_computed",
 }
 
 

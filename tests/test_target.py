@@ -137,7 +137,11 @@ MEANT = [
     ("my-bucket/a/b/x.csv", "s3://my-bucket/a/b/x.csv"),
     ("arn:aws:s3:::b/p/", "s3://b/p/"),
     ("arn:aws-cn:s3:::my-bucket/exports", "s3://my-bucket/exports/"),
-    ("arn:aws:s3:eu-west-1:123456789012:accesspoint/name", "s3://ALIAS/prefix/"),
+    (
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/name",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/exports/",
+    ),
+    ("arn:aws:s3:eu-west-1:1234:accesspoint/name", "s3://ALIAS/prefix/"),
     ("s3://arn:aws:s3:::my-bucket/p/", "s3://my-bucket/p/"),
     ("s3:/bucket/p/", "s3://bucket/p/"),
     ("s3:bucket/p/", "s3://bucket/p/"),

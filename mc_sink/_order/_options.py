@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.platforms import Platform
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists, OnEmpty
+    from mc_sink.staged import IfExists, OnEmpty, Stale
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
 
@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     min_rows: int | None
     on_empty: OnEmpty
     if_exists: IfExists
+    stale: Stale
     name: str | None
     partition_by: str | Sequence[str] | None
     include_key: bool | None
@@ -82,6 +83,7 @@ class Order:
     min_rows: int | None = None
     on_empty: OnEmpty = "deliver"
     if_exists: IfExists = "fail"
+    stale: Stale = "fail"
     name: str | None = None
     partition_by: str | Sequence[str] | None = None
     include_key: bool | None = None

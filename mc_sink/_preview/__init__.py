@@ -126,6 +126,8 @@ def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
         "s3:ListBucket": True,
         "s3:PutObjectAcl": "ACL" in asked,
         "s3:PutObjectTagging": "Tagging" in asked,
+        "s3:PutObjectRetention": "ObjectLockMode" in asked,
+        "s3:PutObjectLegalHold": "ObjectLockLegalHoldStatus" in asked,
         "kms:GenerateDataKey": kms,
         "kms:Decrypt": kms,
     }

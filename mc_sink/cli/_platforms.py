@@ -50,6 +50,7 @@ def add(  # noqa: PLR0913  each is a question of the form
     sts_endpoint: Annotated[Text, typer.Option(help="Where roles are assumed, if not at AWS.")] = None,
     region: Annotated[Text, typer.Option(help="The bucket's region.")] = None,
     endpoint: Annotated[Text, typer.Option(help="The store's URL, if it isn't AWS.")] = None,
+    expected_bucket_owner: Annotated[Text, typer.Option(help="The account that the bucket must belong to.")] = None,
     acl: Annotated[Text, typer.Option(help="The canned ACL of every object.")] = None,
     kms_key: Annotated[Text, typer.Option(help="The KMS key of every object.")] = None,
     prefix: Annotated[Text, typer.Option(help="The target to check where none is named.")] = None,
@@ -67,6 +68,7 @@ def add(  # noqa: PLR0913  each is a question of the form
         "sts_endpoint": sts_endpoint,
         "region": region,
         "endpoint": endpoint,
+        "expected_bucket_owner": expected_bucket_owner,
         "acl": acl,
         "kms_key": kms_key,
         "prefix": prefix,
@@ -166,6 +168,8 @@ def policy(  # noqa: PLR0913  each is a question of the form
     kms: Annotated[Text, typer.Option(help="The ARN of a KMS key to encrypt with.")] = None,
     abort: Annotated[bool, typer.Option("--abort", help="Also let unfinished uploads be thrown away.")] = False,
     tags: Annotated[bool, typer.Option("--tags", help="Also let objects be tagged.")] = False,
+    retention: Annotated[bool, typer.Option("--retention", help="Also let objects be retained (Object Lock).")] = False,
+    legal_hold: Annotated[bool, typer.Option("--legal-hold", help="Also let objects be put on legal hold.")] = False,
     trust: Annotated[Text, typer.Option(help="The trust policy of a role, for this account or ARN.")] = None,
     external_id: Annotated[Text, typer.Option(help="The external id to ask for; a new one by default.")] = None,
     cross_account: Annotated[Text, typer.Option(help="The bucket's policy, for this account or ARN.")] = None,
@@ -180,8 +184,13 @@ def policy(  # noqa: PLR0913  each is a question of the form
     elif cross_account:
         made = rooms.bucket_policy(target, cross_account, region=region)
         told = "aws s3api put-bucket-policy --bucket BUCKET --policy file://policy.json (it replaces the one there is)"
+        if ":accesspoint/" in target or ":accesspoint:" in target:
+            told = (
+                "aws s3control put-access-point-policy --account-id ACCOUNT --name NAME --policy file://policy.json "
+                "(it replaces the one there is; the bucket's policy must allow what comes through its access points)"
+            )
     else:
-        also = [name for name, asked in zip(_ALSO, (abort, tags), strict=True) if asked]
+        also = [name for name, asked in zip(_ALSO, (abort, tags, retention, legal_hold), strict=True) if asked]
         scope: Any = "bucket" if bucket_wide else "prefix"
         made = rooms.policy(target, scope=scope, kms_key=kms, also=also, region=region)
         told = "aws iam put-user-policy --user-name USER --policy-name mc-sink --policy-document file://policy.json"
@@ -209,7 +218,7 @@ def lifecycle(
     )
 
 
-_ALSO = ("s3:AbortMultipartUpload", "s3:PutObjectTagging")
+_ALSO = ("s3:AbortMultipartUpload", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 
 
 def _held(source: str | None, *, from_env: bool, nobody: bool) -> dict[str, Secret]:
@@ -233,7 +242,7 @@ def _facts(one: Listed) -> dict[str, Any]:
         "credentials": one.credentials,
         "secrets": one.secrets or "none",
         **{name: getattr(platform, name) for name in ("role_arn", "external_id", "sts_endpoint", "region", "endpoint")},
-        **{name: getattr(platform, name) for name in ("acl", "kms_key", "prefix")},
+        **{name: getattr(platform, name) for name in ("expected_bucket_owner", "acl", "kms_key", "prefix")},
         "buckets": list(platform.buckets),
         "status": check.status,
         "reason": check.reason,

@@ -18,6 +18,7 @@ ALLOWED = {
     "config_kwargs",
     "default_block_size",
     "endpoint_url",
+    "expected_bucket_owner",
     "max_concurrency",
     "profile",
     "requester_pays",

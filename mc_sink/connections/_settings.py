@@ -99,6 +99,7 @@ class Settings:
     min_rows: int | None = None
     on_empty: Literal["deliver", "skip", "fail"] | None = None
     if_exists: Literal["fail", "overwrite"] | None = None
+    stale: Literal["fail", "keep"] | None = None
     name: str | None = None
     partition_by: str | list[str] | None = None
     include_key: bool | None = None

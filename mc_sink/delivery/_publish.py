@@ -12,9 +12,12 @@ from mc_sink._printable import logger
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed, written_file
 from mc_sink.delivery._discard import discard_files
+from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
+from mc_sink.delivery._standing import standing
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
+from mc_sink.delivery._waiting import no_longer_waiting
 from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.receipt import Receipt, Rejects, summed, unproven
 from mc_sink.secret import seal
@@ -47,6 +50,7 @@ def publish(
     """
     storage_options = seal(storage_options)
     run = one_run(staged)
+    no_longer_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
@@ -68,11 +72,13 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     unused: list[StagedFile] = []
     closing: list[WrittenFile] = []
     closed = False
+    stale: tuple[str, ...] = ()
     try:
-        journal.note(staged, left)
+        stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
+        journal.note(staged, left, standing(stores, staged))
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written, unused)
-        for file in close(stores, staged, written, closed=closed):
+        for file in close(stores, staged, written, closed=closed, stale=stale):
             closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, staged, [*left, *unused])
     except SinkError as error:
@@ -90,7 +96,7 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     try:
         journal.strike(staged)
         receipt = _receipt(staged, written, stores, time.monotonic() - began)
-        return replace(receipt, closing=tuple(closing))
+        return replace(receipt, closing=tuple(closing), stale=stale)
     except BaseException as error:  # Ctrl-C, or SIGTERM
         add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._csv import Csv
-from mc_sink.formats._format import BinaryFile, Format
+from mc_sink.formats._format import BinaryFile, Format, Gathers
 from mc_sink.formats._parquet import Parquet
 from mc_sink.formats._recast import without_categories
 
@@ -16,6 +16,7 @@ __all__ = [
     "BinaryFile",
     "Csv",
     "Format",
+    "Gathers",
     "Parquet",
     "choose_format",
     "has_suffix",

@@ -45,6 +45,10 @@ class Compiled(Protocol):
         """Whether rows are really checked: False without a schema, or where Pandera is told to do less."""
 
     @property
+    def has_unique(self) -> bool:
+        """Return True if values must be unique over all rows of the run."""
+
+    @property
     def num_rows(self) -> int:
         """Rows judged so far."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MASK = "(personal data)"
 CAP = 10_000  # failure cases kept; the counts go on
+_CASES_BYTES = 32 * 2**20  # no more cases are kept when those that are have so many characters
 _ROWS = 5_000_000  # row numbers kept to count each failing row once; beyond, the message says "at least"
 _EXAMPLES = 3
 _WIDTH = 60
@@ -46,6 +47,7 @@ class Failures:
     tallies: dict[tuple[str | None, str], Tally] = field(default_factory=dict, init=False)
     _cases: list[pl.DataFrame] = field(default_factory=list, init=False)
     _num_cases: int = field(default=0, init=False)
+    _num_characters: int = field(default=0, init=False)
     _rows: list[pl.Series] = field(default_factory=list, init=False)
     _num_rows: int = field(default=0, init=False)
 
@@ -65,6 +67,7 @@ class Failures:
             case = {"row": rows, "column": [column] * len(kept), "check": [check] * len(kept), "failure_case": values}
             self._cases.append(pl.DataFrame(case, schema=_CASES))
             self._num_cases += len(kept)
+            self._num_characters += sum(len(value) for value in values if value is not None)
 
     def add_rows(self, rows: pl.Series) -> None:
         """Note the numbers of rows that failed something, so that each is counted once."""
@@ -88,7 +91,7 @@ class Failures:
     @property
     def room(self) -> int:
         """How many more cases can be kept."""
-        return max(0, CAP - self._num_cases)
+        return max(0, CAP - self._num_cases) if self._num_characters < _CASES_BYTES else 0
 
     def hides(self, column: str | None) -> bool:
         """Return whether a text about this column, or about whole rows, could carry personal data."""

@@ -20,6 +20,7 @@ class Unchecked:
     num_rows: int = field(default=0, init=False)
     num_rejected: int = field(default=0, init=False)
     validated: bool = field(default=False, init=False)
+    has_unique: bool = field(default=False, init=False)
 
     @property
     def delivered(self) -> pl.Schema:
