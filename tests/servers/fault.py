@@ -44,6 +44,7 @@ class FaultServer(Endpoint):
         self.writer = Writer(self.url, self.rules.buckets[0], self.rules.credentials[0])
         self._operations: dict[str, Callable[[Request, Incoming], Reply]] = {
             "Put": self._put,
+            "PutAcl": self._put_acl,
             "Create": self._create,
             "Part": self._part,
             "Complete": self._complete,
@@ -136,6 +137,12 @@ class FaultServer(Endpoint):
         taken = take_in(request, incoming.pieces(), self.rules)
         made = self.store.put(request.bucket, request.key, taken, _kept_headers(request))
         return self._reply(request, b"", *_about(made))
+
+    def _put_acl(self, request: Request, _: Incoming) -> Reply:
+        """Take an ACL that nothing looks at, if the object is there."""
+        if request.key not in self.store.bucket(request.bucket):
+            raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
+        return self._reply(request, b"")
 
     def _create(self, request: Request, _: Incoming) -> Reply:
         upload_id = self.store.create(request.bucket, request.key, _kept_headers(request))

@@ -35,7 +35,7 @@ _R2: Final = Rules(
     sums=_R2_SUMS,
     no_sum=_R2_ANSWER,
     refusals=tuple(
-        Refusal(_WRITES, header, answer=_R2_ANSWER)
+        Refusal((*_WRITES, "PutAcl"), header, answer=_R2_ANSWER)
         for header in (
             "x-amz-acl",
             "x-amz-tagging",
@@ -126,15 +126,16 @@ GCS: Final = Profile(
     "gcs",
     "Google Cloud Storage, S3 interoperability",
     "played from its documents",
-    "firnflow#29, #36, #37; baerly-storage#52; opendal#8040; arrow-rs-object-store#289; milvus-storage#454",
+    "cloud.google.com/storage/docs/xml-api/post-object-complete (ETags); firnflow#29, #36, #37; baerly-storage#52; "
+    "opendal#8040; arrow-rs-object-store#289; milvus-storage#454 (checksums)",
     Rules(
-        etags="opaque",
+        etags="unlike",
         checksums="ignored",
         if_none_match_on_put="ignored",
         if_none_match_on_complete="ignored",
         object_size="ignored",
     ),
-    guessed="that ETags of parts aren't their MD5s either, and that the size at Complete is read over",
+    guessed="that ETags of a Put and of parts are their MD5s, and that the size at Complete is read over",
 )
 GCS_400: Final = Profile(
     "gcs-400",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 Bodies: TypeAlias = Literal["keep", "digest", "count"]
-ETags: TypeAlias = Literal["s3", "whole", "empty", "other", "opaque"]
+ETags: TypeAlias = Literal["s3", "whole", "empty", "other", "unlike", "opaque"]
 Kept: TypeAlias = Literal["honoured", "ignored"]
 Sum: TypeAlias = Literal["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
 Kind: TypeAlias = Literal["FULL_OBJECT", "COMPOSITE"]
@@ -90,8 +90,8 @@ class Rules:
     - `signed_bodies`: "honoured" compares a body with its `x-amz-content-sha256`; "ignored" doesn't.
     - `etags`: "s3" are the MD5 of a Put and the MD5 of the parts' MD5s, with their number, of an upload. "whole": the
       MD5 of the object for an upload too. "empty": S3's, but Complete answers an empty one. "other": Complete answers
-      S3's, and a listing shows the MD5 of the object. "opaque": 32 hex digits that mean nothing, for a Put and a part
-      too, and others each time, as under KMS.
+      S3's, and a listing shows the MD5 of the object. "unlike": those of uploads are sums of nothing, and not in hex.
+      "opaque": 32 hex digits that mean nothing, for a Put and a part too, and others each time, as under KMS.
     - `repeated_complete` answers a Complete that was done before: 404, the first answer, or 500 "already in progress".
     - `completed_uploads`: "forgotten" when their object is visible, or "kept", as after a crash in between: then an
       Abort succeeds and collects the parts of the visible object, which stays listed and can't be read any more.

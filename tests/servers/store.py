@@ -223,6 +223,8 @@ class Store:
                 return usual, ""
             case "opaque":
                 return (made_up := secrets.token_hex(16)), made_up
+            case "unlike":
+                return (made_up := f"-{secrets.token_urlsafe(12)}="), made_up
         whole = checksums.md5_of(data)
         return whole, whole if self.rules.etags == "whole" else usual
 
