@@ -13,7 +13,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from mc_sink._plan import ROW_GROUP_SIZE, pull
+from mc_sink._batches import pull
+from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.changes import compare
 
 if TYPE_CHECKING:

@@ -11,14 +11,17 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mc_sink import journal
+from mc_sink.delivery import raise_stale
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
-from mc_sink.staged import Present
+from mc_sink.staged import Claim, Present
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from mc_sink._order import Resolved
+    from collections.abc import Iterator
+
+    from mc_sink._order import Order, Resolved
     from mc_sink.names import Names
-    from mc_sink.staged import IfExists, Staged
+    from mc_sink.staged import Staged
     from mc_sink.storage import Store, Stores
     from mc_sink.target import Target
 
@@ -27,13 +30,15 @@ if TYPE_CHECKING:
 class Earlier:
     """URLs of this run's files that are visible; `compared` are those that this try must find the same.
 
-    `taken` are those of others, which it may not need, and must not meet.
+    `taken` are those of others, which it may not need, and must not meet. `claim` says where to look again, right
+    before publishing, for files that are no part of this run.
     """
 
     files: frozenset[str]
     compared: frozenset[str]
     taken: frozenset[str]
     manifest: str | None
+    claim: Claim | None = None
 
     def check(self, staged: Staged) -> None:
         """Refuse to add to a delivery that isn't this one: files it doesn't have, or a manifest that is closed."""
@@ -53,27 +58,44 @@ class Earlier:
             )
 
 
-def look(to: Resolved, stores: Stores, if_exists: IfExists) -> Earlier:
+def look(to: Resolved, stores: Stores, order: Order) -> Earlier:
     """Look for files of this run; raises where nothing can be delivered, or something else has the name."""
-    names = to.names
+    names, overwrites = to.names, order.if_exists == "overwrite"
     store = stores.of(names.target)
     # A new run id is in no name yet: what is listed for it is little, even where a template puts it last.
-    stem = names.stem if to.again else names.target.file(names.run_id)
+    shared = to.again or (overwrites and not names.are_its_own)
+    stem = names.stem if shared else names.target.file(names.run_id)
     files = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
-    if files and not to.again and if_exists == "fail":
+    if files and not to.again and not overwrites:
         raise _taken(min(files))
     closed = _closed(to, store) if to.again else None
-    if to.success_marker and if_exists == "fail" and not (files or closed):
+    if to.success_marker and not overwrites and not (files or closed):
         _refuse_marked(to.success_marker, store)
     rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
+    begun = journal.find(names.run_id, names.target.url) if to.again else None  # raises for one that can't be read
+    if overwrites:
+        if names.target.is_prefix and not names.several and order.stale == "fail":
+            raise_stale(files - {names.file(0).url})
+        elsewhere = tuple(_elsewhere(begun, names)) if begun else ()
+        return Earlier(frozenset(), frozenset(), frozenset(), closed, _claim(to, elsewhere, overwrites=True))
     if not to.again:
-        return Earlier(frozenset(), frozenset(), rejects if if_exists == "fail" else frozenset(), None)
-    begun = journal.find(names.run_id, names.target.url)  # raises for one that can't be read, before all is staged
-    files |= _elsewhere(begun, names, store) if begun else frozenset()
-    compared = files | rejects if if_exists == "fail" else frozenset()
+        return Earlier(frozenset(), frozenset(), rejects, None)
+    compared = files | rejects
+    files |= _first_visible(_elsewhere(begun, names), store) if begun else frozenset()
     if to.rejects and names.run_id in to.rejects[0].name:
         files |= rejects  # a file at another key may be another run's, and this one may reject no row
-    return Earlier(files, compared, frozenset(), closed)
+    return Earlier(files, compared, frozenset(), closed, _claim(to, (), overwrites=False))
+
+
+def _claim(to: Resolved, elsewhere: tuple[str, ...], *, overwrites: bool) -> Claim | None:
+    """Return where files may be that this run doesn't make; None where its names are new."""
+    names, keys = to.names, elsewhere
+    if to.rejects:
+        are_its_own = names.run_id in to.rejects[0].name
+        keys += (to.rejects[0].url,) if (to.again if are_its_own else overwrites) else ()
+    if names.target.is_prefix and (to.again or not names.are_its_own):
+        return Claim(names.stem.url, names.patterns, keys)
+    return Claim(None, (), keys) if keys else None
 
 
 def _closed(to: Resolved, store: Store) -> str | None:
@@ -91,10 +113,13 @@ def _refuse_marked(marker: Target, store: Store) -> None:
         )
 
 
-def _elsewhere(begun: journal.Journal, names: Names, store: Store) -> frozenset[str]:
-    """Find the first file that a try with other folders or another template has shown where this one doesn't look."""
-    noted = (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
-    return frozenset(islice((url for url in noted if store.listing(parse_target(url), exact=True)), 1))
+def _elsewhere(begun: journal.Journal, names: Names) -> Iterator[str]:
+    """Yield the files that a try with other folders or another template noted where this one doesn't look."""
+    return (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
+
+
+def _first_visible(urls: Iterator[str], store: Store) -> frozenset[str]:
+    return frozenset(islice((url for url in urls if store.listing(parse_target(url), exact=True)), 1))
 
 
 def _taken(url: str) -> AlreadyExistsError:

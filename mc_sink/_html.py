@@ -6,8 +6,10 @@ leaves it out, as some do, shows the same tables.
 
 from __future__ import annotations
 
-from html import escape
+from html import escape as escape_markup
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from mc_sink._printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +51,11 @@ def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
 def line(text: str, *, strong: bool = False) -> str:
     """Give a line of text."""
     return f"<p><b>{escape(text)}</b></p>" if strong else f"<p>{escape(text)}</p>"
+
+
+def escape(text: str) -> str:
+    """Return a text as HTML that shows it, control characters too."""
+    return escape_markup(printable(text))
 
 
 def _table(inner: str) -> str:

@@ -1,19 +1,21 @@
-"""Any frame → a LazyFrame, at the door; a LazyFrame → batches, in order, pulled.
+"""Any frame → a LazyFrame, at the door; batches → a LazyFrame.
 
-The one home of two unstable calls of Polars': `collect_batches` and `register_io_source`.
+The one home of `register_io_source`, an unstable call of Polars'.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
+from mc_sink._owned import owned
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, panics_as_query_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,23 +28,37 @@ class ArrowStream(Protocol):
         """Export the stream."""
 
 
-Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | ArrowStream | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+class ArrowDataset(Protocol):
+    """A pyarrow Dataset or Scanner."""
+
+    def to_batches(self) -> Iterator[Any]:
+        """Read the record batches."""
+
+
+Frame: TypeAlias = (
+    "pl.LazyFrame | pl.DataFrame | ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+)
 Batches = Iterator[pl.DataFrame]
 # Measured: with row groups as large as the batches that feed them, Polars' Parquet encoder takes a tenth less time.
 ROW_GROUP_SIZE = 100_000
 
 
+@panics_as_query_errors()
 def as_lazyframe(frame: object) -> pl.LazyFrame:
     """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
 
-    Raises `ConfigurationError` for what is no frame, for a reader or iterator that has nothing left, and, once the
-    plan runs, for a batch whose schema isn't the first one's.
+    Raises `ConfigurationError` for what is no frame, for columns that Polars can't hold, for a reader or iterator that
+    has nothing left, and, once the plan runs, for a batch whose schema isn't the first one's.
     """
     if isinstance(frame, pl.LazyFrame):
         return frame
     if isinstance(frame, pl.DataFrame):
         return frame.lazy()
     if not isinstance(frame, (str, bytes, dict, type)):
+        if is_pandas(frame):
+            return _from_arrow(pandas_table(frame))
+        if _is_dataset(frame):
+            return _from_dataset(frame)
         if hasattr(frame, "__arrow_c_stream__"):
             return _from_arrow(frame)
         if isinstance(frame, Iterable):
@@ -50,68 +66,68 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
     raise _no_frame(frame, "")
 
 
-def pull(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFrame, None, None]:
-    """Run a plan on the streaming engine and yield its rows in order; the engine waits while nobody pulls."""
-    yield from frame.collect_batches(chunk_size=row_group_size, maintain_order=True, engine="streaming")
-
-
 def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
     """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
 
     def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
         left = sys.maxsize if limit is None else limit
-        for batch in batches():
-            taken = batch.head(left)  # Polars pushes a limit down only from below a filter
-            left -= taken.height
-            kept = taken if predicate is None else taken.filter(predicate)
-            yield kept if columns is None else kept.select(columns)
-            if left == 0:
-                return
+        with panics_as_query_errors():
+            for batch in batches():
+                taken = batch.head(left)  # Polars pushes a limit down only from below a filter
+                left -= taken.height
+                kept = taken if predicate is None else taken.filter(predicate)
+                yield kept if columns is None else kept.select(columns)
+                if left == 0:
+                    return
 
     return register_io_source(source, schema=schema)
 
 
 def _from_arrow(frame: Any) -> pl.LazyFrame:
+    """Return the plan of an Arrow stream. Rows are copied unless their memory certainly isn't filled again."""
     import pyarrow as pa
 
     try:
-        reader = pa.RecordBatchReader.from_stream(frame)
-    except pa.ArrowInvalid as error:
-        raise _no_frame(frame, f" Its stream has no columns ({error}).") from error
-    schema = _arrow_schema(reader.schema)
-    batches: Batches = (pl.DataFrame(batch) for batch in reader)
+        reader = reader_of(frame)
+    except pa.ArrowException as error:
+        raise _no_frame(frame, f" Its stream can't be read as columns ({error}).") from error
+    arrival = arrow_import(reader.schema)
+    batches: Batches = (arrival.frame(batch) for batch in reader)
+    if not _keeps_its_rows(frame):
+        batches = map(owned, batches)
     if isinstance(frame, pa.RecordBatchReader):
         batches = _not_consumed(batches, "record batch reader")
-    return _once(batches, schema)
+    return _once(batches, arrival.dtypes)
 
 
-def _arrow_schema(schema: Any) -> pl.Schema:
-    """Give Polars' dtypes for an Arrow schema, or refuse by name what Polars can't hold."""
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(f"{len(twice)} column name(s) stand twice: {twice}. Rename them. {NOTHING_VISIBLE}")
-    dtypes = {field.name: _dtype(field) for field in schema}
-    if unknown := [f"{field.name!r} ({field.type})" for field in schema if dtypes[field.name] is None]:
-        raise ConfigurationError(
-            f"{len(unknown)} column(s) have a type that Polars can't hold: {', '.join(unknown)}. Cast or drop them. "
-            f"{NOTHING_VISIBLE}"
-        )
-    return pl.Schema({name: dtype for name, dtype in dtypes.items() if dtype is not None})
-
-
-def _dtype(field: Any) -> pl.DataType | None:
+def _keeps_its_rows(frame: Any) -> bool:
+    """Return whether the buffers of a stream are never refilled: they are all there, or made for each batch."""
     import pyarrow as pa
 
-    if "interval" in str(field.type):  # at any depth; Polars would panic
-        return None
-    try:
-        return pl.DataFrame(pa.schema([field]).empty_table()).dtypes[0]
-    except (pl.exceptions.PolarsError, pa.ArrowNotImplementedError):
-        return None
+    return isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in {"duckdb", "_duckdb"}
+
+
+def _from_dataset(dataset: Any) -> pl.LazyFrame:
+    """Return the plan of a pyarrow Dataset or Scanner, which is read again by each run of the plan."""
+    scanner = dataset.scanner() if hasattr(dataset, "scanner") else dataset
+    arrival = arrow_import(scanner.projected_schema)
+    return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
+
+
+def _is_dataset(frame: object) -> bool:
+    dataset = sys.modules.get("pyarrow.dataset")
+    return dataset is not None and isinstance(frame, dataset.Dataset | dataset.Scanner)
 
 
 def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
-    batches = _not_consumed((_as_batch(item) for item in _to_its_end(frame)), "iterable of batches")
+    """Return the plan of an iterable. A generator may refill the memory of one batch with the next: rows are copied.
+
+    The batches of a list or tuple are all there at once, and are delivered as they are.
+    """
+    batches: Batches = map(Arrivals().frame, _to_its_end(frame))
+    if type(frame) not in {list, tuple}:
+        batches = map(owned, batches)
+    batches = _not_consumed(batches, "iterable of batches")
     first = next(batches)
     return _once(chain([first], batches), first.schema)
 
@@ -170,11 +186,37 @@ def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
     )
 
 
-def _as_batch(item: Any) -> pl.DataFrame:
-    if isinstance(item, pl.DataFrame):
-        return item
-    if hasattr(item, "__arrow_c_array__") or hasattr(item, "__arrow_c_stream__"):
-        return pl.DataFrame(item)
-    raise ConfigurationError(
-        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch. {NOTHING_VISIBLE}"
+class Arrivals:
+    """Convert the items of an iterable; what is decided for an Arrow schema is kept until another comes."""
+
+    def __init__(self) -> None:
+        self._schema: pa.Schema | None = None
+        self._import: ArrowImport | None = None
+
+    def frame(self, item: Any) -> pl.DataFrame:
+        """Return an item as a frame; `ConfigurationError` for what isn't a batch."""
+        if isinstance(item, pl.DataFrame):
+            return item
+        if is_pandas(item):
+            item = pandas_table(item)
+        elif not (hasattr(item, "__arrow_c_array__") or hasattr(item, "__arrow_c_stream__")):
+            raise _no_batch(item, "")
+        schema, batches = self._read(item)
+        if self._import is None or not schema.equals(self._schema, check_metadata=True):
+            self._schema, self._import = schema, arrow_import(schema)
+        return self._import.frames(batches)
+
+    def _read(self, item: Any) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+        import pyarrow as pa
+
+        try:
+            reader = reader_of(item)
+        except (pa.ArrowException, TypeError) as error:
+            raise _no_batch(item, f" It can't be read as columns ({error}).") from error
+        return reader.schema, list(reader)
+
+
+def _no_batch(item: object, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why} {NOTHING_VISIBLE}"
     )

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from mc_sink._printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,7 +21,7 @@ def watch(title: str, *, progress: bool | None) -> Iterator[Advance]:
     if not _somebody_looks() if progress is None else not progress:
         yield lambda _rows, _num_bytes: None
         return
-    with _bar_class()(desc=title, unit=" rows", unit_scale=True, dynamic_ncols=True) as bar:
+    with _bar_class()(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True) as bar:
 
         def advance(rows: int, num_bytes: int) -> None:
             bar.set_postfix_str(f"{num_bytes / 2**20:,.1f} MiB", refresh=False)

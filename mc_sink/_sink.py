@@ -10,15 +10,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from mc_sink._batches import known_num_rows, pull
 from mc_sink._earlier import look
-from mc_sink._files import DeliveryPlan, FilePlan, write_file, write_files
+from mc_sink._files import DeliveryPlan, FilePlan, check_apart, write_file, write_files
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, resolve, takes_options
-from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, pull
+from mc_sink._order import Order, refuse_own_source, resolve, scanned, takes_options
+from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe
+from mc_sink._printable import logger
 from mc_sink._progress import watch
 from mc_sink._rows import rows_of
-from mc_sink.delivery import discard_with, publish_with
-from mc_sink.formats import options_of
+from mc_sink.delivery import discard_with, publish_with, wait_to_publish, waiting_at
+from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError, add_note, panics_as_query_errors
+from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from mc_sink._earlier import Earlier
     from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
-    from mc_sink._rows import Rows
+    from mc_sink._rows import Guard, Rows
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
+
+_log = logger(__name__)
 
 
 @takes_options
@@ -47,7 +52,8 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     Parameters
     ----------
     frame
-        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, or an iterable of record batches or DataFrames.
+        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        record batches or DataFrames.
     target
         A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); a local path,
         a `file://` URL, or another fsspec URL that renames.
@@ -62,9 +68,20 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     on_invalid, rejects, max_rejects
         "fail" ends the run on any bad row; "reject" delivers the others, and writes the bad ones, with row numbers and
         reasons, to `rejects` (a target; by default the local folder `rejects/`). More than `max_rejects` of them, a
-        count or a fraction of all rows, fail the run.
+        count or a fraction of all rows, fail the run, and so does the rejection of every row.
+    min_rows
+        Fewer valid rows than these fail the run. With `previous` the rows that this run has are counted, not those that
+        differ.
+    on_empty
+        What a delivery without any row is: "deliver" makes a file of the columns alone (of partitions, which no row
+        names, only the manifest); "skip" makes nothing, and the receipt says so; "fail" fails the run. With `previous`
+        it is one in which no row differs.
     if_exists
         "fail" never replaces an object; "overwrite" does.
+    stale
+        What becomes, with "overwrite", of files that an earlier run left under names of this template, and that this
+        run doesn't replace: "fail" refuses before anything is visible; "keep" accepts them, and lists them in receipt
+        and manifest.
     name
         A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
         docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
@@ -109,15 +126,28 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     ------
     TargetError, ConfigurationError, PermissionDenied, AlreadyExistsError
         Before the first byte, wherever that can be known.
-    ValidationError, UploadError
-        Nothing became visible. The query's and the source's own exceptions arrive as they are.
+    ValidationError, QueryError, UploadError
+        Nothing became visible. The query's and the source's own exceptions arrive as they are; a panic of the engine is
+        a `QueryError`.
     CommitError, CommitUnknown
         Some of it is visible, or may be: they say what.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    order = Order.of(target, options)
+    return sink_guarded(frame, Order.of(target, options))
+
+
+def check_new_run(order: Order) -> None:
+    """Raise what a delivery under a new run id would raise for what stands at its names; lists, and needs no frame."""
+    look(_resolved(order, is_new=True), Stores(order.storage_options, order.object_options), order)
+
+
+def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None, *, is_new: bool = False) -> Receipt:
+    """Deliver a frame by an order that is ready; see `sink_madconnect`. `guard` is what a connection may add.
+
+    `is_new` says that the order's run id was made for this call, so that whatever is at its names is foreign.
+    """
     prepare()
-    staged, stores = _stage(frame, order)
+    staged, stores = _stage(frame, order, guard, is_new=is_new)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
@@ -130,27 +160,49 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
 def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
     """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
 
-    Takes what `sink_madconnect` takes, and raises what it raises before it publishes.
+    Takes what `sink_madconnect` takes, and raises what it raises before it publishes. Several processes may stage parts
+    of one run, each with names of its own; `publish` refuses parts whose names collide, and so does `stage`, before any
+    upload, where this process still holds the other part.
     """
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    return _stage(frame, Order.of(target, options))[0]
+    staged, _ = _stage(frame, Order.of(target, options), apart=True)
+    wait_to_publish(staged)
+    return staged
 
 
-def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
+def _resolved(order: Order, *, is_new: bool) -> Resolved:
+    """Resolve an order; a run id that was made for it is not one that an earlier attempt may have had."""
+    to = resolve(order)
+    return replace(to, again=False) if is_new else to
+
+
+@panics_as_query_errors()
+def _stage(
+    frame: Frame, order: Order, guard: Guard | None = None, *, is_new: bool = False, apart: bool = False
+) -> tuple[Staged, Stores]:
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
-    with rows_of(as_lazyframe(frame), order, to.format) as rows:
+    to, stores = _resolved(order, is_new=is_new), Stores(order.storage_options, order.object_options)
+    if to.preset and to.lost:
+        _log.warning("The format leaves out of the dialect of preset %r: %s.", to.preset.name, ", ".join(to.lost))
+    refuse_own_source(to, scanned(frame, to), "the frame")
+    refuse_own_source(to, scanned(order.previous, to), "previous=")
+    with rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
         to.check(rows.delivered)
-        earlier = look(to, stores, order.if_exists)
+        waiting = waiting_at(to.names.run_id, to.names.target.url) if apart else frozenset()
+        if to.rejects:
+            check_apart(to.rejects[0].url, to.names.run_id, waiting)
+        earlier = look(to, stores, order)
         with watch(to.names.target.url, progress=order.progress) as advance:
             batches = to.watch(rows.batches(to.row_group_size))
-            files = write_files(batches, _plan(to, rows, earlier), stores.of(to.names.target), advance)
-        staged = _staged(order, to, files, rows, started_at)
+            files = write_files(batches, _plan(to, rows, earlier, waiting), stores.of(to.names.target), advance)
+        staged = replace(_staged(order, to, files, rows, started_at), claim=earlier.claim)
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
             rows.account_for(staged)
+            rows.check_number(order.min_rows, guard)
+            staged = _if_empty(staged, stores)
             to.check_files(staged)
             earlier.check(staged)
         except BaseException as error:
@@ -159,7 +211,7 @@ def _stage(frame: Frame, order: Order) -> tuple[Staged, Stores]:
     return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
+def _plan(to: Resolved, rows: Rows, earlier: Earlier, waiting: frozenset[str]) -> DeliveryPlan:
     schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
     return DeliveryPlan(
         to.names,
@@ -172,11 +224,13 @@ def _plan(to: Resolved, rows: Rows, earlier: Earlier) -> DeliveryPlan:
         partition_by=to.partition_by,
         include_key=to.include_key,
         metadata={"mc_sink.run_id": to.names.run_id, **schema},
+        waiting=waiting,
     )
 
 
 def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Rows, started_at: datetime) -> Staged:
-    columns = {name: str(dtype) for name, dtype in to.partitioning(rows.delivered).file_schema.items()}
+    schema = to.partitioning(rows.delivered).file_schema
+    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
     kind, dialect = to.format.extension.removeprefix("."), options_of(to.format)
     return Staged(
         run_id=to.names.run_id,
@@ -185,6 +239,7 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         content=Content(kind, dialect, columns, rows.compiled.name, to.partition_by),
         validated=rows.compiled.validated,
         if_exists=order.if_exists,
+        stale=order.stale,
         repeatable=to.repeatable,
         started_at=started_at,
         took=timedelta(0),
@@ -192,8 +247,25 @@ def _staged(order: Order, to: Resolved, files: tuple[StagedFile, ...], rows: Row
         manifest_form=to.manifest_form,
         success_marker=to.success_marker.url if to.success_marker else None,
         changes=rows.changes,
+        on_empty=order.on_empty,
         object_options=order.object_options,
+        over_all_rows=rows.over_all_rows,
     )
+
+
+def _if_empty(staged: Staged, stores: Stores) -> Staged:
+    """Leave the files out of a delivery without rows, or refuse it, as the caller asked."""
+    if staged.num_rows or staged.on_empty == "deliver":
+        return staged
+    if staged.on_empty == "fail":
+        raise ValidationError(
+            f'0 rows are left to deliver to {staged.target}, and on_empty is "fail". {NOTHING_VISIBLE} Look at the '
+            'source; "skip" makes no file of no rows, and "deliver" one with its columns alone.'
+        )
+    left = discard_with(stores, [replace(staged, rejects=None)])
+    for sentence in left:
+        _log.warning("A file without rows was thrown away. %s", sentence)
+    return replace(staged, files=())
 
 
 def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -> StagedRejects | None:
@@ -212,4 +284,4 @@ def _stage_rejects(rows: Rows, to: Resolved, stores: Stores, earlier: Earlier) -
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
     """Throw a delivery away, telling on its cause what could not be."""
     for left_behind in discard_with(stores, [staged]):
-        cause.add_note(f"mc_sink: {left_behind}")
+        add_note(cause, left_behind)

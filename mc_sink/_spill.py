@@ -6,10 +6,11 @@ import io
 import sys
 import tempfile
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
+from mc_sink._owned import has_nul
 from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
 
 if TYPE_CHECKING:
@@ -23,18 +24,23 @@ def compact(frame: pl.DataFrame) -> pl.DataFrame:
     A frame that keeps no more than twice its own rows alive is given as it is: measured, a copy takes a hundred times
     as long as looking.
     """
-    if _kept_alive(frame) <= 2 * frame.estimated_size():
-        return frame
+    return frame if kept_alive(frame) <= 2 * frame.estimated_size() else copied(frame)
+
+
+def copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame in memory of its own."""
     encoded = io.BytesIO()
     frame.write_ipc_stream(encoded)
     encoded.seek(0)
     return pl.read_ipc_stream(encoded)
 
 
-def _kept_alive(frame: pl.DataFrame) -> int:
-    """Give the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
+def kept_alive(frame: pl.DataFrame) -> int:
+    """Return the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
     import pyarrow as pa
 
+    if has_nul(pl.Struct(frame.schema)):
+        return sys.maxsize
     try:
         return int(frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size())
     except pa.ArrowInvalid:  # 128-bit integers
@@ -48,6 +54,29 @@ class Slot(NamedTuple):
     length: int
 
 
+class _Tail:
+    """Writes what is encoded to a file, without a copy, and keeps what the disk raised: Polars changes its type."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.failure = error
+            raise
+        self.num_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: the file has no buffer."""
+
+
 class Spill:
     """An append-only store of frames in Arrow's IPC format, in `folder` or else where temporary files go.
 
@@ -58,7 +87,7 @@ class Spill:
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = folder
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
         self.num_bytes = 0
 
     def __enter__(self) -> Self:
@@ -69,25 +98,39 @@ class Spill:
 
     def append(self, frame: pl.DataFrame) -> Slot:
         """Park `frame` and give where it lies."""
-        encoded = io.BytesIO()
-        frame.write_ipc_stream(encoded)
         with self._telling(frame.height):
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
-            slot = Slot(self.num_bytes, encoded.tell())
-            self._file.seek(slot.offset)
-            left = encoded.getbuffer()
-            while left:
-                left = left[self._file.write(left) :]
+            self._file.seek(self.num_bytes)
+            tail = _Tail(self._file)
+            try:
+                frame.write_ipc_stream(cast("IO[bytes]", tail))
+            except Exception:
+                if tail.failure is not None:
+                    raise tail.failure from None
+                raise
+        slot = Slot(self.num_bytes, tail.num_bytes)
         self.num_bytes += slot.length
         return slot
 
     def read(self, slot: Slot) -> pl.DataFrame:
-        """Give the frame that was parked at `slot`; `ValueError` after `close`."""
+        """Return the frame that was parked at `slot`; `ValueError` after `close`.
+
+        Raises `UploadError` where the disk has fewer bytes than were written.
+        """
         if self._file is None:
             raise ValueError("The parked rows are gone: this spill is closed.")
         self._file.seek(slot.offset)
-        return pl.read_ipc_stream(io.BytesIO(self._file.read(slot.length)))
+        # One read of the system's returns 2 GiB less 4 KiB at most; a BufferedReader reads on until it has all of it.
+        reader = io.BufferedReader(self._file)
+        data = reader.read(slot.length)
+        reader.detach()
+        if len(data) != slot.length:
+            raise UploadError(
+                f"Parked rows could not be read back from {self._where}: {len(data):,} of {slot.length:,} bytes are "
+                f"there. Check the disk, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
+            )
+        return pl.read_ipc_stream(io.BytesIO(data))
 
     def close(self) -> None:
         """Give the disk back; again and again if you like."""
@@ -98,13 +141,16 @@ class Spill:
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def _where(self) -> str:
+        return self._folder or tempfile.gettempdir()
+
     @contextmanager
     def _telling(self, num_rows: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            where = self._folder or tempfile.gettempdir()
             raise UploadError(
-                f"{num_rows:,} rows could not be parked in {where}, where {self.num_bytes:,} "
+                f"{num_rows:,} rows could not be parked in {self._where}, where {self.num_bytes:,} "
                 f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
             ) from error

@@ -59,14 +59,14 @@ class Worker(Generic[T]):
     def result(self) -> T:
         """Run, wait, and give the result or raise the run's error; anything raised while waiting stops the run."""
         try:
-            self._start()
+            self.start()
             # In steps, because a signal may reach a thread of the engine's instead of this one; and not by joining,
             # because an interrupted join takes a thread that runs for one that has ended (measured, Python 3.11).
             while not self._done.wait(STEP_SECONDS):
                 self._check_leaving()
         except BaseException as interruption:
             self.interrupted = True
-            self._end(interruption)
+            self.end(interruption)
             raise
         if self._error is not None:
             error, self._error = self._error, None  # no cycle: its traceback knows this worker
@@ -83,7 +83,8 @@ class Worker(Generic[T]):
         self._leaving = cause
         self._left.wait(timeout)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin, without waiting; `result` does it by itself."""
         try:
             threading.Thread(target=self._run, name="mc_sink engine", daemon=True).start()
         except RuntimeError:  # the system has no thread left: there is no run to wait for
@@ -96,8 +97,8 @@ class Worker(Generic[T]):
         if _count_cancels() > self._cancelled:
             raise sys.modules["asyncio"].CancelledError
 
-    def _end(self, cause: BaseException) -> None:
-        """Stop the run and wait for the engine to leave."""
+    def end(self, cause: BaseException) -> None:
+        """Stop the run and wait for the engine to leave; after `PATIENCE_SECONDS` it is left behind."""
         _ended_early.set()
         self._stop(cause)
         if not self._done.wait(PATIENCE_SECONDS):

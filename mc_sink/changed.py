@@ -40,6 +40,11 @@ class Changes:
         """Rows that this run had."""
         return self.added + self.changed + self.unchanged
 
+    @property
+    def num_rows_before(self) -> int:
+        """Rows that the last delivery had."""
+        return self.changed + self.removed + self.unchanged
+
     def __add__(self, other: Changes) -> Changes:
         """Count what two parts of one run hold together."""
         return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))

@@ -5,6 +5,7 @@
     ├── ConfigurationError (ValueError)       frame, format, schema and options contradict each other
     │   └── LimitError                        the data break a limit that the receiver documents
     ├── ValidationError                       rows break the schema
+    ├── QueryError                            the query engine broke down, or lost rows
     ├── AlreadyExistsError (FileExistsError)  the key is taken, and `if_exists` is "fail"
     ├── PermissionDenied (PermissionError)    the store refused; `action` names what is missing
     ├── UploadError (OSError)                 bytes could not be stored
@@ -12,25 +13,44 @@
         └── CommitUnknown                     nobody can tell whether it is visible
 
 A message says how many, what, where, what to do next, and always whether anything became visible. What the caller's
-own query or source raises is never wrapped: it arrives as itself, with a note that nothing became visible.
+own query or source raises is never wrapped: it arrives as itself, with a note that nothing became visible. Only a panic
+of an engine is: it is a `BaseException`, which `except Exception` misses, and becomes a `QueryError`.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mc_sink import _html
+from mc_sink._printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import polars as pl
 
 NOTHING_VISIBLE = "Nothing became visible."
+OUR_NOTE = "mc_sink: "
 
 
 class SinkError(Exception):
-    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle."""
+    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle.
+
+    Control characters in its message and its notes are escaped; `mc_sink._printable.lines` makes one of several lines.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
+
+    def add_note(self, note: str) -> None:
+        """Add a line that is shown after the message."""
+        super().add_note(printable(note))
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note of ours to an error, which may be anybody's."""
+    error.add_note(printable(f"{OUR_NOTE}{text}"))
 
 
 class TargetError(SinkError, ValueError):
@@ -48,6 +68,13 @@ class LimitError(ConfigurationError):
         super().__init__(message)
         self.preset = preset
         self.limit = limit
+
+
+class QueryError(SinkError):
+    """The query engine broke down, or lost rows without an error; nothing became visible. The cause is kept.
+
+    Of a database that is read by its URI there is no cause, because it may repeat the URI.
+    """
 
 
 class AlreadyExistsError(SinkError, FileExistsError):
@@ -113,3 +140,23 @@ class ValidationError(SinkError):
             + _html.rows(self.checks.columns, self.checks.rows())
             + "".join(map(_html.line, advice))
         )
+
+
+@contextmanager
+def panics_as_query_errors() -> Iterator[None]:
+    """Raise a panic of the query engine, or of any other library written in Rust, as a `QueryError`."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise QueryError(
+            f"The query engine broke down (a Rust panic): {str(error) or 'it gave no reason'}. This is a fault of the "
+            "engine that the data or the query brought out: look in the query and its source for what the reason "
+            f"names, such as a date out of range or a damaged file. {NOTHING_VISIBLE}"
+        ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Return whether an exception is a panic; each library written in Rust has a class of its own for it."""
+    return any(kind.__name__ == "PanicException" for kind in type(error).__mro__)

@@ -17,35 +17,37 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import re
+from collections.abc import Mapping  # noqa: TC003  pydantic reads a note by this type
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mc_sink import _html
+from mc_sink import _html, _state
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from mc_sink.staged import Upload
 
 Sent = Literal["sent", "refused", "published"]
-STATE_DIR = "MC_SINK_STATE_DIR"
-_log = logging.getLogger(__name__)
+STATE_DIR, _FOLDER = _state.STATE_DIR, "journals"
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
     """A delivery whose publishing began and is not known to have ended; `recover(run_id)` ends it.
 
-    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended.
+    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended. `replaces`
+    says, of a run that may replace files, what stood at their URLs when it was noted; None where that isn't known.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Journal:
     noted_at: datetime
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...] = ()
+    replaces: Mapping[str, str] | None = None
 
     @property
     def num_files(self) -> int:
@@ -75,23 +78,18 @@ class _Note:
 
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...]
+    replaces: Mapping[str, str] | None = None
 
 
 def folder() -> Path:
-    """Give the folder of journals, which need not exist."""
-    if asked := os.environ.get(STATE_DIR):
-        return Path(asked) / "journals"
-    from platformdirs import user_state_path
-
-    return user_state_path("mc_sink", appauthor=False) / "journals"
+    """Return the folder of journals, which need not exist."""
+    return _state.state_folder() / _FOLDER
 
 
 def prepare() -> None:
     """Make the folder, for its owner alone, or raise what makes that impossible before any work is done."""
-    place = folder()
-    with _writing(place):
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # else its parents have the umask's mode
-        place.mkdir(mode=0o700, exist_ok=True)
+    with _writing(folder()):
+        place = _state.prepare(_FOLDER)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(13, "no right to write", str(place))
 
@@ -112,14 +110,17 @@ def alone(run_id: str, target: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def note(staged: Sequence[Staged], left: Sequence[StagedFile] = ()) -> None:
+def note(staged: Sequence[Staged], left: Sequence[StagedFile] = (), replaces: Mapping[str, str] | None = None) -> None:
     """Have the disk hold what is about to be published, and what is `left` of earlier tries; replaces their note."""
     path = _path(staged[0].run_id, staged[0].target)
     written = path.with_suffix(".partial")
     with _writing(path):
         prepare()
         try:
-            _write(written, _adapter().dump_json(_Note(tuple(staged), tuple(left))))
+            _write(
+                written,
+                _adapter().dump_json(_Note(tuple(staged), tuple(left), None if replaces is None else dict(replaces))),
+            )
             written.replace(path)
         except BaseException:
             written.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ def note_sent(run: Staged, upload_id: str, state: Sent = "sent") -> None:
     """Note that an upload is about to be completed, or what came of it. The disk need not confirm it."""
     path = _path(run.run_id, run.target).with_suffix(".sent")
     with _writing(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        descriptor = _state.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
             opened.write(json.dumps([upload_id, state]) + "\n")
 
@@ -149,11 +150,12 @@ def sent(run_id: str, target: str) -> dict[str, Sent]:
     """Return what is noted of a delivery's uploads, by their ids; nothing of those that no Complete was sent for."""
     path = _path(run_id, target).with_suffix(".sent")
     try:
-        return dict(json.loads(line) for line in path.read_text("utf-8").splitlines())
+        text, _ = _state.read_private(path)
+        return dict(json.loads(line) for line in text.splitlines())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(path, type(error).__name__) from error
+        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
 
 
 def waits(staged: Staged) -> bool:
@@ -210,7 +212,7 @@ def _uploads(staged: Sequence[Staged]) -> dict[str, Upload]:
 def _lock(path: Path) -> int:
     """Give the descriptor of a file that is locked and still has its name: who held it before may have removed it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _state.open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             _wait_for(descriptor, path)
             with suppress(FileNotFoundError):
@@ -232,7 +234,7 @@ def _wait_for(descriptor: int, path: Path) -> None:
 
 def _write(path: Path, text: bytes) -> None:
     path.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = _state.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with open(descriptor, "wb") as opened:  # noqa: PTH123  a path has no mode of its own
         opened.write(text)
         opened.flush()
@@ -251,16 +253,17 @@ def _sync(place: Path) -> None:
 def _read(path: Path) -> Journal | None:
     """Read a journal; None where it has been struck out."""
     try:
-        noted_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        note: _Note = _adapter().validate_json(path.read_bytes())
+        text, written_at = _state.read_private(path)
+        noted_at = datetime.fromtimestamp(written_at, UTC)
+        note: _Note = _adapter().validate_json(text)
         run = note.staged[0]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, IndexError) as error:
-        raise _unreadable(path, type(error).__name__) from error
+        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
     if _path(run.run_id, run.target).name != path.name:
         raise _unreadable(path, f"it is of run {run.run_id} to {run.target}")
-    return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded)
+    return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded, note.replaces)
 
 
 def _unreadable(path: Path, why: str) -> ConfigurationError:
@@ -274,6 +277,8 @@ def _unreadable(path: Path, why: str) -> ConfigurationError:
 def _writing(place: Path) -> Iterator[None]:
     try:
         yield
+    except UploadError:
+        raise
     except OSError as error:
         raise UploadError(
             f"The journal at {place} can't be written: {error.strerror}. {NOTHING_VISIBLE} Make room, or name another "

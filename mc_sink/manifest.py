@@ -29,10 +29,17 @@ _INTEGRITY = re.compile(r'"integrity": (null|"[a-z0-9]+"),')
 _WIDEST = len('"integrity": "unproven",')
 
 
-def manifest(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime) -> bytes:
-    """Write the manifest of a delivery whose files are all visible; times are UTC, sizes bytes as stored."""
+def manifest(
+    staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime, stale: Sequence[str] = ()
+) -> bytes:
+    """Write the manifest of a delivery whose files are all visible; times are UTC, sizes bytes as stored.
+
+    `stale` are files of an earlier run that stay beside it.
+    """
     run = staged[0]
     facts = _redshift(files) if run.manifest_form == "redshift" else _facts(staged, files, ended_at)
+    if stale and run.manifest_form == "mc_sink":
+        facts |= {"stale": list(stale)}
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     return (_INTEGRITY.sub(lambda found: found[0].ljust(_WIDEST), text) + "\n").encode()
 

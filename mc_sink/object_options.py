@@ -1,10 +1,13 @@
-"""What a stored object is to be besides its bytes, checked when it is written down."""
+"""Options for the stored object (ACL, encryption, tags, Object Lock, …), validated on construction."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping  # noqa: TC003  a journal is read back by these types
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
 from urllib.parse import urlencode
 
@@ -20,6 +23,7 @@ CannedAcl = Literal[
     "bucket-owner-full-control",
 ]
 Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 StorageClass = Literal[
     "STANDARD",
     "REDUCED_REDUNDANCY",
@@ -31,7 +35,7 @@ StorageClass = Literal[
     "GLACIER_IR",
     "EXPRESS_ONEZONE",
 ]
-MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES = 10, 128, 256, 2048
+MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_METADATA_BYTES, MAX_KMS_PAIRS = 10, 128, 256, 2048, 8192
 # A metadata name is the end of a header's name (RFC 9110, "token").
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADERS = ("content_type", "cache_control", "content_disposition", "sse_kms_key_id")
@@ -57,17 +61,28 @@ class ReadOnly(dict[str, str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectOptions:
-    """How S3 is to keep the object; every value is checked here, before anything is opened.
+    """How S3 should keep the object; every value is checked here, before anything is opened.
 
     `acl` is a canned ACL (`bucket-owner-full-control` for a bucket in another account; needs `s3:PutObjectAcl`);
     `sse` and `sse_kms_key_id` choose encryption at rest (a key id alone means "aws:kms"; KMS needs
     `kms:GenerateDataKey` and `kms:Decrypt`); `tags` need `s3:PutObjectTagging`; `content_type` is the format's where
-    it is None. Names and limits are those of S3's PutObject. `metadata` and `tags` are copied, and can't be changed.
+    it is None. Names and limits are those of S3's PutObject. Mappings are copied, and can't be changed.
+
+    More for KMS: `sse_kms_encryption_context` is sent with every use of the key, and `bucket_key_enabled` asks for
+    fewer of them; either means "aws:kms" where nothing else does. `object_lock_mode` and `object_lock_retain_until`, a
+    time with a time zone, keep the object from being deleted until then (needs `s3:PutObjectRetention`);
+    `object_lock_legal_hold` does so until it is lifted (needs `s3:PutObjectLegalHold`). Both need a bucket with Object
+    Lock.
     """
 
     acl: CannedAcl | None = None
     sse: Encryption | None = None
     sse_kms_key_id: str | None = None
+    sse_kms_encryption_context: Mapping[str, str] = field(default_factory=dict)
+    bucket_key_enabled: bool | None = None
+    object_lock_mode: LockMode | None = None
+    object_lock_retain_until: datetime | None = None
+    object_lock_legal_hold: bool | None = None
     storage_class: StorageClass | None = None
     content_type: str | None = None
     cache_control: str | None = None
@@ -79,21 +94,39 @@ class ObjectOptions:
         _one_of("acl", self.acl, get_args(CannedAcl))
         _one_of("sse", self.sse, get_args(Encryption))
         _one_of("storage_class", self.storage_class, get_args(StorageClass))
-        if self.sse_kms_key_id and self.sse == "AES256":
-            raise ConfigurationError("sse_kms_key_id goes with sse='aws:kms', not with 'AES256'.")
+        self._check_kms()
+        self._check_lock()
         for name in _HEADERS:
             _check_header(name, getattr(self, name))
         _check_tags(self.tags)
         _check_metadata(self.metadata)
-        object.__setattr__(self, "metadata", ReadOnly(self.metadata))
-        object.__setattr__(self, "tags", ReadOnly(self.tags))
+        for name in ("metadata", "tags", "sse_kms_encryption_context"):
+            object.__setattr__(self, name, ReadOnly(getattr(self, name)))
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """The kind of encryption, which options of KMS imply."""
+        of_kms = self.sse_kms_key_id or self.sse_kms_encryption_context or self.bucket_key_enabled
+        return self.sse or ("aws:kms" if of_kms else None)
 
     def request(self, content_type: str) -> dict[str, Any]:
-        """Give the parameters of PutObject and CreateMultipartUpload."""
+        """Return the parameters of PutObject and CreateMultipartUpload.
+
+        Raises `ConfigurationError` for a retention that has ended, which S3 refuses. That isn't checked on
+        construction, because a journal may be read back after the end.
+        """
+        until = self.object_lock_retain_until
+        if until and until <= datetime.now(UTC):
+            raise ConfigurationError(f"object_lock_retain_until={until.isoformat()} is in the past: give a later time.")
         parameters = {
             "ACL": self.acl,
-            "ServerSideEncryption": self.sse or ("aws:kms" if self.sse_kms_key_id else None),
+            "ServerSideEncryption": self.encryption,
             "SSEKMSKeyId": self.sse_kms_key_id,
+            "SSEKMSEncryptionContext": _as_kms_pairs(self.sse_kms_encryption_context),
+            "BucketKeyEnabled": self.bucket_key_enabled,
+            "ObjectLockMode": self.object_lock_mode,
+            "ObjectLockRetainUntilDate": _as_timestamp(until),
+            "ObjectLockLegalHoldStatus": "ON" if self.object_lock_legal_hold else None,
             "StorageClass": self.storage_class,
             "ContentType": self.content_type or content_type,
             "CacheControl": self.cache_control,
@@ -101,7 +134,59 @@ class ObjectOptions:
             "Metadata": dict(self.metadata),
             "Tagging": urlencode(self.tags),
         }
-        return {name: value for name, value in parameters.items() if value}
+        return {name: value for name, value in parameters.items() if value or value is False}
+
+    def _check_kms(self) -> None:
+        """Check the options of KMS, and that the encryption is one that has them."""
+        _true_or_false("bucket_key_enabled", self.bucket_key_enabled)
+        pairs = self.sse_kms_encryption_context
+        if not isinstance(pairs, Mapping):
+            raise ConfigurationError("sse_kms_encryption_context is to be a dict of names and values, both text.")
+        if any(not isinstance(one, str) for pair in pairs.items() for one in pair) or "" in pairs:
+            raise ConfigurationError("sse_kms_encryption_context must have text for each name and each value.")
+        if len(_as_kms_pairs(pairs)) > MAX_KMS_PAIRS:
+            raise ConfigurationError(f"sse_kms_encryption_context is longer than the {MAX_KMS_PAIRS:,} bytes allowed.")
+        given = {
+            "sse_kms_key_id": bool(self.sse_kms_key_id),
+            "sse_kms_encryption_context": bool(pairs),
+            "bucket_key_enabled": self.bucket_key_enabled is not None,
+        }
+        names = [name for name, is_given in given.items() if is_given]
+        if names and self.sse == "AES256":
+            raise ConfigurationError(f"{names[0]} goes with sse='aws:kms', not with 'AES256'.")
+        if self.bucket_key_enabled and self.sse == "aws:kms:dsse":
+            raise ConfigurationError("bucket_key_enabled goes with sse='aws:kms', not with 'aws:kms:dsse'.")
+
+    def _check_lock(self) -> None:
+        """Check the options of Object Lock: a mode and a time with a time zone, or neither."""
+        _one_of("object_lock_mode", self.object_lock_mode, get_args(LockMode))
+        _true_or_false("object_lock_legal_hold", self.object_lock_legal_hold)
+        until: object = self.object_lock_retain_until
+        if until is not None and not (isinstance(until, datetime) and until.utcoffset() is not None):
+            raise ConfigurationError(
+                "object_lock_retain_until is to be a datetime with a time zone: datetime(2030, 1, 1, tzinfo=UTC), or "
+                "2030-01-01T00:00:00Z in a connection file."
+            )
+        if (self.object_lock_mode is None) != (until is None):
+            raise ConfigurationError("object_lock_mode and object_lock_retain_until go together: give both.")
+
+
+def _true_or_false(name: str, value: object) -> None:
+    if not isinstance(value, bool | None):
+        raise ConfigurationError(f"{name} is to be True or False, and is of type {type(value).__name__}.")
+
+
+def _as_kms_pairs(pairs: Mapping[str, str]) -> str:
+    """Encode an encryption context as S3 expects it in a header; an empty one as nothing."""
+    return b64encode(json.dumps(dict(pairs), sort_keys=True).encode()).decode() if pairs else ""
+
+
+def _as_timestamp(until: datetime | None) -> str | None:
+    """Return a time in whole seconds, none of which is lost."""
+    if until is None:
+        return None
+    whole = until if not until.microsecond else until.replace(microsecond=0) + timedelta(seconds=1)
+    return f"{whole.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> None:

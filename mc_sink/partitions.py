@@ -108,7 +108,8 @@ class Partitioning:
 
     def groups(self, frame: pl.DataFrame) -> list[tuple[Partition, pl.DataFrame]]:
         """Give the rows of each partition together, in order, whatever lies between them."""
-        keys = [f"\x00{number}" for number in range(len(self.columns))]
+        free = "\x00" * (1 + max(map(len, self.schema)))  # longer than any name of the frame
+        keys = [f"{free}{number}" for number in range(len(self.columns))]
         keyed = frame.with_columns(key.alias(name) for key, name in zip(self._keys(), keys, strict=True))
         groups = keyed.partition_by(keys, maintain_order=True)
         firsts = pl.concat([group[:1, keys] for group in groups])

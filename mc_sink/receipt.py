@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 Integrity = Literal["crc32", "sha256", "etag", "unproven"]
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc32")
+CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
+# The store isn't known to keep `If-None-Match`: what is known instead.
+_WINDOWS: dict[CreateOnly, str] = {
+    "listing": "by a listing right before the request; a window of one request remained",
+    "unproven": "not proven: the listing was refused, and the store isn't known to keep If-None-Match",
+}
 _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
@@ -77,6 +84,10 @@ class WrittenFile:
 
     `etag_is_computed` is False where the store makes ETags of its own: then `etag` only shows, as long as it stays,
     that the object wasn't replaced.
+
+    `create_only` says how it was kept from replacing another file: by the store's "condition"; by a "listing" right
+    before the request, after which a window of one request remained; or "unproven", because the listing was refused and
+    the store isn't known to keep the condition. None: it was found, or it was to replace what is there.
     """
 
     path: str
@@ -87,6 +98,7 @@ class WrittenFile:
     checksum: str
     partition: Mapping[str, Any] | None = None
     found: bool = False
+    create_only: CreateOnly | None = None
     integrity: Integrity | None = None
     etag_is_computed: bool = True
 
@@ -131,7 +143,8 @@ class Verification:
             found = f"{self.checked} of {self.checked} files are there, with the size and ETag of the receipt."
             return found + self._but
         wrong = [*(f"missing: {p}" for p in self.missing), *(f"changed: {p}" for p in self.changed)]
-        return f"{len(wrong)} of {self.checked} files are not as they were delivered:\n  " + "\n  ".join(wrong)
+        headline = f"{len(wrong)} of {self.checked} files are not as they were delivered:"
+        return lines(headline, *(f"  {one}" for one in wrong))
 
     @property
     def _but(self) -> str:
@@ -156,8 +169,10 @@ class Receipt:
     `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
     every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
     empty file which was shown last, if there is one, and `closing` are these two as they were stored; `warnings` count
-    the cells that a receiver may stumble over, and files whose integrity is unproven;
-    `changes` counts what differs from the last delivery, where that is all that was delivered;
+    the cells that a receiver may stumble over, and files whose integrity is unproven; `changes` counts what differs
+    from the last delivery, where that is all that was delivered; `skipped` says that no row was to be delivered and,
+    with `on_empty="skip"`, nothing was made but the rejects; `stale` are the URLs of files of an earlier run that stay
+    beside this one, because the caller accepted that;
     `elapsed` is the time that staging and publishing took, by a clock that is never set.
     """
 
@@ -174,6 +189,8 @@ class Receipt:
     warnings: tuple[CountedWarning, ...] = ()
     success_marker: str | None = None
     changes: Changes | None = None
+    skipped: bool = False
+    stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
@@ -198,24 +215,35 @@ class Receipt:
     def __str__(self) -> str:
         rows = [f"{name:<11}{value}" for name, value in self._facts()]
         rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
-        return "\n".join(rows)
+        return lines(*rows)
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _listed(self.files)
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
+        done = ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)")
         return [
-            ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)"),
+            ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
             *([("changes", str(self.changes))] if self.changes else []),
             ("to", self.target),
             ("run id", self.run_id),
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
+            *self._unguarded(),
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
+            *(("stale", f"{url} is of an earlier run, and stays") for url in self.stale),
+        ]
+
+    def _unguarded(self) -> list[tuple[str, str]]:
+        """Return a line for each weaker way in which files were kept from replacing others."""
+        files = [*self.files, *(self.rejects.files if self.rejects else ())]
+        counts = Counter(file.create_only for file in files)
+        return [
+            ("create-only", f"{counts[way]} of {len(files)} {text}") for way, text in _WINDOWS.items() if counts[way]
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:
@@ -236,8 +264,8 @@ class Receipt:
 
 def _listed(files: Iterable[WrittenFile]) -> str:
     """Give files as a notebook shows them."""
-    lines = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
-    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), lines)
+    rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
+    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
 
 
 def _size(num_bytes: int) -> str:

@@ -14,7 +14,9 @@ from mc_sink.changed import Changes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import CountedWarning, Integrity, summed
 
+OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
+Stale = Literal["fail", "keep"]
 ManifestForm = Literal["mc_sink", "redshift"]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
@@ -102,6 +104,15 @@ class StagedRejects:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Where files of a run may be: under the URL `stem`, where one of `patterns` matches all of it; and at `keys`."""
+
+    stem: str | None
+    patterns: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """What the files of a delivery have in common: format and its options, columns with their dtypes, the schema.
 
@@ -115,7 +126,7 @@ class Content:
     partition_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Staged:
     """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away.
 
@@ -123,7 +134,9 @@ class Staged:
     try: the run id is in the key, or the caller chose it. `manifest` and `success_marker` are the URLs of the manifest
     and of the empty file that says that all is there, if there are to be any; they are written, in this order, when all
     files are visible. `changes` counts what differs from the last delivery, where no more is delivered. `took` is the
-    time that staging took.
+    time that staging took. `claim` says where else an earlier attempt, or the run that this one replaces, may have
+    left files; `stale` what becomes of the latter. `over_all_rows` names the options that were checked over the rows
+    of this part alone, and hold for a run only if it has no other part.
     """
 
     run_id: str
@@ -140,7 +153,16 @@ class Staged:
     manifest_form: ManifestForm = "mc_sink"
     success_marker: str | None = None
     changes: Changes | None = None
+    on_empty: OnEmpty = "deliver"
     object_options: ObjectOptions | None = None
+    claim: Claim | None = None
+    stale: Stale = "fail"
+    over_all_rows: tuple[str, ...] = ()
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether no row is to be delivered, and so, as was asked, no file, manifest or marker either."""
+        return self.on_empty == "skip" and not self.files
 
     @property
     def num_rows(self) -> int:

@@ -3,6 +3,8 @@
     "s3://bucket/prefix/"            a prefix: every run makes a new object, named by its run id
     "s3://bucket/prefix/name.csv"    a file: that key and no other
 
+An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_arns.py`.
+
 Characters that S3 advises against in keys are refused, never rewritten
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 """
@@ -15,8 +17,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
+from mc_sink._arns import find_access_point, refuse_reserved
+from mc_sink._meant import BUCKET, did_you_mean, is_arn, is_aws_host
 from mc_sink.exceptions import ConfigurationError, TargetError
 
 MAX_KEY_BYTES = 1024
@@ -25,15 +30,21 @@ RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # s3:/bucket, which is what pathlib makes of a URL, and simplecache::s3://bucket.
 _ALMOST_URL = re.compile(r"(s3a?(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:[/:]))", re.IGNORECASE)
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _ADVISED_AGAINST = re.compile(r"[\\{}^%`\[\]\"<>~#|\x00-\x1f\x7f-\x9f]")
 # What Hive writes for a character that can't stand in a key, in a partition's column and its value: c=10%3A15.
 _HIVE_ESCAPE = re.compile(r"(?:^|(?<=/))[^/=]+=[^/=]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BY_ALIAS = "An access point may be written by its alias too, s3://ALIAS/prefix/."
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# A drive or a server of Windows', which this library doesn't run on.
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_PATTERN = re.compile(r"[*\[]")
+_GLOB = re.compile(r"[*?]")
 _S3 = {"s3", "s3a"}
+# What stores that speak S3's language, and older libraries, call their URLs.
+_S3_LIKE = {"s3n", "s3b", "r2", "minio", "ceph", "wasabi", "b2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +90,38 @@ class Target:
         return found
 
 
-def parse_target(target: str | os.PathLike[str]) -> Target:
-    """Read a target, or raise `TargetError` that says what is wrong with it; opens nothing.
+def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> Target:
+    """Read a target, or raise `TargetError` that says what is wrong with it, and what it most likely means.
 
-    A message repeats no more of a URL than can't hold a secret: nothing of one with credentials, and no query.
+    A relative path begins at `folder`, by default the working directory. As text it needs "./" in front, unless the
+    folder it is to be in exists: "my-bucket/exports/" is a bucket more often than a new local folder. A path object is
+    always local. Opens nothing. A message repeats no more of a URL than can't hold a secret: nothing of one with
+    credentials, and no query.
     """
-    text = os.fspath(target)
+    given: Any = target  # what the types promise is checked here
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise TargetError(f"The target is a {type(target).__name__}. Write s3://bucket/prefix/ or a path, as text.")
     if not text.strip() or text != text.strip():
         raise TargetError("The target is empty or has spaces around it. Write s3://bucket/prefix/ or a path.")
     _refuse_surrogates(text)
+    if isinstance(given, str) and (found := find_access_point(text)):
+        _refuse_query(text)
+        return _in_bucket(text, found[0].arn, found[1].partition("/")[1:])
     if not (url := _URL.match(text)):
-        return _no_url(text)
+        return _no_url(text, folder, is_text=isinstance(target, str))
     scheme, rest = url.group(1).lower(), text[url.end() :]
+    if is_arn(rest):
+        raise _arn(rest)
     _refuse_credentials(scheme, rest)
     if scheme == "file":
         return _file_url(text, rest)
+    if scheme in {"http", "https"} | _S3_LIKE:
+        plain = text if scheme in {"http", "https"} else f"s3://{rest}"
+        raise TargetError(
+            f"{_without_query(text)!r} begins with {scheme}://, which is not how a target in S3 is written."
+            f"{did_you_mean(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
+        )
     _refuse_query(text)
     return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)
 
@@ -110,14 +138,66 @@ def check_run_id(run_id: str) -> str:
     return run_id
 
 
-def _no_url(text: str) -> Target:
+def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
+    if is_arn(text):
+        raise _arn(text)
     if almost := _ALMOST_URL.match(text):
-        scheme = almost.group(1)
-        raise TargetError(
-            f"The target begins with {scheme}: and is no URL. Write s3://bucket/prefix/ as text (a Path loses a "
-            f"slash), or ./{scheme}:… for a local name that begins so."
+        scheme, path = almost.group(1), text[almost.end() :].lstrip(":/\\")
+        is_s3, is_file = scheme.lower() in _S3, scheme.lower() == "file"
+        likely = (
+            did_you_mean(text) if is_s3 else f" Did you mean file:///{path}?" if is_file and "?" not in path else ""
         )
-    return _local(text)
+        raise TargetError(
+            f"The target begins with {scheme}: and is no URL.{likely} Write s3://bucket/prefix/ as text (a Path loses "
+            f"a slash), or ./{scheme}:… for a local name that begins so."
+        )
+    if is_text:
+        _refuse_unlikely(text, folder or Path.cwd())
+    return _local(text, folder)
+
+
+def _arn(text: str) -> TargetError:
+    """Explain that a policy's name for a bucket, or an access point's, is no target."""
+    likely = did_you_mean(text) or (
+        f" An access point is written s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix/. {_BY_ALIAS}"
+    )
+    return TargetError(f"The target is an ARN, which names resources in policies, and is no URL.{likely}")
+
+
+def _refuse_unlikely(text: str, folder: Path) -> None:
+    """Refuse a path that more likely means something else: a bucket, a path of Windows', or standard output."""
+    if text == "-":
+        raise TargetError("'-' would be a file of that name: a delivery needs a place. Write ./- if it is meant.")
+    if _WINDOWS.match(text):
+        raise TargetError(f"{text!r} is a path of Windows, and this machine has none. Write where it is here, from /.")
+    if text.startswith("//") and not text.startswith("///"):
+        raise TargetError(f"{text!r} begins with two slashes.{did_you_mean(text)} A local path begins with one.")
+    if text.startswith(("/", "~", "./")) or text == ".":
+        return
+    if "\\" in text:
+        raise TargetError(f"{text!r} has a backslash, which parts no folders here. Write / instead, or ./ in front.")
+    host, parent = text.partition("/")[0], (folder / text).parent
+    if is_aws_host(host):
+        raise TargetError(
+            f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{did_you_mean(text)}"
+        )
+    if "://" not in text and _is_folder(parent):
+        return
+    told, place = "The target", ""
+    if "@" not in text:
+        told, place = repr(_without_query(text)), f", {_without_query(str(parent))!r},"
+    variable = " Variables are not filled in here." if text.startswith(("$", "%")) else ""
+    raise TargetError(
+        f"{told} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
+        f"{did_you_mean(text)} For a new local folder, write ./ in front."
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that can't be one
+        return False
 
 
 def _file_url(text: str, rest: str) -> Target:
@@ -129,7 +209,7 @@ def _file_url(text: str, rest: str) -> Target:
     return _local(unquote(f"/{path}", errors="surrogateescape"))
 
 
-def _local(text: str) -> Target:
+def _local(text: str, folder: Path | None = None) -> Target:
     """Make a local path absolute, keeping the trailing slash that makes it a prefix."""
     _refuse_surrogates(text)
     if "\x00" in text:
@@ -137,7 +217,15 @@ def _local(text: str) -> Target:
     if ".." in Path(text).parts:
         raise TargetError(f"The path {text!r} climbs with '..'. Write where it really goes.")
     try:
-        path = str(Path(text).expanduser().absolute())
+        whole = (folder or Path()) / Path(text).expanduser()
+        path = str(whole.absolute())
+        if pattern := next(
+            (one for one in (whole, *whole.parents) if _GLOB.search(one.name) and not one.exists()), None
+        ):
+            raise TargetError(
+                f"The path {text!r} has a pattern in it, {pattern.name!r}, and nothing is there that is called so. "
+                "A target is one place: write its name without * and ?."
+            )
     except (RuntimeError, OSError) as error:
         raise TargetError(f"The path {text!r} leads nowhere: {error} Write the whole path, from /.") from error
     return Target("file", "", path.rstrip("/") + "/" if text.endswith(("/", os.sep)) else path)
@@ -149,7 +237,7 @@ def _other(scheme: str, text: str, rest: str) -> Target:
         raise TargetError(f"{text!r} names no path. Write {scheme}://host/folder/")
     if ".." in rest.split("/"):
         raise TargetError(f"{text!r} climbs with '..'. Write where it really goes.")
-    if found := _CONTROL.search(rest):
+    if found := _CONTROL.search(rest) or (_PATTERN.search(rest.partition("/")[2]) if scheme in RENAMES else None):
         raise TargetError(f"{text!r} has {found.group()!r} in it. Choose another name.")
     return Target(scheme, "", rest)
 
@@ -157,15 +245,27 @@ def _other(scheme: str, text: str, rest: str) -> Target:
 def _s3(text: str, rest: str) -> Target:
     bucket, slash, key = rest.partition("/")
     if not bucket:
-        raise TargetError(f"{text!r} names no bucket. Write s3://bucket/prefix/")
-    if not _BUCKET.fullmatch(bucket):
-        raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.")
+        raise TargetError(f"{text!r} names no bucket.{did_you_mean(rest.lstrip('/')) or ' Write s3://bucket/prefix/'}")
+    if is_aws_host(bucket):
+        raise TargetError(f"{text!r} has a host of S3's in place of a bucket.{did_you_mean(rest)}")
+    if not BUCKET.fullmatch(bucket):
+        likely = did_you_mean(text.replace("\\", "/")) if "\\" in bucket else ""
+        variable = " Variables are not filled in here." if re.search("[$%{<]", bucket) else ""
+        raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.{variable}{likely}")
+    refuse_reserved(bucket)
+    return _in_bucket(text, bucket, (slash, key))
+
+
+def _in_bucket(text: str, bucket: str, rest: tuple[str, str]) -> Target:
+    """Read the key, after its slash, that a target has in a bucket or an access point."""
+    slash, key = rest
     if key == "./":
         return Target("s3", bucket, "")
     if not slash or not key:
+        place, more = ("access point", f" {_BY_ALIAS}") if is_arn(bucket) else ("bucket", "")
         raise TargetError(
-            f"{text!r} is the root of the bucket. Use a prefix of its own, s3://{bucket}/exports/, "
-            f"or ask for the root with s3://{bucket}/./"
+            f"{text!r} is the root of the {place}. Use a prefix of its own, s3://{bucket}/exports/, "
+            f"or ask for the root with s3://{bucket}/./{more}"
         )
     _check_key(key, text)
     return Target("s3", bucket, key)
@@ -173,8 +273,15 @@ def _s3(text: str, rest: str) -> Target:
 
 def _check_key(key: str, text: str) -> None:
     plain = _HIVE_ESCAPE.sub(lambda value: re.sub("%[0-9A-F]{2}", "", value.group()), key)
+    if "*" in plain:
+        raise TargetError(
+            f"{text!r} has '*' in its key, a pattern to all who read it. A target is one place: leave it out."
+        )
     if found := _ADVISED_AGAINST.search(plain):
-        raise TargetError(f"{text!r} has {found.group()!r} in its key, which S3 advises against. Choose another name.")
+        tokens = " Tokens such as {date} go into name=." if found.group() in "{}" else ""
+        raise TargetError(
+            f"{text!r} has {found.group()!r} in its key, which S3 advises against.{tokens} Choose another name."
+        )
     parts = key.removesuffix("/").split("/")
     if "" in parts:
         raise TargetError(f"{text!r} has an empty part ('//' or a leading '/') in its key. Write single slashes.")

@@ -52,6 +52,12 @@ def deaf():
 """
 
 
+def marking(folder: str, num_rows: int) -> pl.DataFrame:
+    """Be a source that leaves a mark when it is opened."""
+    (Path(folder) / "opened").touch()
+    return FRAME.head(num_rows)
+
+
 def environment(writer: Writer) -> dict[str, str]:
     """Give the variables by which the AWS libraries find the writer's key and server."""
     return {

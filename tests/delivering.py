@@ -18,8 +18,8 @@ import polars as pl
 import pyarrow.parquet
 from polars.io.plugins import register_io_source
 
+from mc_sink._batches import pull
 from mc_sink._files import DeliveryPlan, write_files
-from mc_sink._plan import pull
 from mc_sink.formats import choose_format
 from mc_sink.names import Names
 from mc_sink.storage import open_store

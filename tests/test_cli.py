@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from mc_sink import sink_madconnect
 from mc_sink.cli import app
 from mc_sink.cli._ends import Code
-from mc_sink.connections import Hooks, Schedule, Settings, Source
+from mc_sink.connections import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.history import list_runs
 from tests.commanding import commands
 from tests.connecting import FRAME, ROOT, environment, start_command, wait_until, write_connection
@@ -98,7 +98,7 @@ def test_examples_are_words_that_exist() -> None:
 def test_the_documentation_has_every_key_and_code() -> None:
     """docs/cli.md tells of every key of a connection file, every exit code and every command."""
     told = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    keys = {one.name for kind in (Settings, Source, Schedule, Hooks) for one in fields(kind)}
+    keys = {one.name for kind in (Settings, Source, Guard, Schedule, Hooks) for one in fields(kind)}
     assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", told)] == []
     assert [code for code in Code if not re.search(rf"^\|.*\b{int(code)}\b.*\|.*\|.*\|", told, re.MULTILINE)] == []
     table = "\n".join(re.findall(r"^\| `mc-sink (.*) \|$", told, re.MULTILINE))

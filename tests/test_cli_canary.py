@@ -204,7 +204,8 @@ def connection(
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Run every case, on a machine whose state is made by the first of them."""
     folder = tmp_path_factory.mktemp("machine")
-    machine = Machine(folder, folder / "deep" / "state")
+    secrets = {"FEED_TOKEN": TOKEN, "DATABASE_URL": f"postgresql://user:{SECRET}@host/db"}
+    machine = Machine(folder, folder / "deep" / "state", secrets)
     with FaultServer(Rules(credentials=(Credentials(KEY, SECRET),), granted=GRANTED | {"Abort"})) as server:
         told = Told(machine, server)
         for case in CASES:
@@ -240,7 +241,7 @@ def test_nothing_that_is_written_has_a_credential(told: Told) -> None:
 
 
 def test_hooks_get_no_credential(told: Told) -> None:
-    """A hook of every end was told, by its standard input and its environment."""
+    """A hook of every end was told, by its standard input and its environment, which has no secret of the command's."""
     hooks = {path.stem: path.read_bytes() for path in told.machine.folder.glob("*.hook")}
     assert {"r-1", "r-3", "r-6", "r-8"} <= set(hooks)
     assert all(b"MC_SINK_STATUS=" in text and b'"run_id"' in text for text in hooks.values())

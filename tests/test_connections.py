@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING
@@ -11,6 +13,8 @@ import pytest
 
 from mc_sink import AlreadyExistsError, ConfigurationError, Csv, ObjectOptions, sink_madconnect
 from mc_sink.connections import GIVEN_BY_RUN, Connection, Settings, arguments_for, deliver, load, rehearse
+from mc_sink.connections._hooks import PASSED_ON
+from mc_sink.connections._named import find_named
 from mc_sink.history import Busy, list_runs
 from tests.connecting import FRAME, environment, write_connection
 from tests.frames import as_text, read_back
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mc_sink.history import Run
+    from tests.servers.fault import FaultServer
     from tests.servers.s3_admin import Admin, Writer
 
 
@@ -174,6 +179,31 @@ def test_a_file_that_is_there_is_no_new_object(ambient: Writer, seaweed: Admin, 
     assert seaweed.listing(ambient.bucket) == before
 
 
+@pytest.mark.parametrize("num_rows", [10, 20])
+@pytest.mark.parametrize("local", [True, False])
+def test_a_taken_key_is_told_before_the_query_runs(
+    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_rows: int, *, local: bool
+) -> None:
+    """A generated run id has no earlier attempt: the key is taken, whatever is there, and the source isn't opened."""
+    for name, value in environment(fault_s3.writer).items():
+        monkeypatch.setenv(name, value)
+    target = f"{tmp_path}/out/one.csv" if local else fault_s3.writer.target("one.csv")
+
+    def connection(num_rows: int) -> Connection:
+        source = f'function = "tests.connecting:marking"\narguments = {{folder = "{tmp_path}", num_rows = {num_rows}}}'
+        return load(write_connection(tmp_path, target, source=source))
+
+    first = deliver(connection(10), progress=False)
+    (tmp_path / "opened").unlink()
+    before, asked = fault_s3.listing(fault_s3.bucket), len(fault_s3.log)
+    with pytest.raises(AlreadyExistsError, match=r"1 object is already at .*one\.csv and stays as it was"):
+        deliver(connection(num_rows), progress=False)
+    assert not (tmp_path / "opened").exists()
+    assert fault_s3.listing(fault_s3.bucket) == before
+    assert fault_s3.log.ops()[asked:] == ([] if local else ["List"])
+    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].found
+
+
 def test_one_run_of_a_connection_at_a_time(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
     """While a connection runs, a second run of it does nothing."""
     connection = to_bucket(tmp_path, ambient)
@@ -211,8 +241,41 @@ on_failure = "hooks_of_tests:told"
     broken = write_connection(tmp_path, ambient.target("p/"), hooks, 'files = "none/*.parquet"')
     with pytest.raises(ConfigurationError):
         deliver(load(broken), progress=False)
-    told: list[Run] = sys.modules["hooks_of_tests"].TOLD
+    told: list[Run] = find_named("hooks_of_tests:TOLD", tmp_path)
     assert [run.status for run in told] == ["failed"]
+
+
+def test_a_command_gets_no_secret_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what it needs to run, the facts, and the variables that the connection names."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "HTTPS_PROXY", "MC_SINK_TOKEN", "GITHUB_TOKEN", "PYTHONPATH"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("LC_TIME", "C")
+    monkeypatch.setenv("PAGER_URL", "https://pager.example.com")
+    hooks = """
+[hooks]
+on_success = ["sh", "-c", "env > environment.txt; echo told; echo told >&2; exit 0"]
+environment = ["PAGER_URL", "NO_SUCH_VARIABLE"]
+"""
+    run = deliver(load(write_connection(tmp_path, "out/", hooks)), progress=False)
+    got = dict(line.split("=", 1) for line in (tmp_path / "environment.txt").read_text("utf-8").splitlines())
+    assert "canary" not in got.values()
+    assert got["PAGER_URL"] == "https://pager.example.com"
+    assert got["MC_SINK_RUN_ID"] == run.run_id
+    assert (got["PATH"], got["LC_TIME"]) == (os.environ["PATH"], "C")
+    assert set(got) <= {
+        *PASSED_ON,
+        *("LC_TIME", "LC_ALL", "LC_CTYPE", "PAGER_URL", "MC_SINK_RUN_ID", "MC_SINK_CONNECTION", "MC_SINK_STATUS"),
+        *("PWD", "OLDPWD", "SHLVL", "_"),  # the shell's own
+    }
+
+
+def test_what_a_command_leaves_running_is_not_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A hook that ends while a child of it goes on has ended; what it printed is shown, control characters escaped."""
+    hooks = '[hooks]\non_success = ["sh", "-c", "printf \'\\\\033[2Jshown\'; sleep 30 &"]'
+    began = time.monotonic()
+    deliver(load(write_connection(tmp_path, "out/", hooks)), progress=False)
+    assert time.monotonic() - began < 25
+    assert "\\x1b[2Jshown" in capfd.readouterr().err
 
 
 def test_entry_points_are_told(

@@ -18,6 +18,7 @@ ERRORS = [
     mc_sink.ConfigurationError("1 option"),
     mc_sink.LimitError("1 cell", preset="excel", limit="cell size"),
     mc_sink.AlreadyExistsError("1 object"),
+    mc_sink.QueryError("1 panic"),
     mc_sink.UploadError("1 part"),
     mc_sink.PermissionDenied("1 request", action="s3:PutObject"),
     mc_sink.CommitError("1 of 2", committed=["s3://b/p/1.csv"], uncommitted=["s3://b/p/2.csv"]),

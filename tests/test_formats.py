@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import FrozenInstanceError, fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
 from mc_sink.formats import BY_NAME, choose_format
 from tests.test_formats_readers import ALL_FORMATS, FRAME, NAMES, Tape, cells, encoded, text_of
@@ -103,8 +105,10 @@ def test_a_misspelt_option_is_an_error(options: dict[str, Any]) -> None:
         ("audience.CSV", None, Csv()),
         ("audience.csv.gz", None, Csv(compression="gzip")),
         ("audience.parquet", None, Parquet()),
-        ("audience", None, Csv()),
-        ("audience.txt", None, Csv()),
+        ("audience", "csv", Csv()),
+        ("audience.txt", "csv", Csv()),
+        ("audience.csv.gzip", "csv.gz", Csv(compression="gzip")),
+        ("audience.pq", "parquet", Parquet()),
         ("audience.tsv", Csv(separator="\t"), Csv(separator="\t")),
         ("audience", "parquet", Parquet()),
         ("", "csv.gz", Csv(compression="gzip")),
@@ -127,10 +131,13 @@ def test_the_format_is_what_was_asked_for_else_the_suffix_else_csv(name: str, as
         ("audience.parquet", Csv()),
         ("audience.xlsx", None),
         ("audience.json", None),
+        ("audience.gz", None),
+        ("audience.csv.gzip", "csv"),
+        ("audience.pq", "csv"),
+        ("audience.sqlite", "csv"),
         ("audience.csv.zst", None),
         ("audience.csv.zst", "csv"),
         ("audience.arrow", Parquet()),
-        ("audience.gz", None),
     ],
 )
 def test_a_name_that_promises_something_else_is_refused(name: str, asked: Any) -> None:
@@ -173,3 +180,37 @@ def test_formats_can_be_keys() -> None:
 def test_each_format_knows_its_suffix_and_media_type(format: Format, extension: str, media_type: str) -> None:
     """The suffix and media type are those that are registered."""
     assert (format.extension, format.content_type) == (extension, media_type)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("exports", "s3://bucket/exports/"),
+        ("exports.v2", "give format="),
+        ("x.txt", "give format="),
+        ("x.csv.gzip", "Did you mean .csv.gz"),
+        ("x.pq", "Did you mean .parquet"),
+        ("x.", "give format="),
+        ("csv", "give format="),
+        ("x.csv ", "give format="),
+    ],
+)
+def test_a_name_that_says_no_format_needs_one(name: str, meant: str) -> None:
+    """It may be a prefix without its slash, or promise another format; with one that is asked for it is taken."""
+    with pytest.raises(ConfigurationError, match=re.escape(meant)):
+        choose_format(name, None, url=f"s3://bucket/{name}")
+    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+        choose_format(name, None, Csv(compression="gzip"))
+    assert choose_format(name, "csv.gz" if "gz" in name else "parquet" if "pq" in name else "csv").content_type
+
+
+@pytest.mark.parametrize("name", ["{run_id}.txt", "{run_id}", "{run_id}.csv.gzip", "{run_id}-{part}.dat"])
+def test_a_template_says_its_format_as_a_file_does(tmp_path: Path, name: str) -> None:
+    """By its end, or by format=; {ext} is always the format's own."""
+    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+        mc_sink.preview(None, f"{tmp_path}/", name=name)
+    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+        mc_sink.preview(None, f"{tmp_path}/", name=name, preset="snowflake")
+    assert mc_sink.preview(None, f"{tmp_path}/", name=name, format="csv.gz").format.extension == ".csv.gz"
+    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+        mc_sink.preview(None, f"{tmp_path}/x.csv", rejects=f"{tmp_path}/bad", on_invalid="reject", schema="audience")

@@ -16,7 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mc_sink import Csv, Parquet
-from mc_sink._plan import from_batches, pull
+from mc_sink._batches import pull
+from mc_sink._plan import from_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -332,6 +333,27 @@ PARQUET_READERS: dict[str, Callable[[Path, pl.Schema], pl.DataFrame]] = {
     "pyarrow": _parquet_pyarrow,
     "duckdb": _parquet_duckdb,
 }
+
+
+def without_categories(dtype: Any, *, nested: bool = False) -> Any:
+    """Return what a Parquet file has for a dtype: text for an Enum, and for a Categorical inside another dtype."""
+    if isinstance(dtype, pl.Enum) or (nested and isinstance(dtype, pl.Categorical)):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(without_categories(dtype.inner, nested=True))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(without_categories(dtype.inner, nested=True), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: without_categories(field.dtype, nested=True) for field in dtype.fields})
+    if isinstance(dtype, pl.Map):
+        return pl.Map(without_categories(dtype.key, nested=True), without_categories(dtype.value, nested=True))
+    return dtype
+
+
+def in_parquet(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame as a Parquet file has it."""
+    columns = {values.name: values.alias("") for values in frame.get_columns()}
+    return pl.DataFrame({name: values.cast(without_categories(values.dtype)) for name, values in columns.items()})
 
 
 def found_type(reader: str, path: Path) -> str:

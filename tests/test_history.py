@@ -9,18 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from mc_sink import ConfigurationError, sink_madconnect, verify
-from mc_sink.exceptions import AlreadyExistsError, SinkError, ValidationError
+from mc_sink.exceptions import AlreadyExistsError, CommitError, PermissionDenied, SinkError, ValidationError
 from mc_sink.history import Beginning, begin, failure_of, find_run, list_runs, masked, note_recovered
 from tests.connecting import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FACTS = Beginning(run_id="r-1", connection="nightly", target="s3://bucket/p/")
 WRITE_TWENTY = """
@@ -115,6 +113,68 @@ def test_no_cell_and_no_secret_is_kept(state: Path, monkeypatch: pytest.MonkeyPa
     assert len(told) == len(errors)
     assert "7 of str_matches in mail" in told[-1]
     assert b"canary" not in (state / "history.sqlite3").read_bytes().lower()
+
+
+CELL = "canary 'cell' \"x\" \\' of `it`"
+CELLS = [
+    CELL,
+    f"{CELL}\x85",
+    f"line\n'{CELL}\x85",
+    f"{CELL}/..",
+    "canary",
+    "canary@example.com",
+    "Nothing canary became visible.",
+    "4711canary4711",
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", [None, "{k}/{run_id}{part:05d}{ext}", "{k}/{run_id}-{part:05d}{ext}"])
+def test_no_quoting_brings_a_cell_into_a_record(state: Path, tmp_path: Path, cell: str, name: str | None) -> None:
+    """Whatever is in a cell, and wherever a message or a path has it: in a refusal, a second try's, a delivery's."""
+    frame = pl.DataFrame({"k": [cell, "b"], "x": [1, 2]})
+    options: dict[str, Any] = {"partition_by": "k", "name": name, "run_id": "r-1", "progress": False}
+    for rows in (frame, frame.with_columns(x=pl.lit(5))):
+        ongoing = begin(Beginning(run_id="r-1", connection="nightly", target=f"{tmp_path}/"))
+        try:
+            ongoing.delivered(sink_madconnect(rows, f"{tmp_path}/", **options))
+        except Exception as error:  # noqa: BLE001  whatever it is, the record is looked at
+            ongoing.failed(error)
+    kept = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+    assert b"canary" not in kept
+    assert all(run.status != "running" and (run.error is None or run.error.text) for run in list_runs())
+
+
+def test_a_record_keeps_our_own_words() -> None:
+    """What failed and what to do next are there, and the target; what was put in between is not."""
+    target = "s3://bucket/p/"
+    error = ConfigurationError(
+        f"0 files match {target}mail=canary/r.csv in /canary: correct source.files. Nothing became visible."
+    )
+    error.add_note("mc_sink: Nothing became visible. (s3://bucket/p/mail=canary/r.csv)")
+    kept = failure_of(error, known=(target,)).text
+    assert kept.startswith("0 files match s3://bucket/p/…: correct source.files. Nothing became visible. ")
+    assert "canary" not in kept
+    assert failure_of(CommitError("canary", committed=["a"], uncommitted=["b", "c"])).text == "1 of 3 are visible. …"
+    assert failure_of(PermissionDenied("canary", action="s3:PutObject")).text == "Missing: s3:PutObject. …"
+
+
+def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path: Path) -> None:
+    """A record verifies a delivery by partitions, of whose paths it has aliases; the run itself has the true ones."""
+    frame = pl.DataFrame({"mail": ["canary@example.com", "b"], "x": [1, 2]})
+    ongoing = begin(Beginning(run_id="r-1", connection="nightly", target=f"{tmp_path}/"))
+    receipt = sink_madconnect(frame, f"{tmp_path}/", partition_by="mail", run_id="r-1", progress=False)
+    assert ongoing.delivered(receipt).files == receipt.files
+    found = find_run("r-1")
+    assert b"canary" not in (state / "history.sqlite3").read_bytes()
+    assert all(file.path.startswith(f"{tmp_path}/…") for file in found.files)
+    assert [file.checksum for file in found.files] == [file.checksum for file in receipt.files]
+    assert verify(found.receipt()).ok
+    (changed, gone) = (file.path for file in receipt.files)
+    Path(changed).write_text("changed", "utf-8")
+    Path(gone).unlink()
+    seen = verify(found.receipt())
+    assert (seen.changed, seen.missing[:1]) == ((changed,), (found.files[1].path,))
 
 
 def test_a_failure_says_where_it_was_raised() -> None:

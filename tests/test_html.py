@@ -12,6 +12,7 @@ import pytest
 
 import mc_sink
 from mc_sink import _html, platforms
+from mc_sink._printable import lines
 from mc_sink.history import Beginning, begin, list_runs
 from mc_sink.journal import note
 from mc_sink.platforms import CheckReport, CheckRow, Platform
@@ -71,7 +72,7 @@ class Page(HTMLParser):
 
 def journals() -> Any:
     """Note a delivery whose publishing is about to begin, and list it."""
-    staged = mc_sink.stage(pl.DataFrame({"a": [1]}), "memory-of-a-run/x.csv", run_id="r-1")
+    staged = mc_sink.stage(pl.DataFrame({"a": [1]}), "./memory-of-a-run/x.csv", run_id="r-1")
     try:
         note([replace(staged, target=f"s3://b/{HOSTILE}/")])
     finally:
@@ -137,7 +138,7 @@ THINGS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         invalid,
         ("3 rows failed 1 check of schema 'audience'.", "action", "3", "Nothing became visible."),
     ),
-    "an error without a report": (lambda: mc_sink.ValidationError(f"{HOSTILE}\nmore"), (HOSTILE, "more")),
+    "an error without a report": (lambda: mc_sink.ValidationError(lines(HOSTILE, "more")), (HOSTILE, "more")),
 }
 
 

@@ -112,7 +112,7 @@ def test_a_manifest_that_is_altered_is_an_error(manifest_form: Any) -> None:
 )
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_receipt_says_how_it_was_proven(
-    format: str, rules: dict[str, Any], more: dict[str, Any], shape: str, integrity: Integrity
+    format: Any, rules: dict[str, Any], more: dict[str, Any], shape: str, integrity: Integrity
 ) -> None:
     """Each file has the word for it, and so has the manifest, in the form that its schema allows."""
     with FaultServer(replace(TINY, **rules)) as server:
@@ -166,7 +166,7 @@ def test_a_store_that_checks_is_not_sent_signed_parts(server: FaultServer) -> No
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_nothing_proves_is_counted_as_a_warning(format: str) -> None:
+def test_what_nothing_proves_is_counted_as_a_warning(format: Any) -> None:
     """No checksum, no signature, and ETags under a key: the receipt and the manifest say unproven."""
     with FaultServer(replace(TINY, checksums="ignored", etags="opaque")) as server:
         receipt = mc_sink.sink_madconnect(

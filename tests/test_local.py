@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -17,7 +18,7 @@ import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, SinkError, Staged, TargetError, UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FRAME = pl.DataFrame({"n": [1, 2, 3], "s": ["x", "y", None]})
 TEXT = "n,s\n1,x\n2,y\n3,\n"
@@ -238,14 +239,55 @@ def test_a_symlink_is_a_taken_name(tmp_path: Path, points_at: str) -> None:
     assert names(tmp_path) == ["there", "x.csv"]
 
 
-def test_overwriting_replaces_a_symlink_and_not_what_it_points_at(tmp_path: Path) -> None:
-    """The name gets the file; whatever the link led to stays."""
+def test_overwriting_replaces_no_symlink_and_nothing_it_points_at(tmp_path: Path) -> None:
+    """A link is not a regular file: it is refused before a row is read, and so where it comes during the run."""
     (tmp_path / "there").write_text("mine")
     (tmp_path / "x.csv").symlink_to("there")
-    mc_sink.sink_madconnect(FRAME, tmp_path / "x.csv", if_exists="overwrite")
+    with pytest.raises(TargetError, match=r"is a symbolic link.*Nothing became visible"):
+        mc_sink.sink_madconnect(FRAME, tmp_path / "x.csv", if_exists="overwrite")
+    staged = mc_sink.stage(FRAME, tmp_path / "y.csv", if_exists="overwrite")
+    (tmp_path / "y.csv").symlink_to("there")
+    with pytest.raises(TargetError, match="is a symbolic link"):
+        mc_sink.publish([staged])
+    mc_sink.discard([staged])
     assert (tmp_path / "there").read_text() == "mine"
-    assert (tmp_path / "x.csv").read_text() == TEXT
-    assert not (tmp_path / "x.csv").is_symlink()
+    assert (tmp_path / "x.csv").is_symlink()
+    assert (tmp_path / "y.csv").is_symlink()
+    assert names(tmp_path) == ["there", "x.csv", "y.csv"]
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+ODD: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a named pipe": ("x.csv", os.mkfifo),
+    "a socket": ("x.csv", _make_socket),
+    "a folder": ("x.csv", Path.mkdir),
+    "a device": ("/dev/null", lambda _path: None),
+}
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "overwrite"])
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_regular_file_is_never_replaced(
+    tmp_path: Path, kind: str, if_exists: mc_sink.staged.IfExists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pipes, sockets, devices and folders are refused by their kind, by a preview too, and stay as they were."""
+    monkeypatch.chdir(tmp_path)  # a socket's path may not be long
+    name, make = ODD[kind]
+    make(Path(name))
+    before = Path(name).lstat()
+    for call in (mc_sink.sink_madconnect, mc_sink.preview):
+        with pytest.raises(TargetError, match=f"is {kind}.*Nothing became visible"):
+            call(FRAME, name, format="csv", if_exists=if_exists)
+    after = Path(name).lstat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+    rejects: Any = {"on_invalid": "reject", "schema": "audience", "rejects": f"{tmp_path}/r.csv"}
+    os.mkfifo(tmp_path / "r.csv")
+    with pytest.raises(TargetError, match="is a named pipe"):
+        mc_sink.preview(FRAME, "./out/", **rejects)
 
 
 def test_a_full_disk_is_an_upload_error(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_an_extension_of_another_format_is_refused(template: str, format: Any) -
 def test_an_extension_that_the_run_id_brings_is_no_exception() -> None:
     """A name that ends in the run id promises what that ends in."""
     with pytest.raises(ConfigurationError, match=r"promises \.parquet"):
-        mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name="{run_id}", run_id="nightly.parquet")
+        mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name="{run_id}", run_id="nightly.parquet", format="csv")
 
 
 @pytest.mark.parametrize(

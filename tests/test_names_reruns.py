@@ -29,7 +29,7 @@ ALIKE = ["a-1", "a-10", "a-1-00000", "a", "a-1.csv"]
 
 def deliver(server: FaultServer, rows: int = 10, **how: Any) -> mc_sink.Receipt:
     """Deliver the first rows in files of three."""
-    given: dict[str, Any] = {"max_rows_per_file": 3, "storage_options": server.storage_options} | how
+    given: dict[str, Any] = {"format": "csv", "max_rows_per_file": 3, "storage_options": server.storage_options} | how
     return mc_sink.sink_madconnect(FRAME.head(rows), server.writer.target("p/"), **given)
 
 
@@ -75,23 +75,29 @@ def test_a_new_run_lists_little(fault_s3: FaultServer, template: str | None) -> 
 def test_an_overwrite_without_the_run_id_replaces(fault_s3: FaultServer) -> None:
     """The names are the same for every run, and the last one's files are there."""
     first = deliver(fault_s3, name="{part:05d}{ext}", if_exists="overwrite")
-    second = deliver(fault_s3, rows=9, name="{part:05d}{ext}", if_exists="overwrite")
-    assert [file.path for file in second.files] == [file.path for file in first.files][:3]
+    second = deliver(fault_s3, name="{part:05d}{ext}", if_exists="overwrite")
+    assert [file.path for file in second.files] == [file.path for file in first.files]
     assert second.verify().ok
+    assert second.stale == ()
     assert len(fault_s3.listing(fault_s3.bucket, "p/0000")) == 4
 
 
-def test_an_overwrite_with_fewer_files_is_refused_where_it_is_looked_for(fault_s3: FaultServer) -> None:
-    """A run with an id of its own finds the file that it would leave behind."""
+@pytest.mark.parametrize("run_id", [None, "second"])
+def test_an_overwrite_with_fewer_files_is_refused(fault_s3: FaultServer, run_id: str | None) -> None:
+    """The file that it would leave behind is found, whether the run has an id of its own or not."""
     deliver(fault_s3, name="{part:05d}{ext}", if_exists="overwrite")
-    with pytest.raises(AlreadyExistsError, match="1 object"):
-        deliver(fault_s3, rows=9, name="{part:05d}{ext}", if_exists="overwrite", run_id="second")
+    before = fault_s3.listing(fault_s3.bucket)
+    with pytest.raises(
+        AlreadyExistsError, match=r"1 object of an earlier run would stay .*Stale: s3://bucket/p/00003.csv"
+    ):
+        deliver(fault_s3, rows=9, name="{part:05d}{ext}", if_exists="overwrite", run_id=run_id)
+    assert fault_s3.listing(fault_s3.bucket) == before
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_local_rerun_delivers_once(tmp_path: Path, template: str | None) -> None:
     """On the disk too, the second try changes nothing."""
-    given: dict[str, Any] = {"name": template, "run_id": RUN_ID, "max_rows_per_file": 3}
+    given: dict[str, Any] = {"name": template, "format": "csv", "run_id": RUN_ID, "max_rows_per_file": 3}
     mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given).num_found == 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import FrozenInstanceError, fields
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 from urllib.parse import parse_qsl
 
@@ -20,6 +22,19 @@ SET: dict[str, tuple[Any, str, Any]] = {
     "acl": ("bucket-owner-full-control", "ACL", "bucket-owner-full-control"),
     "sse": ("aws:kms", "ServerSideEncryption", "aws:kms"),
     "sse_kms_key_id": ("alias/key", "SSEKMSKeyId", "alias/key"),
+    "sse_kms_encryption_context": (
+        {"feed": "audience"},
+        "SSEKMSEncryptionContext",
+        b64encode(b'{"feed": "audience"}').decode(),
+    ),
+    "bucket_key_enabled": (True, "BucketKeyEnabled", True),
+    "object_lock_mode": ("COMPLIANCE", "ObjectLockMode", "COMPLIANCE"),
+    "object_lock_retain_until": (
+        datetime(2100, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        "ObjectLockRetainUntilDate",
+        "2100-01-01T00:00:00Z",
+    ),
+    "object_lock_legal_hold": (True, "ObjectLockLegalHoldStatus", "ON"),
     "storage_class": ("STANDARD_IA", "StorageClass", "STANDARD_IA"),
     "content_type": ("text/plain", "ContentType", "text/plain"),
     "cache_control": ("no-cache", "CacheControl", "no-cache"),
@@ -27,6 +42,12 @@ SET: dict[str, tuple[Any, str, Any]] = {
     "metadata": ({"feed": "audience"}, "Metadata", {"feed": "audience"}),
     "tags": ({"team": "a b&c"}, "Tagging", "team=a+b%26c"),
 }
+# What is only taken together.
+TOGETHER = {
+    "object_lock_mode": ("object_lock_retain_until",),
+    "object_lock_retain_until": ("object_lock_mode",),
+}
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def test_no_option_is_untested() -> None:
@@ -38,9 +59,11 @@ def test_no_option_is_untested() -> None:
 def test_every_option_reaches_the_request_under_the_name_of_s3(name: str) -> None:
     """The value stands in the request's parameters, under a name that both requests take."""
     value, parameter, sent = SET[name]
-    request = ObjectOptions(**{name: value}).request("text/csv")
+    beside = {one: SET[one][0] for one in TOGETHER.get(name, ())}
+    request = ObjectOptions(**{name: value}, **beside).request("text/csv")
     assert request[parameter] == sent
-    assert set(request) - {parameter} <= {"ContentType", "ServerSideEncryption"}
+    others = {SET[one][1] for one in beside}
+    assert set(request) - {parameter} <= {"ContentType", "ServerSideEncryption", *others}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -49,7 +72,8 @@ def test_both_requests_take_every_parameter(operation: str) -> None:
     request = ObjectOptions(**{name: value for name, (value, _, _) in SET.items()}).request("text/csv")
     members = S3.operation_model(operation).input_shape.members
     shapes = {name: members[name].type_name for name in request}
-    assert shapes == {name: "map" if isinstance(value, dict) else "string" for name, value in request.items()}
+    kinds = {"Metadata": "map", "BucketKeyEnabled": "boolean", "ObjectLockRetainUntilDate": "timestamp"}
+    assert shapes == {name: kinds.get(name, "string") for name in request}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -59,6 +83,7 @@ def test_both_requests_take_every_parameter(operation: str) -> None:
         (_options.CannedAcl, "ACL"),
         (_options.Encryption, "ServerSideEncryption"),
         (_options.StorageClass, "StorageClass"),
+        (_options.LockMode, "ObjectLockMode"),
     ],
 )
 def test_every_value_offered_is_one_that_s3_knows(operation: str, values: Any, parameter: str) -> None:
@@ -90,6 +115,20 @@ def test_a_key_id_alone_means_kms() -> None:
         ({"sse": "aes256"}, "sse='aes256'.*AES256"),
         ({"storage_class": "Standard"}, "storage_class='Standard'.*STANDARD"),
         ({"sse": "AES256", "sse_kms_key_id": "k"}, "not with 'AES256'"),
+        ({"sse": "AES256", "bucket_key_enabled": True}, "bucket_key_enabled.*not with 'AES256'"),
+        ({"sse": "AES256", "sse_kms_encryption_context": {"a": "b"}}, "sse_kms_encryption_context.*not with 'AES256'"),
+        ({"sse": "aws:kms:dsse", "bucket_key_enabled": True}, "not with 'aws:kms:dsse'"),
+        ({"bucket_key_enabled": "yes"}, "bucket_key_enabled.*True or False.*str"),
+        ({"sse_kms_encryption_context": {"a": 1}}, "sse_kms_encryption_context.*text"),
+        ({"sse_kms_encryption_context": "a=b"}, "sse_kms_encryption_context.*dict"),
+        ({"sse_kms_encryption_context": {"a": "b" * 9000}}, "sse_kms_encryption_context.*8,192"),
+        ({"object_lock_mode": "compliance", "object_lock_retain_until": LATER}, "object_lock_mode='compliance'"),
+        ({"object_lock_mode": "COMPLIANCE"}, "object_lock_retain_until go together"),
+        ({"object_lock_retain_until": LATER}, "object_lock_mode and"),
+        ({"object_lock_retain_until": LATER.replace(tzinfo=None)}, "object_lock_retain_until.*time zone"),
+        ({"object_lock_retain_until": LATER.date()}, "object_lock_retain_until.*time zone"),
+        ({"object_lock_retain_until": "2100-01-01"}, "object_lock_retain_until.*time zone"),
+        ({"object_lock_legal_hold": "ON"}, "object_lock_legal_hold.*True or False"),
         ({"tags": {str(number): "x" for number in range(11)}}, "11 tags.*at most 10"),
         ({"tags": {"": "x"}}, "has no name"),
         ({"tags": {"k" * 129: "x"}}, "too long"),
@@ -111,6 +150,20 @@ def test_bad_options_are_refused_when_written_down(options: dict[str, Any], told
     """Each gets an error that names the option and says what would do."""
     with pytest.raises(ConfigurationError, match=told):
         ObjectOptions(**options)
+
+
+def test_a_retention_that_has_ended_is_refused_before_anything_is_sent() -> None:
+    """It can be constructed, because a journal is read back later than it was written; no request is made with it."""
+    options = ObjectOptions(object_lock_mode="GOVERNANCE", object_lock_retain_until=datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(ConfigurationError, match=r"object_lock_retain_until=2020-01-01T00:00:00.* is in the past"):
+        options.request("text/csv")
+
+
+def test_a_retention_is_not_shortened_by_its_fraction_of_a_second() -> None:
+    """S3 gets whole seconds, the next ones."""
+    until = LATER + timedelta(microseconds=1)
+    request = ObjectOptions(object_lock_mode="GOVERNANCE", object_lock_retain_until=until).request("")
+    assert request["ObjectLockRetainUntilDate"] == "2100-01-01T00:00:01Z"
 
 
 @pytest.mark.parametrize("name", ["ACL", "ServerSideEncryption", "metdata", "grant_read"])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from mc_sink._files._feed import regrouped
 from mc_sink._files._rows import Rows
 from mc_sink._files._shelf import Shelf
+from mc_sink._regroup import regrouped
 from mc_sink._spill import compact
 from mc_sink.changes._duplicates import Duplicates
 from mc_sink.changes._side import Bounds, Side, numbered
@@ -49,7 +49,7 @@ def compared() -> Iterable[pl.DataFrame]:
     return [side.read(())]
 
 
-@pytest.mark.parametrize("wait", [shelved, held, compared, lambda: regrouped(few(), ALL.schema, 5_000)])
+@pytest.mark.parametrize("wait", [shelved, held, compared, lambda: regrouped(few(), 5_000)])
 def test_what_waits_holds_its_own_rows(wait: Callable[[], Iterable[pl.DataFrame]]) -> None:
     """All of it together takes little more than its rows do, where a batch that was filtered takes all of its own."""
     assert next(few()).to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() > MOST

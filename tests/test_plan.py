@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_sink import ConfigurationError
-from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, from_batches, pull
+from mc_sink._batches import pull
+from mc_sink._plan import ROW_GROUP_SIZE, as_lazyframe, from_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -112,6 +112,7 @@ def test_a_write_probe_leaves_what_it_says(seaweed: Admin, writer: Writer) -> No
     """One small object under a key of its own, by which it is known that a second put is refused."""
     report = check(platform_of(writer.credentials, writer.url), writer.target("p/"), leaving="an object")
     assert (report.status, report["If-None-Match"].verdict) == ("Configured", "yes")
+    assert report["If-None-Match of uploads"].verdict == "yes"
     (key,) = seaweed.listing(writer.bucket)
     assert report.left == (f"an object at {writer.target(key)}, of {len(BODY)} bytes",)
     assert seaweed.read(writer.bucket, key) == BODY
@@ -201,15 +202,29 @@ def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) 
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
 
 
-def test_a_store_that_ignores_conditions_replaces_only_our_own() -> None:
-    """The probe says so, and nothing else was touched."""
-    with AclServer(Rules(if_none_match_on_put="ignored")) as server:
+@pytest.mark.parametrize("ops", [("put",), ("complete",), ("put", "complete")])
+def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, ...]) -> None:
+    """The probe says so, of Put and of Complete, and nothing else was touched."""
+    ignored: dict[str, Any] = {f"if_none_match_on_{op}": "ignored" for op in ops}
+    with AclServer(Rules(**ignored)) as server:
         server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
         report = checked(server, leaving="an object")
-        assert report["If-None-Match"].verdict == "no"
+        verdicts = {"put": report["If-None-Match"].verdict, "complete": report["If-None-Match of uploads"].verdict}
+        assert verdicts == {op: "no" if op in ops else "yes" for op in ("put", "complete")}
+        assert server.pending_uploads(server.bucket) == []
         assert server.read(server.bucket, "p/theirs.csv") == b"theirs"
         assert not [one for one in server.log if one.key == "p/theirs.csv"]
         assert len(server.listing(server.bucket)) == 2
+
+
+def test_an_upload_of_the_probe_that_may_be_an_object_is_not_aborted() -> None:
+    """Its Complete got no answer: whether the condition is kept stays unknown, and nothing is thrown away."""
+    with AclServer() as server:
+        server.fault("Complete", Reset())
+        report = checked(server, leaving="an object")
+        assert report["If-None-Match of uploads"].verdict == "unknown"
+        assert len(server.log.of("Complete")) == 1
+        assert not [one for one in server.log.of("Abort") if one.n > server.log.of("Complete")[0].n]
 
 
 @pytest.mark.parametrize(

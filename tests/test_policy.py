@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 import mc_sink
-from mc_sink import ConfigurationError, PermissionDenied
+from mc_sink import ConfigurationError, PermissionDenied, TargetError
 from mc_sink.platforms import Platform, bucket_policy, check, lifecycle, new_external_id, policy, trust
 from mc_sink.storage import Probes
 from tests.frames import SMALL_PARTS, numbers
@@ -117,18 +118,43 @@ def test_a_prefix_policy_names_the_prefix_everywhere() -> None:
 
 
 def test_other_shapes_of_targets() -> None:
-    """The root has no condition, a file is one key, a star is no wildcard, and China has ARNs of its own."""
+    """The root has no condition, a file is one key, a dollar is no variable, and China has ARNs of its own."""
     root = policy("s3://bucket/./")["Statement"]
     assert (root[0]["Resource"], "Condition" in root[1]) == (["arn:aws:s3:::bucket/*"], False)
     assert policy("s3://bucket/out/x.csv")["Statement"][0]["Resource"] == ["arn:aws:s3:::bucket/out/x.csv"]
-    starred = policy("s3://bucket/a*b$/")["Statement"]
-    assert starred[0]["Resource"] == ["arn:aws:s3:::bucket/a${*}b${$}/*"]
+    escaped = policy("s3://bucket/a$b/")["Statement"]
+    assert escaped[0]["Resource"] == ["arn:aws:s3:::bucket/a${$}b/*"]
     assert policy("s3://bucket/out/", region="cn-north-1")["Statement"][0]["Resource"] == [
         "arn:aws-cn:s3:::bucket/out/*"
     ]
     assert trust("123456789012", external_id="x", region="us-gov-west-1")["Statement"][0]["Principal"] == {
         "AWS": "arn:aws-us-gov:iam::123456789012:root"
     }
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("my-bucket/exports/", "s3://my-bucket/exports/"),
+        ("arn:aws:s3:::my-bucket/exports/", "s3://my-bucket/exports/"),
+        ("https://my-bucket.s3.amazonaws.com/exports/", "s3://my-bucket/exports/"),
+        ("s3://bucket/exports", "s3://bucket/exports/"),
+        ("s3://bucket/x.csv.gzip", "s3://bucket/"),
+        ("s3://bucket/*", "pattern"),
+        ("s3://bucket/a*b/", "pattern"),
+        ("s3://bucket/a[b]/", "advises against"),
+        ("s3://bucket/a?/", "query"),
+        ("s3://bu*/p/", "can't be a bucket's name"),
+        ("s3://*/", "can't be a bucket's name"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make", [policy, lambda target: bucket_policy(target, "123456789012")], ids=["policy", "bucket"]
+)
+def test_a_policy_is_for_what_a_delivery_would_write(target: str, meant: str, make: Any) -> None:
+    """A target that means something else is refused as a delivery refuses it, with the likely meaning."""
+    with pytest.raises((TargetError, ConfigurationError), match=re.escape(meant)):
+        make(target)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ WAYS: list[tuple[str, dict[str, Any], str]] = [
     ("redshift", {"to": "p/x.parquet"}, "p/x.parquet"),
     ("redshift", {"name": "{run_id}/{part:05d}{ext}"}, "p/a/00000.csv.gz"),
     ("liveramp", {}, "p/a_file-part-0.csv"),
-    ("liveramp", {"to": "p/x"}, "p/x"),
+    ("liveramp", {"to": "p/x", "format": "csv"}, "p/x"),
     ("bigquery", {}, "p/a.parquet"),
     ("bigquery", {"max_rows_per_file": 100}, "p/a-00000.parquet"),
     ("bigquery", {"format": "csv"}, "p/a-00000.csv"),

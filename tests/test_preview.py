@@ -38,8 +38,8 @@ DELIVERIES: dict[str, dict[str, Any]] = {
         "schema": pandera.DataFrameSchema({}, name="feed"),
     },
     "a template for several": {"name": "{run_id}/{part:03d}-{timestamp:%H%M}{ext}", "max_rows_per_file": 3},
-    "no extension": {"name": "AUD{run_id}.DAT"},
-    "an own run id": {"name": "AUD{run_id}.{part:03d}", "run_id": "20261122", "max_rows_per_file": 7},
+    "no extension": {"name": "AUD{run_id}.DAT", "format": "csv"},
+    "an own run id": {"name": "AUD{run_id}.{part:03d}", "format": "csv", "run_id": "20261122", "max_rows_per_file": 7},
     "an overwrite": {"name": "latest{ext}", "if_exists": "overwrite"},
     "a manifest of one": {"manifest": True},
     "no manifest": {"max_rows_per_file": 4, "manifest": False},
@@ -96,9 +96,10 @@ def test_rows_that_may_be_rejected_leave_the_number_open(tmp_path: Path) -> None
         "max_rows_per_file": 4,
     }
     assert preview(FRAME, PREFIX, **given).num_files == 3
-    told = preview(FRAME, PREFIX, **given, on_invalid="reject", rejects=tmp_path, run_id=RUN_ID)
+    place = tmp_path / "rejects.csv"
+    told = preview(FRAME, PREFIX, **given, on_invalid="reject", rejects=place, run_id=RUN_ID)
     assert told.num_files is None
-    assert told.rejects == str(tmp_path)
+    assert told.rejects == str(place)
 
 
 def one_after_another() -> Iterator[pl.DataFrame]:

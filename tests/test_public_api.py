@@ -38,7 +38,7 @@ EXPORTED = [
         "Journal",
     ),
     *("SinkError", "TargetError", "ConfigurationError", "ValidationError", "AlreadyExistsError", "PermissionDenied"),
-    *("UploadError", "CommitError", "CommitUnknown"),
+    *("QueryError", "UploadError", "CommitError", "CommitUnknown"),
 ]
 DEFAULTS = {
     "format": None,
@@ -47,7 +47,10 @@ DEFAULTS = {
     "on_invalid": "fail",
     "rejects": None,
     "max_rejects": None,
+    "min_rows": None,
+    "on_empty": "deliver",
     "if_exists": "fail",
+    "stale": "fail",
     "name": None,
     "partition_by": None,
     "include_key": None,
@@ -67,8 +70,9 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found",
+    "success_marker changes skipped stale closing",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found create_only integrity "
+    "etag_is_computed",
 }
 
 
@@ -81,7 +85,9 @@ def test_exactly_these_names_are_exported() -> None:
 def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
-    assert ours == {f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "exceptions", "secret")}
+    assert ours == {
+        f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "_printable", "exceptions", "secret")
+    }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
     exec("from mc_sink import *", names)  # noqa: S102  the one way to try it within a function

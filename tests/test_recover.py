@@ -135,7 +135,7 @@ def test_recovery_may_be_cut_short_too(server: FaultServer, tmp_path: Path, form
     stop_at(server, 2, format=format)
     for _ in range(3):
         server.heal()
-        server.fault("Complete", DENIED, n=4)
+        server.fault("Complete", DENIED, n=2)
         with suppress(CommitError):
             recover(server)
     server.heal()

@@ -253,7 +253,7 @@ def test_object_options_are_for_s3() -> None:
 @pytest.mark.parametrize("template", [None, "{run_id}/{part}{ext}", "{part}-{run_id}{ext}", "{date}/{run_id}-{part}"])
 def test_a_rerun_finds_its_files_in_any_folder(ftp: Ftp, template: str | None) -> None:
     """Wherever a template puts them, they are compared, and none is delivered twice."""
-    how: dict[str, Any] = {"name": template, "run_id": "20261122T101530Z", "manifest": True}
+    how: dict[str, Any] = {"name": template, "format": "csv", "run_id": "20261122T101530Z", "manifest": True}
     first, again = (deliver(ftp, "in/", **how) for _ in range(2))
     assert [file.path for file in again.files] == [file.path for file in first.files]
     assert again.num_found == 1

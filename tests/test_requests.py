@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,9 @@ from mc_sink.storage import open_store
 from mc_sink.storage._requests import OPERATIONS, RequestFailed, Requests
 from mc_sink.storage._s3_options import NO_RETRIES, filesystem_arguments
 from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "wJalrXUtnFEMI"
 TARGET = parse_target("s3://bucket/p/x.csv")
@@ -70,11 +73,59 @@ def test_secrets_are_not_shown() -> None:
         assert SECRET not in repr(thing) + str(thing)
 
 
-@pytest.mark.parametrize(("asked", "sums"), [(None, True), ("when_required", False), ("when_supported", True)])
-def test_parts_are_summed_unless_switched_off(asked: str | None, *, sums: bool) -> None:
-    """botocore's own setting decides, for stores that know no checksums."""  # noqa: D403  its name
-    config = {"config_kwargs": {"request_checksum_calculation": asked}} if asked else {}
-    assert Requests({"key": "k", "secret": SECRET} | config).sums_parts == sums
+@pytest.mark.parametrize(
+    ("asked", "sums"), [(None, True), ("when_required", False), ("When_Required", False), ("when_supported", True)]
+)
+@pytest.mark.parametrize("where", ["config_kwargs", "environment", "profile", "default profile"])
+def test_parts_are_summed_unless_switched_off(
+    where: str, asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sums: bool
+) -> None:
+    """botocore's own setting decides, for stores that know no checksums, wherever botocore looks for it."""  # noqa: D403  its name
+    options: dict[str, Any] = {"key": "k", "secret": SECRET}
+    monkeypatch.delenv("AWS_REQUEST_CHECKSUM_CALCULATION", raising=False)
+    if asked and where == "config_kwargs":
+        options["config_kwargs"] = {"request_checksum_calculation": asked}
+    elif asked and where == "environment":
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", asked)
+    elif asked:
+        name = "default" if where == "default profile" else "profile theirs"
+        (tmp_path / "config").write_text(f"[{name}]\nrequest_checksum_calculation = {asked}\n", encoding="utf-8")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        options |= {"profile": "theirs"} if where == "profile" else {}
+    assert Requests(options).sums_parts == sums
+
+
+def test_what_is_asked_for_here_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with botocore, options are nearer than variables."""
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    asked = {"config_kwargs": {"request_checksum_calculation": "when_supported"}}
+    assert Requests({"key": "k", "secret": SECRET} | asked).sums_parts
+
+
+def test_a_setting_of_checksums_that_is_misspelt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a ValueError of botocore's at the first request."""
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_requird")
+    with pytest.raises(ConfigurationError, match="Use when_supported or when_required"):
+        Requests({"key": "k", "secret": SECRET})
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]
+)
+def test_credentials_of_the_environment_with_a_line_end_are_refused(
+    name: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, as those in storage_options are, and without a word of what they are; where they aren't used, not."""
+    for other in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(other, SECRET)
+    monkeypatch.setenv(name, SECRET + end)
+    with pytest.raises(
+        ConfigurationError, match=f"{name} in the environment has the end of a line.*cut it off"
+    ) as told:
+        open_store(TARGET, {"endpoint_url": "https://x"}, ObjectOptions())
+    assert SECRET not in str(told.value)
+    assert Requests({"key": "k", "secret": SECRET, "endpoint_url": "https://x"}).sums_parts
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

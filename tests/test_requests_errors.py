@@ -67,7 +67,7 @@ MEANINGS: list[tuple[int | None, str, type[SinkError], str]] = [
     (418, "Teapot", UploadError, "did not do it.*Rerun"),
     (200, "", UploadError, "no answer.*in front of the store"),
     (412, "PreconditionFailed", AlreadyExistsError, "already at.*another key"),
-    (409, "ConditionalRequestConflict", AlreadyExistsError, "somebody else was writing.*rerun"),
+    (409, "ConditionalRequestConflict", AlreadyExistsError, "another writer.*rerun"),
 ]
 
 

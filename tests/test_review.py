@@ -47,7 +47,10 @@ def test_rows_of_a_half_published_run_never_come_again_elsewhere(
     with pytest.raises(CommitError):
         deliver(fault_s3, **first)
     before = fault_s3.listing(fault_s3.bucket)
-    with pytest.raises(AlreadyExistsError, match=r"no part of this one.*Nothing of this try became visible"):
+    with pytest.raises(
+        AlreadyExistsError,
+        match=r"(no part of|stay beside the files of) this one.*Nothing (of this try )?became visible",
+    ):
         deliver(fault_s3, **then)
     assert fault_s3.listing(fault_s3.bucket) == before
     assert mc_sink.recover("a", storage_options=fault_s3.storage_options).num_rows == 90
@@ -84,27 +87,23 @@ def part(server: FaultServer, number: int, **how: Any) -> mc_sink.Staged:
 
 
 def test_what_several_parts_count_is_added_up(fault_s3: FaultServer) -> None:
-    """Changes and rejects are those of all parts, in the receipt and in the manifest, whichever part comes first."""
+    """Rows and rejects are those of all parts, in the receipt and in the manifest, whichever part comes first."""
     schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(80))}, strict=False)
     rejecting: dict[str, Any] = {"schema": schema, "on_invalid": "reject", "rejects": fault_s3.writer.target("bad/")}
-    staged = [
-        part(fault_s3, number, previous=FRAME.filter(k=number).head(10 * number), keys="id", **how)
-        for number, how in ((0, {}), (1, rejecting))
-    ]
+    staged = [part(fault_s3, number, **how) for number, how in ((0, {}), (1, rejecting))]
     staged = [replace(one, content=staged[0].content) for one in staged]
     receipt = mc_sink.publish(staged, storage_options=fault_s3.storage_options)
-    assert receipt.changes == mc_sink.Changes(added=47, changed=0, removed=0, unchanged=10)
     assert receipt.rejects is not None
     assert receipt.rejects.num_rows == 3
     facts = json.loads(fault_s3.read(fault_s3.bucket, "p/_manifests/a.json"))
-    assert (facts["changes"]["added"], facts["num_rows"], facts["num_rejected"]) == (47, 47, 3)
+    assert (facts["num_rows"], facts["num_rejected"]) == (57, 3)
 
 
 UNALIKE: dict[str, tuple[dict[str, Any], str]] = {
     "a marker": ({"success_marker": True}, "success_marker="),
     "no manifest": ({"manifest": False}, "manifest="),
     "another manifest": ({"manifest": "redshift"}, "manifest="),
-    "changes": ({"previous": FRAME, "keys": "id", "changes": "column"}, "previous="),
+    "changes": ({"previous": FRAME.filter(k=1), "keys": "id", "changes": "column"}, "previous="),
     "a format": ({"format": "parquet"}, "columns, format or schema"),
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,123 @@ def test_bad_targets_are_refused_with_the_reason(text: str, told: str) -> None:
     """Each bad target gets a TargetError that says what is wrong with it."""
     with pytest.raises(TargetError, match=told):
         parse_target(text)
+
+
+MEANT = [
+    ("my-bucket/exports/", "s3://my-bucket/exports/"),
+    ("my-bucket/exports", "s3://my-bucket/exports/"),
+    ("my-bucket/a/b/x.csv", "s3://my-bucket/a/b/x.csv"),
+    ("arn:aws:s3:::b/p/", "s3://b/p/"),
+    ("arn:aws-cn:s3:::my-bucket/exports", "s3://my-bucket/exports/"),
+    (
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/name",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/exports/",
+    ),
+    ("arn:aws:s3:eu-west-1:1234:accesspoint/name", "s3://ALIAS/prefix/"),
+    ("s3://arn:aws:s3:::my-bucket/p/", "s3://my-bucket/p/"),
+    ("s3:/bucket/p/", "s3://bucket/p/"),
+    ("s3:bucket/p/", "s3://bucket/p/"),
+    ("S3:\\bucket\\p\\", "s3://bucket/p/"),
+    ("s3//bucket/p/", "s3://bucket/p/"),
+    ("s3:///bucket/p/", "s3://bucket/p/"),
+    ("s3n://bucket/p/", "s3://bucket/p/"),
+    ("'s3://bucket/p/'", "s3://bucket/p/"),
+    ("//bucket/p/", "s3://bucket/p/"),
+    ("https://my-bucket.s3.amazonaws.com/exports/", "s3://my-bucket/exports/"),
+    ("https://my-bucket.s3.eu-west-1.amazonaws.com/a%20b/x.csv", "s3://my-bucket/a b/x.csv"),
+    ("https://my.bucket.s3.dualstack.us-west-2.amazonaws.com/a/b/", "s3://my.bucket/a/b/"),
+    ("https://s3.eu-west-1.amazonaws.com/my-bucket/exports/", "s3://my-bucket/exports/"),
+    ("https://s3-eu-west-1.amazonaws.com/my-bucket/x.csv", "s3://my-bucket/x.csv"),
+    ("https://s3.console.aws.amazon.com/s3/buckets/my-bucket?region=x&prefix=a/b/", "s3://my-bucket/a/b/"),
+    ("http://minio.example.com:9000/my-bucket/p/", "'endpoint_url': 'http://minio.example.com:9000'"),
+    ("my-bucket.s3.amazonaws.com/exports/", "s3://my-bucket/exports/"),
+    ("s3://my-bucket.s3.amazonaws.com/exports/", "s3://my-bucket/exports/"),
+    ("s3://s3.amazonaws.com/my-bucket/exports/", "s3://my-bucket/exports/"),
+    ("file:/data/x.csv", "file:///data/x.csv"),
+    ("C:/data/out/", "Windows"),
+    ("C:\\data\\out.csv", "Windows"),
+    ("\\\\server\\share\\", "Windows"),
+    ("data\\out\\", "backslash"),
+    ("$HOME/out/", "Variables are not filled in"),
+    ("s3://$BUCKET/p/", "Variables are not filled in"),
+    ("s3://bucket/{date}/", "name="),
+    ("s3://bucket/*.csv", "pattern"),
+    ("s3://bucket/a?.csv", "query"),
+    ("s3://bucket/[ab]/", "advises against"),
+    ("sftp://host/*/x.csv", "'*'"),
+    ("there/*.csv", "pattern"),
+    ("-", "./-"),
+]
+
+
+@pytest.mark.parametrize(("text", "meant"), MEANT)
+def test_what_means_something_else_is_told_what_it_likely_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, meant: str
+) -> None:
+    """No new local folder, and no object of a name that somebody didn't mean."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(TargetError, match=re.escape(meant)):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "out/",
+        "x.csv",
+        "there/new/",
+        "there/x.csv",
+        "there/./x.csv",
+        "./new/deep/",
+        "./new/x.csv",
+        "./C:/x/",
+        "a b/",
+        ".",
+    ],
+)
+def test_a_relative_path_is_taken_where_its_parent_is_there_or_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """What somebody can only mean as a local path is one, with no word more."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    assert parse_target(text).protocol == "file"
+    assert parse_target(text).path.startswith(str(tmp_path))
+
+
+def test_a_path_object_and_a_name_with_a_star_that_is_there_are_local(tmp_path: Path, monkeypatch: Any) -> None:
+    """A Path loses its "./" and is local by its kind; a folder that is called so is no pattern."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a*b").mkdir()
+    assert parse_target(PurePosixPath("new/deep/x.csv")).path == f"{tmp_path}/new/deep/x.csv"
+    assert parse_target("./a*b/").path == f"{tmp_path}/a*b/"
+    (tmp_path / "elsewhere" / "there").mkdir(parents=True)
+    assert parse_target("there/x.csv", tmp_path / "elsewhere").path == f"{tmp_path}/elsewhere/there/x.csv"
+
+
+@pytest.mark.parametrize("target", [None, 5, b"s3://bucket/p/", ["s3://bucket/p/"], object()])
+def test_what_is_neither_text_nor_a_path_is_a_bad_target(target: Any) -> None:
+    """By its type, and without its value."""
+    with pytest.raises(TargetError, match=f"is a {type(target).__name__}"):
+        parse_target(target)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://bucket.s3.amazonaws.com/p/?X-Amz-Signature={SECRET}",
+        f"https://bucket.s3.amazonaws.com/p?X-Amz-Signature={SECRET}",
+        f"AKIAEXAMPLE:{SECRET}@bucket/p/",
+        f"{SECRET}@bucket/p/",
+        f"bucket/p/x.csv?X-Amz-Signature={SECRET}",
+    ],
+)
+def test_a_suggestion_repeats_no_secret(text: str) -> None:
+    """Neither a query nor what stands before an @ is in the message."""
+    with pytest.raises(TargetError) as raised:
+        parse_target(text)
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["s3://bucket", "s3://bucket/"])
@@ -289,7 +407,7 @@ def test_whatever_run_id_passes_is_one_part_of_a_key(run_id: str) -> None:
 def test_no_target_touches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a target makes no folder and no file."""
     monkeypatch.chdir(tmp_path)
-    parse_target("out/deep/")
+    parse_target("./out/deep/")
     parse_target(f"file://{tmp_path}/x.csv")
     assert os.listdir(tmp_path) == []  # noqa: PTH208  names are all that is asked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import threading
 import time
@@ -202,7 +203,10 @@ def test_an_upload_that_may_be_the_object_is_never_aborted(
 ) -> None:
     """The same run was published meanwhile, and our own request got no answer: which upload is visible is unclear."""
     how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
-    first, second = (mc_sink.stage(FRAME, server.writer.target("p/"), **how) for _ in range(2))
+    first, second = (  # each as a process of its own hands it over
+        pickle.loads(pickle.dumps(mc_sink.stage(FRAME, server.writer.target("p/"), **how)))  # noqa: S301  our own
+        for _ in range(2)
+    )
     mc_sink.publish([second], storage_options=options(server))
     before = seen(server)
     server.fault("Complete", Body(), times=FOREVER)

@@ -191,7 +191,7 @@ def test_columns_are_judged_before_any_row_is_read() -> None:
     with pytest.raises(ValidationError, match="2 checks of schema 'positive'") as caught:
         validation.compile(POSITIVE, pl.LazyFrame({"n": ["1"]}))
     assert set(cases(caught.value)) == {
-        (None, "s", "column_in_dataframe", None),
+        (None, "s", "missing, expected String", None),
         (None, "n", "dtype('Int64')", "String"),
     }
 

@@ -87,12 +87,15 @@ staged = mc_sink.stage(
     progress=None,
 )
 mc_sink.stage(lazy, "out/", format=Csv(), schema="audience")
+mc_sink.stage(lazy, "out/", min_rows=1, on_empty="skip")
 
 mc_sink.sink_madconnect(lazy, "out/", format="json")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", format=Csv)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", schema=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", if_exists="replace")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", row_group_size="large")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", min_rows="many")  # type: ignore[arg-type]
+mc_sink.sink_madconnect(lazy, "out/", on_empty="ignore")  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", name=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", run_id=7)  # type: ignore[arg-type]
 mc_sink.sink_madconnect(lazy, "out/", object_options={"acl": "private"})  # type: ignore[arg-type]

@@ -5,9 +5,9 @@ batches ──► rolls, by rows or by bytes ──► encoded, and stored a few
 batches ──► partitions, one after the other ──► rolls ──► …
 """
 
-from mc_sink._files._delivery_plan import DeliveryPlan
+from mc_sink._files._delivery_plan import DeliveryPlan, check_apart
 from mc_sink._files._file import FilePlan, write_file
 from mc_sink._files._foreseen import foreseen
 from mc_sink._files._write import write_files
 
-__all__ = ["DeliveryPlan", "FilePlan", "foreseen", "write_file", "write_files"]
+__all__ = ["DeliveryPlan", "FilePlan", "check_apart", "foreseen", "write_file", "write_files"]

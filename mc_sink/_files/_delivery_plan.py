@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from mc_sink._files._file import FilePlan
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.partitions import Partitioning
 
 if TYPE_CHECKING:
@@ -19,13 +20,23 @@ if TYPE_CHECKING:
     from mc_sink.partitions import Partition
 
 
+def check_apart(url: str, run_id: str, waiting: frozenset[str]) -> None:
+    """Raise where another part of the run is to have a file at the same URL."""
+    if url in waiting:
+        raise ConfigurationError(
+            f"1 file of run {run_id} is already staged for {url} and waits to be published, and this part would have "
+            f"the same name. {NOTHING_VISIBLE} Give each part names and rejects= of its own, or discard what is staged."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DeliveryPlan:
     """The files to be: their names, columns and format, what each may hold at most, and which are there already.
 
     `max_rows` and `max_bytes` bound a file, the latter as it is stored; without both, all rows of a partition are one.
     `partition_by` are columns of `schema`, left out of the files unless `include_key`. What has to wait for its file
-    waits in `folder`, by default where temporary files go. `metadata` are facts about the run.
+    waits in `folder`, by default where temporary files go. `metadata` are facts about the run. `waiting` are URLs that
+    another part of the run has staged.
     """
 
     names: Names
@@ -39,6 +50,7 @@ class DeliveryPlan:
     include_key: bool = False
     folder: str | None = None
     metadata: Mapping[str, str] | None = None
+    waiting: frozenset[str] = frozenset()
 
     @property
     def is_one_file(self) -> bool:
@@ -54,6 +66,7 @@ class DeliveryPlan:
         """Plan one file after the other, numbered from 0: of one partition, or of all rows."""
         for part in count():
             named = self.names.file(part, partition.folder, partition.names) if partition else self.names.file(part)
+            check_apart(named.url, self.names.run_id, self.waiting)
             yield FilePlan(
                 named,
                 schema,

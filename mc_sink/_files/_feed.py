@@ -7,16 +7,17 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from mc_sink._spill import compact
+from mc_sink._regroup import BATCH_BYTES, Regroup
 from mc_sink._worker import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError, add_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
+
+    import polars as pl
 
     from mc_sink._plan import Batches
+    from mc_sink.formats import Gathers
 
     BatchGenerator = Generator[pl.DataFrame, None, None]
 
@@ -48,11 +49,11 @@ class Feed:
             self._advance(batch.height)
         self._exhausted = True
 
-    def check_exhausted(self) -> None:
-        """Refuse a file whose encoder ended well without having read its source to the end."""
-        if not self._exhausted:
+    def check_exhausted(self, runs: BoundedRuns) -> None:
+        """Refuse a file whose encoder ended well without having read its source to the end, in all its runs."""
+        if not (self._exhausted and runs.ended and not runs.more and runs.num_rows == self.num_rows):
             raise UploadError(
-                f"The encoder ended after {self.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
+                f"The encoder ended after {runs.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
                 "This should not happen: please report it."
             )
 
@@ -67,6 +68,51 @@ class Feed:
             raise
 
 
+class BoundedRuns:
+    """Rows for an encoder that gathers some of them, whatever they take, in runs that bound their bytes.
+
+    Where fewer rows than it gathers take more than it should be given at once, or than `BATCH_BYTES`, they are given in
+    runs of no more bytes than that. The last run ends where the rows do. Where runs end depends on the rows alone.
+    """
+
+    def __init__(self, batches: Batches, row_group_size: int, gathers: Gathers) -> None:
+        self._gathers, self._most = gathers, max(BATCH_BYTES, gathers.num_bytes)
+        self._groups = self._regrouped(batches, max(row_group_size, gathers.num_rows))
+        self.more = False
+        self.ended = False
+        self.num_rows = 0
+
+    def pull(self) -> Batches:
+        """Yield the rows of the next run."""
+        self.ended = self.more = False
+        # Not by `for`: what it leaves early it closes, and the rows of the next run would be gone.
+        while not self.more and (found := next(self._groups, None)) is not None:
+            group, is_last = found
+            yield group
+            self.num_rows += group.height
+            self.more = is_last
+        self.ended = True
+
+    def _regrouped(self, batches: Batches, num_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
+        """Yield batches, and whether a run ends with each, though more rows follow."""
+        regroup = Regroup(num_rows, self._most)
+        for batch in batches:
+            for group in regroup.add(batch):
+                yield from self._runs_of(group, more=True)
+        for group in regroup.rest():
+            yield from self._runs_of(group, more=False)
+
+    def _runs_of(self, group: pl.DataFrame, *, more: bool) -> Iterator[tuple[pl.DataFrame, bool]]:
+        if group.height >= self._gathers.num_rows:
+            yield group, False
+            return
+        regroup = Regroup(group.height, self._gathers.num_bytes)
+        *runs, last = [*regroup.add(group), *regroup.rest()]
+        for run in runs:
+            yield run, True
+        yield last, more
+
+
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:
     """Hold every batch to the one schema of the run; the encoder would not notice."""
     if batch.schema != schema:
@@ -77,28 +123,12 @@ def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.Dat
     return batch
 
 
-def regrouped(batches: Batches, schema: pl.Schema, num_rows: int) -> BatchGenerator:
-    """Yield the same rows in batches of `num_rows`, each of one piece, whatever they came in.
-
-    Measured: gzip's blocks, and so its bytes, depend on how the batches that feed the encoder are cut; cut like this,
-    the same rows give the same bytes.
-    """
-    waiting: list[pl.DataFrame] = []
-    height = passed = 0
+def promised(batches: Batches, schema: pl.Schema) -> BatchGenerator:
+    """Pass batches on, each held to the schema of the run."""
+    num_rows = 0
     for batch in batches:
-        waiting.append(compact(as_promised(batch, schema, passed)))
-        height += batch.height
-        passed += batch.height
-        if height < num_rows:
-            continue
-        joined = pl.concat(waiting, rechunk=False)
-        whole = height - height % num_rows
-        for start in range(0, whole, num_rows):
-            yield joined.slice(start, num_rows).rechunk()
-        height -= whole
-        waiting = [joined.slice(whole)] if height else []
-    if height:
-        yield pl.concat(waiting, rechunk=False).rechunk()
+        yield as_promised(batch, schema, num_rows)
+        num_rows += batch.height
 
 
 def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
@@ -120,6 +150,6 @@ def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
 
 def note(error: BaseException, url: str | None, left_behind: str | None = None) -> None:
     """Tell on the error itself, without touching its type or message, what it means for the receiver."""
-    error.add_note(f"mc_sink: {NOTHING_VISIBLE}" + (f" ({url})" if url else ""))
+    add_note(error, NOTHING_VISIBLE + (f" ({url})" if url else ""))
     if left_behind:
-        error.add_note(f"mc_sink: {left_behind}")
+        add_note(error, left_behind)

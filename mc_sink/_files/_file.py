@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mc_sink._files._feed import Feed, note
+from mc_sink._files._feed import BoundedRuns, Feed, note
 from mc_sink._plan import from_batches
 from mc_sink._worker import Worker
 from mc_sink.staged import StagedFile
@@ -91,9 +91,11 @@ class Encoding:
     def encode(self, max_bytes: int | None = None) -> None:
         """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
-        rows, plan = from_batches(self._feed.pull, self.plan.schema), self.plan
-        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata)
-        self._feed.check_exhausted()
+        plan = self.plan
+        runs = BoundedRuns(self._feed.pull(), plan.row_group_size, plan.format.gathers(plan.row_group_size))
+        rows = from_batches(runs.pull, plan.schema)
+        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
+        self._feed.check_exhausted(runs)
         self.num_bytes = file.num_bytes
 
     def finish(self) -> StagedFile:

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mc_sink._files._feed import consume, regrouped
+from mc_sink._files._feed import consume, promised
 from mc_sink._files._shelf import Shelf
+from mc_sink._regroup import regrouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +89,7 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) 
     def plans(partition: Partition) -> Iterator[FilePlan]:
         return begun.setdefault(partition, plan.files(partitioning.file_schema, partition))
 
-    windows = regrouped(batches, schema, batch_rows)
+    windows = regrouped(promised(batches, schema), batch_rows)
     runs = _Runs(windows, partitioning)
     if plan.names.are_numbered:
         consume(runs.start(), schema)
@@ -97,5 +98,5 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) 
     with Shelf(partitioning, plan.folder) as shelf:
         consume(shelf.fill(runs.rest() if plan.names.are_numbered else windows), schema)
         for partition in shelf.partitions:
-            rows = regrouped(shelf.rows(partition), partitioning.file_schema, batch_rows)
+            rows = regrouped(shelf.rows(partition), batch_rows)
             rolls.write(rows, plans(partition))

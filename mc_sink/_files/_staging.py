@@ -9,7 +9,6 @@ the other, would wait for a far-away store and for nothing else.
 
 from __future__ import annotations
 
-import logging
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from mc_sink._files._feed import note
 from mc_sink._files._file import Encoding
+from mc_sink._printable import logger
 from mc_sink._worker import PATIENCE_SECONDS, STEP_SECONDS, Worker
-from mc_sink.exceptions import UploadError
+from mc_sink.exceptions import UploadError, add_note
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import StagedFile, Upload
     from mc_sink.storage import Store
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 # Bytes of the files that are being stored while the next is encoded: each may have this much in flight.
 BYTES_AT_ONCE = 64 * 2**20
 
@@ -173,7 +173,7 @@ class Staging:
         aborts = [partial(encoding.abort, cause) for encoding in begun]
         discards = [partial(self._store.discard, future.result()) for future in done]
         for sentence in filter(None, _several_at_once(aborts + discards, self._store.at_once)):
-            cause.add_note(f"mc_sink: {sentence}")
+            add_note(cause, sentence)
 
 
 def _finish(encoding: Encoding, future: Future[StagedFile]) -> None:

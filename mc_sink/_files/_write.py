@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mc_sink._files._feed import regrouped
+from mc_sink._files._feed import promised
 from mc_sink._files._file import write_file
 from mc_sink._files._partitions import write_partitions
 from mc_sink._files._rolls import ByteRolls, RowRolls
 from mc_sink._files._staging import Staging
+from mc_sink._regroup import regrouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from mc_sink._files._rolls import Rolls
     from mc_sink.staged import StagedFile
     from mc_sink.storage import Store
+
+# Rows that are held for a file that may be cut anew, in memory or on the disk: small batches are soon read and dropped.
+_HELD_BATCH_BYTES = 8 * 2**20
 
 
 def write_files(
@@ -40,7 +44,11 @@ def write_files(
             if plan.partition_by:
                 write_partitions(batches, plan, rolls)
             else:
-                even = batches if plan.max_bytes is None else regrouped(batches, plan.schema, plan.row_group_size)
+                even = (
+                    batches
+                    if plan.max_bytes is None
+                    else regrouped(promised(batches, plan.schema), plan.row_group_size, _HELD_BATCH_BYTES)
+                )
                 rolls.write(even, plan.files(plan.schema))
             return staging.files()
     finally:

@@ -5,17 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._order._options import ACTION
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
+from mc_sink.storage import not_a_file, odd_kind
 
 if TYPE_CHECKING:
     from mc_sink._order._options import Order
+    from mc_sink.staged import IfExists
     from mc_sink.target import Target
+
+
+def check_place(target: Target, if_exists: IfExists) -> None:
+    """Refuse one local file where something that isn't a regular file is already.
+
+    A symbolic link is a name that is taken, and what it leads to is not replaced either.
+    """
+    if target.protocol != "file" or target.is_prefix or not (kind := odd_kind(target.path)):
+        return
+    taken = kind == "a symbolic link" and if_exists == "fail"
+    raise (AlreadyExistsError if taken else TargetError)(not_a_file(target.path, kind))
 
 
 def check(order: Order, target: Target) -> None:
     """Raise `ConfigurationError` for what contradicts in an order, or has no meaning."""
-    if order.if_exists not in {"fail", "overwrite"}:
-        raise ConfigurationError(f'if_exists={order.if_exists!r} is neither "fail" nor "overwrite".')
+    if order.stale not in {"fail", "keep"}:
+        raise ConfigurationError(f'stale={order.stale!r} is neither "fail" nor "keep".')
+    if order.stale == "keep" and order.if_exists != "overwrite":
+        raise ConfigurationError(
+            'stale="keep" accepts files that a run which replaces another leaves beside its own: it needs '
+            'if_exists="overwrite".'
+        )
     if order.row_group_size is not None and order.row_group_size < 1:
         raise ConfigurationError(f"row_group_size={order.row_group_size} has no rows in it; give at least 1.")
     _check_changes(order)
@@ -27,7 +45,7 @@ def check(order: Order, target: Target) -> None:
         raise ConfigurationError('on_invalid="reject" needs a schema= to reject by.')
     if order.object_options is not None and target.protocol != "s3":
         raise ConfigurationError(f"object_options are for S3; {target.url} has no ACLs, tags or storage classes.")
-    if order.storage_options and target.protocol == "file" and order.rejects is None:
+    if order.storage_options and target.protocol == order.rejects_target.protocol == "file":
         raise ConfigurationError(
             f"A local target takes no storage_options, but got {', '.join(order.storage_options)}."
         )
@@ -36,8 +54,6 @@ def check(order: Order, target: Target) -> None:
 def _check_changes(order: Order) -> None:
     if (order.previous is None) != (order.keys is None):
         raise ConfigurationError("previous= and keys= go together: the last delivery, and what tells its rows apart.")
-    if order.changes not in {"files", "column"}:
-        raise ConfigurationError(f'changes={order.changes!r} is neither "files" nor "column".')
 
 
 def _check_splitting(order: Order, target: Target) -> None:
@@ -60,7 +76,5 @@ def _check_splitting(order: Order, target: Target) -> None:
 
 
 def _check_manifest(order: Order, target: Target) -> None:
-    if order.manifest not in {None, True, False, "redshift"}:
-        raise ConfigurationError(f'manifest={order.manifest!r} is neither True, False, None nor "redshift".')
     if order.manifest == "redshift" and target.protocol != "s3":
         raise ConfigurationError(f'manifest="redshift" lists objects in S3, and {target.url} is none.')

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
+from mc_sink._order._types import check_types
 from mc_sink.changes import compare
 from mc_sink.formats import Csv
 from mc_sink.partitions import columns_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.platforms import Platform
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists
+    from mc_sink.staged import IfExists, OnEmpty, Stale
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
 
@@ -46,7 +47,10 @@ class Options(TypedDict, total=False):
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
     max_rejects: float | None
+    min_rows: int | None
+    on_empty: OnEmpty
     if_exists: IfExists
+    stale: Stale
     name: str | None
     partition_by: str | Sequence[str] | None
     include_key: bool | None
@@ -76,7 +80,10 @@ class Order:
     on_invalid: OnInvalid = "fail"
     rejects: str | os.PathLike[str] | None = None
     max_rejects: float | None = None
+    min_rows: int | None = None
+    on_empty: OnEmpty = "deliver"
     if_exists: IfExists = "fail"
+    stale: Stale = "fail"
     name: str | None = None
     partition_by: str | Sequence[str] | None = None
     include_key: bool | None = None
@@ -101,9 +108,11 @@ class Order:
         if unknown := [name for name in options if name not in known]:
             from difflib import get_close_matches
 
-            near = get_close_matches(unknown[0], known, n=1)
+            longer = [name for name in known if name.startswith(unknown[0])]
+            near = longer or get_close_matches(unknown[0], known, n=1)
             advice = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{len(unknown)} option(s) that there aren't: {', '.join(unknown)}.{advice}")
+        check_types(options)
         return cls(target=target, **options).on_platform()
 
     def __repr__(self) -> str:

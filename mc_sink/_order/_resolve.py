@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._order._checks import check
+from mc_sink._order._checks import check, check_place
+from mc_sink._order._own_source import refuse_own_source
 from mc_sink._order._resolved import Resolved
 from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.exceptions import ConfigurationError
@@ -27,8 +29,8 @@ def _filled(order: Order, preset: Preset, target: Target) -> Order:
     """Take the receiver's values wherever the caller gave none; a single file is neither cut nor named."""
     files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
     name = files.file_name if order.name is None else order.name
-    end = target.name if name is None else parse_template(name, order.columns).literal_end
-    format = choose_format(end, order.format, preset.format)
+    end = target.name if name is None else parse_template(name, order.columns).end
+    format = choose_format(end, order.format, preset.format, url="" if name else target.url)
     rows = files.max_rows_per_file if order.max_rows_per_file is None else order.max_rows_per_file
     size = preset.bytes_per_file(format) if target.is_prefix else None
     return replace(
@@ -45,11 +47,13 @@ def _filled(order: Order, preset: Preset, target: Target) -> Order:
 def resolve(order: Order) -> Resolved:
     """Give what an order comes to, or raise what contradicts in it; opens nothing."""
     target, preset = parse_target(order.target), preset_of(order.preset)
+    check_place(target, order.if_exists)
+    lost = preset.lost_in(order.format) if preset else ()
     if preset:
         order = _filled(order, preset, target)
     check(order, target)
     names, format = _names(order, target)
-    return Resolved(
+    to = Resolved(
         names,
         format,
         order.row_group_size or ROW_GROUP_SIZE,
@@ -63,7 +67,12 @@ def resolve(order: Order) -> Resolved:
         success_marker=names.success_marker if order.success_marker else None,
         preset=preset and replace(preset, max_rows_per_file=order.max_rows_per_file),
         again=order.run_id is not None,
+        on_empty=order.on_empty,
+        lost=lost,
     )
+    if isinstance(order.previous, str | os.PathLike):
+        refuse_own_source(to, [os.fspath(order.previous)], "previous=")
+    return to
 
 
 def _names(order: Order, target: Target) -> tuple[Names, Format]:
@@ -71,7 +80,8 @@ def _names(order: Order, target: Target) -> tuple[Names, Format]:
     run_id = new_run_id() if order.run_id is None else check_run_id(order.run_id)
     columns = order.columns
     template = None if order.name is None else parse_template(order.name, columns)
-    format = choose_format(template.literal_end if template else target.name, order.format)
+    end, url = (template.end, "") if template else (target.name, target.url)
+    format = choose_format(end, order.format, url=url)
     rolls = order.max_rows_per_file is not None or order.max_bytes_per_file is not None
     schema = schema_name(order.schema) if template and template.uses("schema") else None
     several = rolls or bool(columns)
@@ -92,7 +102,8 @@ def _rejects(order: Order, names: Names) -> tuple[Target, Format] | None:
     if order.on_invalid == "fail":
         return None
     target = order.rejects_target
-    format = choose_format(target.name, "parquet" if target.is_prefix else None)
+    check_place(target, order.if_exists)
+    format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):
         raise ConfigurationError(f"{file.url} is to hold both the rejects and the delivery: choose other rejects=…")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mc_sink.formats import Format
     from mc_sink.names import Names
     from mc_sink.presets import Preset
-    from mc_sink.staged import ManifestForm, Staged
+    from mc_sink.staged import ManifestForm, OnEmpty, Staged
     from mc_sink.target import Target
 
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Resolved:
     """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
 
-    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run.
+    `again` says that the caller chose the run id, so that there may have been an earlier try of this very run. `lost`
+    are the options of the preset's dialect that the caller's own format leaves out.
     """
 
     names: Names
@@ -40,6 +41,8 @@ class Resolved:
     success_marker: Target | None
     preset: Preset | None
     again: bool
+    on_empty: OnEmpty
+    lost: tuple[str, ...] = ()
 
     def check(self, schema: pl.Schema) -> pl.Schema:
         """Give the columns of the files, and refuse those that their format or their receiver can't take."""
@@ -55,7 +58,10 @@ class Resolved:
             yield from self._watched(batches, self.preset) if self.preset else batches
 
     def _watched(self, batches: Iterable[pl.DataFrame], preset: Preset) -> Iterator[pl.DataFrame]:
-        on_the_way = [limit for limit in preset.limits if not (self.names.several and "rows per" in limit.name)]
+        later = {"fewest rows per file"} if self.on_empty == "skip" else set()  # no file may be what comes
+        if self.names.several:
+            later = {"rows per file", "fewest rows per file"}
+        on_the_way = [limit for limit in preset.limits if limit.name not in later]
         left_out = () if self.include_key else self.partition_by
         return replace(preset, limits=tuple(on_the_way)).watch(batches, self.format, left_out=left_out)
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink import validation
+from mc_sink._arrow import empty_batch
 from mc_sink._fork import check_fork
-from mc_sink._order import Order, resolve, schema_name, takes_options
+from mc_sink._order import Order, refuse_own_source, resolve, scanned, schema_name, takes_options
 from mc_sink._plan import as_lazyframe
 from mc_sink._preview._fact import MIB, Preview, UploadPlan
 from mc_sink._preview._keys import keys_of
 from mc_sink._rows import rows_of
+from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.secret import seal
 from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
@@ -51,9 +53,12 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     order = Order.of(target, options)
     check_fork()
     to, stores = resolve(order), Stores(order.storage_options, order.object_options)
-    columns = _columns(frame, order, to)
-    _check_stores(to, stores)
-    return _preview(order, to, columns, keys_of(frame, order, to))
+    with panics_as_query_errors():
+        refuse_own_source(to, scanned(frame, to), "the frame")
+        refuse_own_source(to, scanned(order.previous, to), "previous=")
+        columns = _columns(frame, order, to)
+        _check_stores(to, stores)
+        return _preview(order, to, columns, keys_of(frame, order, to))
 
 
 def _preview(
@@ -76,6 +81,8 @@ def _preview(
         columns=columns,
         permissions=_permissions(order.object_options) if to_s3 else (),
         upload=_upload(order.storage_options or {}) if to_s3 else None,
+        preset=to.preset.name if to.preset else None,
+        lost=to.lost,
     )
 
 
@@ -98,7 +105,7 @@ def _looked_at(frame: object) -> pl.LazyFrame | None:
         return as_lazyframe(frame)
     schema: Any = getattr(frame, "schema", None)
     if hasattr(frame, "__arrow_c_stream__") and hasattr(schema, "empty_table"):  # one of pyarrow's
-        return as_lazyframe(schema.empty_table())
+        return as_lazyframe(empty_batch(schema))
     readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 
@@ -119,6 +126,8 @@ def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
         "s3:ListBucket": True,
         "s3:PutObjectAcl": "ACL" in asked,
         "s3:PutObjectTagging": "Tagging" in asked,
+        "s3:PutObjectRetention": "ObjectLockMode" in asked,
+        "s3:PutObjectLegalHold": "ObjectLockLegalHoldStatus" in asked,
         "kms:GenerateDataKey": kms,
         "kms:Decrypt": kms,
     }

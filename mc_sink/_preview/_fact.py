@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.formats import Parquet
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Preview:
     `files` are the URLs of all files, or, where their number can't be known before the run, of the first ones; then
     `num_files` is None. `pattern` is a URL with what differs from file to file in braces. `rejects` is where bad rows
     would go. `columns` are those of the files; None where the frame can't be looked at, because it can be read only
-    once, or has to be run. `permissions` are S3's actions, and `upload` is None where nothing goes to S3.
+    once, or has to be run. `format` has the dialect in force; `lost` are the options of the preset's dialect that the
+    caller's own format leaves out. `permissions` are S3's actions, and `upload` is None where nothing goes to S3.
     """
 
     run_id: str
@@ -59,9 +61,11 @@ class Preview:
     columns: tuple[str, ...] | None
     permissions: tuple[str, ...]
     upload: UploadPlan | None
+    preset: str | None = None
+    lost: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {u}" for u in self._shown())])
+        return lines(*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {url}" for url in self._shown()))
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _html.rows(("file",), [(url,) for url in self._shown()])
@@ -77,6 +81,8 @@ class Preview:
             "marker": self.success_marker,
             "rejects": self.rejects,
             "format": _told(self.format) + groups,
+            "preset": self.preset,
+            "lost": f"of the preset's dialect: {', '.join(self.lost)}" if self.lost else None,
             "columns": "not looked at" if self.columns is None else _listed(self.columns),
             "object": _told(self.object_options) if self.object_options else None,
             "needs": ", ".join(self.permissions),

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._plan import ROW_GROUP_SIZE, pull
+from mc_sink._batches import check_num_rows, known_num_rows, pull
+from mc_sink._plan import ROW_GROUP_SIZE
 from mc_sink.changed import ACTIONS, Changes
 from mc_sink.changes._difference import difference
 from mc_sink.changes._duplicates import Duplicates, refuse_duplicates
@@ -64,7 +65,8 @@ def compare(  # noqa: PLR0913  what the caller of a delivery may say about it
         raise ConfigurationError(f"{len(objects)} column(s) can't be compared: {objects} (Object). {NOTHING_VISIBLE}")
     opened = open_previous(previous, schema, dialect)
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
-    return Comparison(opened.frame, schema, names, action, recast, bounds or Bounds())
+    expected = known_num_rows(previous)
+    return Comparison(opened.frame, schema, names, action, recast, bounds or Bounds(), expected)
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Comparison:
     action: str
     recast: Recast
     bounds: Bounds
+    expected: int | None = None
     _counts: Changes | None = field(default=None, init=False)
 
     @property
@@ -120,6 +123,7 @@ class Comparison:
         now, before = sides
         now.fill(map(_by_place, batches))
         before.fill(self.recast.batches(pull(self.frame, ROW_GROUP_SIZE)))
+        check_num_rows(before.num_rows, self.expected)
 
     def _ordered(self, now: Side, before: Side) -> Ordered:
         num_bytes = now.num_bytes + before.num_bytes

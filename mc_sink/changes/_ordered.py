@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._regroup import BATCH_BYTES, Regroup
 from mc_sink._spill import Slot, Spill, compact
 from mc_sink.changes._keys import ROW
 
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 _RANGE = "range"
+# A range that is too large is cut into so many.
+_FINER = 64
 
 
 class Ordered:
     """Takes rows with their numbers (`ROW`), and gives them back sorted, without the numbers.
 
-    `rows_in_range` is how many numbers lie in a range; one range is held and sorted at a time. Memory beside it: two
-    lots. Nothing goes to the disk until a lot is full.
+    `rows_in_range` is how many numbers lie in a range; one range is held and sorted at a time, and one of more than two
+    lots in parts. Memory beside it: two lots. Nothing goes to the disk until a lot is full.
     """
 
     def __init__(self, rows_in_range: int, lot: int) -> None:
@@ -54,30 +57,32 @@ class Ordered:
             self._park()
 
     def batches(self, row_group_size: int) -> Iterator[pl.DataFrame]:
-        """Yield all rows in order, `row_group_size` of them at a time; once."""
-        held: list[pl.DataFrame] = []
-        num_held = 0
+        """Yield all rows in order, `row_group_size` of them at a time, or fewer if they are wide; once."""
+        regroup = Regroup(row_group_size, BATCH_BYTES)
         for rows in self._ranges():
-            held.append(rows)
-            num_held += rows.height
-            if num_held < row_group_size:
-                continue
-            *whole, rest = pl.concat(held, rechunk=False).iter_slices(row_group_size)
-            yield from whole
-            held, num_held = [rest], rest.height
-        if held:
-            yield pl.concat(held, rechunk=False)
+            yield from regroup.add(rows.drop(ROW))
+        yield from regroup.rest()
 
     def _ranges(self) -> Iterator[pl.DataFrame]:
         if self._slots:
             self._park()
             for number in sorted(self._slots):
                 places = self._slots.pop(number)
-                slots = zip(places[::2], places[1::2], strict=True)
-                yield _sorted([self._spill.read(Slot(offset, length)) for offset, length in slots])
+                pieces = (self._spill.read(Slot(*place)) for place in zip(places[::2], places[1::2], strict=True))
+                if sum(places[1::2]) > 2 * self._lot and self._rows_in_range > 1:
+                    yield from self._finer(pieces)
+                else:
+                    yield _sorted(list(pieces))
         elif self._waiting:
             waiting, self._waiting = self._waiting, []
             yield _sorted(waiting)
+
+    def _finer(self, pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of a range that has far wider rows than most, as ranges of fewer numbers."""
+        with Ordered(max(1, self._rows_in_range // _FINER), self._lot) as finer:
+            for piece in pieces:
+                finer.add(piece)
+            yield from finer._ranges()
 
     def _park(self) -> None:
         if not self._waiting:
@@ -91,4 +96,4 @@ class Ordered:
 
 
 def _sorted(pieces: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(pieces, rechunk=False).sort(ROW).drop(ROW)
+    return pl.concat(pieces, rechunk=False).sort(ROW)

@@ -50,8 +50,12 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
 
 
 def _suffix(path: str) -> str:
-    if not Path(path).is_file() and not glob.glob(path, recursive=True):  # noqa: PTH207  a Path has no pattern with a root
-        raise ConfigurationError(f"0 files are at previous={path!r}. {NOTHING_VISIBLE}")
+    try:
+        is_there = Path(path).is_file() or bool(glob.glob(path, recursive=True))  # noqa: PTH207  a Path has no pattern with a root
+    except (OSError, ValueError):  # nothing can have such a name
+        is_there = False
+    if not is_there:
+        raise ConfigurationError(f"0 files are at previous={path[:200]!r}. {NOTHING_VISIBLE}")
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if path.lower().endswith(suffix):
             return suffix

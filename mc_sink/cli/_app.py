@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mc_sink.cli import _check, _deliver, _past, _platforms, _timetable
-from mc_sink.cli._ends import told
+from mc_sink.cli._ends import escaped, told
 from mc_sink.cli._examples import example
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ class Commands(TyperGroup):
         """Take `--debug` out of the words, up to a `--` of their own."""
         end = args.index("--") if "--" in args else len(args)
         ctx.meta[_DEBUG] = _DEBUG in args[:end]
-        return super().parse_args(ctx, [word for word in args[:end] if word != _DEBUG] + args[end:])
+        with escaped():
+            return super().parse_args(ctx, [word for word in args[:end] if word != _DEBUG] + args[end:])
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command and tell what it raises."""
-        with told(debug=ctx.meta[_DEBUG]):
+        with escaped(), told(debug=ctx.meta[_DEBUG]):
             return super().invoke(ctx)
 
 

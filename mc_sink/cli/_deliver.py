@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mc_sink._printable import indented, logger
 from mc_sink.cli import _shown
 from mc_sink.cli._signals import ending_soon
 from mc_sink.connections import Connection, deliver, load, of_document, rehearse
@@ -20,6 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for a
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys; write nothing.")]
 Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows of the sample of a dry run.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Name the run; the same id delivers once.")]
+MinRows = Annotated[
+    int | None, typer.Option("--min-rows", min=0, help="Fail before anything is visible where fewer rows are valid.")
+]
 Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
 
 
@@ -29,11 +34,12 @@ def run(  # noqa: PLR0913  the options of a command
     dry_run: DryRun = False,
     rows: Rows = 5,
     run_id: RunId = None,
+    min_rows: MinRows = None,
     as_json: Json = False,
     trigger: Trigger = "manual",
 ) -> None:
     """Deliver a connection now: whole, or not at all."""
-    _go(load(file), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger)
+    _go(_at_least(load(file), min_rows), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger)
 
 
 def send(  # noqa: PLR0913  the options of a command
@@ -50,6 +56,7 @@ def send(  # noqa: PLR0913  the options of a command
         list[str] | None,
         typer.Option("--set", help="Any key of a connection file, as TOML: 'if_exists=\"overwrite\"'."),
     ] = None,
+    min_rows: MinRows = None,
     dry_run: DryRun = False,
     rows: Rows = 5,
     run_id: RunId = None,
@@ -65,7 +72,7 @@ def send(  # noqa: PLR0913  the options of a command
     for option in options or ():
         _merge(document, _parsed(option))
     connection = of_document(document, name="send", file=None, folder=Path.cwd())
-    _go(connection, dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json)
+    _go(_at_least(connection, min_rows), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json)
 
 
 def show_preview(
@@ -108,10 +115,28 @@ def _go(  # noqa: PLR0913  the options of a command
             )
 
 
+class _Line(logging.Formatter):
+    """Formats records with control characters escaped; what other libraries log in several lines is set in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a log has it."""
+        return indented(super().format(record))
+
+
 def log_lines() -> None:
     """Write what mc_sink logs to standard error, one line each."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("mc_sink").setLevel(logging.INFO)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[lines])
+    logger("mc_sink").setLevel(logging.INFO)
+
+
+def _at_least(connection: Connection, min_rows: int | None) -> Connection:
+    """Return a connection that needs so many rows, whatever its file says of them."""
+    if min_rows is None:
+        return connection
+    guard = replace(connection.settings.guard, min_rows=min_rows)
+    return replace(connection, settings=replace(connection.settings, min_rows=None, guard=guard))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

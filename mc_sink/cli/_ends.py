@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mc_sink._printable import Printable, indented, lines, printable
 from mc_sink.exceptions import (
     AlreadyExistsError,
     CommitError,
     ConfigurationError,
     PermissionDenied,
+    SinkError,
     TargetError,
     UploadError,
     ValidationError,
@@ -90,6 +92,17 @@ def told(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(_tell(error, debug=debug)) from None
 
 
+@contextmanager
+def escaped() -> Iterator[None]:
+    """Escape control characters in what the command line itself raises for wrong words, which it repeats."""
+    try:
+        yield
+    except Exception as error:
+        if _is_the_command_lines(error) and isinstance(words := getattr(error, "message", None), str):
+            error.message = printable(words)  # type: ignore[attr-defined]  # typer's own kind has one
+        raise
+
+
 def _is_the_command_lines(error: BaseException) -> bool:
     """Whether typer raised it to say something of its own."""
     return isinstance(error, (typer.Exit, typer.Abort)) or any(
@@ -100,16 +113,24 @@ def _is_the_command_lines(error: BaseException) -> bool:
 def _tell(error: BaseException, *, debug: bool) -> Code:
     code = code_of(error)
     if debug:
-        say(masked("".join(traceback.format_exception(error))).rstrip())
+        # Each piece is a frame, or an exception's text, whose own lines are set in.
+        pieces = traceback.TracebackException.from_exception(error).format()
+        say(lines(*(masked(line) for piece in pieces for line in indented(piece.rstrip("\n")).split("\n"))))
     elif code in _TOLD:
-        say("\n".join([_TOLD[code], *getattr(error, "__notes__", [])]))
+        say(lines(_TOLD[code], *_notes(error)))
     else:
-        say(masked("\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])))
+        text = str(error) if isinstance(error, SinkError) else indented(str(error))
+        first, *more = text.split("\n") if isinstance(text, Printable) else [text]
+        say(lines(masked(f"{type(error).__name__}: {first}"), *map(masked, [*more, *_notes(error)])))
         if code is Code.FAILED:
             say("--debug shows where it was raised.")
     return code
 
 
+def _notes(error: BaseException) -> list[str]:
+    return [line for note in getattr(error, "__notes__", []) for line in indented(note).split("\n")]
+
+
 def say(line: str) -> None:
-    """Write a line to standard error."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201  the command line speaks
+    """Write to standard error, with control characters escaped."""
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201  the command line speaks

@@ -18,6 +18,7 @@ mc-sink verify RUN_ID
 mc-sink run nightly.toml
 mc-sink run nightly.toml --dry-run                       schema, sample and keys; nothing is written
 mc-sink run nightly.toml --run-id nightly-2026-11-22     may be repeated, and delivers once
+mc-sink run nightly.toml --min-rows 1000                 fewer rows fail before anything is visible
 mc-sink run nightly.toml --json | jq .num_rows
 """,
     "send": """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_sink import delivery, history
+from mc_sink._printable import lines
 from mc_sink.cli import _shown
 from mc_sink.cli._ends import Code
 from mc_sink.connections import stored_at
@@ -104,7 +105,7 @@ def recover(  # noqa: PLR0913  the options of a command
     )
     if discard:
         left = delivery.recover(run_id, target=target, action="discard", **stored)
-        _shown.out(json.dumps({"left": left}) if as_json else "\n".join(["Discarded.", *left]))
+        _shown.out(json.dumps({"left": left}) if as_json else lines("Discarded.", *left))
         return
     receipt = delivery.recover(run_id, target=target, **stored)
     ended = history.note_recovered(run, receipt) if run else None

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_sink import platforms as rooms
+from mc_sink._printable import lines, printable
 from mc_sink.cli import _credentials, _shown
+from mc_sink.cli._ends import say
 from mc_sink.cli._examples import example
 from mc_sink.exceptions import ConfigurationError
 
@@ -48,6 +50,7 @@ def add(  # noqa: PLR0913  each is a question of the form
     sts_endpoint: Annotated[Text, typer.Option(help="Where roles are assumed, if not at AWS.")] = None,
     region: Annotated[Text, typer.Option(help="The bucket's region.")] = None,
     endpoint: Annotated[Text, typer.Option(help="The store's URL, if it isn't AWS.")] = None,
+    expected_bucket_owner: Annotated[Text, typer.Option(help="The account that the bucket must belong to.")] = None,
     acl: Annotated[Text, typer.Option(help="The canned ACL of every object.")] = None,
     kms_key: Annotated[Text, typer.Option(help="The KMS key of every object.")] = None,
     prefix: Annotated[Text, typer.Option(help="The target to check where none is named.")] = None,
@@ -65,6 +68,7 @@ def add(  # noqa: PLR0913  each is a question of the form
         "sts_endpoint": sts_endpoint,
         "region": region,
         "endpoint": endpoint,
+        "expected_bucket_owner": expected_bucket_owner,
         "acl": acl,
         "kms_key": kms_key,
         "prefix": prefix,
@@ -76,7 +80,7 @@ def add(  # noqa: PLR0913  each is a question of the form
     saved = rooms.save(rooms.Platform(name=name, **facts, **held), **how)
     place = rooms.describe(name).secrets
     kept = f", kept in {'a file of yours alone' if place == 'file' else 'the keyring'}" if place else ""
-    typer.echo(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}", err=True)
+    say(f"Saved {name}: {saved.credentials}{kept}. Unverified: mc-sink platforms check {name}")
     if external_id == "new":
         _shown.out(str(saved.external_id))
 
@@ -96,10 +100,10 @@ def list_all(*, as_json: AsJson = False) -> None:
         check = one.platform.last_check
         table.add_row(
             one.platform.name,
-            escape(one.credentials),
+            escape(printable(one.credentials)),
             one.secrets or "none",
-            one.platform.region or "",
-            "\n".join(one.platform.buckets) or "everything",
+            escape(printable(one.platform.region or "")),
+            escape(lines(*one.platform.buckets) or "everything"),
             f"[{_STATUS[check.status]}]{check.status}[/]",
             f"{check.at:%Y-%m-%d %H:%M:%SZ}" if check.at else "never",
         )
@@ -119,7 +123,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     table = Table(show_header=False)
     for label, value in facts.items():
         if value not in (None, []):
-            table.add_row(label, "\n".join(value) if isinstance(value, list) else escape(str(value)))
+            table.add_row(label, escape(lines(*value) if isinstance(value, list) else printable(str(value))))
     _shown.drawn(table)
 
 
@@ -148,7 +152,7 @@ def remove(name: Name, *, yes: Annotated[bool, typer.Option("--yes", help="Don't
     if not yes:
         typer.confirm(f"Remove {name} and its secrets?", abort=True, err=True)
     rooms.remove(name)
-    typer.echo(f"Removed {name}. Its key is valid until it is revoked where it was made.", err=True)
+    say(f"Removed {name}. Its key is valid until it is revoked where it was made.")
 
 
 @platforms.command("export", epilog=example("platforms export"))
@@ -164,6 +168,8 @@ def policy(  # noqa: PLR0913  each is a question of the form
     kms: Annotated[Text, typer.Option(help="The ARN of a KMS key to encrypt with.")] = None,
     abort: Annotated[bool, typer.Option("--abort", help="Also let unfinished uploads be thrown away.")] = False,
     tags: Annotated[bool, typer.Option("--tags", help="Also let objects be tagged.")] = False,
+    retention: Annotated[bool, typer.Option("--retention", help="Also let objects be retained (Object Lock).")] = False,
+    legal_hold: Annotated[bool, typer.Option("--legal-hold", help="Also let objects be put on legal hold.")] = False,
     trust: Annotated[Text, typer.Option(help="The trust policy of a role, for this account or ARN.")] = None,
     external_id: Annotated[Text, typer.Option(help="The external id to ask for; a new one by default.")] = None,
     cross_account: Annotated[Text, typer.Option(help="The bucket's policy, for this account or ARN.")] = None,
@@ -178,13 +184,18 @@ def policy(  # noqa: PLR0913  each is a question of the form
     elif cross_account:
         made = rooms.bucket_policy(target, cross_account, region=region)
         told = "aws s3api put-bucket-policy --bucket BUCKET --policy file://policy.json (it replaces the one there is)"
+        if ":accesspoint/" in target or ":accesspoint:" in target:
+            told = (
+                "aws s3control put-access-point-policy --account-id ACCOUNT --name NAME --policy file://policy.json "
+                "(it replaces the one there is; the bucket's policy must allow what comes through its access points)"
+            )
     else:
-        also = [name for name, asked in zip(_ALSO, (abort, tags), strict=True) if asked]
+        also = [name for name, asked in zip(_ALSO, (abort, tags, retention, legal_hold), strict=True) if asked]
         scope: Any = "bucket" if bucket_wide else "prefix"
         made = rooms.policy(target, scope=scope, kms_key=kms, also=also, region=region)
         told = "aws iam put-user-policy --user-name USER --policy-name mc-sink --policy-document file://policy.json"
     _print_json(made)
-    typer.echo(f"For: {told}", err=True)
+    say(f"For: {told}")
 
 
 def lifecycle(
@@ -201,14 +212,13 @@ def lifecycle(
         target, expire_days=expire_days, archive_days=archive_days, archive_class=chosen, abort_days=abort_days
     )
     _print_json(made)
-    typer.echo(
+    say(
         "For: aws s3api put-bucket-lifecycle-configuration --bucket BUCKET --lifecycle-configuration file://rules.json "
-        "(it replaces all rules that there are: add them to the list)",
-        err=True,
+        "(it replaces all rules that there are: add them to the list)"
     )
 
 
-_ALSO = ("s3:AbortMultipartUpload", "s3:PutObjectTagging")
+_ALSO = ("s3:AbortMultipartUpload", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 
 
 def _held(source: str | None, *, from_env: bool, nobody: bool) -> dict[str, Secret]:
@@ -232,7 +242,7 @@ def _facts(one: Listed) -> dict[str, Any]:
         "credentials": one.credentials,
         "secrets": one.secrets or "none",
         **{name: getattr(platform, name) for name in ("role_arn", "external_id", "sts_endpoint", "region", "endpoint")},
-        **{name: getattr(platform, name) for name in ("acl", "kms_key", "prefix")},
+        **{name: getattr(platform, name) for name in ("expected_bucket_owner", "acl", "kms_key", "prefix")},
         "buckets": list(platform.buckets),
         "status": check.status,
         "reason": check.reason,
@@ -242,7 +252,7 @@ def _facts(one: Listed) -> dict[str, Any]:
 
 
 def _print_json(made: Any) -> None:
-    _shown.out(json.dumps(made, indent=2, default=_as_text))
+    _shown.out(lines(*json.dumps(made, indent=2, default=_as_text).split("\n")))
 
 
 def _as_text(value: Any) -> str:
@@ -253,13 +263,15 @@ def _print_report(report: CheckReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("question", "verdict", "tried", "found", title=escape(f"{report.platform} at {report.target}"))
+    table = Table(
+        "question", "verdict", "tried", "found", title=escape(printable(f"{report.platform} at {report.target}"))
+    )
     for row in report.rows:
-        table.add_row(row.question, f"[{_MARKS[row.verdict]}]{row.verdict}[/]", row.tried, escape(row.found))
+        table.add_row(row.question, f"[{_MARKS[row.verdict]}]{row.verdict}[/]", row.tried, escape(printable(row.found)))
     _shown.drawn(table)
     for row in report.rows:
         if row.mend:
             _shown.out(f"{row.question}: {row.mend}")
     for one in report.left:
         _shown.out(f"Left behind: {one}")
-    _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(report.reason)}")
+    _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(printable(report.reason))}")

@@ -10,6 +10,9 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import Printable, lines, printable
+from mc_sink.formats import options_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
     from mc_sink.journal import Journal
     from mc_sink.receipt import Verification
 
-_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "skipped": "yellow", "running": "cyan"}
 
 
 def out(text: str) -> None:
-    """Print to standard output, as it is; a reader that has gone away, such as `head`, is no error."""
+    """Print to standard output, with control characters escaped; a reader that has gone away isn't an error."""
     try:
-        print(text, file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
+        print(printable(text), file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
     except OSError as error:
         # What is still held back would be written when the interpreter ends, and complained about then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,8 +49,8 @@ def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
     with redirect_stdout(ours):
         if as_json:
             one_run(run, as_json=True)
-        elif run.status == "delivered":
-            out(f"{run.receipt()}")
+        elif run.status in {"delivered", "skipped"}:
+            out(str(run.receipt()))
 
 
 def one_run(run: Run, *, as_json: bool) -> None:
@@ -69,7 +72,7 @@ def one_run(run: Run, *, as_json: bool) -> None:
         "manifest": run.manifest,
         "error": f"{run.error.kind}: {run.error.text}" if run.error else None,
     }
-    out("\n".join(f"{name:<12}{value}" for name, value in facts.items() if value is not None))
+    out(lines(*(f"{name:<12}{value}" for name, value in facts.items() if value is not None)))
     for file in (*run.files, *run.rejects):
         out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
 
@@ -126,15 +129,17 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     preview, sample = found.preview, found.sample
     if as_json:
         facts = {name: getattr(preview, name) for name in ("run_id", "target", "files", "num_files", "pattern")}
-        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions")}
+        facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions", "preset")}
+        facts |= {"format": preview.format.extension.removeprefix("."), "dialect": options_of(preview.format)}
+        facts["lost"] = preview.lost
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()
         _json(facts)
         return
     if sample is not None:
-        out("\n".join(f"{name}: {dtype}" for name, dtype in sample.schema.items()))
-        out(f"{sample}\n")
+        out(lines(*(f"{name}: {dtype}" for name, dtype in sample.schema.items())))
+        out(lines(*str(sample).split("\n"), ""))
     out(str(preview))
 
 
@@ -143,7 +148,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(*head, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     drawn(table)
 
 
@@ -157,7 +162,7 @@ def drawn(table: Any) -> None:
     wide = Console() if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") else Console(width=250)
     with wide.capture() as captured:
         wide.print(table, soft_wrap=isinstance(table, str))
-    out(captured.get().rstrip("\n"))
+    out(Printable(captured.get().rstrip("\n")))  # its cells are, and its colours are ours
 
 
 def _number(value: int | None) -> str | None:

@@ -9,13 +9,14 @@ from mc_sink.connections._deliver import deliver
 from mc_sink.connections._load import Connection, load, of_document
 from mc_sink.connections._rehearse import Rehearsal, inspect, rehearse
 from mc_sink.connections._scheduler import Child, Scheduler
-from mc_sink.connections._settings import Hooks, Schedule, Settings, Source
+from mc_sink.connections._settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connections._triggers import trigger_of
 
 __all__ = [
     "GIVEN_BY_RUN",
     "Child",
     "Connection",
+    "Guard",
     "Hooks",
     "Rehearsal",
     "Schedule",

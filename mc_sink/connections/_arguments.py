@@ -6,6 +6,7 @@ from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._order import DEFAULT_REJECTS
 from mc_sink.connections._named import find_named, nearest
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.formats import Csv, Parquet
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # What one run alone has; no connection file does.
 GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
 # What a file has that is no option of a delivery.
-_AROUND = {"source", "schedule", "hooks"}
+_AROUND = {"source", "schedule", "hooks", "guard"}
 _FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
 _YAML = (".yaml", ".yml")
 
@@ -33,12 +34,15 @@ def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str,
     """
     settings, folder = connection.settings, connection.folder
     told = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in _AROUND}
+    told["min_rows"] = settings.min_rows if settings.guard.min_rows is None else settings.guard.min_rows
     given = {name: value for name, value in told.items() if value not in (None, {})}
     if unknown := sorted(set(given) - set(signature(sink).parameters)):
         raise ConfigurationError(
             f"{len(unknown)} key(s) of {connection.name} can't be used with this version of mc_sink: "
             f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
         )
+    if settings.on_invalid == "reject":  # where the command was given is no part of a connection
+        given.setdefault("rejects", DEFAULT_REJECTS)
     return {name: _CONVERTED[name](value, folder) if name in _CONVERTED else value for name, value in given.items()}
 
 
@@ -49,10 +53,8 @@ def stored_at(platform: str | None, storage_options: Mapping[str, Any]) -> dict[
 
 def target_of(value: str, folder: Path) -> str:
     """Give a target as the file has it, but for a relative path, which begins where the file is."""
-    if "://" in value or parse_target(value).protocol != "file":
-        return value
-    joined = str(folder / value)
-    return f"{joined}/" if value.endswith("/") else joined
+    found = parse_target(value, folder)
+    return found.url if found.protocol == "file" else value
 
 
 def _schema(value: str, folder: Path) -> Any:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
-from mc_sink._sink import sink_madconnect
+from mc_sink._order import Order
+from mc_sink._printable import logger
+from mc_sink._sink import check_new_run, sink_guarded, sink_madconnect
 from mc_sink.connections._arguments import arguments_for, target_of
+from mc_sink.connections._guard import guard_of
 from mc_sink.connections._hooks import tell
-from mc_sink.connections._sources import opened
+from mc_sink.connections._sources import opened, refuse_own_target
 from mc_sink.connections._telemetry import traced
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note
+from mc_sink.secret import seal
 from mc_sink.target import new_run_id, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mc_sink.connections._load import Connection
-    from mc_sink.history import Run
+    from mc_sink.history import Beginning, Run
     from mc_sink.receipt import Receipt
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def deliver(
@@ -36,9 +39,9 @@ def deliver(
 ) -> Run:
     """Deliver now, and give the record; `ended` is called with it, too, when the run fails or is told to end.
 
-    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` where the target is one
-    file that is there already, were it the same. Raises `Busy` while the same connection runs, and whatever
-    `sink_madconnect` raises; what the record keeps of an error is redacted.
+    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` before the source is opened
+    where the target is one file that is there already, were it the same. Raises `Busy` while the same connection runs,
+    and whatever `sink_madconnect` raises; what the record keeps of an error is redacted.
     """
     settings, chosen = connection.settings, run_id or new_run_id()
     facts = history.Beginning(
@@ -55,30 +58,29 @@ def deliver(
         observers = [_say, observe, ended, lambda run: tell(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
-            receipt = _sink(connection, chosen, again=run_id is not None, progress=progress)
+            receipt = _sink(connection, facts, again=bool(run_id), progress=progress)
             _tell_each(observers, ongoing.delivered(receipt))
         except BaseException as error:
             if receipt is None:
                 _tell_each(observers, ongoing.failed(error))
             else:  # whatever came then, what is visible stays so
-                error.add_note(f"mc_sink: run {chosen} had delivered by then: everything is visible.")
+                add_note(error, f"run {chosen} had delivered by then: everything is visible.")
                 _tell_each(observers, ongoing.delivered(receipt))
             raise
     return ongoing.run
 
 
-def _sink(connection: Connection, run_id: str, *, again: bool, progress: bool | None) -> Receipt:
+def _sink(connection: Connection, facts: Beginning, *, again: bool, progress: bool | None) -> Receipt:
     arguments = arguments_for(sink_madconnect, connection)
+    arguments["storage_options"] = seal(arguments.get("storage_options"))
+    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
+    order = Order.of(given.pop("target"), given)
+    if not again:
+        check_new_run(order)  # a source may run its query when it is opened
+    refuse_own_target(connection.settings.source, connection.folder, order)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        receipt = sink_madconnect(frame, **arguments, run_id=run_id, progress=progress)
-    if receipt.num_found and not again:
-        raise AlreadyExistsError(
-            f"{receipt.num_found} of {len(receipt.files)} file(s) of this run were there before it, byte for byte, "
-            f"from {receipt.files[0].path} on, and stayed. Each run is to make new objects: give a prefix, or a name "
-            'with {run_id}; if_exists = "overwrite" replaces them.'
-        )
-    return receipt
+        return sink_guarded(frame, order, guard_of(connection.settings, facts), is_new=not again)
 
 
 def _opened(connection: Connection, stack: ExitStack) -> Any:
@@ -87,7 +89,7 @@ def _opened(connection: Connection, stack: ExitStack) -> Any:
         return stack.enter_context(opened(connection.settings.source, connection.folder))
     except Exception as error:
         if not isinstance(error, SinkError):
-            error.add_note(f"mc_sink: {NOTHING_VISIBLE}")
+            add_note(error, NOTHING_VISIBLE)
         raise
 
 
@@ -101,6 +103,8 @@ def _say(run: Run) -> None:
     if run.status == "delivered":
         rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
         _log.info("Run %s delivered %s rows%s in %s file(s).", run.run_id, run.num_rows, rejected, len(run.files))
+    elif run.status == "skipped":
+        _log.info("Run %s had 0 rows to deliver, and made no file.", run.run_id)
     else:
         _log.info("Run %s ended as %s.", run.run_id, run.status)
 

@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import lines
+from mc_sink.connections._guard import check_guard
 from mc_sink.connections._secrets import refuse_secrets
-from mc_sink.connections._settings import Hooks, Schedule, Settings, Source
+from mc_sink.connections._settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connections._sources import check_source
 from mc_sink.connections._triggers import trigger_of
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_TABLES: dict[str, type] = {"source": Source, "schedule": Schedule, "hooks": Hooks}
+_TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks}
+# Where True would be read as 1, a number of rows that was hardly meant.
+_NUMBERS = ("min_rows", "max_rejects", "max_rows_per_file", "max_bytes_per_file", "row_group_size")
 _PYDANTIC_PREFIX = re.compile(r"^(Value error|Assertion failed), ")
 
 
@@ -61,6 +65,7 @@ def of_document(document: Mapping[str, Any], *, name: str, file: Path | None, fo
     refuse_secrets(document, told)
     settings = _checked(document, told)
     check_source(settings.source, told)
+    check_guard(settings, told)
     if settings.schedule is not None:
         trigger_of(settings.schedule, told)
     return Connection(name, file, folder, settings)
@@ -69,6 +74,11 @@ def of_document(document: Mapping[str, Any], *, name: str, file: Path | None, fo
 def _checked(document: Mapping[str, Any], told: str) -> Settings:
     from pydantic import ValidationError
 
+    guard = document.get("guard")
+    numbers = {name: document.get(name) for name in _NUMBERS}
+    numbers |= {f"guard.{name}": value for name, value in guard.items()} if isinstance(guard, dict) else {}
+    if odd := [name for name, value in numbers.items() if isinstance(value, bool)]:
+        raise ConfigurationError(f"{odd[0]} of {told} won't do: give a number, not true or false. {NOTHING_VISIBLE}")
     try:
         settings: Settings = _adapter().validate_python(document)
     except ValidationError as error:
@@ -76,7 +86,7 @@ def _checked(document: Mapping[str, Any], told: str) -> Settings:
     else:
         return settings
     raise ConfigurationError(
-        f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}\n  " + "\n  ".join(wrong)
+        lines(f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}", *(f"  {one}" for one in wrong))
     ) from None  # pydantic's own error shows values
 
 

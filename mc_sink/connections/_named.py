@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._beside import import_beside
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,14 +14,12 @@ if TYPE_CHECKING:
 
 
 def find_named(name: str, folder: Path) -> Any:
-    """Give what `module:name` names; modules beside the connection file are found after all that is installed."""
+    """Return what `module:name` names, in a module beside the connection file, or else in one that is installed."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise ConfigurationError(f"{name!r} is no module:function. {NOTHING_VISIBLE}")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_beside(folder, module)
     except ModuleNotFoundError as error:
         if error.name not in {module, module.partition(".")[0]}:
             raise

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import history
+from mc_sink._printable import logger
 from mc_sink.connections._triggers import trigger_of
 from mc_sink.exceptions import ConfigurationError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mc_sink.connections._load import Connection
     from mc_sink.connections._settings import Schedule
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 AT_ONCE = 4
 # Later than this, a run counts as missed.
 GRACE_SECONDS = 60

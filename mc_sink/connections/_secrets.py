@@ -18,6 +18,7 @@ ALLOWED = {
     "config_kwargs",
     "default_block_size",
     "endpoint_url",
+    "expected_bucket_owner",
     "max_concurrency",
     "profile",
     "requester_pays",
@@ -32,7 +33,10 @@ _KEY_ID = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{12,}")
 _USER_INFO = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _QUERY = re.compile(r"[?&;](password|passwd|pwd|token|secret|sig|signature|x-amz-signature)=", re.IGNORECASE)
 _HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
+# As libpq and ODBC have it; in a query it may be a column's name.
+_WORDS = re.compile(r"(?:^|[\s;,])(password|passwd|pwd|token|secret)\s*=", re.IGNORECASE)
 _LOOKS_LIKE_ONE = (_KEY_ID, _USER_INFO, _QUERY, _HEADER)
+_ADDRESSES = {"source.uri", "source.uri_env", "source.database"}
 _WHERE_TO = (
     'Save them as a platform and write platform = "NAME", or leave them to the environment (AWS_ACCESS_KEY_ID, …) '
     "or to a profile (storage_options.profile)."
@@ -48,7 +52,7 @@ def refuse_secrets(document: Mapping[str, Any], told: str) -> None:
             _check_names(client, ALLOWED_CLIENT, "storage_options.client_kwargs", told)
     _check_source(document.get("source"), "source", told)
     for place, value in _texts(document, ""):
-        if any(pattern.search(value) for pattern in _LOOKS_LIKE_ONE):
+        if any(pattern.search(value) for pattern in _LOOKS_LIKE_ONE) or (place in _ADDRESSES and _WORDS.search(value)):
             raise ConfigurationError(
                 f"{told} seems to have a credential in {place}, and a connection file is to be safe to commit. "
                 f"{_WHERE_TO} {NOTHING_VISIBLE}"

@@ -54,11 +54,28 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of a run's end; a hook that fails is a warning, and no failure of the run."""
+    """What is told of a run's end; a hook that fails is a warning, and no failure of the run.
+
+    `environment` names the variables that a command gets besides those that every command gets.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     on_success: Hook | None = None
     on_failure: Hook | None = None
+    environment: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What a run must keep before anything of it becomes visible.
+
+    `min_rows` is that of a delivery. `max_change` is how far the number of rows may be from the last delivery's, up and
+    down alike: a fraction such as 0.5, or percent as text, such as "50%".
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    min_rows: int | None = None
+    max_change: float | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +96,10 @@ class Settings:
     on_invalid: Literal["fail", "reject"] | None = None
     rejects: str | None = None
     max_rejects: int | float | None = None
+    min_rows: int | None = None
+    on_empty: Literal["deliver", "skip", "fail"] | None = None
     if_exists: Literal["fail", "overwrite"] | None = None
+    stale: Literal["fail", "keep"] | None = None
     name: str | None = None
     partition_by: str | list[str] | None = None
     include_key: bool | None = None
@@ -93,5 +113,6 @@ class Settings:
     changes: Literal["files", "column"] | None = None
     object_options: Mapping[str, Any] | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    guard: Guard = field(default_factory=Guard)
     schedule: Schedule | None = None
     hooks: Hooks = field(default_factory=Hooks)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import glob
 import os
 import re
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._plan import ROW_GROUP_SIZE
+from mc_sink._order import refuse_own_source, resolve
+from mc_sink.connections._database import read_database
+from mc_sink.connections._duckdb import queried
 from mc_sink.connections._named import call_named, nearest
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mc_sink._order import Order
     from mc_sink.connections._settings import Source
 
 _SUFFIXES = {
@@ -32,6 +35,7 @@ _SUFFIXES = {
     ".ipc": "ipc",
     ".feather": "ipc",
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GOES_WITH = {
     "format": "files",
@@ -54,10 +58,21 @@ def check_source(source: Source, told: str) -> None:
             raise ConfigurationError(
                 f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}. {NOTHING_VISIBLE}"
             )
+    if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
+        raise ConfigurationError(
+            f"source.uri_env of {told} isn't a variable's name: write the name, not the value. {NOTHING_VISIBLE}"
+        )
     if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
         raise ConfigurationError(
             f"[source] of {told} has more than one of database, uri and uri_env. {NOTHING_VISIBLE}"
         )
+
+
+def refuse_own_target(source: Source, folder: Path, order: Order) -> None:
+    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
+    if source.files:
+        files = [source.files] if isinstance(source.files, str) else source.files
+        refuse_own_source(resolve(order), files, "source.files", folder)
 
 
 @contextmanager
@@ -68,9 +83,9 @@ def opened(source: Source, folder: Path) -> Iterator[Any]:
     elif source.function:
         yield call_named(source.function, folder, source.arguments)
     elif source.uri or source.uri_env:
-        yield _read_uri(source)
+        yield read_database(source)
     else:
-        with _duckdb(source, folder) as reader:
+        with queried(source.query or "", source.database, folder) as reader:
             yield reader
 
 
@@ -108,44 +123,3 @@ def _format_of(places: list[str]) -> str:
             f"{', '.join(sorted(set(_SUFFIXES.values())))}. {NOTHING_VISIBLE}"
         )
     return kind
-
-
-def _read_uri(source: Source) -> pl.DataFrame:
-    """Read a database as Polars does; its address comes from the environment where it holds a password."""
-    uri = source.uri or os.environ.get(source.uri_env or "")
-    if not uri:
-        raise ConfigurationError(
-            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI. "
-            f"{NOTHING_VISIBLE}"
-        )
-    try:
-        return pl.read_database_uri(source.query or "", uri, **source.options)
-    except ImportError as error:
-        kind = uri.partition(":")[0]
-        missing = error.name or ("an ADBC driver" if source.options.get("engine") == "adbc" else "connectorx")
-    raise ConfigurationError(
-        f"1 library is missing to read a {kind}: database: {missing}. Install connectorx, or an ADBC driver with "
-        f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
-    )
-
-
-@contextmanager
-def _duckdb(source: Source, folder: Path) -> Iterator[Any]:
-    """Run a query in DuckDB, which reads files by their names, too; its rows come in batches.
-
-    Meanwhile the working directory is `folder`: DuckDB looks there first for a relative name, and would take a file of
-    that name from wherever the command was given.
-    """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ConfigurationError(
-            f"1 library is missing to run a query: install duckdb, or name a database in source.uri. {NOTHING_VISIBLE}"
-        ) from error
-    database = str(folder / source.database) if source.database else ":memory:"
-    with chdir(folder), duckdb.connect(database, read_only=bool(source.database)) as connection:
-        relation: Any = connection.sql(source.query or "")
-        if relation is None:
-            raise ConfigurationError(f"source.query gives no rows: write a select. {NOTHING_VISIBLE}")
-        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        yield read(ROW_GROUP_SIZE)

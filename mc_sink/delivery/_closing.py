@@ -43,7 +43,7 @@ def _is_there(file: StagedFile) -> bool:
 
 
 def close(
-    stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool
+    stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool, stale: Sequence[str]
 ) -> Iterator[WrittenFile]:
     """Show the manifest and then the success marker, where there are to be any; yields each as it was stored.
 
@@ -52,7 +52,7 @@ def close(
     """
     run = staged[0]
     if run.manifest:
-        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC))
+        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC), stale)
         yield _show(stores, run, run.manifest, text, there=closed)
     if run.success_marker:
         yield _show(stores, run, run.success_marker, b"", there=False)
@@ -98,6 +98,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         file.checksum,
         partition=file.partition,
         found=done.found,
+        create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,
     )

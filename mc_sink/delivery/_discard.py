@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
 from mc_sink.delivery._stores import stores_for
+from mc_sink.delivery._waiting import no_longer_waiting
 from mc_sink.secret import seal
 from mc_sink.staged import Multipart
 from mc_sink.storage import not_aborted
@@ -28,6 +29,7 @@ def discard(
     """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
     storage_options = seal(storage_options)
     target = staged[0].target if staged else ""
+    no_longer_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)
 
 

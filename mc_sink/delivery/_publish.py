@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import journal
+from mc_sink._printable import logger
 from mc_sink.changed import added_up
 from mc_sink.delivery._closing import close, is_closed, written_file
 from mc_sink.delivery._discard import discard_files
+from mc_sink.delivery._leftovers import leftovers
 from mc_sink.delivery._run import in_order, note_what_waits, one_run, part_way, places
+from mc_sink.delivery._standing import standing
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import verify_with
-from mc_sink.exceptions import CommitError, CommitUnknown, SinkError
+from mc_sink.delivery._waiting import no_longer_waiting
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.receipt import Receipt, Rejects, summed, unproven
 from mc_sink.secret import seal
 from mc_sink.staged import Multipart
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.storage import Published, Stores
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def publish(
@@ -47,6 +50,7 @@ def publish(
     """
     storage_options = seal(storage_options)
     run = one_run(staged)
+    no_longer_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
@@ -59,6 +63,8 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
 
 def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish while nobody else on this machine publishes the same delivery."""
+    if all(part.is_skipped for part in staged):  # nothing to close: no manifest, and no marker
+        staged = [replace(part, manifest=None, success_marker=None) for part in staged]
     began, run = time.monotonic(), staged[0]
     earlier = journal.find(run.run_id, run.target)
     left = journal.superseded(earlier, staged)
@@ -66,11 +72,13 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     unused: list[StagedFile] = []
     closing: list[WrittenFile] = []
     closed = False
+    stale: tuple[str, ...] = ()
     try:
-        journal.note(staged, left)
+        stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
+        journal.note(staged, left, standing(stores, staged))
         closed = is_closed(stores, staged)
         _publish_files(stores, staged, written, unused)
-        for file in close(stores, staged, written, closed=closed):
+        for file in close(stores, staged, written, closed=closed, stale=stale):
             closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
         _tidy(stores, staged, [*left, *unused])
     except SinkError as error:
@@ -88,9 +96,9 @@ def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     try:
         journal.strike(staged)
         receipt = _receipt(staged, written, stores, time.monotonic() - began)
-        return replace(receipt, closing=tuple(closing))
+        return replace(receipt, closing=tuple(closing), stale=stale)
     except BaseException as error:  # Ctrl-C, or SIGTERM
-        error.add_note(f"mc_sink: all {len(places(staged))} files of run {run.run_id} are visible.")
+        add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
         raise
 
 
@@ -140,6 +148,7 @@ def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: S
         manifest=run.manifest,
         success_marker=run.success_marker,
         changes=added_up(part.changes for part in staged),
+        skipped=all(part.is_skipped for part in staged),
         warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(written)]),
         started_at=min(part.started_at for part in staged),
         elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
@@ -156,9 +165,9 @@ def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) 
         is_another = file.path in settled and _state(file, sent) != "published"
         may_be_it = {} if is_another else sent
         # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
-        level = logging.INFO if _state(file, may_be_it) == "sent" else logging.WARNING
+        log = _log.info if _state(file, may_be_it) == "sent" else _log.warning
         for told in discard_files(stores, [file], may_be_it):
-            _log.log(level, "Run %s is published. %s", run.run_id, told)
+            log("Run %s is published. %s", run.run_id, told)
 
 
 def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:

@@ -9,6 +9,7 @@ from mc_sink import journal
 from mc_sink.delivery._discard import discard_files, discard_with
 from mc_sink.delivery._publish import publish_alone
 from mc_sink.delivery._run import places
+from mc_sink.delivery._standing import look_before_recovery
 from mc_sink.delivery._stores import stores_for
 from mc_sink.delivery._verify import is_visible
 from mc_sink.exceptions import ConfigurationError
@@ -57,8 +58,10 @@ def recover(
 
     `action="discard"` throws away what isn't visible yet instead, and gives a sentence for everything that stays. Only
     a delivery with a journal needs this (`list_journals()`): before publishing began, nothing is visible, and a rerun
-    is all it takes. `target` tells two deliveries of one run id apart. Raises what `publish` raises; the journal stays
-    until all is visible or discarded.
+    is all it takes. `target` tells two deliveries of one run id apart. Nothing more is published where a key has
+    something else than the journal knew, such as newer data of another run: that raises `AlreadyExistsError`, or, where
+    some files are visible, `CommitError`. Raises what `publish` raises; the journal stays until all is visible or
+    discarded.
     """
     storage_options = seal(storage_options)
     if action not in {"publish", "discard"}:
@@ -68,6 +71,7 @@ def recover(
         found = _journal_of(run_id, waiting.target)  # another process may have ended it meanwhile
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "publish":
+            look_before_recovery(stores, found)
             return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
         sent = journal.sent(run_id, found.target)
         left = discard_with(stores, found.staged, look=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mc_sink import journal
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, CommitUnknown, ConfigurationError, SinkError, add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ def one_run(staged: Sequence[Staged]) -> Staged:
     if len(runs) != 1:
         raise ConfigurationError(f"{len(runs)} runs were given to one publish; give what was staged for one run.")
     _check_alike(staged)
+    _check_provable(staged)
     times = Counter(file.path for file in in_order(staged))
     if twice := [path for path, number in times.items() if number > 1]:
         raise ConfigurationError(
@@ -41,6 +42,16 @@ def _check_alike(staged: Sequence[Staged]) -> None:
         raise ConfigurationError(
             f"{len(staged)} parts were staged with different {odd[0]} and published as one run. {NOTHING_VISIBLE} "
             "Stage all of them alike."
+        )
+
+
+def _check_provable(staged: Sequence[Staged]) -> None:
+    """Refuse, of several parts, what was checked over the rows of each part alone and holds for the run as a whole."""
+    if len(staged) > 1 and (options := sorted({option for part in staged for option in part.over_all_rows})):
+        raise ConfigurationError(
+            f"{len(staged)} parts can't be published as one run with {', '.join(options)}: each part was checked by "
+            f"itself, and rows of two parts were never compared. {NOTHING_VISIBLE} Deliver all rows in one call, or "
+            "stage the parts without."
         )
 
 
@@ -78,4 +89,4 @@ def part_way(error: SinkError, committed: Sequence[str], staged: Sequence[Staged
 def note_what_waits(error: BaseException, staged: Sequence[Staged]) -> None:
     """Tell on an exception that ended publishing, where a journal waits, what ends it."""
     if any(map(journal.waits, staged)):
-        error.add_note(f'mc_sink: publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')
+        add_note(error, f'publishing was begun: mc_sink.recover("{staged[0].run_id}") ends it.')

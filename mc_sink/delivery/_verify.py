@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._aliases import is_aliased, located
 from mc_sink.delivery._stores import stores_for
 from mc_sink.receipt import Receipt, Verification
 from mc_sink.secret import seal
@@ -26,6 +27,9 @@ def verify(
 
 def verify_with(receipt: Receipt, stores: Stores) -> Verification:
     files = [*receipt.files, *(receipt.rejects.files if receipt.rejects else ()), *receipt.closing]
+    if any(map(is_aliased, files)):
+        target = parse_target(receipt.target)
+        files = located(files, stores.of(target).listing(target, exact=False))
     matches = {file.path: stores.of(parse_target(file.path)).match(file) for file in files}
     missing, changed, alike = (
         tuple(path for path, match in matches.items() if match == wanted) for wanted in ("missing", "changed", "alike")

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats._csv import Csv
-from mc_sink.formats._format import BinaryFile, Format
+from mc_sink.formats._format import BinaryFile, Format, Gathers
 from mc_sink.formats._parquet import Parquet
+from mc_sink.formats._recast import without_categories
 
-__all__ = ["BinaryFile", "Csv", "Format", "Parquet", "choose_format", "options_of"]
+__all__ = [
+    "BinaryFile",
+    "Csv",
+    "Format",
+    "Gathers",
+    "Parquet",
+    "choose_format",
+    "has_suffix",
+    "options_of",
+    "without_categories",
+]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
 BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}
 # Suffixes that promise a reader something that none of our formats is.
-_OTHERS = (".gz", ".zst", ".bz2", ".zip", ".json", ".ndjson", ".jsonl", ".arrow", ".ipc", ".feather", ".orc", ".avro")
-_SHEETS = (".xlsx", ".xls", ".ods")
+_COMPRESSED = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz", ".lz4", ".br", ".snappy", ".zip", ".7z", ".tar", ".tgz")
+_TEXTS = (".json", ".ndjson", ".jsonl", ".xml", ".html", ".yaml", ".yml")
+_BINARY = (".arrow", ".arrows", ".ipc", ".feather", ".orc", ".avro", ".db", ".sqlite", ".sqlite3", ".duckdb")
+_SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_OTHERS = (*_COMPRESSED, *_TEXTS, *_BINARY, *_SHEETS)
+# Suffixes that promise one of ours in other letters: taken where the format is asked for, and never chosen by.
+_ALIASES = {".csv.gzip": ".csv.gz", ".pq": ".parquet", ".parq": ".parquet"}
 
 
 def options_of(format: Format) -> dict[str, Any]:
@@ -34,15 +50,26 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def choose_format(name: str, asked: str | Format | None, default: Format | None = None) -> Format:
+def has_suffix(name: str) -> bool:
+    """Return whether a name ends in a suffix that says which of our formats the file has."""
+    return _by_suffix(name) is not None
+
+
+def choose_format(name: str, asked: str | Format | None, default: Format | None = None, *, url: str = "") -> Format:
     """Choose by what was asked for, else by the suffix of the file's name, else the default; refuse a contradiction.
 
     `name` is the last part of a file's path, or empty under a prefix. A name without a suffix that is known may carry
-    any format: some receivers want none. `default` is plain CSV; its dialect holds wherever no other is asked for.
+    any format, as some receivers want it, where one is asked for; without, it is refused, because it may be a prefix
+    (`url`, the target's) or promise something else.
+
+    `default` is plain CSV, or a receiver's. Its dialect holds wherever a name or a suffix changes only the compression;
+    a format's value that was asked for is taken as it is.
     """
     default = default or BY_NAME["csv"]
-    by_suffix = next((BY_SUFFIX[suffix] for suffix in sorted(BY_SUFFIX) if name.lower().endswith(suffix)), None)
+    by_suffix = _by_suffix(name)
     if asked is None:
+        if name and by_suffix is None:
+            raise _says_no_format(name, url)
         chosen = by_suffix or default
     elif isinstance(asked, str):
         if asked not in BY_NAME:
@@ -53,7 +80,42 @@ def choose_format(name: str, asked: str | Format | None, default: Format | None 
     else:
         chosen = asked
     _refuse_contradiction(name, chosen, by_suffix)
-    return default if not _is_format(asked) and chosen.extension == default.extension else chosen
+    return chosen if _is_format(asked) else _in_dialect(chosen, default)
+
+
+def _by_suffix(name: str) -> Format | None:
+    return next((BY_SUFFIX[suffix] for suffix in sorted(BY_SUFFIX) if name.lower().endswith(suffix)), None)
+
+
+def _in_dialect(chosen: Format, default: Format) -> Format:
+    """Return the format that a name or suffix chose, written as the default is: only its compression may differ."""
+    if chosen.extension == default.extension:
+        return default
+    if isinstance(chosen, Csv) and isinstance(default, Csv):
+        return replace(default, compression=chosen.compression, compression_level=None)
+    return chosen
+
+
+def _says_no_format(name: str, url: str) -> ConfigurationError:
+    """Explain that a name doesn't say its format, and that it may have been meant as a prefix."""
+    near = next((suffix for alias, suffix in _ALIASES.items() if name.lower().endswith(alias)), None)
+    if near is None and name.lower().endswith(_OTHERS):
+        return _promises(name, "mc_sink writes only CSV and Parquet")
+    meant = f" Did you mean {near}?" if near else ""
+    if url and "." not in name:
+        meant = f" For a prefix, which gets a new object each run, write {url}/."
+    return ConfigurationError(
+        f"The name {name!r} doesn't say which format it has.{meant} End it in {_listed()}, or give format=."
+    )
+
+
+def _promises(name: str, but: str) -> ConfigurationError:
+    return ConfigurationError(f"The name {name!r} promises another format, and {but}. End it in {_listed()}.")
+
+
+def _listed() -> str:
+    *first, last = BY_SUFFIX
+    return f"{', '.join(first)} or {last}"
 
 
 def _is_format(asked: object) -> bool:
@@ -72,7 +134,6 @@ def _refuse_contradiction(name: str, chosen: Format, by_suffix: Format | None) -
             f"The name {name!r} promises {by_suffix.extension}, but the format writes {chosen.extension}. Change one "
             "(Csv(compression='gzip') writes .csv.gz)."
         )
-    if by_suffix is None and name.lower().endswith(_OTHERS + _SHEETS):
-        raise ConfigurationError(
-            f"The name {name!r} promises what {chosen.extension} is not. Use one of {', '.join(BY_SUFFIX)}."
-        )
+    alias = next((suffix for end, suffix in _ALIASES.items() if name.lower().endswith(end)), None)
+    if by_suffix is None and (alias != chosen.extension if alias else name.lower().endswith(_OTHERS)):
+        raise _promises(name, f"this one writes {chosen.extension}")

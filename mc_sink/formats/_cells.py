@@ -70,21 +70,22 @@ class Refusal:
         return batch
 
 
-def look_at(frame: pl.LazyFrame, steps: Sequence[Step], *, numbered: bool) -> pl.LazyFrame:
-    """Have every batch pass the steps, with the numbers of its rows, counted from 0, if they are to be told."""
+def look_at(frame: pl.LazyFrame, steps: Sequence[Step], *, first_row: int | None) -> pl.LazyFrame:
+    """Pass every batch through the steps, with the numbers of its rows, counted from `first_row`, if they want them."""
     if not steps:
         return frame
     schema = frame.collect_schema()
     row = next(name for number in count() if (name := f"row {number}") not in schema)
 
     def look(batch: pl.DataFrame) -> pl.DataFrame:
-        rows = batch.get_column(row) if numbered else None
-        batch = batch.drop(row) if numbered else batch
+        rows = None if first_row is None else batch.get_column(row)
+        batch = batch if first_row is None else batch.drop(row)
         for step in steps:
             batch = step(batch, rows)
         return batch
 
-    return (frame.with_row_index(row) if numbered else frame).map_batches(look, schema=schema, streamable=True)
+    numbered = frame if first_row is None else frame.with_row_index(row, offset=first_row)
+    return numbered.map_batches(look, schema=schema, streamable=True)
 
 
 def count_formulas(columns: Sequence[str], tally: Tally) -> Step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from polars.selectors import by_name
 
@@ -29,6 +29,29 @@ class BinaryFile(Protocol):
         """Bytes taken so far."""
 
 
+class Runs(Protocol):
+    """Rows that an encoder is run for more than once: each run of a plan yields those that follow the run before."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the rows of the run that is under way, or was last, have all been given."""
+
+    @property
+    def more(self) -> bool:
+        """Whether more rows follow those of that run."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that have been given in all runs."""
+
+
+class Gathers(NamedTuple):
+    """What an encoder holds at once: it gathers `num_rows` rows, which should be no more than `num_bytes`."""
+
+    num_rows: int
+    num_bytes: int
+
+
 @runtime_checkable
 class Format(Protocol):
     """A frozen value that knows its suffix and media type, and how to encode a frame."""
@@ -41,6 +64,9 @@ class Format(Protocol):
     def content_type(self) -> str:
         """The media type that a store should note."""
 
+    def gathers(self, row_group_size: int) -> Gathers:
+        """Return how many rows the encoder gathers in memory, whatever they take, and what they should take at most."""
+
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
 
@@ -51,11 +77,13 @@ class Format(Protocol):
         row_group_size: int,
         *,
         metadata: Mapping[str, str] | None = None,
+        runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
         """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
 
-        `metadata` are facts about the run, kept in the file where the format has a place for them. What comes back is
-        what the receiver should be told about the cells, counted.
+        With `runs`, the query is run again as long as more rows follow, and all of them make one file. `metadata` are
+        facts about the delivery, kept in the file where the format has a place for them. What comes back is what the
+        receiver should be told about the cells, counted.
         """
 
 

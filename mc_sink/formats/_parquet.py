@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats._format import as_io, refuse_dtypes
-from mc_sink.formats._recast import WIDE, narrowed, recast
+from mc_sink.formats._format import Gathers, as_io, refuse_dtypes
+from mc_sink.formats._joined import Joined
+from mc_sink.formats._recast import WIDE, narrowed, recast, without_categories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from polars.datatypes import DataTypeClass
 
-    from mc_sink.formats._format import BinaryFile
+    from mc_sink.formats._format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
+# A row group of wide rows ends here: from 335 bytes a row on, of 100,000.
+_ROW_GROUP_BYTES = 32 * 2**20
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
 _STATISTICS = ("min", "max", "distinct_count", "null_count")
@@ -93,6 +96,10 @@ class Parquet:
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
 
+    def gathers(self, row_group_size: int) -> Gathers:
+        """Return the bounds of a row group: it is encoded when all its rows are there."""
+        return Gathers(row_group_size, _ROW_GROUP_BYTES)
+
     @property
     def _readable(self) -> tuple[type[pl.DataType], ...]:
         return (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
@@ -104,8 +111,21 @@ class Parquet:
         row_group_size: int,
         *,
         metadata: Mapping[str, str] | None = None,
+        runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
-        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer."""
+        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer.
+
+        A row group is smaller where the rows of a run end.
+        """
+        joined = Joined(file, runs) if runs else None
+        while True:
+            self._encode(frame, joined or file, row_group_size, metadata)
+            if joined is None or not joined.end_run():
+                return ()
+
+    def _encode(
+        self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, metadata: Mapping[str, str] | None
+    ) -> None:
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
         recast(frame).sink_parquet(
             as_io(file),
@@ -117,7 +137,6 @@ class Parquet:
             metadata=dict(metadata) if metadata else None,
             engine="streaming",
         )
-        return ()
 
 
 def _is_int(value: object) -> bool:
@@ -133,5 +152,6 @@ def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.Dat
     if isinstance(dtype, pl.Map):
         return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
     if isinstance(dtype, pl.BaseExtension):  # written as what it is made of, and its name beside it
-        return _is_readable(dtype.ext_storage(), _READABLE)
+        storage = dtype.ext_storage()  # of categories all would be written
+        return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
     return dtype.base_type() in readable

@@ -7,12 +7,14 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from mc_sink import journal
-from mc_sink.exceptions import NOTHING_VISIBLE, SinkError
+from mc_sink import _state, journal
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LOCKS = "locks"
 
 
 class Busy(SinkError):  # noqa: N818  named like what it says
@@ -20,24 +22,18 @@ class Busy(SinkError):  # noqa: N818  named like what it says
 
 
 def state_folder() -> Path:
-    """Give the folder for all that this machine keeps, which is there now, for its owner alone.
+    """Return the folder for all that this machine keeps, which exists now, for its owner alone.
 
     Raises `UploadError` where it can't be written to.
     """
-    place = journal.folder().parent
-    with suppress(OSError):  # said in words by what follows
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal.prepare()
-    return place
+    return _state.state_folder()
 
 
 @contextmanager
 def hold(name: str, what: str) -> Iterator[None]:
     """Hold the lock `name` of this machine, or raise `Busy` with `what` is going on and who does it."""
-    folder = state_folder() / "locks"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = lock_file(LOCKS, name, os.O_RDWR | os.O_CREAT)
     try:
         if not take(descriptor):
             raise Busy(f"{what} already, by pid {_holder(descriptor)}. {NOTHING_VISIBLE} Wait for it, or end it.")
@@ -46,6 +42,18 @@ def hold(name: str, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # and the file stays: removing it would let two hold a lock of one name
+
+
+def lock_file(folder: str, name: str, flags: int) -> int:
+    """Return the descriptor of a lock's file, or raise `ConfigurationError` where it can't be opened."""
+    state_folder()
+    try:
+        return _state.open_private(_state.prepare(folder) / f"{name}.lock", flags)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The lock {error.filename} can't be opened: {error.strerror}. {NOTHING_VISIBLE} Make room, or name "
+            f"another folder in {_state.STATE_DIR}."
+        ) from error
 
 
 def take(descriptor: int) -> bool:
@@ -60,7 +68,7 @@ def take(descriptor: int) -> bool:
 def is_free(path: Path) -> bool:
     """Say whether nobody holds the lock of a file, which may be gone."""
     with suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = _state.open_private(path, os.O_RDWR)
         try:
             return take(descriptor)
         finally:

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink import _aliases as aliases
 from mc_sink import _html
 from mc_sink.receipt import Receipt, Rejects, WrittenFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Status = Literal["running", "delivered", "failed", "interrupted"]
+Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
 _JSON = ("storage_options", "files", "rejects", "error")
 _TIMES = ("started_at", "ended_at")
 
@@ -32,7 +33,9 @@ class Run:
 
     `file` is the connection's file, None for what was given on the command line; `trigger` is "manual" or "schedule".
     `storage_options` are those of the connection, which hold no secret. `num_bytes` are as stored. `files` are those
-    that became visible, without the values of partitions, and `rejects` the files of rows that were kept out.
+    that became visible, and `rejects` the files of rows that were kept out. The path of a partition's file has the
+    partition's values in it, so of one that was read from the table only the target and an alias are known, by which
+    `mc_sink.verify` finds it again; its `partition` is an empty mapping.
     """
 
     number: int
@@ -62,8 +65,8 @@ class Run:
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def as_json(self) -> dict[str, Any]:
-        """Give the facts as JSON has them, times in ISO 8601."""
-        facts = asdict(self)
+        """Return the facts as JSON has them: times in ISO 8601, and no values of partitions beside the paths."""
+        facts = asdict(replace(self, files=_without_values(self.files), rejects=_without_values(self.rejects)))
         del facts["token"]
         return facts | {name: _iso(getattr(self, name)) for name in _TIMES}
 
@@ -97,6 +100,7 @@ class Run:
             manifest=self.manifest,
             started_at=self.started_at,
             elapsed=self.elapsed or timedelta(0),
+            skipped=self.status == "skipped",
         )
 
 
@@ -106,16 +110,18 @@ def facts_of(receipt: Receipt) -> dict[str, Any]:
         "num_rows": receipt.num_rows,
         "num_bytes": receipt.num_bytes,
         "num_rejected": receipt.rejects.num_rows if receipt.rejects else None,
-        "files": _without_values(receipt.files),
-        "rejects": _without_values(receipt.rejects.files) if receipt.rejects else (),
+        "files": receipt.files,
+        "rejects": receipt.rejects.files if receipt.rejects else (),
         "manifest": receipt.manifest,
         "validated": receipt.validated,
     }
 
 
-def as_row(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give facts as SQLite takes them."""
+def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
+    """Give facts of a run to `target` as SQLite takes them, without any cell value."""
     row = dict(facts)
+    for name in {"files", "rejects"} & set(row):
+        row[name] = tuple(aliases.aliased(file, target) for file in row[name])
     for name in _JSON:
         if row.get(name) is not None:
             row[name] = json.dumps(_plain(row[name]), ensure_ascii=False)
@@ -144,7 +150,7 @@ def now() -> datetime:
 
 
 def _without_values(files: Iterable[WrittenFile]) -> tuple[WrittenFile, ...]:
-    return tuple(replace(file, partition=None) for file in files)
+    return tuple(replace(file, partition=None) if file.partition else file for file in files)
 
 
 def _plain(value: Any) -> Any:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink import _html
+from mc_sink import _html, _state
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
-from mc_sink.history._locks import is_free, state_folder, take
+from mc_sink.history._locks import is_free, lock_file, state_folder, take
 from mc_sink.history._record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.history._redact import failure_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mc_sink.receipt import Receipt
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 FILE, LOCKS = "history.sqlite3", "runs"
 PATIENCE_SECONDS = 30.0
 _TABLE = """
@@ -62,24 +62,24 @@ class Ongoing:
         self._descriptor: int | None = descriptor
 
     def delivered(self, receipt: Receipt) -> Run:
-        """Note that everything is visible."""
-        return self._end("delivered", facts_of(receipt))
+        """Note that everything is visible, or that there was nothing to deliver."""
+        return self._end(_status_of(receipt), facts_of(receipt))
 
     def failed(self, error: BaseException) -> Run:
         """Note what ended the run; one that was told to end is "interrupted"."""
         status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-        return self._end(status, {"error": failure_of(error)})
+        return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
         """Give the record, even where it can't be written any more: what happened is true all the same."""
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
         ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
-            _update(self.run.number, ended)
-        except SinkError:
-            _log.exception("Run %s ended as %s, and its record can't be written.", self.run.run_id, status)
+            _update(self.run, ended)
+        except SinkError as error:  # without its traceback, whose chain has what ended the run
+            _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
         except BaseException:  # told to end in between, which took the record back: it is as true as before
-            _update(self.run.number, ended)
+            _update(self.run, ended)
             raise
         finally:
             with suppress(OSError):
@@ -94,8 +94,7 @@ def begin(beginning: Beginning) -> Ongoing:
     """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
     token = secrets.token_hex(8)
     lock = _lock_of(token)
-    lock.parent.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         take(descriptor)  # before there is a record, or somebody could find it without its lock
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
@@ -136,7 +135,27 @@ def find_run(run_id: str) -> Run:
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
     """Note that a run that had stopped part way was ended later, and that everything is visible."""
-    return _update(run.number, facts_of(receipt) | {"status": "delivered", "ended_at": now(), "error": None})
+    ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
+    return _update(run, facts_of(receipt) | ended)
+
+
+def last_rows(beginning: Beginning) -> int | None:
+    """Return how many rows the last run of a connection delivered; None where none has delivered any yet.
+
+    A connection is known by its file, and one without a file by its name and its target.
+    """
+    by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
+    with _opened() as table:
+        row = table.execute(
+            f"select num_rows from runs where status = 'delivered' and num_rows > 0 and {by} "  # noqa: S608  our own names
+            "order by number desc limit 1",
+            asdict(beginning) | {"storage_options": None},
+        ).fetchone()
+    return None if row is None else int(row["num_rows"])
+
+
+def _status_of(receipt: Receipt) -> Status:
+    return "skipped" if receipt.skipped else "delivered"
 
 
 def _insert(run: Run) -> int:
@@ -148,8 +167,8 @@ def _insert(run: Run) -> int:
         return int(done.lastrowid or 0)
 
 
-def _update(number: int, facts: Mapping[str, Any]) -> Run:
-    row = as_row(facts)
+def _update(run: Run, facts: Mapping[str, Any]) -> Run:
+    row, number = as_row(facts, run.target), run.number
     changes = ", ".join(f"{name} = :{name}" for name in row)
     with _opened() as table:
         table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
@@ -179,7 +198,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
 
     path = state_folder() / FILE
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(_state.open_private(path, os.O_RDWR | os.O_CREAT))
         table = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level="IMMEDIATE")
         try:
             table.row_factory = sqlite3.Row

@@ -113,9 +113,14 @@ class Names:
         """
         if not self.target.is_prefix:
             return urls
-        before = re.escape(self._root) + ("(?:[^/]+=[^/]*/)*" if self._has_folders else "")
-        mine = [re.compile(before + template.pattern(self._values)) for template in self._tried]
+        mine = [re.compile(pattern) for pattern in self.patterns]
         return frozenset(url for url in urls if any(one.fullmatch(url) for one in mine))
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Regular expressions, one of which matches the whole URL of every file that this run may have."""
+        before = re.escape(self._root) + ("(?:[^/]+=[^/]*/)*" if self._has_folders else "")
+        return tuple(before + template.pattern(self._values) for template in self._tried)
 
     def check(self, *, overwrites: bool, rolls: bool) -> None:
         """Refuse names that could be given twice, or that a store or a reader won't take; opens nothing.

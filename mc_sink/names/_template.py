@@ -37,9 +37,10 @@ class Template:
         return frozenset(token.name for token in self.tokens) - frozenset(TOKENS)
 
     @property
-    def literal_end(self) -> str:
-        """The template, if it ends in text that every name will end in; else nothing."""
-        return "" if isinstance(self.pieces[-1], Token) else self.text
+    def end(self) -> str:
+        """The template, which every name ends like; nothing where it ends in {ext}, which the format fills in."""
+        last = self.pieces[-1]
+        return "" if isinstance(last, Token) and last.name == "ext" else self.text
 
     def render(self, values: Mapping[str, object]) -> str:
         """Write the name; `values` has one for every token."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms._evidence import gather
-from mc_sink.platforms._platform import Checked, Platform, is_aws
+from mc_sink.platforms._platform import Checked, Platform
 from mc_sink.platforms._report import CheckReport, CheckRow, judged
 from mc_sink.platforms._rows import rows_of
 from mc_sink.platforms._saved import load, note
-from mc_sink.storage import Probes
+from mc_sink.storage import Probes, is_aws
 
 if TYPE_CHECKING:
     import os

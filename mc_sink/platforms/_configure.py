@@ -33,6 +33,7 @@ class Facts(TypedDict, total=False):
     sts_endpoint: str | None
     region: str | None
     endpoint: str | None
+    expected_bucket_owner: str | None
     acl: CannedAcl | None
     kms_key: str | None
     prefix: str | None

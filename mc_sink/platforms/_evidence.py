@@ -9,8 +9,9 @@ reason that the store gives instead tells a permission from the lack of one:
   sends it, a part with a wrong checksum, and Abort;
 - where it isn't, and the store is AWS, which is known to check: PutObject with a wrong checksum, refused as BadDigest.
 
-A conditional PutObject to a key that is taken would tell too whether conditions are honoured; but a store that doesn't
-know them would replace somebody's object. So that is only tried on an object of our own, which has to be left behind.
+A conditional PutObject, or CompleteMultipartUpload, to a key that is taken would tell too whether conditions are
+honoured; but a store that doesn't know them would replace somebody's object. So both are only tried on an object of our
+own, which has to be left behind.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Evidence:
     written: Answer | None = None
     written_plain: Answer | None = None
     again: Answer | None = None
+    completed: Answer | None = None
     on_aws: bool = False
     left: tuple[str, ...] = ()
 
@@ -135,11 +137,29 @@ def _write(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evi
         lost = (f"an object at {_url(at)}, perhaps: no reply came",) if written.status is None else ()
         return replace(found, written=written, written_plain=plain, left=found.left + lost)
     again = probes.ask("put_object", **at, ContentType="text/plain", **_ONLY_NEW, Body=BODY)
-    found = replace(found, written=written, written_plain=plain, again=again)
+    found = _complete(probes, at, replace(found, written=written, written_plain=plain, again=again))
     if found.wrong_sum is None and found.put_wrong is None:
         wrong = probes.ask("put_object", **at, ContentType="text/plain", **_WRONG, Body=BODY)
         found = replace(found, wrong_sum=wrong)
     return replace(found, left=(*found.left, f"an object at {_url(at)}, of {len(BODY)} bytes"))
+
+
+def _complete(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
+    """Ask an upload to replace our own object, by the same bytes, under the condition that forbids it."""
+    created = probes.ask("create_multipart_upload", **at, ContentType="text/plain")
+    if not created.ok:
+        lost = (_pending(at, created),) if created.status is None or created.status >= _BROKEN else ()
+        return replace(found, left=found.left + lost)
+    upload = {**at, "UploadId": created.reply.get("UploadId")}
+    part = probes.ask("upload_part", **upload, PartNumber=1, Body=BODY)
+    completed = None
+    if part.ok:
+        parts = [{"PartNumber": 1, "ETag": part.reply.get("ETag")}]
+        completed = probes.ask("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts}, **_ONLY_NEW)
+    if completed is None or (not completed.ok and completed.status is not None and completed.status < _BROKEN):
+        thrown = probes.ask("abort_multipart_upload", **upload)  # what may be an object by now is never aborted
+        found = replace(found, left=found.left + (() if thrown.ok else (_pending(at, thrown),)))
+    return replace(found, completed=completed)
 
 
 def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:

@@ -13,7 +13,7 @@ from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
 from mc_sink.platforms._bounds import is_within, parse_bound
 from mc_sink.secret import Sealed, Secret, seal
-from mc_sink.storage import Role, session_in
+from mc_sink.storage import Role, check_owner, is_aws, session_in
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ Status = Literal["Configured", "Failing", "Unverified"]
 CREDENTIALS = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
 # What says who asks and where; given twice, nobody could tell which was meant.
 _WHO = {*CREDENTIALS.values(), "username", "password", "profile", "session", "anon", "endpoint_url"}
+_OWNER = "expected_bucket_owner"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[\w./-]*)?")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
@@ -50,9 +51,11 @@ class Platform:
     Credentials are `access_key_id` and `secret_access_key` (text becomes a `Secret`), with a `session_token` where they
     are temporary; or a `profile` of AWS' own tools, single sign-on included; or neither, which is whatever boto finds
     by itself. `role_arn` is assumed by them, with `external_id`, or by the token in `web_identity_token_file`, and
-    renewed in mid-run. `buckets` are what it may be used for, all where it is empty; `prefix` is the target to check
-    where none is named; `acl` and `kms_key` go with every object. What is wrong with them, `checked()` raises, which
-    every use calls: making one raises nothing, because its caller still has the plain secrets at hand.
+    renewed in mid-run. `expected_bucket_owner` is the account, 12 digits, that the bucket must belong to: every request
+    names it, and S3 refuses those to a bucket of another. `buckets` are what it may be used for, all where it is
+    empty; `prefix` is the target to check where none is named; `acl` and `kms_key` go with every object. What is wrong
+    with them, `checked()` raises, which every use calls: making one raises nothing, because its caller still has the
+    plain secrets at hand.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Platform:
     sts_endpoint: str | None = None
     region: str | None = None
     endpoint: str | None = None
+    expected_bucket_owner: str | None = None
     acl: CannedAcl | None = None
     kms_key: str | None = None
     prefix: str | None = None
@@ -113,6 +117,7 @@ class Platform:
             "credentials": credentials or self.credentials,
             "region": self.region,
             "endpoint": self.endpoint,
+            "bucket owner": self.expected_bucket_owner,
             "may be used for": ", ".join(self.buckets) or "everything",
             "acl": self.acl,
             "KMS key": self.kms_key,
@@ -152,13 +157,15 @@ class Platform:
         given = seal(storage_options).checked()
         self.check_bounds(target)
         inner = dict(given.get("client_kwargs") or {})
-        named = {name for name, value in given.items() if value is not None} & _WHO
+        who = {*_WHO, *([_OWNER] if self.expected_bucket_owner else [])}
+        named = {name for name, value in given.items() if value is not None} & who
         if twice := sorted(named | {name for name in inner if name.startswith("aws_") or name in _WHO}):
             raise ConfigurationError(
                 f"storage_options has {', '.join(twice)}, and the platform {self.name} says so too: leave one out."
             )
         client = ({"region_name": self.region} if self.region else {}) | inner
-        own = {"endpoint_url": self.endpoint} if self.endpoint else {}
+        own = {"endpoint_url": self.endpoint, _OWNER: self.expected_bucket_owner}
+        own = {name: value for name, value in own.items() if value}
         return seal({**dict(given), **own, **self._identity(), **({"client_kwargs": client} if client else {})})
 
     def object_options(self, given: ObjectOptions | None = None) -> ObjectOptions | None:
@@ -191,11 +198,6 @@ def _own(platform: Platform) -> dict[str, Any]:
     return {theirs: found for ours, theirs in CREDENTIALS.items() if (found := getattr(platform, ours))}
 
 
-def is_aws(host: str | None) -> bool:
-    """Whether a host is one of AWS' own; None is."""
-    return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-
 def shown_name(name: object) -> str:
     """Give a platform's name as it may be shown: what can't be one may be a credential in the wrong place."""
     return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
@@ -226,6 +228,7 @@ def _wrongs(platform: Platform) -> Iterator[str]:
     )
     try:
         seal(_own(platform)).checked()
+        check_owner(platform.expected_bucket_owner, _OWNER)
         ObjectOptions(acl=platform.acl, sse_kms_key_id=platform.kms_key)
         for text in (*platform.buckets, *([platform.prefix] if platform.prefix else [])):
             parse_bound(text)

@@ -10,7 +10,9 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mc_sink._arns import access_point_of, is_alias
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import has_suffix
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ WRITE: Final = ("s3:PutObject", "s3:PutObjectAcl")
 LIST: Final = "s3:ListBucket"
 ABORT: Final = "s3:AbortMultipartUpload"
 KMS: Final = ("kms:GenerateDataKey", "kms:Decrypt")
-ALSO: Final = (ABORT, "s3:PutObjectTagging")
+ALSO: Final = (ABORT, "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 _KEY_ARN = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
 _ACCOUNT = re.compile(r"\d{12}")
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(iam|sts)::\d{12}:[\w+=,.@/:-]+")
@@ -44,8 +46,10 @@ def policy(
     """Give the IAM policy that a delivery to a target needs, and no more.
 
     `scope="bucket"` gives the documented one for the whole bucket. `kms_key` is the ARN of a key to encrypt with;
-    `also` takes `s3:AbortMultipartUpload`, to throw unfinished uploads away, and `s3:PutObjectTagging`. A `region` in
-    China or of the US government changes the ARNs.
+    `also` takes `s3:AbortMultipartUpload`, to throw unfinished uploads away, and what some object options need:
+    `s3:PutObjectTagging` (tags), `s3:PutObjectRetention` (object_lock_mode) and `s3:PutObjectLegalHold`
+    (object_lock_legal_hold). A `region` in China or of the US government changes the ARNs. For an access point, which
+    its ARN names, the statements are for the access point; the bucket's own policy must allow what comes through it.
     """
     where = _in_s3(target)
     if unknown := set(also) - set(ALSO):
@@ -54,7 +58,7 @@ def policy(
     if scope == "bucket":
         bucket = bucket_arn(where, region)
         actions = [*WRITE, LIST, *also]
-        return _document([_allow(actions, [bucket, f"{bucket}/*"]), *kms])
+        return _document([_allow(actions, [bucket, f"{_objects_of(where, region)}/*"]), *kms])
     return _document([*_prefix_statements(where, region, also), *kms])
 
 
@@ -99,7 +103,11 @@ def statement_for(action: str, target: Target, *, kms_key: str | None = None, re
 
 
 def bucket_arn(target: Target, region: str | None = None) -> str:
-    """Give the ARN of a target's bucket."""
+    """Return the ARN of a target's bucket, or of its access point."""
+    if access_point_of(target.bucket):
+        return target.bucket
+    if is_alias(target.bucket):
+        return "<the ARN of the access point>"
     return f"arn:{_partition(region)[0]}:s3:::{target.bucket}"
 
 
@@ -134,7 +142,12 @@ def _list_statement(where: Target, region: str | None) -> Policy:
 
 
 def _objects(where: Target, region: str | None) -> str:
-    return f"{bucket_arn(where, region)}/{_pattern(where)}"
+    return f"{_objects_of(where, region)}/{_pattern(where)}"
+
+
+def _objects_of(where: Target, region: str | None) -> str:
+    """Return what the ARN of every object begins with; the objects of an access point have a folder of their own."""
+    return bucket_arn(where, region) + ("/object" if access_point_of(where.bucket) else "")
 
 
 def _pattern(where: Target) -> str:
@@ -164,4 +177,15 @@ def _in_s3(target: str | os.PathLike[str]) -> Target:
     where = parse_target(target)
     if where.protocol != "s3":
         raise ConfigurationError(f"{where.url} is not in S3, and needs no policy. Write s3://bucket/prefix/")
+    if is_alias(where.bucket):
+        raise ConfigurationError(
+            f"{where.bucket} is an access point's alias, which policies can't name: they need its ARN. Write "
+            f"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/{where.path} (aws s3control list-access-points "
+            "--account-id ACCOUNT prints region, name and alias)."
+        )
+    if not where.is_prefix and not has_suffix(where.name):
+        raise ConfigurationError(
+            f"The policy would be for one object, {where.url}, whose name doesn't say its format. Did you mean the "
+            f"prefix {where.url}/? For this very object, ask for the prefix it is under, {where.folder.url}"
+        )
     return where

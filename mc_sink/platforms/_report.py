@@ -7,6 +7,7 @@ from datetime import datetime  # noqa: TC003  a fact's own type
 from typing import Literal
 
 from mc_sink import _html
+from mc_sink._printable import lines
 from mc_sink.platforms._platform import Status  # noqa: TC001  a fact's own type
 
 Verdict = Literal["yes", "no", "unknown", "documented", "not needed"]
@@ -60,9 +61,9 @@ class CheckReport:
         return next(row for row in self.rows if row.question == question)
 
     def __str__(self) -> str:
-        lines = [f"{self.platform} at {self.target}: {self.status}. {self.reason}"]
-        lines += [f"  {row.question}: {row.verdict} ({row.tried}: {row.found})" for row in self.rows]
-        return "\n".join([*lines, *(f"  Left behind: {one}" for one in self.left)])
+        answers = [f"{self.platform} at {self.target}: {self.status}. {self.reason}"]
+        answers += [f"  {row.question}: {row.verdict} ({row.tried}: {row.found})" for row in self.rows]
+        return lines(*answers, *(f"  Left behind: {one}" for one in self.left))
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""

@@ -34,6 +34,7 @@ _NOT_VALID = {
     ),
 }
 _NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
+CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
 _PROBE = "Only an object tells: --write-probe leaves one."
 
 
@@ -60,10 +61,11 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     first = (_credentials(asked), _clock(listed), _bucket(asked))
     if not (listed.ok or denied(listed)):
         why = next((row for row in first if row.verdict == "no"), first[-1]).question
-        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, "If-None-Match", "checksums"]
+        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, *CONDITIONS, "checksums"]
         rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:3]) for one in names)
         return *first, *rest
-    return (*first, _list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked), _condition(asked), _sums(asked))
+    permissions = (_list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked))
+    return (*first, *permissions, _condition(asked), _condition_of_uploads(asked), _sums(asked))
 
 
 def _as_expected(answer: Answer | None) -> str:
@@ -100,6 +102,11 @@ def _bucket(asked: Asked) -> CheckRow:
     listed, region = asked.found.listed, asked.found.listed.region
     reached = listed.ok or denied(listed)
     told = f"in {region}" if region else "reached; its region was not told"
+    owner = asked.platform.expected_bucket_owner
+    if owner and denied(listed) and denied(asked.found.parts):
+        told = f"{listed}; S3 says so too of a bucket that does not belong to {owner}"
+        mend = "Check the bucket's name and expected_bucket_owner with the bucket's owner."
+        return CheckRow("bucket", "unknown", "ListObjectsV2", told, mend, required=True)
     if reached:
         return CheckRow("bucket", "yes", "ListObjectsV2", told, required=True)
     if listed.code in _NOT_VALID | SKEWED:
@@ -181,16 +188,27 @@ def _abort(asked: Asked) -> CheckRow:
 
 
 def _condition(asked: Asked) -> CheckRow:
-    again, name = asked.found.again, "If-None-Match"
-    tried = "PutObject to the same key again"
-    if again and (again.ok or again.code == _NO_SUCH):
-        mend = "Deliver under names of their own (the default): this store doesn't refuse to replace an object."
-        return CheckRow(name, "no", tried, str(again), mend)
-    if again and again.code == "PreconditionFailed":
-        return CheckRow(name, "yes", tried, str(again))
+    return _kept(asked, CONDITIONS[0], asked.found.again, "PutObject to the same key again")
+
+
+def _condition_of_uploads(asked: Asked) -> CheckRow:
+    tried = "CompleteMultipartUpload to the same key"
+    return _kept(asked, CONDITIONS[1], asked.found.completed, tried)
+
+
+def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
+    """Judge whether the condition that keeps an object from being replaced is kept by one of the two requests."""
+    if answer and (answer.ok or answer.code == _NO_SUCH):
+        mend = (
+            "Deliver under names of their own (the default): this store doesn't refuse to replace an object. A listing "
+            "right before each request leaves a window of one request."
+        )
+        return CheckRow(name, "no", tried, str(answer), mend)
+    if answer and answer.code == "PreconditionFailed":
+        return CheckRow(name, "yes", tried, str(answer))
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS honours it")
-    return CheckRow(name, "unknown", "nothing", _PROBE)
+    return CheckRow(name, "unknown", tried if answer else "nothing", str(answer) if answer else _PROBE)
 
 
 def _sums(asked: Asked) -> CheckRow:

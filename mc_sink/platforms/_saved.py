@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from mc_sink import _html
+from mc_sink import _html, _state
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import _secrets
 from mc_sink.platforms._platform import CREDENTIALS, Checked, Platform, check_name
@@ -156,11 +156,11 @@ def _found(name: str) -> _Saved:
 def _read(name: str) -> _Saved | None:
     path = _path(name)
     try:
-        saved: _Saved = _adapter().validate_json(path.read_bytes())
+        saved: _Saved = _adapter().validate_json(_state.read_private(path)[0])
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        kind = type(error).__name__
+        kind = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigurationError(
             f"1 platform can't be read: {path} ({kind}). Remove the file and save the platform again."
         ) from error

@@ -13,8 +13,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
+from mc_sink import _state
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.journal import folder as journals
 from mc_sink.secret import Secret
 
 if TYPE_CHECKING:
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 
 Place = Literal["keyring", "file"]
 SERVICE = "mc-sink"
+_FOLDER = "platforms"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def folder() -> Path:
-    """Give the folder of platforms, beside that of journals; it need not exist."""
-    return journals().parent / "platforms"
+    """Return the folder of platforms, which need not exist."""
+    return _state.state_folder() / _FOLDER
 
 
 def prepare() -> Path:
-    """Make the folder, for its owner alone."""
-    place = folder()
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # only the last folder made gets the mode
-    place.mkdir(mode=0o700, exist_ok=True)
+    """Return the folder, which exists now, for its owner alone."""
+    place = _state.prepare(_FOLDER)
     place.chmod(0o700)
     return place
 
@@ -116,7 +115,7 @@ def write_private(path: Path, text: object) -> None:
     """Write a file that nobody else could read at any moment; what was there stays until all of it is written."""
     prepare()
     written = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = _state.open_private(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
             opened.write(str(text))
@@ -157,7 +156,7 @@ def _from_keyring(name: str) -> Secret | None:
 def _from_file(path: Path) -> Secret | None:
     """Read a file that is its owner's alone, judged by what was opened and not by its name."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = _state.open_private(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     with open(descriptor, encoding="utf-8") as opened:  # noqa: PTH123  a descriptor is not a path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mc_sink.formats import Csv, Parquet, options_of
 from mc_sink.presets._limit import Found, refusal
 from mc_sink.presets._schema import check_schema
 from mc_sink.presets._watch import watched
@@ -50,6 +51,19 @@ class Preset:
             return self.max_bytes_per_file
         sizes = [limit.number for limit in self.limits if limit.name == "file size" and limit.holds_for(format)]
         return min(sizes, default=None)
+
+    def lost_in(self, format: object) -> tuple[str, ...]:
+        """Return the options of the preset's dialect that a format's own value leaves out, as they are written.
+
+        A name such as "csv.gz" leaves out nothing: it changes the compression alone. Another kind of file has options
+        of its own.
+        """
+        kind: type = type(self.format)
+        if not isinstance(format, Csv | Parquet) or not isinstance(format, kind):
+            return ()
+        ours, usual, given = options_of(self.format), options_of(kind()), options_of(format)
+        names = [name for name in ours if not name.startswith("compression")]
+        return tuple(f"{n}={ours[n]!r}" for n in names if ours[n] != usual[n] and given[n] != ours[n])
 
     def check(self, schema: pl.Schema, format: Format | None = None) -> None:
         """Raise `LimitError` for a format, columns, headers or dtypes that the receiver doesn't take.

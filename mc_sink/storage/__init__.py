@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
-from mc_sink.storage._local import LocalStore
+from mc_sink.storage._endpoint import is_aws
+from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
-from mc_sink.storage._s3_options import check_options
+from mc_sink.storage._s3_options import check_options, check_owner
 from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
@@ -38,7 +39,11 @@ __all__ = [
     "Store",
     "Stores",
     "Writer",
+    "check_owner",
+    "is_aws",
+    "not_a_file",
     "not_aborted",
+    "odd_kind",
     "open_store",
     "session_in",
 ]

@@ -16,7 +16,9 @@ from isal import isal_zlib
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-GROUP_SIZE = 2**16
+# A connection copies what it can't send at once, so large pieces go out in parts. Engines write 1 MiB at a time, or,
+# where rows are wide, tens of them.
+GROUP_SIZE, MOST = 2**16, 2**20
 
 
 class PartBody:
@@ -46,9 +48,10 @@ class PartBody:
         return md5.hexdigest()
 
     async def groups(self) -> AsyncIterator[bytes | memoryview]:
-        """Give the pieces in order, small ones together, each time from the beginning."""
+        """Yield the bytes in order, small pieces together and large ones in parts, each time from the beginning."""
         group: list[memoryview] = []
-        for piece in self._pieces:
+        slices = (piece[at : at + MOST] for piece in self._pieces for at in range(0, len(piece), MOST))
+        for piece in slices:
             group.append(piece)
             if sum(map(len, group)) >= GROUP_SIZE:
                 yield piece if len(group) == 1 else b"".join(group)

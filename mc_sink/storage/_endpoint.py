@@ -32,6 +32,11 @@ class Endpoint:
     loopback: bool
 
 
+def is_aws(host: str | None) -> bool:
+    """Return True for a host of AWS' own, where conditions and checksums are documented to hold; None is one."""
+    return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
 def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     """Give the one endpoint of a delivery, or raise `ConfigurationError` for one that secrets may not be sent to."""
     client = options.get("client_kwargs") or {}
@@ -44,6 +49,21 @@ def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     if wrong := _wrong_with(url, tls=tls):
         raise ConfigurationError(f"{where} {wrong} {NOTHING_VISIBLE}")
     return Endpoint(url, private=_is_tls(url) or _is_loopback(url), loopback=_is_loopback(url))
+
+
+def find_region(options: Mapping[str, Any], session: Any) -> str | None:
+    """Return the region that AWS_REGION names, where nothing that botocore reads by itself comes first.
+
+    Explicit options do: a region of the client or of the session, and a profile that was asked for and has one. So
+    does AWS_DEFAULT_REGION. botocore doesn't know AWS_REGION, which Polars, DuckDB and the other SDKs read.
+    """
+    places = (options.get("client_kwargs") or {}, options.get("config_kwargs") or {})
+    if any(place.get("region_name") for place in places) or os.environ.get("AWS_DEFAULT_REGION"):
+        return None
+    explicit = session.instance_variables()
+    if explicit.get("region") or (explicit.get("profile") and session.get_scoped_config().get("region")):
+        return None
+    return os.environ.get("AWS_REGION", "").strip() or None
 
 
 def _asked(options: Mapping[str, Any], client: Mapping[str, Any]) -> tuple[str, Secret] | None:

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any
 
-from mc_sink.storage._retries import EXPIRED, NO_REPLY, REFUSED, RULES
+from mc_sink.storage._retries import CREDENTIAL_CODES, EXPIRED, NO_REPLY, REFUSED, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 NOT_SENT = 0
-LONGEST_MESSAGE = 500
+_FINDS_CREDENTIALS = {"botocore.credentials", "aiobotocore.credentials", "botocore.tokens", "aiobotocore.tokens"}
+NOT_IMPLEMENTED = 501
+# Of a longer message the end is shown too: AWS names there which policy denied a request.
+LONGEST_MESSAGE, SHOWN_END = 500, 150
+# A store's words are repeated in advice only where they have the form of what they should be.
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,59}")
+_REGION = re.compile(r"(?!unspecified$)[a-z][a-z0-9]{1,15}(?:-[a-z0-9]{1,12}){0,4}")
+_HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
+_REGION_IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
+_REGION_IN_WORDS = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
 # What was signed includes the token; stores and services repeat it behind one of these words.
 _SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
 
@@ -27,7 +37,11 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
 
     `status` is None where no readable reply came, 0 where nothing was sent, and 500 also for an error that came in the
     body of a 200. `uncertain` is True after a reply that was lost or is no answer, and after a 5xx: the store may have
-    done what was asked. `tries` is how often the request was sent. No text in here holds the caller's credentials.
+    done what was asked. A 501 is an exception: a store that doesn't implement a request has not done it. `tries` is how
+    often the request was sent. No text in here holds the caller's credentials.
+
+    `sent` names the parameters that the request had, `named` the header or argument that the store complained of, and
+    `region` and `endpoint` where the store says that the bucket is.
     """
 
     operation: str
@@ -36,6 +50,10 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     message: str
     uncertain: bool
     tries: int = 1
+    sent: frozenset[str] = frozenset()
+    named: str = ""
+    region: str | None = None
+    endpoint: str | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
@@ -48,6 +66,11 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
         return self.code in again_after or (self.code not in REFUSED and status in again_after)
 
     @property
+    def is_unsupported(self) -> bool:
+        """Whether the store said that it does not implement what was asked; no such request has an effect."""
+        return self.code == "NotImplemented" or self.status == NOT_IMPLEMENTED
+
+    @property
     def expired(self) -> bool:
         """Whether other credentials may do."""
         return self.code in EXPIRED
@@ -55,6 +78,11 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
 
 def read_failure(operation: str, error: Exception, scrubbed: Callable[[str], str]) -> RequestFailed:
     """Read what the store answered, if it did; s3fs keeps botocore's error as the cause of its own."""
+    failed = _read(operation, error, scrubbed)
+    return _not_signed(failed) if any(map(_is_of_credentials, (error, error.__cause__))) else failed
+
+
+def _read(operation: str, error: Exception, scrubbed: Callable[[str], str]) -> RequestFailed:
     for candidate in (error, error.__cause__):
         response = getattr(candidate, "response", None)
         if isinstance(response, dict):
@@ -78,20 +106,50 @@ def no_answer(operation: str, status: int) -> RequestFailed:
 
 
 def cleaned(text: str, scrubbed: Callable[[str], str]) -> str:
-    """Make somebody else's message fit to be shown: one line, no credentials, and nothing of what was signed."""
+    """Return a library's or a store's message as it may be shown: one line, no credentials, nothing that was signed."""
     shown = " ".join(scrubbed(_SIGNED.split(text, maxsplit=1)[0]).split())
-    return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[:LONGEST_MESSAGE]}…"
+    if len(shown) <= LONGEST_MESSAGE:
+        return shown
+    return f"{shown[: LONGEST_MESSAGE - SHOWN_END]}…{shown[-SHOWN_END:]}"
 
 
-def _read_answer(
-    operation: str, response: Mapping[str, Mapping[str, object]], scrubbed: Callable[[str], str]
-) -> RequestFailed:
-    found, answer = response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {})
+def _read_answer(operation: str, response: Mapping[str, Any], scrubbed: Callable[[str], str]) -> RequestFailed:
+    about, answer = response.get("ResponseMetadata", {}), response.get("Error", {})
+    found, headers = about.get("HTTPStatusCode"), about.get("HTTPHeaders", {})
     status = found if isinstance(found, int) else None
-    # A server's error, a timeout and a throttle may come from something in between, after the store has done it.
-    uncertain = status is None or status >= 500 or status in {408, 429}  # noqa: PLR2004  server errors
     code, message = str(answer.get("Code") or ""), cleaned(str(answer.get("Message") or ""), scrubbed)
-    return RequestFailed(operation, status, code, message, uncertain)
+    failed = RequestFailed(operation, status, code, message, uncertain=False)
+    # A server's error, a timeout and a throttle may come from something in between, after the store has done it.
+    server_error = status is None or status >= 500 or status in {408, 429}  # noqa: PLR2004  server errors
+    failed.uncertain = server_error and not failed.is_unsupported
+    failed.named = _of_form(_HEADER, answer.get("Header") or answer.get("ArgumentName")) or ""
+    failed.endpoint = _of_form(_HOST, answer.get("Endpoint"))
+    failed.region = _of_form(_REGION, headers.get("x-amz-bucket-region") or answer.get("Region"))
+    if failed.region is None:
+        in_words = _REGION_IN_WORDS.search(message) or _REGION_IN_HOST.search(failed.endpoint or "")
+        failed.region = _of_form(_REGION, next(filter(None, in_words.groups()))) if in_words else None
+    return failed
+
+
+def _is_of_credentials(error: BaseException | None) -> bool:
+    """Return whether an error came while credentials were obtained: only its frames tell.
+
+    A refusal by STS looks like one by the store, and a token that is empty like an object option of a wrong form.
+    """
+    frames = walk_tb(error.__traceback__ if error else None)
+    return any(frame.f_globals.get("__name__") in _FINDS_CREDENTIALS for frame, _ in frames)
+
+
+def _not_signed(failed: RequestFailed) -> RequestFailed:
+    """Return the failure of a request that had no credentials, after whatever refused them; that was not the store."""
+    known = failed.code in CREDENTIAL_CODES
+    code, message = (failed.code, failed.message) if known else ("CredentialRetrievalError", str(failed))
+    return RequestFailed(failed.operation, failed.status, code, message, uncertain=False)
+
+
+def _of_form(form: re.Pattern[str], text: object) -> str | None:
+    """Return a text that has the form; None for any other, which may be anything."""
+    return text if isinstance(text, str) and form.fullmatch(text) else None
 
 
 def _words(error: Exception) -> str:

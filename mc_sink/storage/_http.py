@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _tls: dict[object, Any] = {}
 # What a refusal is read for; the rest repeats the request, in plain and in hex, its token included:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html
-_READ = {b"Code", b"Message", b"Region", b"RequestId", b"HostId"}
+_READ = {b"Code", b"Message", b"Region", b"Endpoint", b"Header", b"ArgumentName", b"RequestId", b"HostId"}
 _ELEMENT = re.compile(rb"<([\w.-]+)>([^<]*)</\1>")
 _MESSAGE = re.compile(rb"(?<=<Message>).*?(?=</Message>)", re.DOTALL)
 _KEY_ID = re.compile(r"(?:Credential=|^AWS )([^/:,\s]+)")

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
+import re
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
+from mc_sink.receipt import WrittenFile
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
 
 _READ_SIZE = 2**20
 # Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
+_HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The place would do: the machine has no more room, or no more descriptors.
 _NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
-_log = logging.getLogger(__name__)
+_KINDS: dict[Callable[[int], bool], str] = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISLNK: "a symbolic link",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+}
+_log = logger(__name__)
 
 
 def hidden_name(path: str) -> str:
@@ -38,6 +49,27 @@ def hidden_name(path: str) -> str:
     folder, _, name = path.rpartition("/")
     stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
     return f"{folder}/.{stem}.{secrets.token_hex(4)}.partial"
+
+
+def is_hidden(name: str) -> bool:
+    """Return True for a name, without its folder, that a file has while it is written."""
+    return _HIDDEN.fullmatch(name) is not None
+
+
+def odd_kind(path: str) -> str | None:
+    """Return what is at a path that isn't a regular file, in words; None for a file, nothing, or what can't be seen."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except (OSError, ValueError):
+        return None
+    kind = next((words for of_kind, words in _KINDS.items() if of_kind(mode)), "not a regular file")
+    return None if stat.S_ISREG(mode) else kind
+
+
+def not_a_file(path: str, kind: str) -> str:
+    """Return the message for a place that only a regular file could be replaced at, and that holds something else."""
+    advice = f"Write {path}/ for a new file in it each run" if kind == "a folder" else "Choose another name"
+    return f"{path} is {kind}, and a delivery makes regular files alone. {advice}. {NOTHING_VISIBLE}"
 
 
 class LocalFile:
@@ -98,6 +130,7 @@ class LocalStore:
     """The local filesystem. Missing folders are made, as keys make theirs in a bucket."""
 
     at_once = 8
+    is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Look for files that begin so, or for that one; refuses a folder in the place of a file."""
@@ -108,7 +141,7 @@ class LocalStore:
             else:
                 is_folder, paths = False, _beginning_with(stem.path)
         if is_folder:
-            raise TargetError(f"{path} is a folder. Write {path}/ for a new file in it each run.")
+            raise TargetError(not_a_file(str(path), "a folder"))
         return frozenset(Target("file", "", str(found)).url for found in paths)
 
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
@@ -126,6 +159,8 @@ class LocalStore:
         upload = _temporary(file)
         try:
             if if_exists == "overwrite":
+                if kind := odd_kind(upload.path):  # it came while the file was written
+                    raise TargetError(not_a_file(upload.path, kind))
                 Path(upload.temporary).replace(upload.path)
             else:
                 os.link(upload.temporary, upload.path)
@@ -136,7 +171,7 @@ class LocalStore:
             message = f"{file.path} could not be published: {error}.{advice} {NOTHING_VISIBLE}"
             raise CommitError(message, uncommitted=[file.path]) from error
         _tidy(upload)
-        return Published(None, None)
+        return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
     def _settle(self, file: StagedFile, upload: Temporary, error: OSError, *, repeatable: bool) -> Published:
         """Find out whether an earlier try of the same run has published it."""
@@ -159,6 +194,23 @@ class LocalStore:
     def discard(self, file: StagedFile, *, look: bool = False) -> str | None:  # noqa: ARG002  as above
         """Remove the hidden file; a sentence where that was refused."""
         return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
+
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
+        """Return size, time and inode of what is at each path."""
+        found: dict[str, str] = {}
+        for file in files:
+            with suppress(FileNotFoundError):
+                seen = Path(parse_target(file.path).path).lstat()
+                found[file.path] = f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ino}"
+        return found
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Read the file that is there, and compare size and CRC32."""
+        return (
+            "yes"
+            if self.match(WrittenFile(file.path, 0, file.num_bytes, None, None, file.checksum)) == "same"
+            else "no"
+        )
 
     def match(self, file: WrittenFile) -> Match:
         """Compare size and, where that is known, CRC32 with the file that is there."""
@@ -210,7 +262,8 @@ def _beginning_with(path: str) -> list[Path]:
     if not Path(f"{folder}/").is_dir():
         return []
     found = [entry for entry in Path(f"{folder}/").iterdir() if entry.name.startswith(start)]
-    return [file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]) if not file.is_dir()]
+    files = (file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]))
+    return [file for file in files if not (is_hidden(file.name) or file.is_dir())]
 
 
 def _read_again(path: Path) -> tuple[int, int]:

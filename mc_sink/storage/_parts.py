@@ -7,7 +7,6 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 from __future__ import annotations
 
-import logging
 from base64 import b64encode
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, wait
@@ -15,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
 from mc_sink.storage import _uploads
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Integrity
     from mc_sink.storage._requests import Requests
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
 ABORT_SECONDS = 2.0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage._failures import read_failure
-from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage._s3_options import filesystem_arguments, owner_parameter
 from mc_sink.storage._silence import silence
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ Question = Literal[
     "put_object_acl",
     "create_multipart_upload",
     "upload_part",
+    "complete_multipart_upload",
     "abort_multipart_upload",
 ]
 _OK = 200
-# A repeated Create would leave a second upload behind where the first one's reply was lost.
-_ONCE = {"create_multipart_upload"}
+# A repeated Create would leave a second upload behind where the first one's reply was lost, and a repeated Complete
+# finds no upload where it had made the object.
+_ONCE = {"create_multipart_upload", "complete_multipart_upload"}
 _AGAIN = {None, 429, 503}
 _TRIES, _PAUSE = 2, 0.5
 
@@ -74,6 +76,7 @@ class Probes(Unpicklable):
             arguments = filesystem_arguments(self._options)
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
+        self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
         self._endpoint: str | None = arguments["endpoint_url"]
 
     @property

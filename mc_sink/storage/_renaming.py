@@ -8,13 +8,13 @@ are refused: there is no way to keep them whole or invisible. A rename can't be 
 from __future__ import annotations
 
 import errno
-import logging
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from isal import isal_zlib
 
+from mc_sink._printable import logger
 from mc_sink.exceptions import (
     NOTHING_VISIBLE,
     CommitError,
@@ -28,14 +28,14 @@ from mc_sink.exceptions import (
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage._compare import FileComparison, differs
-from mc_sink.storage._local import hidden_name
+from mc_sink.storage._local import hidden_name, is_hidden
 from mc_sink.storage._s3_options import check_names
 from mc_sink.storage._silence import silence
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _READ_SIZE = 2**20
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # these hand every name on to paramiko, which refuses unknown ones
 # Replies that mean "who are you": FTP's 530 and 532, HTTP's 401 and 403.
 _DENIED = re.compile(r"(530|532|401|403)\b")
@@ -88,6 +88,7 @@ class RenamingStore(Unpicklable):
     """One filesystem of fsspec's, private to the delivery."""
 
     at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+    is_blind = False
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
         import fsspec
@@ -136,7 +137,7 @@ class RenamingStore(Unpicklable):
             return self._settle(file, repeatable=repeatable or gone)
         hidden, shown = file.upload.temporary, file.upload.path
         _told(lambda: self._filesystem.mv(hidden, shown), lambda error: _not_renamed(error, file.path))
-        return Published(None, None)
+        return Published(None, None, create_only="listing" if if_exists == "fail" else None)
 
     def _settle(self, file: StagedFile, *, repeatable: bool) -> Published:
         """Find out whether what is there was published by an earlier try of the same run."""
@@ -162,6 +163,17 @@ class RenamingStore(Unpicklable):
             if not self._exists(hidden, file.path):
                 return None
         return _remove(self._filesystem, hidden)
+
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
+        """Return the size of what is at each path, and its time where the filesystem has one."""
+        seen = {file.path: self._info(self._path(file.path), file.path) for file in files}
+        facts = ("size", "mtime", "modify", "modified", "last_modified")
+        return {url: " ".join(str(info[name]) for name in facts if name in info) for url, info in seen.items() if info}
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Read the file that is there, and compare size and CRC32."""
+        num_bytes, crc = self._size_and_crc(file.path)
+        return "yes" if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "no"
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file that is there."""
@@ -204,7 +216,7 @@ class RenamingStore(Unpicklable):
             name = str(found["name"]).rstrip("/").rpartition("/")[2]
             if name.startswith(start) and found["type"] == "directory":
                 yield from self._beginning_with(f"{above}{name}/", "")
-            elif name.startswith(start):
+            elif name.startswith(start) and not is_hidden(name):
                 yield above + name
 
     def _path(self, url: str) -> str:

@@ -2,16 +2,22 @@
 
 botocore's and s3fs' own retries are off, or they would multiply ours. What may be sent again, and how patiently, is in
 `_retries.py`. Credentials that have expired on the way are read anew, once for all requests that failed with them.
+
+Some stores take `If-None-Match: *` and ignore it. Where a store isn't known to keep it, the key is listed right before
+every try of a request that carries it, a repeated one too, and a key that is taken is refused as the store would have
+refused it. What appears between that listing and the request is replaced by such a store.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
+from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import are_found, filesystem_arguments, is_aws, sums_bodies
+from mc_sink.storage._s3_options import are_found, filesystem_arguments, owner_parameter, sums_bodies
 from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
 from mc_sink.storage._ways import SIGNED, StoreWays
@@ -23,9 +29,13 @@ if TYPE_CHECKING:
     from s3fs import S3FileSystem
     from tenacity import RetryCallState
 
+    from mc_sink.receipt import CreateOnly
+
 __all__ = ["OPERATIONS", "UNCLEAR", "Operation", "RequestFailed", "Requests", "wait_for"]
 
-_OK = 200
+_OK, _FORBIDDEN, _PRECONDITION_FAILED = 200, 403, 412
+# In a reply: how the request was kept from replacing an object.
+CREATE_ONLY: Final = "CreateOnly"
 # In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
 UNCLEAR: Final = "UnclearTries"
 
@@ -41,12 +51,16 @@ class Requests(Unpicklable):
 
         self._options = seal(storage_options)
         arguments = filesystem_arguments(self._options)
-        self._filesystem = _open(arguments)
+        self._owner = owner_parameter(self._options)
+        self._filesystem = _open(arguments, self._owner)
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
         self.sums_parts: bool = sums_bodies(arguments)
-        self.ways = StoreWays.of_aws() if is_aws(arguments["endpoint_url"]) else StoreWays()
+        on_aws = is_aws(urlsplit(arguments["endpoint_url"] or "").hostname)
+        self.ways = StoreWays.of_aws() if on_aws else StoreWays()
+        # The operations whose condition the store is known to keep: AWS documents it, others show it by a refusal.
+        self._kept: set[Operation] = set(OPERATIONS) if on_aws else set()
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
         asked = (self._options.get("config_kwargs") or {}).get("s3") or {}
@@ -82,13 +96,19 @@ class Requests(Unpicklable):
         del parameters  # a traceback with locals would show the rows in them
         return wait_for(future)
 
+    def create_only(self, operation: Operation, parameters: Mapping[str, Any]) -> CreateOnly | None:
+        """Return how such a request is kept from replacing an object, where the key may be listed."""
+        if "IfNoneMatch" not in parameters:
+            return None
+        return "condition" if operation in self._kept else "listing"
+
     async def _send(self, sending: Sending) -> dict[str, Any]:
         """Give the reply or raise; a failure is a value until here, so that no library's frames hang on it."""
         async with self._connections:
             answer = await self._try_until_answered(sending)
         if isinstance(answer, RequestFailed):
             raise answer
-        return answer | {SIGNED: sending.signed, UNCLEAR: sending.unclear}
+        return answer | {CREATE_ONLY: sending.create_only, SIGNED: sending.signed, UNCLEAR: sending.unclear}
 
     async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         from tenacity import AsyncRetrying, retry_if_result
@@ -105,10 +125,40 @@ class Requests(Unpicklable):
     async def _try(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
         used = self._filesystem
-        answer = await self._send_once(sending)
+        answer = await self._look_and_send(sending)
         if isinstance(answer, RequestFailed) and answer.expired and are_found(self._options):
-            answer = await self._send_once(sending, instead_of=used)
+            answer = await self._look_and_send(sending, instead_of=used)
         return answer
+
+    async def _look_and_send(
+        self, sending: Sending, *, instead_of: S3FileSystem | None = None
+    ) -> dict[str, Any] | RequestFailed:
+        """Send it, but not to a key that is taken, where the store may ignore that this was to be the condition."""
+        sending.create_only = self.create_only(sending.operation, sending.parameters)
+        if sending.create_only == "listing" and (refusal := await self._look(sending, instead_of)):
+            return sending.failed(refusal)
+        answer = await self._send_once(sending, instead_of=instead_of)
+        if isinstance(answer, RequestFailed) and answer.code == "PreconditionFailed":
+            self._kept.add(sending.operation)
+        return answer
+
+    async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:
+        """Return the refusal of a key that is taken, or the failure of the listing; None where it is free.
+
+        Without the right to list, only the condition is left, and that is noted.
+        """
+        where = {"Bucket": sending.parameters["Bucket"], "Prefix": sending.parameters["Key"], "MaxKeys": 1}
+        listing = Sending("list_objects_v2", where, self._pace.quiet("list_objects_v2"))
+        found = await self._send_once(listing, instead_of=instead_of)
+        if isinstance(found, RequestFailed):
+            if found.status == _FORBIDDEN and found.code in {"AccessDenied", "403"}:
+                sending.create_only = "unproven"
+                return None
+            return RequestFailed(sending.operation, found.status, found.code, found.message, uncertain=False)
+        if all(entry["Key"] != where["Prefix"] for entry in found.get("Contents", ())):
+            return None
+        said = "a listing right before the request shows an object there"
+        return RequestFailed(sending.operation, _PRECONDITION_FAILED, "PreconditionFailed", said, uncertain=False)
 
     async def _send_once(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
@@ -116,11 +166,13 @@ class Requests(Unpicklable):
         try:
             with silence():
                 if self._filesystem is instead_of:  # else another request that failed with it has replaced it
-                    self._filesystem = _open(filesystem_arguments(self._options))
+                    self._filesystem = _open(filesystem_arguments(self._options), self._owner)
                 async with sending.one_try():
                     reply = await _ask(self._filesystem, sending)
         except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
-            return sending.failed(read_failure(sending.operation, error, self._options.scrubbed))
+            failed = read_failure(sending.operation, error, self._options.scrubbed)
+            failed.sent = frozenset({*sending.parameters, *self._filesystem.req_kw})
+            return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
 
@@ -133,12 +185,13 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
         raise
 
 
-def _open(arguments: Mapping[str, Any]) -> S3FileSystem:
+def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
     """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended."""
     import s3fs
 
     filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
     filesystem.retries = 1
+    filesystem.req_kw = {**filesystem.req_kw, **owner}  # goes with every request
     return filesystem
 
 

@@ -36,6 +36,7 @@ THROTTLED: Final = frozenset(
     {
         "429",
         "BandwidthLimitExceeded",
+        "KMS.ThrottlingException",
         "PriorRequestNotComplete",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -54,6 +55,19 @@ CHANGED_ON_ITS_WAY: Final = frozenset(
 CONFLICT: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 # A second try is of use here once the credentials have been read anew, and only then.
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+# Errors of the libraries that find credentials; each has a text of its own.
+CREDENTIAL_CODES: Final = frozenset(
+    {
+        "CredentialRetrievalError",
+        "MetadataRetrievalError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
 # Codes that say no whatever the status: S3 gives some of them in the body of a 200, and gateways under a 5xx.
 REFUSED: Final = (
     frozenset(

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage import _uploads
 from mc_sink.storage._compare import PartsComparison, differs
+from mc_sink.storage._listing import Listing
 from mc_sink.storage._outcome import Expected, Found, altered, expected_etag, integrity_of, unknown
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
-from mc_sink.storage._requests import RequestFailed, Requests
+from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
-from mc_sink.storage._store import Match, Published, already_exists
+from mc_sink.storage._store import Holds, Match, Published, already_exists
 from mc_sink.storage._ways import MULTIPART, SentBody, bare, is_encrypted, proof_of
+from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.target import Target
 
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -45,7 +47,9 @@ class S3Store(Unpicklable):
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = Requests(storage_options)
+        self._listing = Listing(self._requests)
         self._options = options
+        self.is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
@@ -53,10 +57,11 @@ class S3Store(Unpicklable):
         A refused listing gives nothing: it is a courtesy here, and the conditional request decides.
         """
         try:
-            keys = [stem.path] if exact and self._find(stem.bucket, stem.path) else []
-            keys = keys if exact else self._keys(stem.bucket, stem.path)
+            keys = [stem.path] if exact and self._listing.find(stem.bucket, stem.path) else []
+            keys = keys if exact else self._listing.keys(stem.bucket, stem.path)
         except RequestFailed as failed:
             if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                self.is_blind = True
                 return frozenset()
             raise translated(failed, stem.url) from failed
         return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)
@@ -69,7 +74,7 @@ class S3Store(Unpicklable):
     def compare(self, target: Target) -> PartsComparison:
         """Take bytes to compare with the object that is there."""
         try:
-            found = self._find(target.bucket, target.path)
+            found = self._listing.find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, target.url) from failed
         if found is None:
@@ -101,11 +106,38 @@ class S3Store(Unpicklable):
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
 
+    def standing(self, files: Sequence[StagedFile]) -> dict[str, str] | None:
+        """Return size and ETag of what is at each key; None where a listing is refused."""
+        try:
+            found = self._listing.find_all([parse_target(file.path) for file in files])
+        except RequestFailed as failed:
+            if failed.status == 403 and failed.code in {"AccessDenied", "403"}:  # noqa: PLR2004  Forbidden
+                return None
+            raise translated(failed, files[0].path) from failed
+        return {url: f"{one.num_bytes} {one.etag}" for url, one in found.items()}
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Compare size and ETag; an ETag that KMS made, or of another form than S3's, shows nothing."""
+        place = parse_target(file.path)
+        try:
+            found = self._listing.find(place.bucket, place.path)
+        except RequestFailed as failed:
+            raise translated(failed, file.path) from failed
+        if found is None or found.num_bytes != file.num_bytes:
+            return "no"
+        etag = _foreseen_etag(file)
+        if found.etag == etag:
+            return "yes"
+        # A store may give an upload's object an ETag of another form than S3's.
+        as_s3 = self._requests.ways.has_s3_etags is not False
+        comparable = etag is not None and as_s3 and ("-" in found.etag) == ("-" in etag)
+        return "no" if comparable else "unknown"
+
     def match(self, file: WrittenFile) -> Match:
         """Compare a listing with the size and the ETag of a delivered object."""
-        bucket, _, key = file.path.removeprefix("s3://").partition("/")
+        target = parse_target(file.path)
         try:
-            found = self._find(bucket, key)
+            found = self._listing.find(target.bucket, target.path)
         except RequestFailed as failed:
             raise translated(failed, file.path) from failed
         if found is None:
@@ -117,7 +149,7 @@ class S3Store(Unpicklable):
     def _may_be_there(self, file: StagedFile, upload: Multipart) -> bool:
         """Look whether the object at the key may be this upload; True where that can't be seen."""
         try:
-            found = self._find(upload.bucket, upload.key)
+            found = self._listing.find(upload.bucket, upload.key)
         except RequestFailed:
             return True
         if found is None or found.num_bytes != file.num_bytes:
@@ -177,15 +209,22 @@ class S3Store(Unpicklable):
                 _uploads.refuse(expected.upload_id)
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
-            return self._settle(expected, failed)
+            return self._settled(expected, failed, operation, parameters)
         except BaseException as interruption:
-            interruption.add_note(f"mc_sink: {expected.file.path} was just being published and may be visible.")
+            add_note(interruption, f"{expected.file.path} was just being published and may be visible.")
             raise
         if reply.get("Key", expected.key) != expected.key or not (reply.get("ETag") or reply.get("Key")):
-            return self._settle(expected, None)
-        published = self._judge(expected, reply)
+            return self._settled(expected, None, operation, parameters)
+        published = replace(self._judge(expected, reply), create_only=reply.get(CREATE_ONLY))
         _uploads.publish(self._place(expected.bucket, expected.key))
         return published
+
+    def _settled(
+        self, expected: Expected, failed: RequestFailed | None, operation: Any, parameters: Mapping[str, Any]
+    ) -> Published:
+        """Settle by evidence, and note how a request of this attempt was kept from replacing an object."""
+        done = self._settle(expected, failed)
+        return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
 
     def _place(self, bucket: str, key: str) -> _uploads.Place:
         return self._requests.endpoint or "", bucket, key
@@ -232,7 +271,7 @@ class S3Store(Unpicklable):
     def _glance(self, expected: Expected) -> Found | None:
         """Look at what is there, where that can be seen."""
         try:
-            return self._find(expected.bucket, expected.key)
+            return self._listing.find(expected.bucket, expected.key)
         except RequestFailed:
             return None
 
@@ -246,7 +285,7 @@ class S3Store(Unpicklable):
         certain = failed is not None and not failed.uncertain
         opaque = expected.is_opaque(self._requests.ways)
         try:
-            found = self._find(expected.bucket, expected.key)
+            found = self._listing.find(expected.bucket, expected.key)
         except RequestFailed as blind:
             raise unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
         if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
@@ -264,6 +303,8 @@ class S3Store(Unpicklable):
             raise unknown(
                 expected.file, f"{reason}; a listing shows {found}, whose ETag may be one of the store's own making"
             )
+        if failed and failed.is_unsupported and not expected.may_be(found):
+            raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
             raise unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
@@ -275,22 +316,17 @@ class S3Store(Unpicklable):
             ) from failed
         raise already_exists(expected.file.path) from failed
 
-    def _keys(self, bucket: str, stem: str) -> list[str]:
-        """List the keys that begin with `stem`, page by page."""
-        keys: list[str] = []
-        page: dict[str, Any] = {"IsTruncated": True}
-        while page.get("IsTruncated"):
-            token = {"ContinuationToken": page["NextContinuationToken"]} if "NextContinuationToken" in page else {}
-            page = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=stem, **token)
-            keys += [str(entry["Key"]) for entry in page.get("Contents", ())]
-        return keys
 
-    def _find(self, bucket: str, key: str) -> Found | None:
-        reply = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
-        for entry in reply.get("Contents", ()):
-            if entry["Key"] == key:
-                return Found(int(entry["Size"]), bare(entry["ETag"]))
-        return None
+def _foreseen_etag(file: StagedFile) -> str | None:
+    """Return the ETag that a file has when it is published; None where KMS or the store makes it."""
+    match file.upload:
+        case Present(present_etag):
+            return present_etag
+        case Multipart():
+            return expected_etag(file.upload) or None
+        case Whole(body=body, options=options):
+            return None if is_encrypted(options) else hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return None
 
 
 def _sum(file: StagedFile) -> str:

@@ -1,11 +1,12 @@
-"""What S3 answers → this library's errors, with what to do next. The only place that knows what S3's codes mean.
+"""Translate what S3 answers into this library's errors, with what to do next. Only this file knows S3's codes.
 
+What an answer means by the request that it refuses is found in `_reasons.py`, and why access was denied in
+`_denials.py`.
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mc_sink.exceptions import (
@@ -17,6 +18,8 @@ from mc_sink.exceptions import (
     TargetError,
     UploadError,
 )
+from mc_sink.storage._denials import ACCOUNT_CODES, denial
+from mc_sink.storage._reasons import Meaning, of_request, of_words
 from mc_sink.storage._retries import CHANGED_ON_ITS_WAY, CONFLICT, EXPIRED, THROTTLED, TIMED_OUT
 from mc_sink.storage._store import already_exists
 
@@ -33,28 +36,14 @@ ACTIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Meaning:
-    """What an answer means to the one who delivers: the kind of error, what it is, and what to do next."""
-
-    kind: type[SinkError]
-    what: str
-    next: str
-
-
 _EXPIRED = Meaning(
     PermissionDenied,
     "the session token has expired",
-    "Get new temporary credentials and rerun; those of a profile or the environment are read anew by themselves.",
-)
-_REGION = Meaning(
-    TargetError,
-    "the bucket is in another region",
-    "Pass client_kwargs={'region_name': …} in storage_options, with the bucket's own.",
+    "Get new temporary credentials and rerun; those of a profile or the environment are renewed automatically.",
 )
 _THROTTLED = Meaning(
     UploadError,
-    "the store asks for fewer requests, and kept asking",
+    "the store asks for fewer requests, and repeated it",
     "Rerun later, or with a smaller max_concurrency in storage_options.",
 )
 _CHANGED = Meaning(
@@ -65,7 +54,8 @@ _CHANGED = Meaning(
 _SLOW = Meaning(
     UploadError,
     "the store did not answer in time",
-    "Rerun; on a slow line with a larger read_timeout in storage_options['config_kwargs'], or fewer max_concurrency.",
+    "Rerun; on a slow line with a larger read_timeout in storage_options['config_kwargs'], or a smaller "
+    "max_concurrency.",
 )
 _UNREACHABLE = Meaning(
     UploadError,
@@ -77,29 +67,41 @@ _FULL = Meaning(
 )
 _GONE = Meaning(
     UploadError,
-    "the upload is gone: somebody aborted it, or a lifecycle rule let it expire",
+    "the upload is gone: it was aborted, or a lifecycle rule let it expire",
     "Rerun: it has to begin again.",
-)
-_KMS = Meaning(
-    ConfigurationError, "the KMS key can't be used", "Check sse_kms_key_id, its region, and whether it is enabled."
 )
 _NO_CREDENTIALS = Meaning(
     PermissionDenied,
     "no credentials could be had",
-    "Pass key and secret in storage_options, or a profile that has them; check ~/.aws and the environment.",
+    "Pass key and secret in storage_options, or a profile that has them; check ~/.aws, the role, the token file that "
+    "AWS_WEB_IDENTITY_TOKEN_FILE names, and the rest of the environment.",
+)
+_POINT = Meaning(
+    ConfigurationError,
+    "the options do not fit an access point",
+    "Pass client_kwargs={'region_name': …} in storage_options with the region that is in its ARN, and leave "
+    "acceleration, FIPS and use_arn_region=False out.",
 )
 _CONFLICT = Meaning(
     AlreadyExistsError,
-    "somebody else was writing the same key at that moment",
+    "another writer was writing the same key at that moment",
     "Look at what is there; then rerun, or choose another key.",
+)
+_NO_BUCKET = Meaning(
+    TargetError,
+    "there is no such bucket",
+    "Check its name in the target, and endpoint_url: at another store, or in another AWS partition, it is not there.",
 )
 
 _MEANINGS: Final = {
     "InvalidAccessKeyId": Meaning(
-        PermissionDenied, "the access key id is not one that the store knows", "Check key in storage_options."
+        PermissionDenied, "the store does not know the access key id", "Check key in storage_options, and endpoint_url."
     ),
     "SignatureDoesNotMatch": Meaning(
         PermissionDenied, "the signature is wrong", "Check the secret access key: secret in storage_options."
+    ),
+    "InvalidClientTokenId": Meaning(
+        PermissionDenied, "the access key id is not valid", "Check key in storage_options."
     ),
     "InvalidToken": Meaning(
         PermissionDenied, "the session token is not valid", "Get new temporary credentials: key, secret and token."
@@ -107,8 +109,14 @@ _MEANINGS: Final = {
     "RequestTimeTooSkewed": Meaning(
         PermissionDenied, "this machine's clock differs too much from the store's", "Set the clock and rerun."
     ),
-    "NoSuchBucket": Meaning(TargetError, "there is no such bucket", "Check its name, and endpoint_url."),
-    "InvalidBucketName": Meaning(TargetError, "no bucket can have this name", "Check the target."),
+    "NoSuchBucket": _NO_BUCKET,
+    "NoSuchAccessPoint": Meaning(
+        TargetError, "there is no such access point", "Check its name, account and region in the target."
+    ),
+    "InvalidAccessPointAliasError": Meaning(
+        TargetError, "the access point alias is not valid", "Check the alias in the target, or write the ARN."
+    ),
+    "InvalidBucketName": Meaning(TargetError, "a bucket can't have this name", "Check the target."),
     "KeyTooLongError": Meaning(TargetError, "the key is too long", "Use one of at most 1,024 bytes."),
     "AccessControlListNotSupported": Meaning(
         ConfigurationError,
@@ -116,35 +124,32 @@ _MEANINGS: Final = {
         "Leave acl out of object_options, or use bucket-owner-full-control.",
     ),
     "InvalidStorageClass": Meaning(
-        ConfigurationError, "the store doesn't know this storage class", "Leave storage_class out of object_options."
+        ConfigurationError, "the store does not know this storage class", "Leave storage_class out of object_options."
     ),
-    "InvalidTag": Meaning(ConfigurationError, "the store doesn't take these tags", "Change tags in object_options."),
+    "InvalidTag": Meaning(ConfigurationError, "the store does not accept these tags", "Change tags in object_options."),
     "ParamValidationError": Meaning(
-        ConfigurationError, "an option has a form that S3 doesn't take", "Change it in object_options."
-    ),
-    "NotImplemented": Meaning(
-        ConfigurationError,
-        "the store doesn't support something that was asked for",
-        "Leave out object_options that it doesn't know; where checksums are what it lacks, pass "
-        "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
+        ConfigurationError, "an option has a form that S3 does not accept", "Change it in object_options."
     ),
     "SSLError": Meaning(
         ConfigurationError,
-        "the store's certificate isn't trusted",
+        "the store's certificate is not trusted",
         "Check endpoint_url, or pass client_kwargs={'verify': …} in storage_options.",
     ),
     "EntityTooLarge": Meaning(
-        UploadError, "a body is larger than the store takes", "Pass a smaller default_block_size in storage_options."
+        UploadError, "a body is larger than the store accepts", "Pass a smaller default_block_size in storage_options."
     ),
     "EntityTooSmall": Meaning(
-        UploadError, "a part is smaller than the store takes", "Pass a larger default_block_size in storage_options."
+        UploadError, "a part is smaller than the store accepts", "Pass a larger default_block_size in storage_options."
     ),
-    "InvalidPart": Meaning(UploadError, "the store has lost a part, or got another in its place", "Rerun."),
+    "InvalidPart": Meaning(UploadError, "the store has lost a part, or received another in its place", "Rerun."),
+    "InvalidRegionError": Meaning(
+        ConfigurationError,
+        "a region can't have this name",
+        "Check region_name in client_kwargs, AWS_REGION, AWS_DEFAULT_REGION and the profile.",
+    ),
+    "UnsupportedS3AccesspointConfigurationError": _POINT,
+    "UnsupportedS3ArnError": _POINT,
     "NoSuchUpload": _GONE,
-    "AuthorizationHeaderMalformed": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-    "PermanentRedirect": _REGION,
-    "TemporaryRedirect": _REGION,
     "ServiceUnavailable": _THROTTLED,
     "QuotaExceeded": _FULL,
     "InsufficientStorage": _FULL,
@@ -175,25 +180,26 @@ _MEANINGS: Final = {
 _BY_STATUS: Final = {
     0: Meaning(ConfigurationError, "it could not be sent", "Check storage_options and object_options."),
     200: Meaning(UploadError, "what came was no answer", "Check endpoint_url, and what stands in front of the store."),
-    301: _REGION,
-    307: _REGION,
     408: _SLOW,
     429: _THROTTLED,
     404: Meaning(TargetError, "the store knows no such place", "Check the bucket's name, and endpoint_url."),
     507: _FULL,
 }
 _LOST: Final = Meaning(UploadError, "no readable reply came", "Check the network, and rerun.")
-_FAILED: Final = Meaning(UploadError, "the store itself failed", "Rerun when it is mended.")
-_OTHER: Final = Meaning(UploadError, "the store did not do it", "Rerun when it is mended.")
+_FAILED: Final = Meaning(UploadError, "the store itself failed", "Rerun later.")
+_OTHER: Final = Meaning(
+    UploadError, "the store did not do it", "Ask the store's operator what the reason means. Rerun when it is resolved."
+)
 
 
 def translated(failed: RequestFailed, where: str) -> SinkError:
-    """Give the error that a person should see for a request that failed before anything was published."""
+    """Return the error that a person should see for a request that failed before anything was published."""
     if failed.code == "PreconditionFailed":
         return already_exists(where)
     meaning = _meaning(failed)
     if meaning is None:
-        return _denied(failed, where)
+        denied = denial(failed, ACTIONS[failed.operation])
+        return PermissionDenied(_told(failed, where, denied.reason, denied.advice), action=denied.action)
     return meaning.kind(_told(failed, where, meaning.what, meaning.next))
 
 
@@ -208,26 +214,20 @@ def altered(where: str, tries: int) -> UploadError:
 
 
 def _meaning(failed: RequestFailed) -> Meaning | None:
-    """Find out what an answer means: by its code, else by its status; None for a permission that is missing."""
-    if failed.code.startswith("KMS."):
-        return _KMS
-    if failed.status is None:
-        return _MEANINGS.get(failed.code, _LOST)
-    known = _MEANINGS.get(failed.code) or _BY_STATUS.get(failed.status)
-    if known or failed.status in {401, 403}:
+    """Find what an answer means: by its code, else by its status; None where access was denied."""
+    if failed.code in ACCOUNT_CODES or failed.code.startswith("KMS.AccessDenied"):
+        return None
+    if known := of_request(failed) or _MEANINGS.get(failed.code):
         return known
-    return _FAILED if failed.status >= 500 else _OTHER  # noqa: PLR2004  a server's own error
+    if failed.status is None:
+        return _LOST
+    if (known := _BY_STATUS.get(failed.status)) or failed.status in {401, 403}:
+        return known
+    if failed.status >= 500:  # noqa: PLR2004  a server's own error
+        return _FAILED
+    return of_words(failed) or _OTHER
 
 
 def _told(failed: RequestFailed, where: str, what: str, then: str) -> str:
     tries = "1 try" if failed.tries == 1 else f"{failed.tries} tries"
     return f"{tries} of {ACTIONS[failed.operation]} at {where} failed: {what} ({failed}). {then} {NOTHING_VISIBLE}"
-
-
-def _denied(failed: RequestFailed, where: str) -> PermissionDenied:
-    action = ACTIONS[failed.operation]
-    advice = (
-        f"Grant {action} to this user (an ACL needs s3:PutObjectAcl, tags s3:PutObjectTagging, KMS "
-        "kms:GenerateDataKey and kms:Decrypt)."
-    )
-    return PermissionDenied(_told(failed, where, "the store refuses it", advice), action=action)

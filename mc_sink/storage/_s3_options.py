@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.secret import Sealed, Secret, has_control, seal, shown
-from mc_sink.storage._endpoint import find_endpoint
+from mc_sink.storage._endpoint import find_endpoint, find_region
 from mc_sink.storage._http import OneHost, http_session
 from mc_sink.storage._silence import silence
 
@@ -37,10 +38,14 @@ _OURS = {
     "default_cache_type",
     "version_aware",
 }
-_CUTS_PARTS = {"default_block_size", "max_concurrency"}
+OWNER = "expected_bucket_owner"
+# What is ours to read, and s3fs would not know.
+_NOT_S3FS = {"default_block_size", "max_concurrency", PROFILE, OWNER}
+_ACCOUNT = re.compile(r"[0-9]{12}")
 _FORMS: dict[str, tuple[type, str]] = {
     "endpoint_url": (Secret, "text"),
     PROFILE: (Secret, "text"),
+    OWNER: (Secret, "text: the 12 digits of an account, in quotes"),
     "client_kwargs": (Mapping, "a dict"),
     "config_kwargs": (Mapping, "a dict"),
     "default_block_size": (int, "a whole number"),
@@ -73,13 +78,23 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
         check_environment(options)
         session = options.get("session") or new_session(options.get(PROFILE))
         endpoint = find_endpoint(options, session)
-    ours = {
+        region = find_region(options, session)
+        config = _config(options.get("config_kwargs") or {}, endpoint, session)
+    ours: dict[str, Any] = {
         "endpoint_url": endpoint.url,
         "cache_regions": False,
         "session": OneHost(session),
-        "config_kwargs": _config(options.get("config_kwargs") or {}, endpoint, session),
+        "config_kwargs": config,
     }
-    return seal({n: value for n, value in options.items() if n not in {*_CUTS_PARTS, PROFILE}} | ours).reveal()
+    if region:
+        ours["client_kwargs"] = dict(options.get("client_kwargs") or {}) | {"region_name": region}
+    return seal({n: value for n, value in options.items() if n not in _NOT_S3FS} | ours).reveal()
+
+
+def owner_parameter(storage_options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameter by which every request names the account that the bucket should belong to, if one is."""
+    owner = _with_defaults(seal(storage_options)).get(OWNER)
+    return {"ExpectedBucketOwner": owner.reveal()} if isinstance(owner, Secret) else {}
 
 
 def check_options(options: Sealed) -> None:
@@ -93,8 +108,10 @@ def check_options(options: Sealed) -> None:
     for name, reason in _REFUSED.items():
         if options.get(name):
             raise ConfigurationError(f"storage_options[{name!r}] {reason}")
-    check_names(options, (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE}, "s3fs")
+    check_names(options, (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE, OWNER}, "s3fs")
     _check_forms(options)
+    check_owner(options.get(OWNER), "expected_bucket_owner in storage_options")
+    _check_config(options.get("config_kwargs") or {})
     client = options.get("client_kwargs") or {}
     known = set(signature(Session.create_client).parameters) - {"self", "service_name", "config"}
     check_names(client, known, "botocore", place="client_kwargs")
@@ -147,6 +164,31 @@ def check_names(
             raise ConfigurationError(f"{place} has {shown(name)!r}, which {owner} doesn't know: {advice}")
 
 
+def check_owner(owner: Secret | str | None, place: str) -> None:
+    """Raise `ConfigurationError` for an account that isn't 12 digits, without repeating it."""
+    text = owner.reveal() if isinstance(owner, Secret) else owner
+    if text is not None and not _ACCOUNT.fullmatch(text):
+        raise ConfigurationError(f"{place} is not the number of an AWS account: write its 12 digits, as text.")
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Refuse what botocore would raise for without a suggestion, or read over, as it does within `s3`."""
+    from aiobotocore.config import AioConfig
+    from botocore.configprovider import DEFAULT_S3_CONFIG_VARS
+
+    known = {*AioConfig.OPTION_DEFAULTS, "connector_args", "http_session_cls", "warm_up_loader_caches"}
+    check_names(config, known, "botocore", place="config_kwargs")
+    section = config.get("s3")
+    if not isinstance(section, Mapping | None):
+        raise ConfigurationError(f"config_kwargs['s3'] is to be a dict, and is of type {type(section).__name__}.")
+    check_names(section or {}, DEFAULT_S3_CONFIG_VARS, "botocore", place="config_kwargs['s3']")
+    for name, value in (section or {}).items():
+        if DEFAULT_S3_CONFIG_VARS[name][3] is not None and not isinstance(value, bool | None):
+            raise ConfigurationError(
+                f"config_kwargs['s3'][{name!r}] is to be True or False, and is of type {type(value).__name__}."
+            )
+
+
 def _check_forms(options: Mapping[str, Any]) -> None:
     wrong = [
         f"{name} in storage_options is to be {told}, and is of type {type(options.get(name)).__name__}."
@@ -166,8 +208,12 @@ def _with_defaults(options: Sealed) -> Sealed:
 
 
 def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -> dict[str, Any]:
-    """Give botocore's configuration: its caller's, but for what a delivery depends on."""
-    signed = not endpoint.private or bool(given.get("proxies"))
+    """Return botocore's configuration: its caller's, but for what a delivery depends on.
+
+    botocore adds the s3 section of the profile, over which whatever is passed here takes precedence.
+    """
+    profile = session.get_config_variable("s3") or {}
+    signed = profile.get("payload_signing_enabled", not endpoint.private or bool(given.get("proxies")))
     signing = {"payload_signing_enabled": signed} | dict(given.get("s3") or {})
     ours = {
         "retries": NO_RETRIES,

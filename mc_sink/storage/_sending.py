@@ -15,6 +15,7 @@ from mc_sink.storage._retries import THROTTLED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from mc_sink.receipt import CreateOnly
     from mc_sink.storage._failures import RequestFailed
     from mc_sink.storage._retries import Operation
 
@@ -29,6 +30,7 @@ class Sending:
     - `signed`: its signature covers its body.
     - `moved_for`: seconds in which its body moved.
     - `unclear`: tries that may have taken effect without an answer. A throttled one has not.
+    - `create_only`: how the last try was kept from replacing an object; None where it may replace one.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Sending:
         self.unclear = 0
         self.clock: Clock | None = None
         self._quiet = quiet
+        self.create_only: CreateOnly | None = None
         self._tries = 0
         self._uncertain = False
 

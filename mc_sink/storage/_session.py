@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.secret import Secret, Unpicklable, seal
-from mc_sink.storage._endpoint import find_endpoint
+from mc_sink.storage._endpoint import find_endpoint, find_region
 from mc_sink.storage._failures import read_failure
 from mc_sink.storage._http import http_session
 from mc_sink.storage._s3_options import check_environment, new_session
@@ -101,7 +101,8 @@ class _Assumed(Unpicklable):
     def _where(self) -> dict[str, Any]:
         from aiobotocore.config import AioConfig
 
-        region = self._role.region or self._base.get_config_variable("region") or _ANYWHERE
+        found = find_region({}, self._base) or self._base.get_config_variable("region")
+        region = self._role.region or found or _ANYWHERE
         # A proxy of the environment's has no business with what never leaves this machine.
         unproxied: dict[str, Any] = {"proxies": {}} if self._endpoint and self._endpoint.loopback else {}
         config = AioConfig(http_session_cls=http_session(), **_PATIENCE, **unproxied)

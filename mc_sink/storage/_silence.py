@@ -1,4 +1,4 @@
-"""The libraries' DEBUG logs of our requests, which have keys and tokens in them, are kept back; all others are not.
+"""Keep back the libraries' DEBUG logs of our requests, which have keys and tokens in them, and their tracebacks.
 
 A variable of the running task says whose request it is, and a filter on the libraries' loggers asks it. Levels,
 handlers and propagation stay as the application set them, and what it logs of requests of its own still comes, even
@@ -23,10 +23,19 @@ _ours: ContextVar[bool] = ContextVar("mc_sink_silence", default=False)
 
 
 class _Discreet(logging.Filter):
-    """Keeps back what is below INFO and ours."""
+    """Keeps back what is below INFO and ours; of what is above, the traceback alone.
+
+    botocore logs a refresh of credentials that failed with a traceback, and then raises it, or does without. What is
+    raised becomes an error of this library, which says more in one line.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.INFO or not _ours.get()
+        if not _ours.get():
+            return True
+        if record.exc_info and record.exc_info[0]:
+            record.msg, record.args = f"{record.getMessage()} ({record.exc_info[0].__name__})", ()
+        record.exc_info = record.exc_text = record.stack_info = None
+        return record.levelno >= logging.INFO
 
 
 _discreet = _Discreet()

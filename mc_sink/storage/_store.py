@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
 
 if TYPE_CHECKING:
-    from mc_sink.receipt import Integrity, WrittenFile
+    from collections.abc import Mapping, Sequence
+
+    from mc_sink.receipt import CreateOnly, Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
     from mc_sink.storage._writer import Destination
     from mc_sink.target import Target
 
 Match = Literal["same", "alike", "changed", "missing"]
+Holds = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,12 +25,13 @@ class Published:
 
     - `found`: it was there already, from an earlier try.
     - `made_of`: whether it is what was staged, as the store answered, or "another", or whether that is "unclear".
-    - `integrity`, `etag_is_computed`: see `WrittenFile`.
+    - `create_only`, `integrity`, `etag_is_computed`: see `WrittenFile`.
     """
 
     etag: str | None
     version_id: str | None
     found: bool = False
+    create_only: CreateOnly | None = None
     made_of: Literal["staged", "another", "unclear"] = "staged"
     integrity: Integrity | None = None
     etag_is_computed: bool = True
@@ -36,10 +40,14 @@ class Published:
 class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
-    `at_once` is the number of files that may be open or on their way at the same time.
+    `at_once` is the number of files that may be open or on their way at the same time. `is_blind` says that a listing
+    was refused, so that what it gave, nothing, shows nothing.
     """
 
     at_once: int
+
+    @property
+    def is_blind(self) -> bool: ...
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """Give the URLs of the visible files that begin with `stem`, or of that one alone.
@@ -64,6 +72,12 @@ class Store(Protocol):
 
         With `look`, another process may have published it: then the store is asked first.
         """
+
+    def standing(self, files: Sequence[StagedFile]) -> Mapping[str, str] | None:
+        """Return, by URL, a text that only the same object at the place of a file has; None where none may be seen."""
+
+    def holds(self, file: StagedFile) -> Holds:
+        """Return whether the object at a file's place is that file, as far as a writer can know."""
 
     def match(self, file: WrittenFile) -> Match:
         """Return whether a delivered file is as it was delivered.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.exceptions import ValidationError
+
 __all__ = ["Compiled", "OnInvalid", "SchemaLike", "compile", "list_schemas", "load_schema"]
 
 
@@ -43,6 +45,10 @@ class Compiled(Protocol):
         """Whether rows are really checked: False without a schema, or where Pandera is told to do less."""
 
     @property
+    def has_unique(self) -> bool:
+        """Return True if values must be unique over all rows of the run."""
+
+    @property
     def num_rows(self) -> int:
         """Rows judged so far."""
 
@@ -59,6 +65,9 @@ class Compiled(Protocol):
 
     def rejects(self) -> pl.LazyFrame | None:
         """Return the rejected rows with `row`, `reasons` and their columns as they came; None when there are none."""
+
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
 
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""

@@ -112,17 +112,38 @@ def _no_rejects(name: str, columns: list[str]) -> str:
 def _delivered(schema: DataFrameSchema, frame: pl.LazyFrame, failures: Failures, depth: Any) -> pl.Schema:
     """Let Pandera judge the columns, on a frame without rows, and return what it would deliver."""
     empty = frame.collect_schema().to_frame()
+    judged = without_checks(schema)
+    missing = _missing(schema, frame)
+    judged.columns = {name: column for name, column in judged.columns.items() if name not in missing}
     try:
-        delivered, findings = Authority(without_checks(schema), depth).judge(empty)
+        delivered, findings = Authority(judged, depth).judge(empty)
     except Exception as error:
         raise ConfigurationError(f"Schema {schema.name!r} can't be applied to this frame: {error}") from error
+    for name, expected in missing.items():
+        failures.add(name, f"missing, expected {expected}", [(None, None)], count=1)
     for finding in findings:
         failures.add(finding.column, finding.check, [(None, finding.detail)], count=1)
-    if findings:
+    if failures:
         raise failures.error(advice="Select, rename or cast in the query, or correct the schema")
     if not delivered.width:
         raise ConfigurationError(f"Schema {schema.name!r} leaves no column of this frame to deliver.")
     return delivered.schema
+
+
+def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
+    """Return the columns, or patterns of columns, that the schema requires and the frame lacks, with expected types.
+
+    Pandera reports them only where it doesn't coerce them first: coercion breaks down over a column that isn't there.
+    """
+    present = frame.collect_schema()
+    missing = {}
+    for name, column in schema.columns.items():
+        is_added = schema.add_missing_columns and (column.default is not None or column.nullable)
+        if column.required and not is_added and not matching(column, present):
+            dtype = column.dtype or schema.dtype
+            pattern = " of a column that matches" if column.regex else ""
+            missing[name] = f"{'any type' if dtype is None else dtype}{pattern}"
+    return missing
 
 
 def _personal(schema: DataFrameSchema, frame: pl.LazyFrame) -> frozenset[str]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 
+from mc_sink._regroup import BATCH_BYTES, most_bytes
+from mc_sink._spill import compact
+
 if TYPE_CHECKING:
     from mc_sink.validation._pandera import Finding
 
@@ -19,19 +22,27 @@ class Docket:
     FULL: ClassVar[int] = 50_000
 
     num_rows: int = field(default=0, init=False)
+    _num_bytes: int = field(default=0, init=False)
     _frames: list[pl.DataFrame] = field(default_factory=list, init=False)
     _rows: list[pl.Series] = field(default_factory=list, init=False)
 
     def add(self, batch: pl.DataFrame, rows: pl.Series, doubted: pl.Series) -> None:
         """Gather the rows of `batch` where `doubted` is true."""
-        self._frames.append(batch.filter(doubted))
+        self._frames.append(compact(batch.filter(doubted)))
         self._rows.append(rows.filter(doubted))
         self.num_rows += self._frames[-1].height
+        self._num_bytes += most_bytes(self._frames[-1])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough rows wait, or rows that take enough memory."""
+        return self.num_rows >= self.FULL or self._num_bytes >= BATCH_BYTES
 
     def take(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the gathered rows with their numbers, and begin anew."""
         frame, rows = pl.concat(self._frames), pl.concat(self._rows)
-        self._frames, self._rows, self.num_rows = [], [], 0
+        self._frames, self._rows = [], []
+        self.num_rows = self._num_bytes = 0
         return frame, rows
 
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._printable import lines
 from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError
+from mc_sink.validation._python_values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MASK = "(personal data)"
 CAP = 10_000  # failure cases kept; the counts go on
+_CASES_BYTES = 32 * 2**20  # no more cases are kept when those that are have so many characters
 _ROWS = 5_000_000  # row numbers kept to count each failing row once; beyond, the message says "at least"
 _EXAMPLES = 3
 _WIDTH = 60
@@ -44,6 +47,7 @@ class Failures:
     tallies: dict[tuple[str | None, str], Tally] = field(default_factory=dict, init=False)
     _cases: list[pl.DataFrame] = field(default_factory=list, init=False)
     _num_cases: int = field(default=0, init=False)
+    _num_characters: int = field(default=0, init=False)
     _rows: list[pl.Series] = field(default_factory=list, init=False)
     _num_rows: int = field(default=0, init=False)
 
@@ -63,6 +67,7 @@ class Failures:
             case = {"row": rows, "column": [column] * len(kept), "check": [check] * len(kept), "failure_case": values}
             self._cases.append(pl.DataFrame(case, schema=_CASES))
             self._num_cases += len(kept)
+            self._num_characters += sum(len(value) for value in values if value is not None)
 
     def add_rows(self, rows: pl.Series) -> None:
         """Note the numbers of rows that failed something, so that each is counted once."""
@@ -86,7 +91,7 @@ class Failures:
     @property
     def room(self) -> int:
         """How many more cases can be kept."""
-        return max(0, CAP - self._num_cases)
+        return max(0, CAP - self._num_cases) if self._num_characters < _CASES_BYTES else 0
 
     def hides(self, column: str | None) -> bool:
         """Return whether a text about this column, or about whole rows, could carry personal data."""
@@ -101,10 +106,10 @@ class Failures:
 
     def summary(self) -> str:
         """Return one line for each check that failed."""
-        return "\n".join(self._lines())
+        return lines(*self.lines())
 
     def _shown(self, frame: pl.DataFrame, column: str) -> list[Any]:
-        values = frame[column].to_list()
+        values = shown(frame[column])
         return [value if value is None else MASK for value in values] if column in self.personal else values
 
     def _message(self, advice: str) -> str:
@@ -114,8 +119,7 @@ class Failures:
             if total <= self._num_cases
             else f"the first {self._num_cases:,} of {total:,} failures are"
         )
-        lines = [self._headline(), *self._lines(), f"{advice}; {kept} in `.failure_cases`.", NOTHING_VISIBLE]
-        return "\n".join(lines)
+        return lines(self._headline(), *self.lines(), f"{advice}; {kept} in `.failure_cases`.", NOTHING_VISIBLE)
 
     def _headline(self) -> str:
         checks = f"{_count(len(self.tallies), 'check')} of schema {self.schema_name!r}"
@@ -125,10 +129,11 @@ class Failures:
             return f"At least {_ROWS:,} rows fail {checks}."
         return f"{_count(pl.concat(self._rows).n_unique(), 'row')} failed {checks}."
 
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         for (column, check), tally in self.tallies.items():
             where = "whole rows" if column is None else column
-            yield f"  {where}: {_short(check)}: {tally.count:,}{_examples(tally)}"
+            count = "" if tally.examples == [(None, None)] else f": {tally.count:,}"  # about no row: nothing to count
+            yield f"  {where}: {_short(check)}{count}{_examples(tally)}"
 
     def _table(self) -> pl.DataFrame:
         tallies = self.tallies.items()

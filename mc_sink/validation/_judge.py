@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
+from mc_sink._printable import lines
 from mc_sink.validation._docket import Docket, Heard
 from mc_sink.validation._failures import Failures
 from mc_sink.validation._rejects import Spool
@@ -23,6 +24,7 @@ from mc_sink.validation._unique import ROW, Uniqueness
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from mc_sink.exceptions import ValidationError
     from mc_sink.validation._pandera import Authority, Finding
     from mc_sink.validation._shape import Shape
 
@@ -78,6 +80,11 @@ class Validated:
         self._warned = Failures(self.name, self.failures.personal, self.failures.read)
         self._spool = Spool(self.shape.came)
 
+    @property
+    def has_unique(self) -> bool:
+        """Return True if values must be unique over all rows of the run."""
+        return bool(self.unique)
+
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""
         for batch in batches:
@@ -90,9 +97,16 @@ class Validated:
         """Return the rejected rows with their numbers and reasons; None when none was rejected."""
         return self._spool.scan() if self.num_rejected else None
 
+    def nothing_left(self) -> ValidationError | None:
+        """Return what to raise where every row was rejected; None where some are left, or none came."""
+        if self.num_rejected == 0 or self.num_rejected < self.num_rows:
+            return None
+        advice = "Every row was rejected, and nothing is left to deliver; no rejects were written"
+        return self.failures.error(advice=advice)
+
     def explain(self) -> str:
         """Say which checks became expressions, which Pandera runs, and why."""
-        return "\n".join(self.notes)
+        return lines(*self.notes)
 
     def close(self) -> None:
         """Give the disk back; again and again if you like."""
@@ -134,12 +148,14 @@ class Validated:
     def _without_doubts(self, batch: pl.DataFrame, rows: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
         if QUIET in batch.columns and not batch[QUIET].all():
             self._noisy.add(batch, rows, ~batch[QUIET])
-            self._hear(self._noisy, at_least=self._noisy.FULL)
+            if self._noisy.is_full:
+                self._hear(self._noisy)
         if VERDICT not in batch.columns or batch[VERDICT].all():
             return batch, rows
         self._doubted.add(batch, rows, ~batch[VERDICT])
         self._failed = self._failed or self.tolerance.on_invalid == "fail"
-        self._hear(self._doubted, at_least=self._doubted.FULL)
+        if self._doubted.is_full:
+            self._hear(self._doubted)
         return batch.filter(VERDICT), rows.filter(batch[VERDICT])
 
     def _by_pandera(self, batch: pl.DataFrame, rows: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
@@ -161,9 +177,9 @@ class Validated:
             judged, _ = self.every_row.unchecked().judge(shaped)
         return judged, rows
 
-    def _hear(self, docket: Docket, *, at_least: int = 1) -> None:
-        """Put the gathered rows before Pandera, if there are that many."""
-        if docket.num_rows < at_least:
+    def _hear(self, docket: Docket) -> None:
+        """Put the gathered rows before Pandera, if there are any."""
+        if not docket.num_rows:
             return
         frame, rows = docket.take()
         shaped = frame.select(*self.shape.schema)
@@ -211,8 +227,9 @@ class Validated:
         column = unique.columns[0] if len(unique.columns) == 1 else None
         for keys in unique.duplicates():
             self._failed = True
-            shown = self.failures.shown(keys, unique.columns)
-            self.failures.add(column, unique.check, zip(keys[ROW], shown, strict=True), count=keys.height)
+            first = keys.head(self.failures.room)
+            shown = self.failures.shown(first, unique.columns)
+            self.failures.add(column, unique.check, zip(first[ROW], shown, strict=True), count=keys.height)
             self.failures.add_rows(keys[ROW])
 
     def _advice(self, *, too_many: bool) -> str:
@@ -227,8 +244,8 @@ class Validated:
         if self._warned:
             from pandera.errors import SchemaWarning
 
-            words = f"Rows were delivered that checks of schema {self.name!r} warn about:\n{self._warned.summary()}"
-            warnings.warn(words, SchemaWarning, stacklevel=2)
+            headline = f"Rows were delivered that checks of schema {self.name!r} warn about:"
+            warnings.warn(lines(headline, *self._warned.lines()), SchemaWarning, stacklevel=2)
 
 
 def _numbered(start: int, length: int) -> pl.Series:

@@ -69,16 +69,21 @@ def _read(source: str | Path) -> str:
         return _shipped().joinpath(f"{source}.yaml").read_text(encoding="utf-8")
     if isinstance(source, str) and "://" in source:
         return _fetch(source)
-    path = Path(source).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(source).expanduser()
+        is_there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long for a name, or of a home that is not there
+        raise ConfigurationError(_unknown(source)) from error
+    if not is_there:
         raise ConfigurationError(_unknown(source))
     return path.read_text(encoding="utf-8")
 
 
 def _unknown(source: str | Path) -> str:
+    told = repr(str(source)[:200])
     if str(source).endswith(_SUFFIXES):
-        return f"There is no schema file {str(source)!r}."
-    return f"There is no schema {str(source)!r}: give one of {', '.join(list_schemas())}, or the path of a YAML file."
+        return f"There is no schema file {told}."
+    return f"There is no schema {told}: give one of {', '.join(list_schemas())}, or the path of a YAML file."
 
 
 def _fetch(url: str) -> str:

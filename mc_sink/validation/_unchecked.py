@@ -20,6 +20,7 @@ class Unchecked:
     num_rows: int = field(default=0, init=False)
     num_rejected: int = field(default=0, init=False)
     validated: bool = field(default=False, init=False)
+    has_unique: bool = field(default=False, init=False)
 
     @property
     def delivered(self) -> pl.Schema:
@@ -34,6 +35,9 @@ class Unchecked:
 
     def rejects(self) -> None:
         """Return None: nothing is rejected."""
+
+    def nothing_left(self) -> None:
+        """Return None: every row is left."""
 
     def explain(self) -> str:
         """Say that nothing is checked."""

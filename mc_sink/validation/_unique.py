@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._spill import Slot, Spill
+from mc_sink._spill import Slot, Spill, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Uniqueness:
 
     def add(self, batch: pl.DataFrame, rows: pl.Series) -> None:
         """Remember the keys of `batch`, whose rows are numbered `rows` in the delivery."""
-        keys = batch.select(*self.columns, rows.alias(ROW))
+        keys = compact(batch.select(*self.columns, rows.alias(ROW)))
         self._kept.append(keys)
         self._kept_bytes += int(keys.estimated_size())
         if self._kept_bytes > self.memory:

@@ -144,11 +144,17 @@ def _key_op(method: str, query: Mapping[str, str]) -> str:
     return _KEY_PLAIN.get(method, "Other")
 
 
+# What follows the bucket, or the access point, in a host that has it in front.
+_OURS = ".localhost"
+
+
 def _parse(n: int, head: Head) -> Request:
     method, target, _ = head.first
     path, _, query_text = target.partition("?")
     query = dict(parse_qsl(query_text, keep_blank_values=True))
-    bucket, _, key = unquote(path).removeprefix("/").partition("/")
+    host = head.headers.get("host", "").partition(":")[0]
+    whole = unquote(path).removeprefix("/")
+    bucket, _, key = (host.removesuffix(_OURS), "", whole) if host.endswith(_OURS) else whole.partition("/")
     op = recognise(method, bucket, key, query, head.headers)
     return Request(n, op, method, target, bucket, key, query, head.headers, head.raw)
 

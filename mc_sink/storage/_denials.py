@@ -1,0 +1,139 @@
+"""Why a store refused with AccessDenied, and who can change it; AWS says it in the message, other stores say nothing.
+
+Messages: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html and
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mc_sink.storage._sent_options import DEMANDS, advised
+
+if TYPE_CHECKING:
+    from mc_sink.storage._failures import RequestFailed
+
+# An account that can't be used; the store knows who asks, and granting a permission would change nothing.
+ACCOUNT_CODES: Final = frozenset(
+    {"AccountProblem", "AllAccessDisabled", "InvalidPayer", "NotSignedUp", "OptInRequired", "UserSuspended"}
+)
+_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_DENIED = re.compile(r"explicit deny in an? ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary))", re.IGNORECASE)
+_NOT_ALLOWED = re.compile(r"because no ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary)) allows", re.IGNORECASE)
+# Names of users and of keys are not the reason, and may have any word in them.
+_NAMES = re.compile(r"\bUser: \S+|on resource: ?(?:\"[^\"]*\"|\S+)")
+_PUBLIC = re.compile(r"block ?public|public (?:acls?|access) (?:is|are) (?:prevented|blocked)", re.IGNORECASE)
+_KMS = re.compile(r"\bkms\b|customer master key", re.IGNORECASE)
+_DISABLED = re.compile(
+    r"access to (?:this|the) object has been disabled|account.{0,40}(?:disabled|suspended|closed)", re.IGNORECASE
+)
+# Who can change a policy, by its kind.
+_OWNERS = {
+    "resource-based": "the bucket's owner",
+    "identity-based": "the administrator of this user or role",
+    "session": "the administrator of this role's sessions",
+    "permissions": "the administrator of this user or role",
+    "service": "the administrator of this account's organization",
+    "resource": "the administrator of the bucket owner's organization",
+    "vpc": "the administrator of this network's VPC endpoint",
+}
+_EXTRA = {
+    "ACL": "s3:PutObjectAcl for the ACL",
+    "Tagging": "s3:PutObjectTagging for the tags",
+    "ServerSideEncryption": "kms:GenerateDataKey and kms:Decrypt on the key for KMS",
+    "ObjectLockMode": "s3:PutObjectRetention for the retention",
+    "ObjectLockLegalHoldStatus": "s3:PutObjectLegalHold for the legal hold",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denial:
+    """Why a request was denied, what to do, and the permission that it lacks; None where none would help."""
+
+    reason: str
+    advice: str
+    action: str | None
+
+
+def denial(failed: RequestFailed, action: str) -> Denial:
+    """Return why a request that needs `action` was denied, as far as the store says it."""
+    message = _NAMES.sub("", failed.message)
+    if failed.code in ACCOUNT_CODES or _DISABLED.search(message):
+        return Denial(
+            "the account, or the bucket's, is suspended or disabled",
+            "Ask the account's owner to look at its state and its bills; no permission helps.",
+            None,
+        )
+    found = _ACTION.search(message)
+    action = found[1] if found else action
+    if _PUBLIC.search(message):
+        return Denial(
+            "S3 Block Public Access refuses it",
+            "Leave a public acl out of object_options and of the platform (bucket-owner-full-control is not public), "
+            "or ask the bucket's owner to change Block Public Access.",
+            action,
+        )
+    denied = _DENIED.search(message)
+    if failed.code.startswith("KMS.") or _KMS.search(message):
+        return _of_kms(denied[1] if denied else None, action)
+    if denied:
+        return _explicit(failed, message, denied[1], action)
+    if lacking := _NOT_ALLOWED.search(message):
+        kind, owner = lacking[1], _owner(lacking[1])
+        return Denial(f"no {kind} allows it", f"Ask {owner} to grant {action} to this user in the {kind}.", action)
+    return _plain(failed, action)
+
+
+def _of_kms(policy: str | None, action: str) -> Denial:
+    action = action if action.startswith("kms:") else "kms:GenerateDataKey"
+    if policy:
+        return Denial(
+            f"{_with_article(policy)} denies the use of the KMS key",
+            f"Ask the key's owner, or the one of that policy, to end the Deny of {action}, or use another key: "
+            "sse_kms_key_id in object_options, kms_key of the platform.",
+            action,
+        )
+    return Denial(
+        "the KMS key may not be used",
+        "Grant kms:GenerateDataKey and kms:Decrypt on the key to this user, in the key's own policy too if the key is "
+        "another account's (mc-sink policy … --kms KEY_ARN prints the statement).",
+        action,
+    )
+
+
+def _explicit(failed: RequestFailed, message: str, kind: str, action: str) -> Denial:
+    """Return the advice for an explicit Deny, which no Allow outweighs."""
+    advice = f"A Deny outweighs every grant: ask {_owner(kind)} to change the policy."
+    if kind.lower().startswith(("resource-based", "vpc", "service", "resource")):
+        lacking = [one for one in DEMANDS if one.name in _IN_POLICIES and not one.parameters & failed.sent]
+        named = [one for one in lacking if one.words.search(message)]
+        told = " ".join(f"If it demands {one.name}: {advised(one, failed)}" for one in named or lacking)
+        advice = f"{advice} {told}"
+    return Denial(f"an explicit Deny in {_with_article(kind)} forbids {action}", advice, action)
+
+
+# What bucket policies are known to demand of a request.
+_IN_POLICIES = {"encryption", "an ACL", "a signed body", "https"}
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _owner(kind: str) -> str:
+    return _OWNERS.get(kind.lower().split(" ")[0], "its administrator")
+
+
+def _plain(failed: RequestFailed, action: str) -> Denial:
+    extra = [told for name, told in _EXTRA.items() if name in failed.sent or not failed.sent]
+    also = f" ({'; '.join(extra)})" if extra and action == "s3:PutObject" else ""
+    if "ExpectedBucketOwner" not in failed.sent:
+        return Denial("the store refuses it", f"Grant {action} to this user{also}.", action)
+    return Denial(
+        "the bucket does not belong to the account in expected_bucket_owner, or a permission is missing",
+        f"Check the bucket's name and expected_bucket_owner with the bucket's owner. If both are right: Grant {action} "
+        f"to this user{also}.",
+        action,
+    )
