@@ -24,8 +24,8 @@ def owned(frame: pl.DataFrame) -> pl.DataFrame:
 def _owned(values: pl.Series) -> pl.Series:
     if isinstance(values.dtype, pl.Object):  # refused by every format
         return values
-    # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead: beside
-    # one row with an empty list, the values inside the lists would stay shared as well.
+    # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
+    # beside one row with an empty list, the values inside the lists would stay shared as well.
     if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
         fresh = values.gather(pl.int_range(len(values), eager=True))
     else:
