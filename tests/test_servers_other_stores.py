@@ -130,6 +130,17 @@ def test_opaque_etags_mean_nothing_and_stay() -> None:
         assert len({*told, checksums.md5_of(BODIES)}) == 5
 
 
+def test_an_upload_may_have_an_etag_unlike_any_sum() -> None:
+    """It is no hex, and the same in a reply and a listing; a Put's and a part's are their MD5s."""
+    with FaultServer(Rules(min_part_size=1, etags="unlike")) as server, client(server) as s3:
+        where, parts = upload(s3, server)
+        assert parts["Parts"][0]["ETag"] == f'"{checksums.md5_of(BODIES[:1])}"'
+        told = s3.complete_multipart_upload(**where, MultipartUpload=parts)["ETag"].strip('"')
+        assert server.listing(server.bucket)["a"].etag == told
+        assert not set(told) <= set("0123456789abcdef-")
+        assert s3.put_object(Bucket=server.bucket, Key="b", Body=WHOLE)["ETag"] == f'"{checksums.md5_of(BODIES)}"'
+
+
 def test_an_abort_of_a_completed_upload_destroys_its_object() -> None:
     """An object may be visible while its upload still exists; then an Abort takes the object's bytes."""
     with FaultServer(Rules(min_part_size=1, completed_uploads="kept")) as server, client(server) as s3:

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from isal import isal_zlib
 
+from tests.servers.rules import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from tests.servers.rules import Rules
 
 PREFIX: Final = "x-amz-checksum-"
 ALGORITHMS: Final = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
@@ -83,6 +87,15 @@ def encode(digest: bytes) -> str:
 def claimed(headers: Mapping[str, str]) -> tuple[str, str] | None:
     """Give the algorithm and the sum that the headers claim, if any."""
     return next(((name, headers[PREFIX + name]) for name in ALGORITHMS if PREFIX + name in headers), None)
+
+
+def refusals(rules: Rules) -> list[Refusal]:
+    """Return what a store refuses because it doesn't know the checksum, wherever that is named."""
+    unknown = [name for name in ALGORITHMS if name.upper() not in rules.sums]
+    bodies = [Refusal(("Put", "Part", "Complete"), PREFIX + name, answer=rules.no_sum) for name in unknown]
+    trailers = [Refusal(("Put", "Part"), "x-amz-trailer", PREFIX + name, rules.no_sum) for name in unknown]
+    known = "|".join(rules.sums)
+    return [*bodies, *trailers, Refusal(("Create",), f"{PREFIX}algorithm", f"(?!({known})$).*", rules.no_sum)]
 
 
 def etag_of_parts(etags: Sequence[str]) -> str:

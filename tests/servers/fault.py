@@ -44,6 +44,7 @@ class FaultServer(Endpoint):
         self.writer = Writer(self.url, self.rules.buckets[0], self.rules.credentials[0])
         self._operations: dict[str, Callable[[Request, Incoming], Reply]] = {
             "Put": self._put,
+            "PutAcl": self._put_acl,
             "Create": self._create,
             "Part": self._part,
             "Complete": self._complete,
@@ -51,6 +52,9 @@ class FaultServer(Endpoint):
             "List": self._list,
             "HeadBucket": self._head_bucket,
         }
+        # A store that reads over checksums has none that it doesn't know.
+        unknown = checksums.refusals(self.rules) if self.rules.checksums == "honoured" else ()
+        self._refusals = (*self.rules.refusals, *unknown)
         self._secrets = {one.key: one.secret for one in self.rules.credentials}
 
     @property
@@ -99,6 +103,7 @@ class FaultServer(Endpoint):
         try:
             check_signature(request, self._secrets)
             self._check_granted(request)
+            self._check_headers(request)
             return self._do(request, incoming)
         except S3Error as error:
             return self.error(request, error.status, error.code, str(error))
@@ -115,6 +120,12 @@ class FaultServer(Endpoint):
         if not needed <= set(self.rules.granted):
             raise S3Error(403, "AccessDenied", "Access Denied")
 
+    def _check_headers(self, request: Request) -> None:
+        """Refuse what this store doesn't take."""
+        for refusal in self._refusals:
+            if refusal.meets(request.op, request.headers):
+                raise refusal.error(request.headers)
+
     def _do(self, request: Request, incoming: Incoming) -> Reply:
         do = self._operations.get(request.op)
         if do is None:
@@ -127,15 +138,28 @@ class FaultServer(Endpoint):
         made = self.store.put(request.bucket, request.key, taken, _kept_headers(request))
         return self._reply(request, b"", *_about(made))
 
+    def _put_acl(self, request: Request, _: Incoming) -> Reply:
+        """Take an ACL that nothing looks at, if the object is there."""
+        if request.key not in self.store.bucket(request.bucket):
+            raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
+        return self._reply(request, b"")
+
     def _create(self, request: Request, _: Incoming) -> Reply:
         upload_id = self.store.create(request.bucket, request.key, _kept_headers(request))
-        return self._reply(request, documents.created(request, upload_id), _XML)
+        upload = self.store.uploads[upload_id]
+        about = (("algorithm", upload.algorithm.upper()), ("type", upload.kind)) if upload.algorithm else ()
+        summed = [(checksums.PREFIX + name, value) for name, value in about]
+        return self._reply(request, documents.created(request, upload_id), _XML, *summed)
 
     def _part(self, request: Request, incoming: Incoming) -> Reply:
         number, upload_id = request.part_number or 0, request.upload_id or ""
         if not 1 <= number <= self.rules.max_parts:
             raise S3Error(400, "InvalidArgument", f"Part number must be between 1 and {self.rules.max_parts}")
         upload = self.store.upload(request.bucket, request.key, upload_id)
+        claim = checksums.claimed(request.headers)
+        if upload.algorithm and claim and claim[0] != upload.algorithm:
+            wanted = f"expected checksum Type: {upload.algorithm}, actual checksum Type: {claim[0]}"
+            raise S3Error(400, "InvalidRequest", f"Checksum Type mismatch occurred, {wanted}")
         taken = take_in(request, incoming.pieces(), self.rules, algorithm=upload.algorithm)
         taken = self.store.add_part(request.bucket, request.key, upload_id, number, taken)
         sums = [(checksums.PREFIX + name, value) for name, value in taken.sums.items()]

@@ -106,11 +106,7 @@ class Store:
 
     def create(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
         """Open an upload and give its id."""
-        algorithm = headers.get("x-amz-checksum-algorithm", "").lower() or None
-        usual = "FULL_OBJECT" if algorithm == "crc64nvme" else "COMPOSITE"
-        kind = headers.get("x-amz-checksum-type", usual)
-        if kind == "FULL_OBJECT" and not (algorithm or "").startswith("crc"):
-            raise S3Error(400, "InvalidRequest", "The FULL_OBJECT checksum type needs one of the CRC algorithms.")
+        algorithm, kind = self._sum_for(headers)
         upload_id = secrets.token_hex(16)
         with self._lock:
             self.bucket(bucket)
@@ -161,6 +157,21 @@ class Store:
                 if (upload.bucket, upload.key) == (bucket, key):
                     upload.conflicted = True
 
+    def _sum_for(self, headers: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the checksum that an upload is to have, and its type, or refuse."""
+        asked = headers.get("x-amz-checksum-algorithm", "").upper()
+        if self.rules.checksums == "ignored":
+            return None, "FULL_OBJECT"
+        if not asked and "x-amz-checksum-type" in headers:
+            raise S3Error(400, "InvalidRequest", "The x-amz-checksum-type header needs x-amz-checksum-algorithm.")
+        kinds = {name: found for name, found in self.rules.sums.items() if name == asked}.get(asked, {"FULL_OBJECT"})
+        usual = "COMPOSITE" if "COMPOSITE" in kinds else "FULL_OBJECT"
+        kind = usual if self.rules.sum_types == "ignored" else headers.get("x-amz-checksum-type", usual)
+        if kind not in kinds:
+            status, code, message = self.rules.no_sum
+            raise S3Error(status, code, message.format(header="x-amz-checksum-type", value=kind))
+        return asked.lower() or None, kind
+
     def _version(self) -> str | None:
         return secrets.token_hex(16) if self.rules.versions == "on" else None
 
@@ -178,14 +189,20 @@ class Store:
             raise S3Error(400, "MalformedXML", "The XML you provided was not well-formed.")
         if numbers != sorted(set(numbers)):
             raise S3Error(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
-        parts = [_claimed_part(upload, claim) for claim in claims]
+        if self.rules.checksums == "ignored":
+            claims = [replace(claim, sums={}) for claim in claims]
+        needed = self.rules.sums_of_parts == "required"
+        parts = [_claimed_part(upload, claim, needs_sum=needed) for claim in claims]
         if any(part.size < self.rules.min_part_size for part in parts[:-1]):
             raise S3Error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+        unequal = len({part.size for part in parts[:-1]}) > 1 or parts[-1].size > parts[0].size
+        if self.rules.equal_parts and unequal:
+            raise S3Error(400, "InvalidPart", "All non-trailing parts must have the same length.")
         return parts
 
     def _assemble(self, upload: Upload, parts: Sequence[Taken], headers: Mapping[str, str]) -> StoredObject:
         size = sum(part.size for part in parts)
-        if int(headers.get("x-amz-mp-object-size", size)) != size:
+        if self.rules.object_size == "honoured" and int(headers.get("x-amz-mp-object-size", size)) != size:
             raise S3Error(400, "InvalidRequest", f"The provided 'x-amz-mp-object-size' is not the {size} of the parts.")
         checksum = _checksum_of(upload, parts) if self.rules.checksums == "honoured" else None
         if self.rules.checksums == "honoured":
@@ -206,13 +223,16 @@ class Store:
                 return usual, ""
             case "opaque":
                 return (made_up := secrets.token_hex(16)), made_up
+            case "unlike":
+                return (made_up := f"-{secrets.token_urlsafe(12)}="), made_up
         whole = checksums.md5_of(data)
         return whole, whole if self.rules.etags == "whole" else usual
 
 
-def _claimed_part(upload: Upload, claim: PartClaim) -> Taken:
+def _claimed_part(upload: Upload, claim: PartClaim, *, needs_sum: bool) -> Taken:
     part = upload.parts.get(claim.number)
     wrong_sum = part and any(part.sums.get(name) != value for name, value in claim.sums.items())
+    wrong_sum = wrong_sum or (needs_sum and upload.algorithm and upload.algorithm not in claim.sums)
     if part is None or part.etag != claim.etag or wrong_sum:
         raise S3Error(400, "InvalidPart", "One or more of the specified parts could not be found.")
     if upload.algorithm and part.sums and upload.kind == "COMPOSITE" and upload.algorithm not in claim.sums:
