@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,8 @@ import pytest
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, CommitUnknown, ObjectOptions, UploadError
 from mc_sink.receipt import CountedWarning
+from mc_sink.storage._body import PartBody
+from mc_sink.storage._ways import SIGNED, SentBody, StoreWays, proof_of
 from tests.delivered import FRAME, MANIFEST, RUN, TINY, assert_delivered_once, deliver, manifest_of, options, seen
 from tests.frames import FORMATS
 from tests.servers.fault import FaultServer
@@ -266,3 +270,76 @@ def test_an_etag_of_other_bytes_is_no_success(server: FaultServer, format: str) 
         deliver(server, format=format)
     assert raised.value.committed == (server.writer.target(key),)
     assert server.log.of("Abort") == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_manifest_that_was_replaced_is_seen(server: FaultServer, shape: str) -> None:
+    """It is compared with what was written, as the files are: also from a receipt that was pickled."""
+    receipt = deliver(server, **SHAPES[shape])
+    size = len(server.read(server.bucket, MANIFEST))
+    server.put_foreign(server.bucket, MANIFEST, bytes(size))
+    url = server.writer.target(MANIFEST)
+    assert receipt.verify().changed == (url,)
+    copied = pickle.loads(pickle.dumps(receipt))  # noqa: S301  our own
+    assert mc_sink.verify(copied, storage_options=options(server)).changed == (url,)
+
+
+# --- What one reply proves
+
+BODY = b"some bytes"
+MD5_OF_BODY = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+OTHER_MD5 = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("crc", "encrypted", "reply", "ways", "proof"),
+    [
+        ("AAAA", False, {"ChecksumCRC32": "AAAA", "ETag": OTHER_MD5}, StoreWays(), "crc32"),
+        ("AAAA", False, {"ChecksumCRC32": "BBBB", "ETag": MD5_OF_BODY}, StoreWays(), None),
+        ("AAAA", False, {"ETag": f'"{MD5_OF_BODY}"'}, StoreWays(), "etag"),
+        ("AAAA", False, {"ETag": MD5_OF_BODY, SIGNED: True}, StoreWays(), "sha256"),
+        ("AAAA", False, {"ETag": OTHER_MD5}, StoreWays(), None),
+        ("AAAA", False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(), None),
+        ("AAAA", True, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(), "sha256"),
+        ("AAAA", True, {"ETag": OTHER_MD5}, StoreWays(), "unproven"),
+        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE="}, StoreWays(), "unproven"),
+        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE=", SIGNED: True}, StoreWays(), "sha256"),
+        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays.of_aws(), "sha256"),
+        (None, False, {"ETag": OTHER_MD5}, StoreWays.of_aws(), None),
+        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(has_md5_etags=True), None),
+    ],
+)
+def test_what_a_reply_proves(
+    crc: str | None, reply: dict[str, Any], ways: StoreWays, proof: Integrity | None, *, encrypted: bool
+) -> None:
+    """The checksum that was echoed, else the ETag, else the signature; another body's ETag contradicts."""
+    body = SentBody(crc, lambda: MD5_OF_BODY, encrypted)
+    assert proof_of(body, reply, replace(ways)) == proof
+
+
+def test_the_md5_of_a_body_is_left_out_where_its_crc32_was_checked() -> None:
+    """It costs more than the CRC32 and the sending together."""
+
+    def md5() -> str:
+        raise AssertionError("it was computed")
+
+    ways = StoreWays()
+    assert proof_of(SentBody("AAAA", md5), {"ChecksumCRC32": "AAAA", "ETag": "x"}, ways) == "crc32"
+    assert ways.checks_crc32
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1], [3, 0, 5], [70_000, 1, 70_000]])
+@pytest.mark.parametrize("step", [1, 2, 7, 2**20])
+def test_a_body_is_read_as_a_file_of_its_pieces(sizes: list[int], step: int) -> None:
+    """Whoever signs it reads it from any position, and it isn't joined for that."""
+    pieces = [bytes([n % 256]) * size for n, size in enumerate(sizes, 1)]
+    whole, body = b"".join(pieces), PartBody([memoryview(piece) for piece in pieces])
+    start = len(whole) // 3
+    assert body.seek(start) == start
+    if step > 2 or len(whole) < 100:
+        assert b"".join(iter(lambda: body.read(step), b"")) == whole[start:]
+        assert body.tell() == len(whole)
+    assert body.seek(0, 2) == len(whole) == len(body)
+    assert body.seek(0) == body.tell() == 0
+    assert body.read() == whole
+    assert body.md5() == hashlib.md5(whole, usedforsecurity=False).hexdigest()

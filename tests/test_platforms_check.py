@@ -217,6 +217,28 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
         assert len(server.listing(server.bucket)) == 2
 
 
+@pytest.mark.parametrize(
+    ("etags", "verdict", "words"),
+    [
+        ("s3", "yes", "Complete answers the MD5 of the parts' MD5s, a listing shows the MD5 of the parts' MD5s"),
+        ("whole", "no", "Complete answers the MD5 of the whole, a listing shows the MD5 of the whole"),
+        ("empty", "no", "Complete answers none, a listing shows the MD5 of the parts' MD5s"),
+        ("other", "no", "Complete answers the MD5 of the parts' MD5s, a listing shows the MD5 of the whole"),
+        ("opaque", "no", "Complete answers one of the store's own making"),
+    ],
+)
+@pytest.mark.parametrize("condition", ["honoured", "ignored"])
+def test_the_probe_tells_what_etags_the_store_makes(etags: Any, verdict: str, words: str, condition: Any) -> None:
+    """By an upload that replaces its own object; nothing more is left, and nothing is aborted that is one."""
+    with AclServer(Rules(etags=etags, if_none_match_on_complete=condition, completed_uploads="kept")) as server:
+        report = checked(server, leaving="an object")
+        assert (report["ETags of uploads"].verdict, report.status) == (verdict, "Configured")
+        assert words in report["ETags of uploads"].found
+        assert len(server.listing(server.bucket)) == 1
+        assert server.destroyed(server.bucket) == []
+        assert checked(server)["ETags of uploads"].verdict == "unknown"
+
+
 def test_an_upload_of_the_probe_that_may_be_an_object_is_not_aborted() -> None:
     """Its Complete got no answer: whether the condition is kept stays unknown, and nothing is thrown away."""
     with AclServer() as server:

@@ -11,7 +11,8 @@ reason that the store gives instead tells a permission from the lack of one:
 
 A conditional PutObject, or CompleteMultipartUpload, to a key that is taken would tell too whether conditions are
 honoured; but a store that doesn't know them would replace somebody's object. So both are only tried on an object of our
-own, which has to be left behind.
+own, which has to be left behind. The upload then replaces it by the same bytes, without the condition: what Complete
+answers, and what a listing shows afterwards, tell what ETags the store makes.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Evidence:
     written_plain: Answer | None = None
     again: Answer | None = None
     completed: Answer | None = None
+    uploaded: Answer | None = None
+    shown: Answer | None = None
     on_aws: bool = False
     left: tuple[str, ...] = ()
 
@@ -152,14 +155,18 @@ def _complete(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
         return replace(found, left=found.left + lost)
     upload = {**at, "UploadId": created.reply.get("UploadId")}
     part = probes.ask("upload_part", **upload, PartNumber=1, Body=BODY)
-    completed = None
+    completed = uploaded = shown = None
     if part.ok:
-        parts = [{"PartNumber": 1, "ETag": part.reply.get("ETag")}]
-        completed = probes.ask("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts}, **_ONLY_NEW)
-    if completed is None or (not completed.ok and completed.status is not None and completed.status < _BROKEN):
+        whole = {**upload, "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": part.reply.get("ETag")}]}}
+        completed = uploaded = probes.ask("complete_multipart_upload", **whole, **_ONLY_NEW)
+        if completed.code == "PreconditionFailed":
+            uploaded = probes.ask("complete_multipart_upload", **whole)
+    if uploaded and uploaded.ok:
+        shown = probes.ask("list_objects_v2", Bucket=at["Bucket"], Prefix=at["Key"], MaxKeys=1)
+    if uploaded is None or (not uploaded.ok and uploaded.status is not None and uploaded.status < _BROKEN):
         thrown = probes.ask("abort_multipart_upload", **upload)  # what may be an object by now is never aborted
         found = replace(found, left=found.left + (() if thrown.ok else (_pending(at, thrown),)))
-    return replace(found, completed=completed)
+    return replace(found, completed=completed, uploaded=uploaded, shown=shown)
 
 
 def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from mc_sink.platforms._evidence import ACL, about_kms, allowed, denied
+from mc_sink.platforms._evidence import ACL, BODY, about_kms, allowed, denied
 from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
 from mc_sink.platforms._report import CheckRow
 
@@ -35,6 +36,7 @@ _NOT_VALID = {
 }
 _NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
 CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
+_COMPUTED = "the MD5 of the parts' MD5s"
 _PROBE = "Only an object tells: --write-probe leaves one."
 
 
@@ -61,11 +63,11 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     first = (_credentials(asked), _clock(listed), _bucket(asked))
     if not (listed.ok or denied(listed)):
         why = next((row for row in first if row.verdict == "no"), first[-1]).question
-        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, *CONDITIONS, "checksums"]
+        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, *CONDITIONS, "checksums", "ETags of uploads"]
         rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:3]) for one in names)
         return *first, *rest
     permissions = (_list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked))
-    return (*first, *permissions, _condition(asked), _condition_of_uploads(asked), _sums(asked))
+    return (*first, *permissions, _condition(asked), _condition_of_uploads(asked), _sums(asked), _etags(asked))
 
 
 def _as_expected(answer: Answer | None) -> str:
@@ -222,3 +224,30 @@ def _sums(asked: Asked) -> CheckRow:
     if asked.found.on_aws:
         return CheckRow("checksums", "documented", "nothing", "AWS honours them")
     return CheckRow("checksums", "unknown", "nothing", _PROBE)
+
+
+def _etags(asked: Asked) -> CheckRow:
+    """Judge whether an upload's ETag is the one that can be computed from its parts, in the reply and in a listing."""
+    name, tried, made = "ETags of uploads", "CompleteMultipartUpload of our own object", asked.found.uploaded
+    if made is None or not made.ok:
+        return CheckRow(name, "unknown", "nothing" if made is None else tried, _PROBE if made is None else str(made))
+    listed = (
+        next((one.get("ETag") for one in asked.found.shown.reply.get("Contents", ())), "") if asked.found.shown else ""
+    )
+    answered, shown = _kind(made.reply.get("ETag")), _kind(listed)
+    told = f"Complete answers {answered}, a listing shows {shown}"
+    if (answered, shown) == (_COMPUTED, _COMPUTED):
+        return CheckRow(name, "yes", tried, told)
+    mend = (
+        "Nothing to do: what is delivered is compared by its size and by the ETag that the store itself has shown, and "
+        "receipt.verify() says so. A lost reply may end in CommitUnknown, which a rerun with the same run_id settles."
+    )
+    return CheckRow(name, "no", tried, told, mend)
+
+
+def _kind(etag: object) -> str:
+    """Say what an ETag of the probe's object is."""
+    part = hashlib.md5(BODY, usedforsecurity=False)
+    computed = f"{hashlib.md5(part.digest(), usedforsecurity=False).hexdigest()}-1"
+    kinds = {"": "none", computed: _COMPUTED, part.hexdigest(): "the MD5 of the whole"}
+    return kinds.get(str(etag or "").strip('"'), "one of the store's own making")

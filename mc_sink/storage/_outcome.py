@@ -59,6 +59,10 @@ class Expected:
             return True
         return self.body is None and ways.has_s3_etags is False
 
+    def is_comparable(self, etag: str, ways: StoreWays) -> bool:
+        """Return True if an ETag has the form of the computed one, so that another one means other bytes."""
+        return not self.is_opaque(ways) and bool((MD5 if self.body else MULTIPART).fullmatch(etag))
+
     def learn(self, ways: StoreWays, *, computed: bool) -> None:
         """Note whether the store's ETag was the computed one."""
         if self.body:
@@ -75,7 +79,7 @@ class Expected:
             return False
         if ways.has_md5_etags if self.body else ways.has_s3_etags:
             return True
-        return not summed and bool((MD5 if self.body else MULTIPART).fullmatch(etag))
+        return not summed and self.is_comparable(etag, ways)
 
 
 def expected_etag(upload: Multipart) -> str:

@@ -210,8 +210,8 @@ class S3Parts:
 
     def _stray(self, number: int) -> str:
         """Say that an upload may be there whose id only the store knows."""
-        asked = "An upload was" if number == 1 else f"{number} uploads were"
-        return f"{asked} asked for at {self._url} and not answered. It may be there, without parts: {LIFECYCLE}."
+        asked, it = ("An upload was", "It") if number == 1 else (f"{number} uploads were", "They")
+        return f"{asked} asked for at {self._url} and not answered. {it} may be there, without parts: {LIFECYCLE}."
 
     def _arrive(self) -> None:
         """Wait until a part in flight has arrived, and note what the store's reply proves of it."""

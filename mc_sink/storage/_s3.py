@@ -283,7 +283,6 @@ class S3Store(Unpicklable):
         """
         reason = str(failed or "the reply was not an answer to the request")
         certain = failed is not None and not failed.uncertain
-        opaque = expected.is_opaque(self._requests.ways)
         try:
             found = self._listing.find(expected.bucket, expected.key)
         except RequestFailed as blind:
@@ -297,8 +296,9 @@ class S3Store(Unpicklable):
                 made_of="another" if theirs else "unclear",
                 integrity=expected.integrity,
             )
+        hidden = found is not None and not expected.is_comparable(found.etag, self._requests.ways)
         if expected.may_be(found) and (
-            not certain or (failed and failed.code == GONE) or (opaque and expected.repeatable)
+            not certain or (failed and failed.code == GONE) or (hidden and expected.repeatable)
         ):
             raise unknown(
                 expected.file, f"{reason}; a listing shows {found}, whose ETag may be one of the store's own making"
@@ -310,10 +310,7 @@ class S3Store(Unpicklable):
         if found is None or failed.code == GONE:
             raise translated(failed, expected.file.path) from failed
         if expected.repeatable:
-            comparable = bool(MULTIPART.fullmatch(found.etag)) is (expected.body is None)
-            raise differs(
-                expected.file.path, found.num_bytes, expected.file.num_bytes, comparable=comparable
-            ) from failed
+            raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
         raise already_exists(expected.file.path) from failed
 
 
