@@ -12,7 +12,7 @@ from mc_sink.platforms._platform import Checked, Platform
 from mc_sink.platforms._report import CheckReport, CheckRow, judged
 from mc_sink.platforms._rows import rows_of
 from mc_sink.platforms._saved import load, note
-from mc_sink.storage import Probes, is_aws
+from mc_sink.storage import Probes, Trial, is_aws
 
 if TYPE_CHECKING:
     import os
@@ -59,11 +59,12 @@ def _report(platform: Platform, where: Target, leaving: Leaving) -> CheckReport:
     left: tuple[str, ...] = ()
     try:
         probes = Probes(platform.storage_options_for(where))
+        trial = Trial(platform.storage_options_for(where), options) if leaving == "an object" else None
     except ConfigurationError as error:
         said = str(error).removesuffix(NOTHING_VISIBLE).strip()
         rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
     else:
-        found = gather(probes, where, options, on_aws=is_aws(probes.host), leaving=leaving)
+        found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
         rows, left = rows_of(found, platform, where), found.left
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)

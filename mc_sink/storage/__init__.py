@@ -21,6 +21,7 @@ from mc_sink.storage._s3_options import check_options, check_owner
 from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
+from mc_sink.storage._trial import Trial
 from mc_sink.storage._writer import Writer
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "Role",
     "Store",
     "Stores",
+    "Trial",
     "Writer",
     "check_owner",
     "is_aws",

@@ -41,8 +41,8 @@ class Answer:
     """What came back; `status` is None where no readable reply came, and 0 where nothing could be sent.
 
     `date` and `region` are what the reply says of the store's clock and the bucket's region, `heard_at` is this
-    machine's clock; `reply` is the whole of
-    one that was no refusal. No text in here holds the caller's credentials.
+    machine's clock; `reply` is the whole of one that was no refusal. `advice` is the message of the error that a
+    delivery ends with after this answer. No text in here holds the caller's credentials.
     """
 
     operation: Question
@@ -51,6 +51,7 @@ class Answer:
     message: str = ""
     date: str | None = None
     region: str | None = None
+    advice: str = ""
     reply: Mapping[str, Any] = field(default_factory=dict, repr=False)
     heard_at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 

@@ -42,11 +42,13 @@ class S3Store(Unpicklable):
 
     at_once = 8
 
-    def __init__(self, storage_options: Mapping[str, Any] | None, options: ObjectOptions) -> None:
+    def __init__(
+        self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None
+    ) -> None:
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
-        self._requests = Requests(storage_options)
+        self._requests = requests or Requests(storage_options)
         self._listing = Listing(self._requests)
         self._options = options
         self.is_blind = False
