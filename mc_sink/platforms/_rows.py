@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mc_sink.platforms._evidence import ACL, BODY, about_kms, allowed, denied
 from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
-from mc_sink.platforms._report import CheckRow
+from mc_sink.platforms._report import DELIVERED, CheckRow
+from mc_sink.storage import UNKEPT
 
 if TYPE_CHECKING:
     from mc_sink.platforms._evidence import Evidence
@@ -35,9 +36,12 @@ _NOT_VALID = {
     ),
 }
 _NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
+_NOT_IMPLEMENTED = 501
+_PUBLISHES = {"put_object", "complete_multipart_upload"}
 CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
+_OTHERS = ("checksums", "ETags of uploads")
 _COMPUTED = "the MD5 of the parts' MD5s"
-_PROBE = "Only an object tells: --write-probe leaves one."
+_PROBE = "Only an object tells: --write-probe leaves one, and so does check(…, leaving='an object')."
 
 
 class Asked:
@@ -63,11 +67,13 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     first = (_credentials(asked), _clock(listed), _bucket(asked))
     if not (listed.ok or denied(listed)):
         why = next((row for row in first if row.verdict == "no"), first[-1]).question
-        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, *CONDITIONS, "checksums", "ETags of uploads"]
-        rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:3]) for one in names)
+        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", *DELIVERED, "KMS", ABORT, *CONDITIONS, *_OTHERS]
+        rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:5]) for one in names)
         return *first, *rest
     permissions = (_list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked))
-    return (*first, *permissions, _condition(asked), _condition_of_uploads(asked), _sums(asked), _etags(asked))
+    delivered = (_objects(asked), _uploads(asked))
+    conditions = (_condition(asked), _condition_of_uploads(asked))
+    return (*first, *permissions, *delivered, *conditions, _sums(asked), _etags(asked))
 
 
 def _as_expected(answer: Answer | None) -> str:
@@ -189,6 +195,30 @@ def _abort(asked: Asked) -> CheckRow:
     return asked.permission(ABORT, verdict, tried, told, required=False)
 
 
+def _objects(asked: Asked) -> CheckRow:
+    return _delivered(asked, DELIVERED[0], asked.found.written, "PutObject, as a delivery sends it")
+
+
+def _uploads(asked: Asked) -> CheckRow:
+    """Judge by the first Complete; a refusal because our own object is there is judged by the one without condition."""
+    found = asked.found
+    taken = found.completed and found.completed.code == "PreconditionFailed"
+    return _delivered(asked, DELIVERED[1], found.uploaded if taken else found.completed, "Create, Part and Complete")
+
+
+def _delivered(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
+    """Judge whether the store takes what a delivery sends, which only sending it shows."""
+    if answer and answer.ok:
+        return CheckRow(name, "yes", tried, str(answer), required=True)
+    if answer and answer.is_refusal and not denied(answer):
+        return CheckRow(name, "no", tried, f"{answer}. A delivery ends with: {answer.advice}", required=True)
+    if answer:
+        return CheckRow(name, "unknown", tried, str(answer), required=True)
+    if asked.found.on_aws:
+        return CheckRow(name, "documented", "nothing", "AWS takes them", required=True)
+    return CheckRow(name, "unknown", "nothing", _PROBE, required=True)
+
+
 def _condition(asked: Asked) -> CheckRow:
     return _kept(asked, CONDITIONS[0], asked.found.again, "PutObject to the same key again")
 
@@ -200,17 +230,20 @@ def _condition_of_uploads(asked: Asked) -> CheckRow:
 
 def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
     """Judge whether the condition that keeps an object from being replaced is kept by one of the two requests."""
-    if answer and (answer.ok or answer.code == _NO_SUCH):
-        mend = (
-            "Deliver under names of their own (the default): this store doesn't refuse to replace an object. A listing "
-            "right before each request leaves a window of one request."
-        )
-        return CheckRow(name, "no", tried, str(answer), mend)
+    refused = answer is not None and answer.operation in _PUBLISHES and _is_unsupported(answer)
+    if answer and (answer.ok or refused):
+        mend = "Deliver under names of their own (the default under a prefix), and let no other writer use the prefix."
+        unkept = UNKEPT["refused condition" if refused else "condition"]
+        return CheckRow(name, "no", tried, str(answer), mend, unkept=unkept)
     if answer and answer.code == "PreconditionFailed":
         return CheckRow(name, "yes", tried, str(answer))
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS honours it")
     return CheckRow(name, "unknown", tried if answer else "nothing", str(answer) if answer else _PROBE)
+
+
+def _is_unsupported(answer: Answer) -> bool:
+    return answer.code == _NO_SUCH or answer.status == _NOT_IMPLEMENTED
 
 
 def _sums(asked: Asked) -> CheckRow:
@@ -220,7 +253,7 @@ def _sums(asked: Asked) -> CheckRow:
         return CheckRow("checksums", "yes", tried, str(wrong))
     if wrong is not None and wrong.ok:
         mend = "Verify deliveries by their size and ETag (receipt.verify()): this store takes bytes as they come."
-        return CheckRow("checksums", "no", tried, str(wrong), mend)
+        return CheckRow("checksums", "no", tried, str(wrong), mend, unkept=UNKEPT["sums"])
     if asked.found.on_aws:
         return CheckRow("checksums", "documented", "nothing", "AWS honours them")
     return CheckRow("checksums", "unknown", "nothing", _PROBE)
@@ -238,11 +271,8 @@ def _etags(asked: Asked) -> CheckRow:
     told = f"Complete answers {answered}, a listing shows {shown}"
     if (answered, shown) == (_COMPUTED, _COMPUTED):
         return CheckRow(name, "yes", tried, told)
-    mend = (
-        "Nothing to do: what is delivered is compared by its size and by the ETag that the store itself has shown, and "
-        "receipt.verify() says so. A lost reply may end in CommitUnknown, which a rerun with the same run_id settles."
-    )
-    return CheckRow(name, "no", tried, told, mend)
+    mend = "Nothing to do: receipt.verify() says which files were compared without a computed ETag."
+    return CheckRow(name, "no", tried, told, mend, unkept=UNKEPT["etags"])
 
 
 def _kind(etag: object) -> str:

@@ -15,6 +15,7 @@ from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
+from mc_sink.storage._promises import UNKEPT
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
 from mc_sink.storage._s3_options import check_options, check_owner
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 __all__ = [
+    "UNKEPT",
     "Answer",
     "Match",
     "Probes",

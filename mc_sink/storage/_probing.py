@@ -28,7 +28,8 @@ Question = Literal[
     "complete_multipart_upload",
     "abort_multipart_upload",
 ]
-_OK = 200
+_OK, _BROKEN, _NOT_IMPLEMENTED = 200, 500, 501
+_PASSING = {408, 409, 429}
 # A repeated Create would leave a second upload behind where the first one's reply was lost, and a repeated Complete
 # finds no upload where it had made the object.
 _ONCE = {"create_multipart_upload", "complete_multipart_upload"}
@@ -59,6 +60,13 @@ class Answer:
     def ok(self) -> bool:
         """Whether it was done."""
         return self.status is not None and _OK <= self.status < _OK + 100
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the store said no, and would say so again."""
+        if self.code == "NotImplemented" or self.status == _NOT_IMPLEMENTED:
+            return True
+        return self.status is not None and 2 * _OK <= self.status < _BROKEN and self.status not in _PASSING
 
     def __str__(self) -> str:
         if self.ok:
