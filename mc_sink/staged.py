@@ -17,6 +17,7 @@ from mc_sink.receipt import CountedWarning, Integrity, summed
 OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
 Stale = Literal["fail", "keep"]
+Sums = Literal["full", "composite", "none"]
 ManifestForm = Literal["mc_sink", "redshift"]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
@@ -38,13 +39,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Multipart:
-    """An S3 multipart upload with all its parts stored; completing it makes the object visible."""
+    """An S3 multipart upload with all its parts stored; completing it makes the object visible.
+
+    `sums` is the checksum that it was created with: the CRC32 of the whole object, of its parts only, or none.
+    """
 
     __pydantic_config__: ClassVar[Any] = _AS_JSON
     bucket: str
     key: str
     upload_id: str
     parts: tuple[Part, ...]
+    sums: Sums = "full"
 
 
 @dataclass(frozen=True, slots=True)

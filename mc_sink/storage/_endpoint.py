@@ -18,6 +18,9 @@ from mc_sink.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# https://developers.cloudflare.com/r2/objects/multipart-objects/
+EQUAL_PARTS = ".r2.cloudflarestorage.com"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
@@ -35,6 +38,11 @@ class Endpoint:
 def is_aws(host: str | None) -> bool:
     """Return True for a host of AWS' own, where conditions and checksums are documented to hold; None is one."""
     return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def wants_equal_parts(host: str | None) -> bool:
+    """Return True for a host of Cloudflare R2, which refuses, at Complete, uploads with parts of several sizes."""
+    return (host or "").endswith(EQUAL_PARTS)
 
 
 def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:

@@ -5,7 +5,8 @@ botocore's and s3fs' own retries are off, or they would multiply ours. What may 
 
 Some stores take `If-None-Match: *` and ignore it. Where a store isn't known to keep it, the key is listed right before
 every try of a request that carries it, a repeated one too, and a key that is taken is refused as the store would have
-refused it. What appears between that listing and the request is replaced by such a store.
+refused it. What appears between that listing and the request is replaced by such a store. Others refuse the header, or
+a checksum, for certain: then the request is sent again without it; see `_fitting.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
-from mc_sink.storage._endpoint import is_aws
-from mc_sink.storage._failures import RequestFailed, is_answer, no_answer, read_failure
+from mc_sink.storage import _fitting
+from mc_sink.storage._endpoint import is_aws, wants_equal_parts
+from mc_sink.storage._failures import NOT_IMPLEMENTED, RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
 from mc_sink.storage._s3_options import are_found, filesystem_arguments, owner_parameter, sums_bodies
 from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
-from mc_sink.storage._ways import SIGNED, StoreWays
+from mc_sink.storage._ways import SIGNED, SUMMED, StoreWays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,8 @@ __all__ = ["OPERATIONS", "UNCLEAR", "Operation", "RequestFailed", "Requests", "w
 _OK, _FORBIDDEN, _PRECONDITION_FAILED = 200, 403, 412
 # In a reply: how the request was kept from replacing an object.
 CREATE_ONLY: Final = "CreateOnly"
+# In a reply: the parameters that it went without, because the store doesn't take them.
+LEFT_OUT: Final = "LeftOut"
 # In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
 UNCLEAR: Final = "UnclearTries"
 
@@ -43,7 +47,7 @@ UNCLEAR: Final = "UnclearTries"
 class Requests(Unpicklable):
     """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere.
 
-    `ways` is what the store's replies have shown of it; `sums_parts` says whether bodies go with their CRC32.
+    `ways` is what the store's replies have shown of it.
     """
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
@@ -56,15 +60,19 @@ class Requests(Unpicklable):
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
-        self.sums_parts: bool = sums_bodies(arguments)
-        on_aws = is_aws(urlsplit(arguments["endpoint_url"] or "").hostname)
-        self.ways = StoreWays.of_aws() if on_aws else StoreWays()
-        # The operations whose condition the store is known to keep: AWS documents it, others show it by a refusal.
-        self._kept: set[Operation] = set(OPERATIONS) if on_aws else set()
+        self._may_sum: bool = sums_bodies(arguments)
+        host = urlsplit(arguments["endpoint_url"] or "").hostname
+        self._on_aws = is_aws(host)
+        self.ways = StoreWays.of_aws() if self._on_aws else StoreWays(equal_parts=wants_equal_parts(host) or None)
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
         asked = (self._options.get("config_kwargs") or {}).get("s3") or {}
         self._may_sign = asked.get("payload_signing_enabled") is not False
+
+    @property
+    def sums_parts(self) -> bool:
+        """Whether bodies go with their CRC32: they do, unless the caller or the store doesn't want it."""
+        return self._may_sum and self.ways.sums != "none"
 
     def signs(self, operation: Operation) -> bool:
         """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
@@ -82,7 +90,7 @@ class Requests(Unpicklable):
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`.
 
-        The reply also has `SIGNED` and `UNCLEAR`.
+        The reply also has `CREATE_ONLY`, `LEFT_OUT`, `SIGNED`, `SUMMED` and `UNCLEAR`.
         """
         from asyncio import run_coroutine_threadsafe
 
@@ -100,7 +108,7 @@ class Requests(Unpicklable):
         """Return how such a request is kept from replacing an object, where the key may be listed."""
         if "IfNoneMatch" not in parameters:
             return None
-        return "condition" if operation in self._kept else "listing"
+        return "condition" if self.ways.condition(operation) == "kept" else "listing"
 
     async def _send(self, sending: Sending) -> dict[str, Any]:
         """Give the reply or raise; a failure is a value until here, so that no library's frames hang on it."""
@@ -108,7 +116,13 @@ class Requests(Unpicklable):
             answer = await self._try_until_answered(sending)
         if isinstance(answer, RequestFailed):
             raise answer
-        return answer | {CREATE_ONLY: sending.create_only, SIGNED: sending.signed, UNCLEAR: sending.unclear}
+        return answer | {
+            CREATE_ONLY: sending.create_only,
+            LEFT_OUT: sending.left_out,
+            SIGNED: sending.signed,
+            SUMMED: "ChecksumCRC32" in sending.sent,
+            UNCLEAR: sending.unclear,
+        }
 
     async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         from tenacity import AsyncRetrying, retry_if_result
@@ -125,33 +139,59 @@ class Requests(Unpicklable):
     async def _try(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
         used = self._filesystem
-        answer = await self._look_and_send(sending)
+        answer = await self._fit_and_send(sending)
         if isinstance(answer, RequestFailed) and answer.expired and are_found(self._options):
-            answer = await self._look_and_send(sending, instead_of=used)
+            answer = await self._fit_and_send(sending, instead_of=used)
+        return answer
+
+    async def _fit_and_send(
+        self, sending: Sending, *, instead_of: S3FileSystem | None = None
+    ) -> dict[str, Any] | RequestFailed:
+        """Send it, and again without what the store refuses of it, until the store takes it or nothing is left."""
+        operation, wanted = sending.operation, sending.parameters.keys()
+        sending.left_out = _fitting.known(operation, self.ways) & wanted
+        tried = [sending.left_out]
+        first = answer = await self._look_and_send(sending, instead_of=instead_of)
+        while isinstance(answer, RequestFailed) and not self._on_aws:
+            steps = _fitting.slimmer(answer, operation, wanted, sending.left_out)
+            step = next((step for step in steps if step not in tried), None)
+            if step is None:
+                return _fitting.better_told(first, answer) if isinstance(first, RequestFailed) else answer
+            tried.append(step)
+            sending.left_out = step
+            answer = await self._look_and_send(sending, instead_of=instead_of)
+        if not isinstance(answer, RequestFailed):
+            _fitting.learn(operation, sending.left_out, self.ways)
         return answer
 
     async def _look_and_send(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
         """Send it, but not to a key that is taken, where the store may ignore that this was to be the condition."""
+        if sending.left_out & {"ChecksumCRC32"} and "Body" in sending.parameters:
+            sending.signed = self._may_sign
         sending.create_only = self.create_only(sending.operation, sending.parameters)
         if sending.create_only == "listing" and (refusal := await self._look(sending, instead_of)):
             return sending.failed(refusal)
         answer = await self._send_once(sending, instead_of=instead_of)
-        if isinstance(answer, RequestFailed) and answer.code == "PreconditionFailed":
-            self._kept.add(sending.operation)
+        conditional = "IfNoneMatch" in sending.sent
+        if conditional and isinstance(answer, RequestFailed) and answer.code == "PreconditionFailed":
+            self.ways.learn_condition(sending.operation, "kept")
         return answer
 
     async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:
         """Return the refusal of a key that is taken, or the failure of the listing; None where it is free.
 
-        Without the right to list, only the condition is left, and that is noted.
+        Without the right to list, only the condition is left, and that is noted; where the store refuses the condition
+        too, nothing is left, and the request is not sent.
         """
         where = {"Bucket": sending.parameters["Bucket"], "Prefix": sending.parameters["Key"], "MaxKeys": 1}
         listing = Sending("list_objects_v2", where, self._pace.quiet("list_objects_v2"))
         found = await self._send_once(listing, instead_of=instead_of)
         if isinstance(found, RequestFailed):
             if found.status == _FORBIDDEN and found.code in {"AccessDenied", "403"}:
+                if sending.left_out & _fitting.CONDITION:
+                    return _without_protection(sending)
                 sending.create_only = "unproven"
                 return None
             return RequestFailed(sending.operation, found.status, found.code, found.message, uncertain=False)
@@ -171,9 +211,17 @@ class Requests(Unpicklable):
                     reply = await _ask(self._filesystem, sending)
         except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
             failed = read_failure(sending.operation, error, self._options.scrubbed)
-            failed.sent = frozenset({*sending.parameters, *self._filesystem.req_kw})
+            failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
+
+
+def _without_protection(sending: Sending) -> RequestFailed:
+    """Return the refusal of a request that nothing would keep from replacing another object."""
+    reason = "the store refuses If-None-Match, and the listing that would take its place is denied"
+    failed = RequestFailed(sending.operation, NOT_IMPLEMENTED, "NotImplemented", reason, uncertain=False)
+    failed.sent = _fitting.CONDITION
+    return failed
 
 
 def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> dict[str, Any]:
@@ -186,10 +234,16 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
 
 
 def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
-    """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended."""
+    """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended.
+
+    botocore adds no checksum of its own: which one goes with a request is decided here, by what the store takes.
+    """
     import s3fs
 
-    filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
+    config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
+    filesystem = s3fs.S3FileSystem(
+        **dict(arguments) | {"config_kwargs": config}, skip_instance_cache=True, use_listings_cache=False
+    )
     filesystem.retries = 1
     filesystem.req_kw = {**filesystem.req_kw, **owner}  # goes with every request
     return filesystem

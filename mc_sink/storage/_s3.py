@@ -22,7 +22,7 @@ from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
 from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
 from mc_sink.storage._store import Holds, Match, Published, already_exists
-from mc_sink.storage._ways import MULTIPART, SentBody, bare, is_encrypted, proof_of
+from mc_sink.storage._ways import MULTIPART, SUMMED, SentBody, bare, is_encrypted, proof_of
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class S3Store(Unpicklable):
     def open(self, target: Target, content_type: str, *, several: bool) -> S3Parts:
         """Take bytes for one object; sends nothing until there is a full part."""
         options = self._options.request(content_type)
-        return S3Parts(self._requests, target.bucket, target.path, options, self._plan, keeps_whole=not several)
+        return S3Parts(self._requests, target.bucket, target.path, options, self._cut, keeps_whole=not several)
 
     def compare(self, target: Target) -> PartsComparison:
         """Take bytes to compare with the object that is there."""
@@ -81,7 +81,7 @@ class S3Store(Unpicklable):
             raise translated(failed, target.url) from failed
         if found is None:
             raise UploadError(f"{target.url} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.")
-        return PartsComparison(target.url, found.num_bytes, found.etag, self._plan)
+        return PartsComparison(target.url, found.num_bytes, found.etag, self._cut)
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged object visible, or raise; never replaces one unless `if_exists` says so."""
@@ -160,13 +160,22 @@ class S3Store(Unpicklable):
         return found.etag == computed or not (computed and MULTIPART.fullmatch(found.etag)) or self._is_encrypted
 
     @property
+    def _cut(self) -> PartPlan:
+        """How uploads are cut, as far as it is known what the store takes."""
+        return replace(self._plan, equal=True) if self._requests.ways.equal_parts else self._plan
+
+    @property
     def _is_encrypted(self) -> bool:
         return is_encrypted(self._options.request(""))
 
     def _complete(
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
     ) -> Published:
-        parts = [{"PartNumber": p.number, "ETag": p.etag} for p in upload.parts]
+        summed = all(part.checksum for part in upload.parts)
+        parts = [
+            {"PartNumber": p.number, "ETag": p.etag} | ({"ChecksumCRC32": p.checksum} if summed else {})
+            for p in upload.parts
+        ]
         is_first = _uploads.complete(upload.upload_id, self._place(upload.bucket, upload.key))
         expected = Expected(
             file,
@@ -184,13 +193,17 @@ class S3Store(Unpicklable):
             UploadId=upload.upload_id,
             MultipartUpload={"Parts": parts},
             MpuObjectSize=file.num_bytes,
-            **({"ChecksumCRC32": _sum(file), "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}),
+            **(
+                {"ChecksumCRC32": _sum(file), "ChecksumType": "FULL_OBJECT"} if summed and upload.sums == "full" else {}
+            ),
             **condition,
         )
 
     def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
         etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
         crc = _sum(file) if self._requests.sums_parts else None
+        # A store may read over the CRC32, and a Put that was altered on its way would be visible at once.
+        unchecked = self._requests.ways.checks_crc32 is not True
         encrypted = is_encrypted(upload.options)
         body = SentBody(crc, lambda: etag, encrypted)
         return self._commit(
@@ -199,6 +212,7 @@ class S3Store(Unpicklable):
             Body=upload.body,
             **upload.options,
             **({"ChecksumCRC32": crc} if crc else {}),
+            **({"ContentMD5": b64encode(bytes.fromhex(etag)).decode()} if unchecked else {}),
             **condition,
         )
 
@@ -259,7 +273,7 @@ class S3Store(Unpicklable):
             proof = proof_of(expected.body, reply, self._requests.ways)
             return proof, proof == "crc32"
         echoed = str(reply.get("ChecksumCRC32") or "")
-        if not self._requests.sums_parts or not echoed or "-" in echoed:  # a dash: the sum of the parts' sums
+        if not reply.get(SUMMED) or not echoed or "-" in echoed:  # a dash: the sum of the parts' sums
             return expected.integrity, False
         return ("crc32", True) if echoed == _sum(expected.file) else (None, False)
 

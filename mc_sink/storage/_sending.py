@@ -30,6 +30,7 @@ class Sending:
     - `signed`: its signature covers its body.
     - `moved_for`: seconds in which its body moved.
     - `unclear`: tries that may have taken effect without an answer. A throttled one has not.
+    - `left_out`: parameters that the current try goes without, because the store doesn't take them.
     - `create_only`: how the last try was kept from replacing an object; None where it may replace one.
     """
 
@@ -41,11 +42,17 @@ class Sending:
         self.signed = signed
         self.moved_for = 0.0
         self.unclear = 0
+        self.left_out: frozenset[str] = frozenset()
         self.clock: Clock | None = None
         self._quiet = quiet
         self.create_only: CreateOnly | None = None
         self._tries = 0
         self._uncertain = False
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The parameters that the current try goes with."""
+        return {name: value for name, value in self.parameters.items() if name not in self.left_out}
 
     @asynccontextmanager
     async def one_try(self) -> AsyncIterator[None]:

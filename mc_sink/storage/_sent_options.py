@@ -203,15 +203,15 @@ def refused_options(failed: RequestFailed) -> tuple[SentOption, ...]:
     """Return the options that the store may have refused: those that it names, else all that were sent."""
     sent = [option for option in OPTIONS if option.parameters & failed.sent]
     rarer = [option for option in sent if not option.parameters <= _USUAL]
-    return tuple(_named(failed) or rarer or sent)
+    return tuple(named_options(failed) or rarer or sent)
 
 
 def names_an_option(failed: RequestFailed) -> bool:
     """Return whether the store names an option that was sent."""
-    return bool(_named(failed))
+    return bool(named_options(failed))
 
 
-def _named(failed: RequestFailed) -> list[SentOption]:
+def named_options(failed: RequestFailed) -> list[SentOption]:
     """Return the options that the store names in a field of its own, or else in its message."""
     sent = [option for option in OPTIONS if option.parameters & failed.sent]
     found = ([one for one in sent if one.words.search(words)] for words in (failed.named, failed.message))

@@ -15,15 +15,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mc_sink.receipt import Integrity
+    from mc_sink.staged import Sums
+    from mc_sink.storage._retries import Operation
 
+Condition: TypeAlias = Literal["kept", "refused"]
 # In a reply: whether the body of its request was signed.
 SIGNED: Final = "SignedBody"
+# In a reply: whether its request had a CRC32.
+SUMMED: Final = "SummedBody"
 MD5 = re.compile(r"[0-9a-f]{32}")
 MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 
@@ -37,6 +42,10 @@ class StoreWays:
     - `has_md5_etags`: the ETag of a body is its MD5, as long as no KMS key is used.
     - `has_s3_etags`: the ETag of a multipart object is the MD5 of its parts' ETags, with their number.
     - `lists_what_it_answers`: a listing shows the ETag that Complete answered.
+    - `sums`: the best checksum that it takes: CRC32 of whole objects, CRC32 of parts ("composite"), or none.
+    - `condition_on_put`, `condition_on_complete`: whether it keeps `If-None-Match`, as a refusal of a key that was
+      taken has shown, or refuses the header. A store that reads over it stays unknown.
+    - `equal_parts`: it takes only uploads whose parts, but for the last, are of one size.
     """
 
     checks_crc32: bool | None = None
@@ -44,18 +53,42 @@ class StoreWays:
     has_md5_etags: bool | None = None
     has_s3_etags: bool | None = None
     lists_what_it_answers: bool | None = None
+    sums: Sums = "full"
+    condition_on_put: Condition | None = None
+    condition_on_complete: Condition | None = None
+    equal_parts: bool | None = None
 
     @classmethod
     def of_aws(cls) -> StoreWays:
         """Return what AWS documents of S3; the ETags depend on the bucket's encryption."""
-        return cls(checks_crc32=True, checks_signed_bodies=True, lists_what_it_answers=True)
+        return cls(
+            checks_crc32=True,
+            checks_signed_bodies=True,
+            lists_what_it_answers=True,
+            condition_on_put="kept",
+            condition_on_complete="kept",
+            equal_parts=False,
+        )
+
+    def condition(self, operation: Operation) -> Condition | None:
+        """Return what is known of the condition on this operation."""
+        if operation == "put_object":
+            return self.condition_on_put
+        return self.condition_on_complete if operation == "complete_multipart_upload" else None
+
+    def learn_condition(self, operation: Operation, seen: Condition) -> None:
+        """Note what a reply to this operation has shown of the condition."""
+        if operation == "put_object":
+            self.condition_on_put = seen
+        else:
+            self.condition_on_complete = seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentBody:
     """A body as it was sent: the base64 CRC32 that went with it, if any, and its MD5 in hex.
 
-    `is_encrypted` says that a KMS key or a customer's was asked for, so that no ETag can be its MD5.
+    A reply with `SUMMED` false says that it went without the CRC32 after all. `is_encrypted` says that a KMS key or a customer's was asked for, so that no ETag can be its MD5.
     """
 
     crc32: str | None
@@ -69,7 +102,7 @@ def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integ
     The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the CRC32.
     """
     echoed, signed = reply.get("ChecksumCRC32"), reply.get(SIGNED)
-    if body.crc32 is not None:
+    if body.crc32 is not None and reply.get(SUMMED, True):
         ways.checks_crc32 = echoed is not None
         if echoed is not None:
             return "crc32" if echoed == body.crc32 else None
