@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.storage import Answer, Probes, Trial
+    from mc_sink.storage import Answer, Probes, StoreWays, Trial
     from mc_sink.target import Target
 
 Leaving = Literal["nothing", "an object"]
@@ -41,7 +43,10 @@ _ONLY_NEW = {"IfNoneMatch": "*"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences."""
+    """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences.
+
+    `ways` is what is known of the store: by this check, or, where there is a `since`, from before.
+    """
 
     listed: Answer
     aborts: Answer | None = None
@@ -57,6 +62,8 @@ class Evidence:
     completed: Answer | None = None
     uploaded: Answer | None = None
     shown: Answer | None = None
+    ways: StoreWays | None = None
+    since: datetime | None = None
     on_aws: bool = False
     left: tuple[str, ...] = ()
 
@@ -91,7 +98,7 @@ def gather(
         found = _begin(probes, at, asked, found)
     elif on_aws:
         found = replace(found, put_wrong=probes.ask("put_object", **at, **asked, **_ONLY_NEW, **_WRONG, Body=BODY))
-    return _write(probes, trial, at, asked, found) if trial else _look(probes, at, found)
+    return _write(probes, trial, at, found) if trial else _look(probes, at, found)
 
 
 def allowed(answer: Answer | None, *reasons: str) -> bool:
@@ -116,7 +123,7 @@ def _begin(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evi
     found = replace(found, created=created)
     if created.ok:
         return _throw_away(probes, at, created, found)
-    if created.status is None or created.status >= _BROKEN:
+    if created.status is None or (created.status >= _BROKEN and not created.is_refusal):
         return replace(found, left=(*found.left, _pending(at, created)))
     kms = {"ServerSideEncryption", "SSEKMSKeyId"}
     less = kms if kms & asked.keys() else {"ACL"}
@@ -135,7 +142,7 @@ def _throw_away(probes: Probes, at: dict[str, Any], created: Answer, found: Evid
     return replace(found, wrong_sum=wrong, left=found.left + left)
 
 
-def _write(probes: Probes, trial: Trial, at: dict[str, Any], asked: dict[str, Any], found: Evidence) -> Evidence:
+def _write(probes: Probes, trial: Trial, at: dict[str, Any], found: Evidence) -> Evidence:
     """Leave an object, at a key of its own; what follows can only replace it with the same bytes."""
     place = parse_target(_url(at))
     written = trial.put(place, BODY)
@@ -145,7 +152,7 @@ def _write(probes: Probes, trial: Trial, at: dict[str, Any], asked: dict[str, An
     if not (written.ok or (plain and plain.ok)):
         lost = (f"an object at {_url(at)}, perhaps: no reply came",) if written.status is None else ()
         return replace(found, written=written, written_plain=plain, left=found.left + lost)
-    found = replace(found, written=written, written_plain=plain, again=trial.put(place, BODY))
+    found = replace(found, written=written, written_plain=plain, again=trial.put_again(place, BODY))
     found = _upload(probes, trial, place, found)
     if found.wrong_sum is None and found.put_wrong is None:
         wrong = probes.ask("put_object", **at, ContentType="text/plain", **_WRONG, Body=BODY)
@@ -155,7 +162,7 @@ def _write(probes: Probes, trial: Trial, at: dict[str, Any], asked: dict[str, An
 
 def _upload(probes: Probes, trial: Trial, place: Target, found: Evidence) -> Evidence:
     """Ask an upload to replace our own object, by the same bytes, under the condition that forbids it."""
-    made = trial.upload(place, BODY)
+    made = trial.upload_again(place, BODY)
     shown = None
     if made.replaced.ok:
         shown = probes.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.path, MaxKeys=1)

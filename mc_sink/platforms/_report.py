@@ -21,8 +21,8 @@ class CheckRow:
     """One question; `tried` is the request, `found` the answer, `mend` a policy statement or what else to do.
 
     "documented" is what AWS promises and was not tried; "not needed" is no part of this platform's deliveries.
-    `required` says whether a delivery depends on it. `unkept` is what a promise of mc_sink comes to where the store does
-    not keep this.
+    `required` says whether a delivery depends on it. `unkept` is what a promise of mc_sink comes to where the store
+    does not keep this.
     """
 
     question: str

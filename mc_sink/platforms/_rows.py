@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mc_sink.platforms._evidence import ACL, BODY, about_kms, allowed, denied
 from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
 from mc_sink.platforms._report import DELIVERED, CheckRow
-from mc_sink.storage import UNKEPT
+from mc_sink.storage import UNKEPT, StoreWays
 
 if TYPE_CHECKING:
     from mc_sink.platforms._evidence import Evidence
@@ -35,9 +35,7 @@ _NOT_VALID = {
         "RefreshWithMFAUnsupportedError",
     ),
 }
-_NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
-_NOT_IMPLEMENTED = 501
-_PUBLISHES = {"put_object", "complete_multipart_upload"}
+_NO_ACLS = "AccessControlListNotSupported"
 CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
 _OTHERS = ("checksums", "ETags of uploads")
 _COMPUTED = "the MD5 of the parts' MD5s"
@@ -49,6 +47,8 @@ class Asked:
 
     def __init__(self, found: Evidence, platform: Platform, where: Target) -> None:
         self.found, self.platform, self.where = found, platform, where
+        self.ways = found.ways or StoreWays()
+        self.since = f"by a write probe or a delivery since {found.since:%Y-%m-%d}" if found.since else ""
 
     def grant(self, action: str) -> str:
         """Give the statement that would mend the lack of a permission."""
@@ -208,12 +208,15 @@ def _uploads(asked: Asked) -> CheckRow:
 
 def _delivered(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
     """Judge whether the store takes what a delivery sends, which only sending it shows."""
+    ways = asked.ways
     if answer and answer.ok:
         return CheckRow(name, "yes", tried, str(answer), required=True)
     if answer and answer.is_refusal and not denied(answer):
         return CheckRow(name, "no", tried, f"{answer}. A delivery ends with: {answer.advice}", required=True)
     if answer:
         return CheckRow(name, "unknown", tried, str(answer), required=True)
+    if asked.since and (ways.took_object if name == DELIVERED[0] else ways.took_upload):
+        return CheckRow(name, "yes", "nothing", f"taken {asked.since}", required=True)
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS takes them", required=True)
     return CheckRow(name, "unknown", "nothing", _PROBE, required=True)
@@ -230,20 +233,18 @@ def _condition_of_uploads(asked: Asked) -> CheckRow:
 
 def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
     """Judge whether the condition that keeps an object from being replaced is kept by one of the two requests."""
-    refused = answer is not None and answer.operation in _PUBLISHES and _is_unsupported(answer)
-    if answer and (answer.ok or refused):
+    known = asked.ways.condition_on_put if name == CONDITIONS[0] else asked.ways.condition_on_complete
+    told = str(answer) if answer else f"known {asked.since}"
+    tried = tried if answer else "nothing"
+    if known in {"ignored", "refused"} and (answer or asked.since):
         mend = "Deliver under names of their own (the default under a prefix), and let no other writer use the prefix."
-        unkept = UNKEPT["refused condition" if refused else "condition"]
-        return CheckRow(name, "no", tried, str(answer), mend, unkept=unkept)
-    if answer and answer.code == "PreconditionFailed":
-        return CheckRow(name, "yes", tried, str(answer))
+        told = f"{told}; the header is {'refused' if known == 'refused' else 'read over'}"
+        return CheckRow(name, "no", tried, told, mend, unkept=UNKEPT["condition"])
+    if known == "kept" and (answer or asked.since):
+        return CheckRow(name, "yes", tried, told)
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS honours it")
-    return CheckRow(name, "unknown", tried if answer else "nothing", str(answer) if answer else _PROBE)
-
-
-def _is_unsupported(answer: Answer) -> bool:
-    return answer.code == _NO_SUCH or answer.status == _NOT_IMPLEMENTED
+    return CheckRow(name, "unknown", tried, str(answer) if answer else _PROBE)
 
 
 def _sums(asked: Asked) -> CheckRow:

@@ -83,6 +83,9 @@ class Probes(Unpicklable):
         self._options = seal(storage_options)
         with silence():
             arguments = filesystem_arguments(self._options)
+            # A question goes without a checksum, which some stores refuse whatever the answer would be.
+            config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
+            arguments = dict(arguments) | {"config_kwargs": config}
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
         self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
@@ -92,6 +95,11 @@ class Probes(Unpicklable):
     def host(self) -> str | None:
         """The host of the store, wherever its endpoint was configured; None for AWS' own."""
         return None if self._endpoint is None else urlsplit(self._endpoint).hostname
+
+    @property
+    def endpoint(self) -> str:
+        """The store's endpoint; empty for AWS' own."""
+        return self._endpoint or ""
 
     def ask(self, operation: Question, **parameters: Any) -> Answer:
         """Send a request and give what came back; once more, if nothing did and that can do no harm."""

@@ -7,19 +7,15 @@ from typing import Final
 # By what is not kept: the condition of a request, the sums of bodies, or ETags that can be computed.
 UNKEPT: Final = {
     "condition": (
-        "The promise that no existing object is replaced does not hold for a moment at this store. It takes "
-        "If-None-Match and replaces an object all the same. mc_sink lists each key right before the request, so an "
-        "object that another writer puts there between the two is replaced. Let no other writer use the prefix, or "
-        "deliver under new names (the default under a prefix)."
-    ),
-    "refused condition": (
-        "The promise that no existing object is replaced can't be kept by this store: it refuses If-None-Match. "
-        "A delivery needs if_exists=\"overwrite\" there, and replaces what is at its keys."
+        "The promise that no existing object is replaced has a gap at this store: it does not keep If-None-Match. "
+        "mc_sink lists each key right before the request, so only an object that another writer puts there between "
+        "the two is replaced. Let no other writer use the prefix, or deliver under new names (the default under a "
+        "prefix)."
     ),
     "sums": (
         "The promise that the object has the bytes that were sent rests on less at this store: it does not compare a "
         "body with its checksum. mc_sink signs bodies or compares ETags, and the receipt counts the files that nothing "
-        "proves (\"unproven\")."
+        'proves ("unproven").'
     ),
     "etags": (
         "The promise that a lost reply is settled by evidence rests on less at this store: the ETags of its uploads "

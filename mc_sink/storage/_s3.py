@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
+    from mc_sink.storage._ways import StoreWays
 
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -52,6 +53,16 @@ class S3Store(Unpicklable):
         self._listing = Listing(self._requests)
         self._options = options
         self.is_blind = False
+
+    @property
+    def ways(self) -> StoreWays:
+        """What is known of the store."""
+        return self._requests.ways
+
+    @property
+    def endpoint(self) -> str:
+        """The store's endpoint; empty for AWS' own."""
+        return self._requests.endpoint or ""
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
@@ -233,6 +244,7 @@ class S3Store(Unpicklable):
             return self._settled(expected, None, operation, parameters)
         published = replace(self._judge(expected, reply), create_only=reply.get(CREATE_ONLY))
         _uploads.publish(self._place(expected.bucket, expected.key))
+        self.ways.learn_taken(operation)
         return published
 
     def _settled(
@@ -243,7 +255,7 @@ class S3Store(Unpicklable):
         return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
 
     def _place(self, bucket: str, key: str) -> _uploads.Place:
-        return self._requests.endpoint or "", bucket, key
+        return self.endpoint, bucket, key
 
     def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
         """Compare an answer with what was sent; where it says something else, or may do so, a listing decides."""

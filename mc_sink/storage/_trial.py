@@ -84,8 +84,12 @@ class Trial(Unpicklable):
 
         return self._answer("put_object", deliver)
 
-    def upload(self, target: Target, body: bytes) -> Uploaded:
-        """Upload an object with the condition; where that is refused, once more without it."""
+    def put_again(self, target: Target, body: bytes) -> Answer:
+        """Put the same object where it is already, under the same condition."""
+        return self._learn_ignored(self.put(target, body))
+
+    def upload_again(self, target: Target, body: bytes) -> Uploaded:
+        """Upload the same object under the same condition; where that is kept, once more without it."""
         files: list[StagedFile] = []
         self._left = None
 
@@ -93,11 +97,17 @@ class Trial(Unpicklable):
             files.append(self._stage(target, body, several=True))
             self._publish(files[0], "fail")
 
-        completed = replaced = self._answer("complete_multipart_upload", deliver)
-        if files and completed.code in {"PreconditionFailed", "NotImplemented"}:
+        completed = replaced = self._learn_ignored(self._answer("complete_multipart_upload", deliver))
+        if files and completed.code == "PreconditionFailed":
             replaced = self._answer("complete_multipart_upload", lambda: self._publish(files[0], "overwrite"))
         left = self._store.discard(files[0]) if files and not replaced.ok else self._left
         return Uploaded(completed, replaced, left)
+
+    def _learn_ignored(self, answer: Answer) -> Answer:
+        """Note that a condition is read over, where the store has taken what it forbids."""
+        if answer.ok and self.ways.condition(answer.operation) != "refused":
+            self.ways.learn_condition(answer.operation, "ignored")
+        return answer
 
     def _stage(self, target: Target, body: bytes, *, several: bool) -> StagedFile:
         parts = self._store.open(target, _CONTENT_TYPE, several=several)
