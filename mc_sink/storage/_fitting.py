@@ -15,6 +15,7 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
+from mc_sink.storage._reasons import wants_equal_parts
 from mc_sink.storage._sent_options import named_options, names_an_option
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ def learn(operation: Operation, left_out: frozenset[str], ways: StoreWays) -> No
         ways.sums = "none"
     elif left_out >= _TYPE and ways.sums == "full":
         ways.sums = "composite"
+
+
+def learn_from_refusal(failed: RequestFailed, ways: StoreWays) -> None:
+    """Note that the store keeps a condition, or wants parts of one size, where its refusal says so."""
+    if failed.code == "PreconditionFailed" and failed.sent >= CONDITION:
+        ways.learn_condition(failed.operation, "kept")
+    if wants_equal_parts(failed):
+        ways.equal_parts = True
 
 
 def _is_refusal(failed: RequestFailed) -> bool:

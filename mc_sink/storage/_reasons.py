@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,12 @@ _KMS_KINDS: Final = (
         "Pass a symmetric encryption key as sse_kms_key_id.",
     ),
 )
+_EQUAL_PARTS = Meaning(
+    ConfigurationError,
+    "the store takes only parts of one size, and they grow after the 900th",
+    "Pass a default_block_size in storage_options of at least a 900th of the file, or deliver several files.",
+)
+_ONE_SIZE: Final = re.compile(r"\b(?:same|equal|identical) (?:length|size)|\bequal(?:ly)?[- ]sized?", re.IGNORECASE)
 _REGION_CODES: Final = frozenset(
     {
         "AuthorizationHeaderMalformed",
@@ -80,6 +87,8 @@ def of_request(failed: RequestFailed) -> Meaning | None:
     """Return what an answer means by what was sent, or by what came with it; None where neither says."""
     if failed.is_unsupported:
         return _unsupported(failed)
+    if wants_equal_parts(failed):
+        return _EQUAL_PARTS
     if failed.code in _BLAMING:
         return _blamed(failed)
     if failed.code in _REGION_CODES or failed.status in _REDIRECTS:
@@ -104,6 +113,11 @@ def _unsupported(failed: RequestFailed) -> Meaning:
         "Leave out object_options that it does not know; if it lacks checksums, pass "
         "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
     )
+
+
+def wants_equal_parts(failed: RequestFailed) -> bool:
+    """Return True if the store refused a Complete because its parts aren't all of one size."""
+    return failed.operation == "complete_multipart_upload" and bool(_ONE_SIZE.search(failed.message))
 
 
 def of_words(failed: RequestFailed) -> Meaning | None:

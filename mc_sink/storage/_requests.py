@@ -174,9 +174,8 @@ class Requests(Unpicklable):
         if sending.create_only == "listing" and (refusal := await self._look(sending, instead_of)):
             return sending.failed(refusal)
         answer = await self._send_once(sending, instead_of=instead_of)
-        conditional = "IfNoneMatch" in sending.sent
-        if conditional and isinstance(answer, RequestFailed) and answer.code == "PreconditionFailed":
-            self.ways.learn_condition(sending.operation, "kept")
+        if isinstance(answer, RequestFailed):
+            _fitting.learn_from_refusal(answer, self.ways)
         return answer
 
     async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Sums
-    from mc_sink.storage._retries import Operation
 
 Condition: TypeAlias = Literal["kept", "refused", "ignored"]
 _CONDITIONS: Final = ("kept", "refused", "ignored")
@@ -82,7 +81,7 @@ class StoreWays:
             equal_parts=False,
         )
 
-    def condition(self, operation: Operation) -> Condition | None:
+    def condition(self, operation: str) -> Condition | None:
         """Return what is known of the condition on this operation."""
         if operation == "put_object":
             return self.condition_on_put
@@ -117,7 +116,7 @@ class StoreWays:
         }
         return tuple(UNKEPT[name] for name, is_lacking in lacking.items() if is_lacking)
 
-    def learn_condition(self, operation: Operation, seen: Condition) -> None:
+    def learn_condition(self, operation: str, seen: Condition) -> None:
         """Note what a reply to this operation has shown of the condition."""
         if operation == "put_object":
             self.condition_on_put = seen
@@ -139,7 +138,8 @@ class WaysMemory(Protocol):
 class SentBody:
     """A body as it was sent: the base64 CRC32 that went with it, if any, and its MD5 in hex.
 
-    A reply with `SUMMED` false says that it went without the CRC32 after all. `is_encrypted` says that a KMS key or a customer's was asked for, so that no ETag can be its MD5.
+    A reply with `SUMMED` false says that it went without the CRC32 after all. `is_encrypted` says that a KMS key or a
+    customer's was asked for, so that no ETag can be its MD5.
     """
 
     crc32: str | None
