@@ -253,7 +253,7 @@ async def _ask(filesystem: S3FileSystem, sending: Sending) -> dict[str, Any]:
     client.meta.events.register("before-sign.s3", before_sign, unique_id=before_sign.__name__)
     client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
     # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-    return dict(await filesystem._call_s3(sending.operation, **sending.parameters))  # noqa: SLF001
+    return dict(await filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
 
 
 def _is_over(state: RetryCallState, pace: Pace, sending: Sending) -> bool:
