@@ -69,16 +69,8 @@ class Open:
 # them, and fails where one of them holds: take it out of the table then. The table is to become empty.
 # ------------------------------------------------------------------------------------------------------------------
 OPEN: Final[tuple[Open, ...]] = ()
-OPEN_CHECKS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("minio", "minio-composite", "gcs-400"), "says Configured, for it sends no Complete"),
-    **dict.fromkeys(("ceph-squid", "ceph-squid-busy"), "says that conditions are kept, for it asks on a Put only"),
-    **dict.fromkeys(
-        ("r2", "r2-400", "b2", "storagegrid-12.0", "storagegrid-12.1", "ovh"), "names no option that helps a delivery"
-    ),
-}
 KNOWN_OPEN: Final[Mapping[Cell, str]] = {
     **{cell: one.why for one in OPEN for cell in product(one.names, one.sizes, one.deeds)},
-    **{(name, "-", "check"): why for name, why in OPEN_CHECKS.items()},
 }
 
 

@@ -37,7 +37,12 @@ _NOT_VALID = {
 }
 _NO_ACLS = "AccessControlListNotSupported"
 CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
-_OTHERS = ("checksums", "ETags of uploads")
+_OTHERS = ("checksums", "checksum sent", "part sizes", "ETags of uploads")
+_WAYS = {
+    "full": "CRC32 of each body, and of the whole object of an upload",
+    "composite": "CRC32 of each body; the store takes none of the whole object of an upload",
+    "none": "none, because the store refuses CRC32; bodies are signed with their SHA-256",
+}
 _COMPUTED = "the MD5 of the parts' MD5s"
 _PROBE = "Only an object tells: --write-probe leaves one, and so does check(…, leaving='an object')."
 
@@ -73,7 +78,7 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     permissions = (_list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked))
     delivered = (_objects(asked), _uploads(asked))
     conditions = (_condition(asked), _condition_of_uploads(asked))
-    return (*first, *permissions, *delivered, *conditions, _sums(asked), _etags(asked))
+    return (*first, *permissions, *delivered, *conditions, _sums(asked), _way(asked), _parts(asked), _etags(asked))
 
 
 def _as_expected(answer: Answer | None) -> str:
@@ -260,9 +265,37 @@ def _sums(asked: Asked) -> CheckRow:
     return CheckRow("checksums", "unknown", "nothing", _PROBE)
 
 
+def _way(asked: Asked) -> CheckRow:
+    """Show which checksum goes with a delivery's requests, which the store's refusals have decided."""
+    name, found = "checksum sent", asked.found
+    if found.ways and (found.written or asked.since):
+        sums = found.ways.sums
+        told = f"{_WAYS[sums]}{f'; known {asked.since}' if asked.since else ''}"
+        unkept = UNKEPT["sums"] if sums == "none" else ""
+        return CheckRow(name, "no" if sums == "none" else "yes", "what a delivery sends", told, unkept=unkept)
+    if found.on_aws:
+        return CheckRow(name, "documented", "nothing", _WAYS["full"])
+    return CheckRow(name, "unknown", "nothing", _PROBE)
+
+
+def _parts(asked: Asked) -> CheckRow:
+    """Show whether parts may grow; only a file of more than 900 parts tells, or what the store's makers document."""
+    name, equal = "part sizes", asked.ways.equal_parts
+    if equal:
+        mend = "For a file of more than 10,000 parts of 16 MiB, pass a larger default_block_size in storage_options."
+        return CheckRow(name, "no", "nothing", "all parts of an upload have one size, as the store demands", mend)
+    if asked.found.on_aws or equal is False:
+        return CheckRow(name, "documented", "nothing", "parts may grow")
+    return CheckRow(name, "unknown", "nothing", "Only an upload of more than 900 parts tells.")
+
+
 def _etags(asked: Asked) -> CheckRow:
     """Judge whether an upload's ETag is the one that can be computed from its parts, in the reply and in a listing."""
     name, tried, made = "ETags of uploads", "CompleteMultipartUpload of our own object", asked.found.uploaded
+    if (made is None or not made.ok) and asked.since and asked.ways.has_s3_etags is not None:
+        lists = asked.ways.has_s3_etags and asked.ways.lists_what_it_answers is not False
+        told = f"an upload's ETag {'can' if lists else 'cannot'} be computed from its parts; known {asked.since}"
+        return CheckRow(name, "yes" if lists else "no", "nothing", told, unkept="" if lists else UNKEPT["etags"])
     if made is None or not made.ok:
         return CheckRow(name, "unknown", "nothing" if made is None else tried, _PROBE if made is None else str(made))
     listed = (

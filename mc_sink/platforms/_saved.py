@@ -31,7 +31,7 @@ class KeptWays:
     endpoint: str
     bucket: str
     since: datetime
-    facts: dict[str, bool | str]
+    facts: dict[str, Any]
     version: int = WAYS_VERSION
 
     @property
