@@ -30,6 +30,7 @@ from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, FlipByte, Reset
 from tests.servers.profiles import PROFILES, Profile
+from tests.stores_page import PAGE, check_row, lines_of, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -266,11 +267,11 @@ def hold(cell: Cell, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Fail unless a check says Configured of a store where deliveries are whole, and of no other."""
-    whole = []
+    """Fail unless a check, and the page of stores, say of a store what deliveries to it show."""
+    outcomes = []
     for size in ("small", "parts"):
         with staged((name, size, "check"), "csv", folder, patch) as stage:
-            whole.append(isinstance(stage.attempt(), Receipt))
+            outcomes.append(stage.attempt())
     with installed(), staged((name, "parts", "check"), "csv", folder, patch) as stage:
         key = stage.server.writer.credentials
         platform = platforms.Platform(
@@ -280,11 +281,14 @@ def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
     rules = BY_NAME[name].rules
     refused = [one for one in rules.refusals if one.header == "if-none-match"]
     ignored = "ignored" in {rules.if_none_match_on_put, rules.if_none_match_on_complete}
-    assert (report.status == "Configured") == all(whole), report
+    errors = [outcome for outcome in outcomes if not isinstance(outcome, Receipt)]
+    assert (report.status == "Configured") == (not errors), report
     kept = all(report[question].stands for question in ("If-None-Match", "If-None-Match of uploads"))
     assert kept == (not refused and not ignored), report
-    if not all(whole):
+    helps = [option for option in HELPS if any(option in str(error) for error in errors)]
+    if errors:
         assert any(option in str(report) for option in HELPS), report
+    check_row(row(BY_NAME[name], report, helps))
 
 
 def _id(cell: Cell) -> str:
@@ -317,3 +321,9 @@ def test_what_is_known_to_be_open(cell: Cell, tmp_path: Path, monkeypatch: pytes
 def test_the_table_of_open_cells_names_cells() -> None:
     """A name that is misspelt there would hide nothing, and say so to no reader."""
     assert set(KNOWN_OPEN) <= {*CELLS, *CHECKS}
+
+
+def test_the_page_has_a_line_for_each_store() -> None:
+    """In the order of the profiles, and none for a store that has none."""
+    titles = [line.split(" | ")[0] for line in lines_of(PAGE.read_text(encoding="utf-8"))]
+    assert titles == [f"| {profile.title}" for profile in PROFILES]

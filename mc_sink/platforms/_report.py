@@ -61,20 +61,25 @@ class CheckReport:
         """What a delivery depends on and was refused, by the names of their questions."""
         return tuple(row.question for row in self.rows if row.required and row.verdict == "no")
 
+    @property
+    def unkept(self) -> tuple[str, ...]:
+        """A sentence for each promise of mc_sink that the store does not keep its part of."""
+        return tuple(dict.fromkeys(row.unkept for row in self.rows if row.unkept))
+
     def __getitem__(self, question: str) -> CheckRow:
         return next(row for row in self.rows if row.question == question)
 
     def __str__(self) -> str:
         answers = [f"{self.platform} at {self.target}: {self.status}. {self.reason}"]
         answers += [f"  {row.question}: {row.verdict} ({row.tried}: {row.found})" for row in self.rows]
-        answers += [f"  Not kept: {row.unkept}" for row in self.rows if row.unkept]
+        answers += [f"  Not kept: {one}" for one in self.unkept]
         return lines(*answers, *(f"  Left behind: {one}" for one in self.left))
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""
         first = _html.line(f"{self.platform} at {self.target}: {self.status}. {self.reason}", strong=True)
         answers = _html.rows(COLUMNS, [[getattr(row, name) for name in COLUMNS] for row in self.rows])
-        answers += "".join(_html.line(f"Not kept: {row.unkept}") for row in self.rows if row.unkept)
+        answers += "".join(_html.line(f"Not kept: {one}") for one in self.unkept)
         return first + answers + "".join(_html.line(f"Left behind: {one}") for one in self.left)
 
 
