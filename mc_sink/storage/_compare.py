@@ -112,8 +112,15 @@ def differs(url: str, there: int, here: int, *, comparable: bool = True) -> Alre
     """
     how = "other contents" if comparable else "an ETag that shows nothing of the contents"
     sizes = f"{there:,} bytes there, {here:,} here" if there != here else f"{here:,} bytes both, {how}"
+    start = f"1 object that an earlier try of this run published is at {url}, and this try made"
+    if not comparable and there == here:
+        return AlreadyExistsError(
+            f"{start} one that may be the same or another ({sizes}). It stays as it was, and nothing of this try "
+            "became visible. ETags of this store, or of a bucket with a KMS key, can't be compared with what was sent. "
+            'Pass if_exists="overwrite" to replace it, where the key is of this run alone; or use a new run_id.'
+        )
     return AlreadyExistsError(
-        f"1 object that an earlier try of this run published is at {url}, and this try made another ({sizes}). It "
+        f"{start} another ({sizes}). It "
         "stays as it was, and nothing of this try became visible. The rows or their order, the format, the part size "
         "or the version of Polars changed, or KMS or the store hides what is in the object: use a new run_id."
     )

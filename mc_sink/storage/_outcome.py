@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from mc_sink.staged import Multipart, StagedFile
     from mc_sink.storage._ways import SentBody, StoreWays
 
+# An object that no listing can show to be the right one.
+OVERWRITE = (
+    'Where the key is of this run alone, rerun with if_exists="overwrite": that replaces the object, and ends this. '
+    "Elsewhere, use a new run_id."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -111,10 +117,10 @@ def altered(expected: Expected, there: Found | str) -> CommitError:
     )
 
 
-def unknown(file: StagedFile, reason: str) -> CommitUnknown:
-    """Return the error for an object that nobody can tell to be visible or not."""
+def unknown(file: StagedFile, reason: str, then: str = "") -> CommitUnknown:
+    """Return the error for an object of which it isn't known whether it is visible; `then` is the way to end that."""
     return CommitUnknown(
         f"1 object may or may not be visible at {file.path}: {reason}. Look for it ({file.num_bytes:,} bytes, "
-        f"{file.checksum}).",
+        f"{file.checksum}).{then and ' '}{then}",
         uncommitted=[file.path],
     )

@@ -17,7 +17,7 @@ from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage import _uploads
 from mc_sink.storage._compare import PartsComparison, differs
 from mc_sink.storage._listing import Listing
-from mc_sink.storage._outcome import Expected, Found, altered, expected_etag, integrity_of, unknown
+from mc_sink.storage._outcome import OVERWRITE, Expected, Found, altered, expected_etag, integrity_of, unknown
 from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
 from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
@@ -328,9 +328,8 @@ class S3Store(Unpicklable):
         if expected.may_be(found) and (
             not certain or (failed and failed.code == GONE) or (hidden and expected.repeatable)
         ):
-            raise unknown(
-                expected.file, f"{reason}; a listing shows {found}, whose ETag may be one of the store's own making"
-            )
+            shown = f"a listing shows {found}, whose ETag may be one of the store's own making"
+            raise unknown(expected.file, f"{reason}; {shown}", OVERWRITE if hidden else "")
         if failed and failed.is_unsupported and not expected.may_be(found):
             raise translated(failed, expected.file.path) from failed
         if failed is None or not (certain or (found and failed.code in TAKEN)):
