@@ -59,8 +59,8 @@ def check_row(made: str) -> None:
     if made in lines_of(text):
         return
     assert os.environ.get(UPDATE), f"{HOW}. It should have:\n{made}"
-    kept = {line.split(" | ")[0]: line for line in lines_of(text)} | {made.split(" | ")[0]: made}
-    ordered = [kept[f"| {one.title}"] for one in PROFILES if f"| {one.title}" in kept]
+    kept = {title_of(line): line for line in (*lines_of(text), made)}
+    ordered = [kept[one.title] for one in PROFILES if one.title in kept]
     head, rest = text.split(_BEGIN, 1)
     titles = rest.split("\n")[1:3]
     table = "\n".join([_BEGIN, *titles, *ordered, _END])
@@ -71,6 +71,11 @@ def lines_of(text: str) -> list[str]:
     """Return the lines of the stores in a page."""
     (table,) = re.findall(f"{_BEGIN}\n(.*?){_END}", text, re.DOTALL)
     return [line for line in table.splitlines()[2:] if line]
+
+
+def title_of(line: str) -> str:
+    """Return the store that a line is of."""
+    return line.removeprefix("| ").partition(" | ")[0]
 
 
 def _sent(report: CheckReport) -> str:

@@ -30,7 +30,7 @@ from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, FlipByte, Reset
 from tests.servers.profiles import PROFILES, Profile
-from tests.stores_page import PAGE, check_row, lines_of, row
+from tests.stores_page import PAGE, check_row, lines_of, row, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -354,5 +354,5 @@ def test_the_table_of_open_cells_names_cells() -> None:
 
 def test_the_page_has_a_line_for_each_store() -> None:
     """In the order of the profiles, and none for a store that has none."""
-    titles = [line.split(" | ")[0] for line in lines_of(PAGE.read_text(encoding="utf-8"))]
-    assert titles == [f"| {profile.title}" for profile in PROFILES]
+    titles = [title_of(line) for line in lines_of(PAGE.read_text(encoding="utf-8"))]
+    assert titles == [profile.title for profile in PROFILES]

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile
-    from mc_sink.storage._ways import StoreWays
 
 # Refusals that an earlier try of ours may have caused.
 TAKEN, GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -39,7 +38,7 @@ UNSETTLED = {*TAKEN, GONE}
 
 
 class S3Store(Unpicklable):
-    """A bucket that may be written and listed, and nothing else."""
+    """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
     at_once = 8
 
@@ -50,19 +49,10 @@ class S3Store(Unpicklable):
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
         self._requests = requests or Requests(storage_options)
+        self.ways, self.endpoint = self._requests.ways, self._requests.endpoint or ""
         self._listing = Listing(self._requests)
         self._options = options
         self.is_blind = False
-
-    @property
-    def ways(self) -> StoreWays:
-        """What is known of the store."""
-        return self._requests.ways
-
-    @property
-    def endpoint(self) -> str:
-        """The store's endpoint; empty for AWS' own."""
-        return self._requests.endpoint or ""
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List before any work: wrong credentials, bucket or region end the run here.
