@@ -53,12 +53,14 @@ def op_of(shape: str) -> str:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("signed", ["honoured", "ignored"])
-def test_a_body_altered_once_is_sent_again_or_is_an_error(format: str, shape: str, signed: Any, tmp_path: Path) -> None:
-    """On a store that ignores checksums, a changed bit never ends in a receipt."""
-    with FaultServer(replace(TINY, checksums="ignored", signed_bodies=signed)) as server:
+@pytest.mark.parametrize(("signed", "md5"), [("honoured", "ignored"), ("ignored", "honoured"), ("ignored", "ignored")])
+def test_a_body_altered_once_is_sent_again_or_is_an_error(
+    format: str, shape: str, signed: Any, md5: Any, tmp_path: Path
+) -> None:
+    """On a store that ignores checksums, a changed bit never ends in a receipt; a Put has its MD5 with it too."""
+    with FaultServer(replace(TINY, checksums="ignored", signed_bodies=signed, content_md5=md5)) as server:
         server.fault(op_of(shape), FlipByte(7))
-        if shape == "Put" and signed == "ignored":
+        if shape == "Put" and signed == md5 == "ignored":
             with pytest.raises(CommitError, match="is not what was sent") as raised:
                 deliver(server, format=format, **SHAPES[shape])
             assert raised.value.committed == (server.writer.target(f"p/{RUN}.{format}"),)
@@ -91,7 +93,7 @@ def test_a_part_that_is_altered_each_time_ends_the_delivery(format: str, signed:
 @pytest.mark.parametrize("manifest_form", [True, "redshift"])
 def test_a_manifest_that_is_altered_is_an_error(manifest_form: Any) -> None:
     """It is compared like any file, and the error lists it with what is visible."""
-    with FaultServer(replace(TINY, checksums="ignored", signed_bodies="ignored")) as server:
+    with FaultServer(replace(TINY, checksums="ignored", signed_bodies="ignored", content_md5="ignored")) as server:
         server.fault("Put", FlipByte(40))
         with pytest.raises(CommitError, match=r"4 of 4 files are visible\. .*is not what was sent") as raised:
             deliver(server, part_size=2**20, manifest=manifest_form)

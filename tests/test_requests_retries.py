@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import zlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import mc_sink
 from mc_sink import UploadError
+from mc_sink.storage._body import PartBody
 from mc_sink.storage._requests import OPERATIONS, Operation, RequestFailed
 from mc_sink.storage._retries import Pace
 from tests.frames import SMALL_PARTS, numbers
@@ -109,11 +112,18 @@ def test_a_body_changed_on_its_way_is_sent_again(operation: Operation, code: str
     assert failed.transient == (operation in {"upload_part", "put_object"})
 
 
+def summed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request with the CRC32 of its body."""
+    body = parameters["Body"]
+    crc = body.crc32() if isinstance(body, PartBody) else zlib.crc32(body)
+    return parameters | {"ChecksumCRC32": b64encode(crc.to_bytes(4, "big")).decode()}
+
+
 @pytest.mark.parametrize("operation", ["upload_part", "put_object"])
 def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: Operation) -> None:
     """The store notices by the checksum, and the second body is the one that was meant."""
     requests = hurried(fault_s3)
-    parameters = ready(requests, operation)
+    parameters = summed(ready(requests, operation))
     fault_s3.fault(OPS[operation], FlipByte())
     requests.call(operation, **parameters)
     assert [record.status for record in fault_s3.log.of(OPS[operation])] == [400, 200]
@@ -123,7 +133,7 @@ def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: 
 def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, operation: Operation) -> None:
     """After all tries the failure says what the store said, and that it was said each time."""
     requests = hurried(fault_s3, 3)
-    parameters = ready(requests, operation)
+    parameters = summed(ready(requests, operation))
     fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
     failed = failure(requests, operation, **parameters)
     code = "BadDigest" if operation == "upload_part" else "XAmzContentSHA256Mismatch"  # such a Put is signed

@@ -262,9 +262,9 @@ class S3Parts:
 
 def _sums_of(reply: Mapping[str, Any]) -> Sums:
     """Return the checksum that an upload was created with, after its store has refused another or made it so."""
-    if "ChecksumAlgorithm" in reply[LEFT_OUT]:
+    if "ChecksumAlgorithm" in reply.get(LEFT_OUT, ()):
         return "none"
-    is_whole = "ChecksumType" not in reply[LEFT_OUT] and reply.get("ChecksumType") != "COMPOSITE"
+    is_whole = "ChecksumType" not in reply.get(LEFT_OUT, ()) and reply.get("ChecksumType") != "COMPOSITE"
     return "full" if is_whole else "composite"
 
 

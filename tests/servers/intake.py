@@ -94,6 +94,7 @@ def _heeded(headers: Mapping[str, str], rules: Rules) -> dict[str, str]:
     ignored = {"x-amz-trailer", *(checksums.PREFIX + name for name in checksums.ALGORITHMS)}
     ignored = ignored if rules.checksums == "ignored" else set()
     ignored |= {"x-amz-content-sha256"} if rules.signed_bodies == "ignored" else set()
+    ignored |= {"content-md5"} if rules.content_md5 == "ignored" else set()
     return {name: value for name, value in headers.items() if name not in ignored}
 
 

@@ -88,6 +88,7 @@ class Rules:
     - `equal_parts` refuses a Complete whose parts, but for a smaller last one, aren't all of the same size.
     - `object_size`: "ignored" doesn't compare the size that a Complete announces.
     - `signed_bodies`: "honoured" compares a body with its `x-amz-content-sha256`; "ignored" doesn't.
+    - `content_md5`: "honoured" compares a body with its `content-md5`; "ignored" doesn't.
     - `etags`: "s3" are the MD5 of a Put and the MD5 of the parts' MD5s, with their number, of an upload. "whole": the
       MD5 of the object for an upload too. "empty": S3's, but Complete answers an empty one. "other": Complete answers
       S3's, and a listing shows the MD5 of the object. "unlike": those of uploads are sums of nothing, and not in hex.
@@ -116,6 +117,7 @@ class Rules:
     equal_parts: bool = False
     object_size: Kept = "honoured"
     signed_bodies: Kept = "honoured"
+    content_md5: Kept = "honoured"
     etags: ETags = "s3"
     repeated_complete: Literal["NoSuchUpload", "OK", "InProgress"] = "NoSuchUpload"
     completed_uploads: Literal["forgotten", "kept"] = "forgotten"
