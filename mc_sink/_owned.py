@@ -28,7 +28,7 @@ def _owned(values: pl.Series) -> pl.Series:
     # whole again: beside one row with an empty list, the values inside the lists would stay shared as well.
     second = values if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension) else values.head(1)
     fresh = pl.concat([values, second], rechunk=True).head(len(values))
-    return _with_own_bytes(fresh) if _has_bytes(values.dtype) else fresh
+    return _with_own_bytes(fresh) if has_bytes(values.dtype) else fresh
 
 
 def _with_own_bytes(values: pl.Series) -> pl.Series:
@@ -49,8 +49,9 @@ def _with_own_bytes(values: pl.Series) -> pl.Series:
     return pl.read_ipc_stream(encoded).to_series()
 
 
-def _has_bytes(dtype: AnyType) -> bool:
-    return dtype.base_type() in {pl.String, pl.Binary} or any(map(_has_bytes, _inner(dtype)))
+def has_bytes(dtype: AnyType) -> bool:
+    """Return whether there are texts or binaries at any depth, whose bytes slices and copies share."""
+    return dtype.base_type() in {pl.String, pl.Binary} or any(map(has_bytes, _inner(dtype)))
 
 
 def has_nul(dtype: AnyType) -> bool:

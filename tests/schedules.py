@@ -72,6 +72,8 @@ WAYS = st.fixed_dictionaries(
         "completed_uploads": st.sampled_from(["forgotten", "kept"]),
         "checksums": st.sampled_from(["honoured", "honoured", "ignored"]),
         "etags": st.sampled_from(["s3", "s3", "empty", "whole", "other"]),
+        "if_none_match_on_put": st.sampled_from(["honoured", "honoured", "ignored"]),
+        "if_none_match_on_complete": st.sampled_from(["honoured", "honoured", "ignored"]),
     }
 )
 CHANGE = st.sampled_from([*["same"] * 4, *CHANGES])
@@ -336,7 +338,15 @@ class Schedule(RuleBasedStateMachine):
                 self.server.fault(fault.op, Call(partial(self._meanwhile, fault)), n=fault.n)
 
     def _meanwhile(self, what: Meanwhile, request: Request) -> None:
-        """Do what somebody else does, in the server's thread, while our request waits."""
+        """Do what somebody else does, in the server's thread, while our request waits.
+
+        A store that ignores the condition replaces what appears between the listing and the request: that window is
+        documented, and nobody comes in it here.
+        """
+        rules = self.server.rules
+        ignoring = {"Put": rules.if_none_match_on_put, "Complete": rules.if_none_match_on_complete}
+        if ignoring.get(request.op) == "ignored":
+            return
         if what.who in {"owner", "owner and stranger"} and request.upload_id:
             self._abort(request.upload_id)
         if what.who in {"stranger", "owner and stranger"} and request.key:

@@ -178,7 +178,7 @@ def test_a_passing_fault_is_passed_over(fault_s3: FaultServer, op: str, fault: A
     assert receipt.num_rows == 400_000
     assert receipt.verify().ok
     parts = {record.part_number for record in fault_s3.log.of("Part")}
-    expected = {"Create": 1, "Part": len(parts), "List": 3}[op] + 1
+    expected = {"Create": 1, "Part": len(parts), "List": 4}[op] + 1
     assert len(fault_s3.log.of(op)) == expected
 
 

@@ -10,7 +10,7 @@ import pytest
 from mc_sink._files._rows import Rows
 from mc_sink._files._shelf import Shelf
 from mc_sink._regroup import regrouped
-from mc_sink._spill import compact
+from mc_sink._spill import Spill, compact
 from mc_sink.changes._duplicates import Duplicates
 from mc_sink.changes._side import Bounds, Side, numbered
 from mc_sink.partitions import Partitioning
@@ -57,6 +57,27 @@ def test_what_waits_holds_its_own_rows(wait: Callable[[], Iterable[pl.DataFrame]
     assert sum(frame.height for frame in frames) == 1_000
     kept = [frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() for frame in frames]
     assert sum(kept) < 3 * MOST
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        pl.struct("text"),
+        pl.concat_list("text"),
+        pl.struct(pl.concat_list("text"), pl.col("0")),
+        pl.struct(pl.struct("text")),
+    ],
+)
+def test_nested_texts_hold_their_own_rows(nested: pl.Expr) -> None:
+    """At any depth: in memory, and in what is parked on the disk."""
+    few_rows = ALL.select("0", nested.alias("nested")).filter(pl.col("0") % 100 < 1)
+    found = compact(few_rows)
+    assert found.equals(few_rows)
+    assert found.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() < MOST
+    with Spill() as spill:
+        slot = spill.append(few_rows)
+        assert slot.length < MOST
+        assert spill.read(slot).equals(few_rows)
 
 
 @pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128, pl.Categorical, pl.List(pl.Int128), pl.Null])

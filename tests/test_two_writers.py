@@ -14,6 +14,7 @@ import pytest
 
 import mc_sink
 from mc_sink import AlreadyExistsError, SinkError
+from mc_sink.storage import _uploads
 from tests import killed
 from tests.delivered import (
     FRAME,
@@ -29,7 +30,7 @@ from tests.delivered import (
 )
 from tests.frames import FORMATS, as_text
 from tests.killed import Child, Children
-from tests.servers.faults import FOREVER, Body, Call
+from tests.servers.faults import FOREVER, Call, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -198,32 +199,44 @@ def test_one_run_to_a_folder_by_many_threads(tmp_path: Path, other: pl.DataFrame
     assert all(re.fullmatch(r"_manifests|r-1-0000[0-2]\.csv", name) for name in names), names
 
 
-def test_an_upload_that_may_be_the_object_is_never_aborted(
-    server: FaultServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The same run was published meanwhile, and our own request got no answer: which upload is visible is unclear."""
+def staged_twice(server: FaultServer) -> list[mc_sink.Staged]:
+    """Stage one run twice, each as a process of its own hands it over."""
     how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
-    first, second = (  # each as a process of its own hands it over
+    return [
         pickle.loads(pickle.dumps(mc_sink.stage(FRAME, server.writer.target("p/"), **how)))  # noqa: S301  our own
         for _ in range(2)
-    )
-    mc_sink.publish([second], storage_options=options(server))
-    before = seen(server)
-    server.fault("Complete", Body(), times=FOREVER)
+    ]
+
+
+def test_an_upload_that_may_be_the_object_is_never_aborted(
+    server: FaultServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another machine publishes the same after our Complete got no answer: which upload is visible is unclear."""
+    first, second = staged_twice(server)
+    once = iter([True])
+
+    def publish_elsewhere(_: object) -> None:
+        if server.log.of("Complete") and next(once, False):
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setenv("MC_SINK_STATE_DIR", str(tmp_path))
+                elsewhere.setattr(
+                    _uploads, "publish", lambda _place: None
+                )  # what another machine knows isn't known here
+                mc_sink.publish([second], storage_options=options(server))
+
+    server.fault("Complete", Reset("head"))
+    server.fault("List", Call(publish_elsewhere), times=FOREVER)
     with caplog.at_level("INFO", "mc_sink"):
-        mc_sink.publish([first], storage_options=options(server))
-    assert seen(server) == before
-    assert server.log.of("Abort") == []
-    pending = server.pending_uploads(server.bucket)
-    assert len(pending) == 3
-    assert all(one.upload_id in caplog.text for one in pending)
+        assert mc_sink.publish([first], storage_options=options(server)).num_rows == 60
+    (pending,) = server.pending_uploads(server.bucket)
+    assert pending.upload_id not in {one.upload_id for one in server.log.of("Abort")}
+    assert pending.upload_id in caplog.text
     assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
 def test_an_upload_that_another_try_made_needless_is_aborted(server: FaultServer) -> None:
     """The same run was published meanwhile, and our own request was refused for that: nothing of ours is left."""
-    how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
-    first, second = (mc_sink.stage(FRAME, server.writer.target("p/"), **how) for _ in range(2))
+    first, second = staged_twice(server)
     mc_sink.publish([second], storage_options=options(server))
     before = seen(server)
     mc_sink.publish([first], storage_options=options(server))
