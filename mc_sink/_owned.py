@@ -24,10 +24,12 @@ def owned(frame: pl.DataFrame) -> pl.DataFrame:
 def _owned(values: pl.Series) -> pl.Series:
     if isinstance(values.dtype, pl.Object):  # refused by every format
         return values
-    # Two pieces become one, which is new; only the bytes of texts stay shared. Of nested values the second piece is the
-    # whole again: beside one row with an empty list, the values inside the lists would stay shared as well.
-    second = values if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension) else values.head(1)
-    fresh = pl.concat([values, second], rechunk=True).head(len(values))
+    # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead: beside
+    # one row with an empty list, the values inside the lists would stay shared as well.
+    if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
+        fresh = values.gather(pl.int_range(len(values), eager=True))
+    else:
+        fresh = pl.concat([values, values.head(1)], rechunk=True).head(len(values))
     return _with_own_bytes(fresh) if has_bytes(values.dtype) else fresh
 
 

@@ -162,7 +162,7 @@ def test_a_check_without_a_probe_relies_on_what_is_known(fault_s3: FaultServer) 
     deliver()
     report = check("acme", TARGET)
     assert (report.status, report.left) == ("Configured", ())
-    assert re.search(r"since \d{4}-\d\d-\d\d", report["uploads"].found)
+    assert re.search(r"since \d{4}-\d\d-\d\d", report["uploads"].tried)
 
 
 def test_a_preview_says_what_the_store_does_not_keep() -> None:

@@ -24,7 +24,8 @@ WHOLE = b"".join(BODIES)
 NAMES = [profile.name for profile in PROFILES]
 BY_NAME = {profile.name: profile for profile in PROFILES}
 ONLY_NEW = {"IfNoneMatch": "*"}
-FULL, PARTS = {"ChecksumType": "FULL_OBJECT"}, {"ChecksumType": "COMPOSITE"}
+FULL: dict[str, Any] = {"ChecksumType": "FULL_OBJECT"}
+PARTS: dict[str, Any] = {"ChecksumType": "COMPOSITE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def summed(body: bytes, algorithm: str = "CRC32") -> dict[str, str]:
 
 
 def upload(
-    s3: Any, server: FaultServer, bodies: Sequence[bytes] = BODIES, *, algorithm: str = "CRC32", **created: str
+    s3: Any, server: FaultServer, *, bodies: Sequence[bytes] = BODIES, algorithm: str = "CRC32", **created: Any
 ) -> dict[str, Any]:
     """Upload the parts with their checksums, and return what names them in a Complete."""
     where = {"Bucket": server.bucket, "Key": "a"}
@@ -185,7 +186,7 @@ def test_a_type_that_is_not_respected() -> None:
 def test_parts_of_one_size(bodies: tuple[bytes, ...], *, taken: bool) -> None:
     """R2 takes parts of one size, with a last one that is no larger, and refuses all others at Complete."""
     with server_of(profiles.R2.tiny()) as (server, s3):
-        listed = upload(s3, server, bodies, **PARTS)
+        listed = upload(s3, server, bodies=bodies, **PARTS)
         if taken:
             s3.complete_multipart_upload(**listed)
             assert server.read(server.bucket, "a") == b"".join(bodies)
@@ -226,7 +227,7 @@ def test_a_condition_that_is_read_over(name: str, replaced: tuple[str, ...]) -> 
 def test_every_checksum_is_compared_with_the_body(algorithm: str) -> None:
     """A wrong one is refused on a Put, a part and a Complete, whichever algorithm it is of."""
     right, wrong = summed(WHOLE, algorithm), summed(b"another", algorithm)
-    kind = FULL if "FULL_OBJECT" in dict(SUMS)[algorithm] else PARTS  # type: ignore[index]  parametrised by SUMS
+    kind = FULL if "FULL_OBJECT" in SUMS[algorithm] else PARTS
     with server_of(profiles.AWS.tiny()) as (server, s3):
         with pytest.raises(ClientError, match="BadDigest"):
             s3.put_object(Bucket=server.bucket, Key="b", Body=WHOLE, **wrong)

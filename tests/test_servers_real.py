@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from mc_sink._order import FormatName
     from tests.servers.s3_admin import Writer
 
 pytestmark = pytest.mark.long
@@ -136,7 +137,7 @@ def test_seaweed_is_played_as_it_is() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("size", ["small", "large", "several"])
-def test_a_delivery_to_rclone_is_whole(rclone: RcloneServer, tmp_path: Path, format: str, size: str) -> None:
+def test_a_delivery_to_rclone_is_whole(rclone: RcloneServer, tmp_path: Path, format: FormatName, size: str) -> None:
     """One small object, one of several parts, and several: every row is there, and the receipt is true."""
     writer = rclone.new_writer()
     frame = numbers(60) if size == "small" else numbers(300_000, 48)

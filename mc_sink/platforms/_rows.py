@@ -53,7 +53,7 @@ class Asked:
     def __init__(self, found: Evidence, platform: Platform, where: Target) -> None:
         self.found, self.platform, self.where = found, platform, where
         self.ways = found.ways or StoreWays()
-        self.since = f"by a write probe or a delivery since {found.since:%Y-%m-%d}" if found.since else ""
+        self.since = f"known since {found.since:%Y-%m-%d}" if found.since else ""
 
     def grant(self, action: str) -> str:
         """Give the statement that would mend the lack of a permission."""
@@ -221,7 +221,7 @@ def _delivered(asked: Asked, name: str, answer: Answer | None, tried: str) -> Ch
     if answer:
         return CheckRow(name, "unknown", tried, str(answer), required=True)
     if asked.since and (ways.took_object if name == DELIVERED[0] else ways.took_upload):
-        return CheckRow(name, "yes", "nothing", f"taken {asked.since}", required=True)
+        return CheckRow(name, "yes", asked.since, "taken from a write probe or a delivery", required=True)
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS takes them", required=True)
     return CheckRow(name, "unknown", "nothing", _PROBE, required=True)
@@ -239,8 +239,8 @@ def _condition_of_uploads(asked: Asked) -> CheckRow:
 def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
     """Judge whether the condition that keeps an object from being replaced is kept by one of the two requests."""
     known = asked.ways.condition_on_put if name == CONDITIONS[0] else asked.ways.condition_on_complete
-    told = str(answer) if answer else f"known {asked.since}"
-    tried = tried if answer else "nothing"
+    told = str(answer) if answer else "shown by a write probe or a delivery"
+    tried = tried if answer else asked.since or "nothing"
     if known in {"ignored", "refused"} and (answer or asked.since):
         mend = "Deliver under names of their own (the default under a prefix), and let no other writer use the prefix."
         told = f"{told}; the header is {'refused' if known == 'refused' else 'read over'}"
@@ -270,9 +270,10 @@ def _way(asked: Asked) -> CheckRow:
     name, found = "checksum sent", asked.found
     if found.ways and (found.written or asked.since):
         sums = found.ways.sums
-        told = f"{_WAYS[sums]}{f'; known {asked.since}' if asked.since else ''}"
         unkept = UNKEPT["sums"] if sums == "none" else ""
-        return CheckRow(name, "no" if sums == "none" else "yes", "what a delivery sends", told, unkept=unkept)
+        return CheckRow(
+            name, "no" if sums == "none" else "yes", asked.since or "what a delivery sends", _WAYS[sums], unkept=unkept
+        )
     if found.on_aws:
         return CheckRow(name, "documented", "nothing", _WAYS["full"])
     return CheckRow(name, "unknown", "nothing", _PROBE)
@@ -294,8 +295,8 @@ def _etags(asked: Asked) -> CheckRow:
     name, tried, made = "ETags of uploads", "CompleteMultipartUpload of our own object", asked.found.uploaded
     if (made is None or not made.ok) and asked.since and asked.ways.has_s3_etags is not None:
         lists = asked.ways.has_s3_etags and asked.ways.lists_what_it_answers is not False
-        told = f"an upload's ETag {'can' if lists else 'cannot'} be computed from its parts; known {asked.since}"
-        return CheckRow(name, "yes" if lists else "no", "nothing", told, unkept="" if lists else UNKEPT["etags"])
+        told = f"an upload's ETag {'can' if lists else 'cannot'} be computed from its parts"
+        return CheckRow(name, "yes" if lists else "no", asked.since, told, unkept="" if lists else UNKEPT["etags"])
     if made is None or not made.ok:
         return CheckRow(name, "unknown", "nothing" if made is None else tried, _PROBE if made is None else str(made))
     listed = (

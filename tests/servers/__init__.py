@@ -2,6 +2,8 @@
 
 - `seaweed.py`: SeaweedFS, a real S3 server with users and policies; `moto_server.py` where there is none;
   `embedded.py` picks.
-- `fault.py`: an S3 written for the tests, which fails exactly where it is told to.
+- `rclone.py`: `rclone serve s3`, a real server that ignores conditions and checksums.
+- `fault.py`: an S3 written for the tests, which fails exactly where it is told to; `profiles.py` has its rules for the
+  stores that people have.
 - `proxy.py`: the same failures in front of a real server, with a log of every request.
 """

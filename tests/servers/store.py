@@ -164,7 +164,7 @@ class Store:
             return None, "FULL_OBJECT"
         if not asked and "x-amz-checksum-type" in headers:
             raise S3Error(400, "InvalidRequest", "The x-amz-checksum-type header needs x-amz-checksum-algorithm.")
-        kinds = {name: found for name, found in self.rules.sums.items() if name == asked}.get(asked, {"FULL_OBJECT"})
+        kinds = self.rules.sums.get(asked, {"FULL_OBJECT"})
         usual = "COMPOSITE" if "COMPOSITE" in kinds else "FULL_OBJECT"
         kind = usual if self.rules.sum_types == "ignored" else headers.get("x-amz-checksum-type", usual)
         if kind not in kinds:
@@ -232,8 +232,8 @@ class Store:
 def _claimed_part(upload: Upload, claim: PartClaim, *, needs_sum: bool) -> Taken:
     part = upload.parts.get(claim.number)
     wrong_sum = part and any(part.sums.get(name) != value for name, value in claim.sums.items())
-    wrong_sum = wrong_sum or (needs_sum and upload.algorithm and upload.algorithm not in claim.sums)
-    if part is None or part.etag != claim.etag or wrong_sum:
+    lacks_sum = needs_sum and upload.algorithm and upload.algorithm not in claim.sums
+    if part is None or part.etag != claim.etag or wrong_sum or lacks_sum:
         raise S3Error(400, "InvalidPart", "One or more of the specified parts could not be found.")
     if upload.algorithm and part.sums and upload.kind == "COMPOSITE" and upload.algorithm not in claim.sums:
         raise S3Error(
