@@ -173,7 +173,7 @@ def test_parts_double_every_nine_hundred() -> None:
         {"in_flight": -1},
     ],
 )
-def test_a_plan_that_s3_would_refuse_is_refused(asked: dict[str, int]) -> None:
+def test_a_plan_that_s3_would_refuse_is_refused(asked: dict[str, Any]) -> None:
     """Sizes and numbers out of range are refused under the names that the caller wrote."""
     with pytest.raises(ConfigurationError, match=r"default_block_size=.* with max_concurrency="):
         PartPlan(**asked)

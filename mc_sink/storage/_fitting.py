@@ -38,7 +38,7 @@ _STEPS: Final[Mapping[Operation, tuple[frozenset[str], ...]]] = {
 }
 _BLAMING: Final = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 # A checksum that isn't that of the body is no checksum that the store doesn't know.
-_MISMATCH: Final = re.compile(r"\b(?:mis)?match|\bdiffer|\bcorrupt|\bincorrect|\bwrong", re.IGNORECASE)
+_MISMATCH: Final = re.compile(r"(?<!none-)\b(?:mis)?match|\bdiffer|\bcorrupt|\bincorrect|\bwrong", re.IGNORECASE)
 
 
 def known(operation: Operation, ways: StoreWays) -> frozenset[str]:
