@@ -25,7 +25,6 @@ from mc_sink.formats import options_of, without_categories
 from mc_sink.journal import prepare, waits
 from mc_sink.secret import seal
 from mc_sink.staged import Content, Staged, StagedRejects
-from mc_sink.storage import Stores
 
 if TYPE_CHECKING:
     import os
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from mc_sink._rows import Guard, Rows
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
+    from mc_sink.storage import Stores
 
 _log = logger(__name__)
 
@@ -138,7 +138,7 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
 
 def check_new_run(order: Order) -> None:
     """Raise what a delivery under a new run id would raise for what stands at its names; lists, and needs no frame."""
-    look(_resolved(order, is_new=True), Stores(order.storage_options, order.object_options), order)
+    look(_resolved(order, is_new=True), order.stores(), order)
 
 
 def sink_guarded(frame: Frame, order: Order, guard: Guard | None = None, *, is_new: bool = False) -> Receipt:
@@ -183,12 +183,12 @@ def _stage(
     """Walk the straight path as far as "staged", and keep the stores open for publishing."""
     check_fork()
     began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = _resolved(order, is_new=is_new), Stores(order.storage_options, order.object_options)
+    to, stores = _resolved(order, is_new=is_new), order.stores()
     if to.preset and to.lost:
         _log.warning("The format leaves out of the dialect of preset %r: %s.", to.preset.name, ", ".join(to.lost))
     refuse_own_source(to, scanned(frame, to), "the frame")
     refuse_own_source(to, scanned(order.previous, to), "previous=")
-    with rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
+    with stores.learning(), rows_of(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
         to.check(rows.delivered)
         waiting = waiting_at(to.names.run_id, to.names.target.url) if apart else frozenset()
         if to.rejects:

@@ -25,7 +25,10 @@ CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
 # The store isn't known to keep `If-None-Match`: what is known instead.
 _WINDOWS: dict[CreateOnly, str] = {
-    "listing": "by a listing right before the request; a window of one request remained",
+    "listing": (
+        "by a listing right before the request; a window of one request remained, in which another writer's object "
+        "would have been replaced, because the store isn't known to keep If-None-Match"
+    ),
     "unproven": "not proven: the listing was refused, and the store isn't known to keep If-None-Match",
 }
 _TOLD: dict[WarningKind, str] = {

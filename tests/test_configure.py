@@ -69,8 +69,8 @@ def test_it_checks_a_target(fault_s3: FaultServer, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("getpass.getpass", answers.__getitem__)
     report = mc_sink.configure("acme", fault_s3.writer.target("p/"), endpoint=fault_s3.url)
     assert isinstance(report, CheckReport)
-    assert (report.status, report.left) == ("Configured", ())
-    assert platforms.load("acme").last_check.status == "Configured"
+    assert (report.status, report.missing, report.left) == ("Unverified", (), ())
+    assert platforms.load("acme").last_check.status == "Unverified"
     assert platforms.load("acme").session_token is None
     assert fault_s3.listing("bucket") == {}
 

@@ -12,14 +12,17 @@ import mc_sink
 from mc_sink import platforms
 from mc_sink.platforms import Platform, check
 from mc_sink.platforms._evidence import BODY, gather
+from mc_sink.platforms._report import judged
 from mc_sink.platforms._rows import rows_of
 from mc_sink.storage import Probes
 from mc_sink.target import parse_target
 from tests.canary import found_in, tell
+from tests.delivered import options
+from tests.frames import numbers
 from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Reset, Status
-from tests.servers.rules import GRANTED, WRITER, Rules
+from tests.servers.rules import GRANTED, NOT_IMPLEMENTED, WRITER, Rules
 from tests.servers.s3_admin import unique_name
 from tests.servers.wire import Reply
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 THREE = ("s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket")
 ROLE = "arn:aws:iam::123456789012:role/deliver"
 ELSEWHERE = Body(301, b"<Error><Code>PermanentRedirect</Code></Error>", (("x-amz-bucket-region", "eu-west-3"),))
+JUDGED = ("x-amz-checksum", "x-amz-mp", "if-none", "content-md5")
 ALLOWED = {"List", "Put", "PutAcl", "Create", "Part", "Abort"}
 
 
@@ -75,14 +79,16 @@ def test_the_missing_permission_is_named_and_no_other(seaweed: Admin, missing: s
     assert state_of(seaweed, bucket) == ({}, [])
 
 
-def test_with_all_three_it_is_configured_and_leaves_nothing(recorded: Recorded) -> None:
-    """The bucket is listed the same before and after, and nothing but the three permissions was used."""
+def test_with_all_three_nothing_is_missing_and_nothing_is_left(recorded: Recorded) -> None:
+    """The bucket is listed the same before and after; what only an object tells is open, and the reason says how."""
     writer, server = recorded.writer, recorded.server
     with server.client() as s3:
         s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"theirs")
     before = state_of(server, writer.bucket)
     report = check(platform_of(writer.credentials, writer.url), writer.target("p/"))
-    assert (report.status, report.missing, report.left) == ("Configured", (), ())
+    assert (report.status, report.missing, report.left) == ("Unverified", (), ())
+    assert report.reason.startswith("objects, uploads could not be told")
+    assert "--write-probe" in report.reason
     assert report["checksums"].verdict == "yes"
     assert state_of(server, writer.bucket) == before
     assert set(recorded.proxy.log.ops()) <= ALLOWED
@@ -104,7 +110,8 @@ def test_the_grants_of_a_check_mend_what_it_found(seaweed: Admin) -> None:
         }
         with seaweed.client("iam") as iam:
             iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=json.dumps(policy))
-    assert report.status == "Configured"
+    assert report.missing == ()
+    assert check(platform_of(user, seaweed.url), f"s3://{bucket}/p/", leaving="an object").status == "Configured"
     assert len(statements) == len(THREE)
 
 
@@ -151,7 +158,7 @@ def test_a_strict_store_tells_them_apart_without_abort_too(
     with AclServer(Rules(granted=GRANTED - lacking - (set() if abort else {"Abort"}))) as server:
         report = checked(server)
         assert report.missing == missing
-        assert report.status == ("Failing" if missing else "Configured")
+        assert report.status == ("Failing" if missing else "Unverified")
         assert state_of(server, server.bucket) == ({}, [])
         assert report["s3:AbortMultipartUpload"].verdict == ("yes" if abort else "no")
         assert abort or not server.log.of("Create", "Put")
@@ -164,7 +171,10 @@ def test_on_aws_a_put_with_a_wrong_sum_tells(fault_s3: FaultServer) -> None:
     fault_s3.fault("PutAcl", Status(400, "AccessControlListNotSupported"), times=FOREVER)
     options = mc_sink.ObjectOptions(acl="bucket-owner-full-control")
     found = gather(Probes(platform.storage_options_for(where)), where, options, on_aws=True)
-    rows = {row.question: row.verdict for row in rows_of(found, platform, where)}
+    judged_rows = rows_of(found, platform, where)
+    rows = {row.question: row.verdict for row in judged_rows}
+    assert judged(judged_rows)[0] == "Configured"
+    assert "was not tried: AWS documents it" in judged(judged_rows)[1]
     assert {rows[one] for one in (*THREE, "checksums")} == {"yes"}
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
     assert [one.headers["if-none-match"] for one in fault_s3.log.of("Put")] == ["*"]
@@ -175,7 +185,7 @@ def test_a_bucket_without_acls_needs_none(fault_s3: FaultServer) -> None:
     fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("PutAcl", Status(400, "AccessControlListNotSupported"), times=FOREVER)
     assert checked(fault_s3)["s3:PutObjectAcl"].verdict == "not needed"
-    assert checked(fault_s3).ok
+    assert checked(fault_s3, leaving="an object").ok
     refused = checked(fault_s3, acl="public-read")
     assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].mend) == ("Failing", True)
 
@@ -209,6 +219,9 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
     with AclServer(Rules(**ignored)) as server:
         server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
         report = checked(server, leaving="an object")
+        assert ("replaced" in report["If-None-Match"].unkept) == ("put" in ops)
+        assert "Not kept by this store: If-None-Match" in report.reason
+        assert "another writer" in str(report)
         verdicts = {"put": report["If-None-Match"].verdict, "complete": report["If-None-Match of uploads"].verdict}
         assert verdicts == {op: "no" if op in ops else "yes" for op in ("put", "complete")}
         assert server.pending_uploads(server.bucket) == []
@@ -279,7 +292,7 @@ def test_the_finding_is_kept_with_the_platform(seaweed: Admin, writer: Writer) -
     wrong = who_may(seaweed, writer.bucket, "s3:ListBucket")
     assert platforms.save(platform_of(writer.credentials, writer.url)).last_check.status == "Unverified"
     before = datetime.now(UTC)
-    report = check("acme", writer.target("p/"))
+    report = check("acme", writer.target("p/"), leaving="an object")
     kept = platforms.load("acme").last_check
     assert (kept.status, kept.target, kept.at) == ("Configured", writer.target("p/"), report.checked_at)
     assert kept.at is not None
@@ -350,3 +363,56 @@ def test_an_acl_that_the_bucket_blocks_is_no_missing_permission() -> None:
         server.fault("Create", Status(403, "AccessDenied"))
         row = checked(server, acl="public-read")["s3:PutObjectAcl"]
         assert (row.verdict, "block public ACLs" in row.mend) == ("no", True)
+
+
+def test_a_probe_sends_what_a_delivery_sends() -> None:
+    """The same headers as a delivery to the same store: of a Put, a Create, a part and a Complete."""
+    with AclServer() as server:
+        assert checked(server, leaving="an object").status == "Configured"
+        probed = _sent(server)
+    with AclServer() as server:
+        for several in (None, 2):
+            mc_sink.sink_madconnect(
+                numbers(4),
+                server.writer.target("p/"),
+                max_rows_per_file=several,
+                storage_options=options(server, 5 * 2**20),
+            )
+        delivered = _sent(server)
+    assert probed == delivered
+
+
+def _sent(server: FaultServer) -> dict[str, set[str]]:
+    """Return the names of the headers that a store keeps or judges, of the successful requests of each operation."""
+    sent: dict[str, set[str]] = {}
+    for one in server.log.of("Put", "Create", "Part", "Complete"):
+        if one.key.startswith("p/"):
+            names = {name for name in one.headers if name.startswith(JUDGED)}
+            sent[one.op] = sent.get(one.op, set()) | names
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("rules", "way", "verdict"),
+    [
+        (Rules(), "and of the whole object", "yes"),
+        (Rules(sums={"CRC32": {"COMPOSITE"}}), "none of the whole object", "yes"),
+        (Rules(sums={"SHA256": {"COMPOSITE"}}, no_sum=NOT_IMPLEMENTED), "the store refuses CRC32", "no"),
+    ],
+)
+def test_the_probe_says_which_checksum_is_sent(rules: Rules, way: str, verdict: str) -> None:
+    """As the store takes it; where it takes none, what that means is said."""
+    with AclServer(rules) as server:
+        report = checked(server, leaving="an object")
+        assert (report.status, report["checksum sent"].verdict) == ("Configured", verdict)
+        assert way in report["checksum sent"].found
+        assert bool(report["checksum sent"].unkept) == (verdict == "no")
+
+
+def test_a_store_that_refuses_an_upload_is_failing() -> None:
+    """Its objects are taken and its uploads are not: the reason has what a delivery would end with."""
+    with AclServer() as server:
+        server.fault("Complete", Status(400, "MalformedXML"), times=FOREVER)
+        report = checked(server, leaving="an object")
+        assert (report.status, report["objects"].verdict, report["uploads"].verdict) == ("Failing", "yes", "no")
+        assert "A delivery ends with: " in report.reason

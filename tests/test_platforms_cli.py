@@ -196,12 +196,16 @@ def test_a_check_prints_its_table_and_ends_as_it_found(run: Callable[..., Result
     given = f"{WRITER.key}\n{WRITER.secret}\n"
     target = fault_s3.writer.target("p/")
     run("platforms", "add", "acme", "--endpoint", fault_s3.url, "--prefix", target, "--from", "-", typed=given)
-    good = run("platforms", "check", "acme")
+    good = run("platforms", "check", "acme", code=1)
     assert re.search(r"s3:PutObject .* yes .*NoSuchUpload", good.stdout)
-    assert "Configured" in good.stdout
+    assert "Unverified" in good.stdout
+    assert "--write-probe" in good.stdout
     assert fault_s3.listing(fault_s3.bucket) == {}
     probed = json.loads(run("platforms", "check", "acme", target, "--write-probe", "--json").stdout)
     assert (probed["status"], len(probed["left"])) == ("Configured", 1)
+    assert {row["question"]: row["verdict"] for row in probed["rows"]}["uploads"] == "yes"
+    assert all(row["unkept"] == "" for row in probed["rows"] if row["verdict"] != "no")
+    assert "Configured" in run("platforms", "check", "acme").stdout  # what was learnt is known from now on
     assert datetime.fromisoformat(probed["checked_at"]).tzinfo is not None
     run("platforms", "add", "acme", "--endpoint", fault_s3.url, "--replace", "--from", "-", typed="a\nb\n")
     bad = run("platforms", "check", "acme", target, code=1)

@@ -30,6 +30,7 @@ from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, FlipByte, Reset
 from tests.servers.profiles import PROFILES, Profile
+from tests.stores_page import PAGE, check_row, lines_of, row, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,14 +71,7 @@ class Open:
 # them, and fails where one of them holds: take it out of the table then. The table is to become empty.
 # ------------------------------------------------------------------------------------------------------------------
 OPEN: Final[tuple[Open, ...]] = ()
-OPEN_CHECKS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(
-        ("minio", "minio-composite", "b2", "gcs-400", "storagegrid-12.0", "storagegrid-12.1", "ovh"),
-        "says Configured: it sends no Complete, and a Create without the checksum that a delivery asks for",
-    ),
-    **dict.fromkeys(("ceph-squid", "ceph-squid-busy"), "says that conditions are kept: it asks on a Put only"),
-    **dict.fromkeys(("r2", "r2-400"), "names no option that helps a delivery, and sends an ACL that none has"),
-}
+OPEN_CHECKS: Final[Mapping[str, str]] = {}
 OPEN_YET: Final = pytest.mark.xfail(
     strict=True, raises=(AssertionError, SinkError), reason="in the tables of what is open"
 )
@@ -306,12 +300,12 @@ def hold(cell: Cell, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Fail unless a check says Configured of a store where deliveries are whole, and of no other."""
-    whole = []
+    """Fail unless a check, and the page of stores, say of a store what deliveries to it show."""
+    outcomes = []
     sizes: tuple[Size, ...] = ("small", "parts")
     for size in sizes:
         with staged(name, size, "csv", folder, patch) as stage:
-            whole.append(isinstance(stage.attempt(), Receipt))
+            outcomes.append(stage.attempt())
     with installed(), staged(name, "parts", "csv", folder, patch) as stage:
         key = stage.server.writer.credentials
         platform = platforms.Platform(
@@ -321,10 +315,14 @@ def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
     rules = BY_NAME[name].rules
     refused = [one for one in rules.refusals if one.header == "if-none-match"]
     ignored = "ignored" in {rules.if_none_match_on_put, rules.if_none_match_on_complete}
-    assert (report.status == "Configured") == all(whole), report
-    assert report["If-None-Match"].stands == (not refused and not ignored), report
-    if not all(whole):
+    errors = [outcome for outcome in outcomes if not isinstance(outcome, Receipt)]
+    assert (report.status == "Configured") == (not errors), report
+    kept = all(report[question].stands for question in ("If-None-Match", "If-None-Match of uploads"))
+    assert kept == (not refused and not ignored), report
+    helps = [option for option in HELPS if any(option in str(error) for error in errors)]
+    if errors:
         assert any(option in str(report) for option in HELPS), report
+    check_row(row(BY_NAME[name], report, helps))
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in KNOWN_OPEN], ids="-".join)
@@ -359,3 +357,9 @@ def test_the_tables_of_what_is_open_name_stores() -> None:
     """A name that is misspelt there would hide nothing, and no reader would see it."""
     assert set(KNOWN_OPEN) <= set(CELLS)
     assert set(OPEN_CHECKS) <= set(NAMES)
+
+
+def test_the_page_has_a_line_for_each_store() -> None:
+    """In the order of the profiles, and none for a store that has none."""
+    titles = [title_of(line) for line in lines_of(PAGE.read_text(encoding="utf-8"))]
+    assert titles == [profile.title for profile in PROFILES]

@@ -108,8 +108,10 @@ def configured(walk: Walk) -> tuple[Walk, dict[str, str]]:
     )
     shown["Save Configuration"] = machine.here("platforms", "list").out
     before = walk.owner.listing(walk.writer.bucket), walk.owner.pending_uploads(walk.writer.bucket)
-    shown["Verify"] = machine.mc_sink("platforms", "check", "amazon-s3").out
+    shown["Verify"] = machine.mc_sink("platforms", "check", "amazon-s3", code=1).out
     assert (walk.owner.listing(walk.writer.bucket), walk.owner.pending_uploads(walk.writer.bucket)) == before
+    probe = ["platforms", "check", "amazon-s3", walk.target("probe/"), "--write-probe"]
+    shown["Write Probe"] = machine.here(*probe).out
     shown["Configured"] = machine.here("platforms", "list").out
     return walk, shown
 
@@ -158,7 +160,9 @@ def test_download_credentials(walk: Walk, tmp_path: Path) -> None:
     saved = machine.here("platforms", "add", "amazon-s3", "--from", walk.key_file, "--endpoint", walk.writer.url)
     assert saved.err.startswith("Saved amazon-s3: key AKIA…")
     assert walk.writer.credentials.secret not in saved.said
-    assert machine.here("platforms", "check", "amazon-s3", walk.target(), "--json").json()["status"] == "Configured"
+    report = machine.here("platforms", "check", "amazon-s3", walk.target(), "--json", code=1).json()
+    open_ones = [row["question"] for row in report["rows"] if row["required"] and row["verdict"] != "yes"]
+    assert (report["status"], open_ones) == ("Unverified", ["objects", "uploads"])
 
 
 def test_configuring_the_connector(configured: tuple[Walk, dict[str, str]]) -> None:
@@ -171,7 +175,8 @@ def test_configuring_the_connector(configured: tuple[Walk, dict[str, str]]) -> N
     assert walk.writer.credentials.secret not in shown["Configure"]
     assert walk.writer.credentials.key not in shown["Configure"]
     assert re.search(r"amazon-s3 .* Unverified .* never", shown["Save Configuration"])
-    assert "Configured" in shown["Verify"]
+    assert "Unverified objects, uploads could not be told" in shown["Verify"]
+    assert "Configured" in shown["Write Probe"]
     assert re.search(r"amazon-s3 .* Configured .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", shown["Configured"])
 
 
@@ -306,7 +311,8 @@ def test_the_same_credentials_in_two_workspaces(configured: tuple[Walk, dict[str
     assert "no platform amazon-s3" in other.machine.here("platforms", "show", "amazon-s3", code=3).err
     bounds = ["--bucket", walk.target("other/"), "--endpoint", walk.writer.url]
     other.machine.here("platforms", "add", "amazon-s3", "--from", walk.key_file, *bounds)
-    assert "Configured" in other.machine.here("platforms", "check", "amazon-s3", walk.target("other/")).out
+    probe = ["platforms", "check", "amazon-s3", walk.target("other/probe/"), "--write-probe"]
+    assert "Configured" in other.machine.here(*probe).out
     run = other.run(other.connection(walk.target("other/")))
     assert other.machine.here("history", "--json").json()["run_id"] == run["run_id"]
     assert run["run_id"] not in walk.machine.here("history").out

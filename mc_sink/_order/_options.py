@@ -10,7 +10,8 @@ from mc_sink._order._types import check_types
 from mc_sink.changes import compare
 from mc_sink.formats import Csv
 from mc_sink.partitions import columns_of
-from mc_sink.platforms import load
+from mc_sink.platforms import load, memory_of
+from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ class Order:
             return None
         dialect = format if isinstance(format, Csv) else None
         return compare(self.previous, schema, keys=self.keys, action=ACTION, dialect=dialect)
+
+    def stores(self) -> Stores:
+        """Return the stores of the delivery, which know what is kept with a saved platform."""
+        return Stores(self.storage_options, self.object_options, memory_of(self.platform))
 
     def on_platform(self) -> Self:
         """Take who asks, and what goes with every object, from the platform; the targets must be within its bounds."""

@@ -22,7 +22,6 @@ from mc_sink._preview._keys import keys_of
 from mc_sink._rows import rows_of
 from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.secret import seal
-from mc_sink.storage import Stores
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from mc_sink._order import Options, Resolved
     from mc_sink._plan import Frame
     from mc_sink.object_options import ObjectOptions
+    from mc_sink.storage import Stores
 
 __all__ = ["Preview", "UploadPlan", "preview"]
 
@@ -52,13 +52,13 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
     order = Order.of(target, options)
     check_fork()
-    to, stores = resolve(order), Stores(order.storage_options, order.object_options)
+    to, stores = resolve(order), order.stores()
     with panics_as_query_errors():
         refuse_own_source(to, scanned(frame, to), "the frame")
         refuse_own_source(to, scanned(order.previous, to), "previous=")
         columns = _columns(frame, order, to)
-        _check_stores(to, stores)
-        return _preview(order, to, columns, keys_of(frame, order, to))
+        unkept = _check_stores(to, stores)
+        return replace(_preview(order, to, columns, keys_of(frame, order, to)), unkept=unkept)
 
 
 def _preview(
@@ -110,11 +110,14 @@ def _looked_at(frame: object) -> pl.LazyFrame | None:
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 
 
-def _check_stores(to: Resolved, stores: Stores) -> None:
-    """Refuse options and filesystems that the run would refuse; one that would connect at once is left alone."""
-    for target in (to.names.target, *([to.rejects[0]] if to.rejects else [])):
-        if target.protocol not in RENAMES:
-            stores.of(target)
+def _check_stores(to: Resolved, stores: Stores) -> tuple[str, ...]:
+    """Refuse options and filesystems that the run would refuse; one that would connect at once is left alone.
+
+    Returns what is known not to be kept by the stores.
+    """
+    targets = [to.names.target, *([to.rejects[0]] if to.rejects else [])]
+    unkept = [stores.unkept(target) for target in targets if target.protocol not in RENAMES]
+    return tuple(dict.fromkeys(sentence for found in unkept for sentence in found))
 
 
 def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ class Preview:
     would go. `columns` are those of the files; None where the frame can't be looked at, because it can be read only
     once, or has to be run. `format` has the dialect in force; `lost` are the options of the preset's dialect that the
     caller's own format leaves out. `permissions` are S3's actions, and `upload` is None where nothing goes to S3.
+    `unkept` has a sentence for each promise that the store is known not to keep its part of, as far as that was learnt
+    with a saved platform.
     """
 
     run_id: str
@@ -63,6 +65,7 @@ class Preview:
     upload: UploadPlan | None
     preset: str | None = None
     lost: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return lines(*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {url}" for url in self._shown()))
@@ -88,7 +91,7 @@ class Preview:
             "needs": ", ".join(self.permissions),
             "uploads": _size(self.upload) if self.upload else None,
         }
-        return [(name, value) for name, value in facts.items() if value]
+        return [*((name, value) for name, value in facts.items() if value), *(("not kept", one) for one in self.unkept)]
 
     def _shown(self) -> Iterator[str]:
         yield from self.files[:SHOWN]

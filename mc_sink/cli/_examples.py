@@ -66,7 +66,8 @@ mc-sink platforms list --json | jq -r '.[] | select(.status != "Configured") | .
     "platforms show": "mc-sink platforms show acme",
     "platforms check": """
 mc-sink platforms check acme s3://bucket/prefix/
-mc-sink platforms check acme s3://bucket/prefix/ --json | jq .status
+mc-sink platforms check acme s3://bucket/prefix/ --write-probe          a store that isn't AWS
+mc-sink platforms check acme s3://bucket/prefix/ --write-probe --json | jq .status
 """,
     "platforms remove": "mc-sink platforms remove acme --yes",
     "platforms export": "mc-sink platforms export acme > acme.json",

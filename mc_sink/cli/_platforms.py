@@ -132,10 +132,16 @@ def check(
     name: Name,
     target: Annotated[Text, typer.Argument(help="s3://bucket/prefix/; the platform's own by default.")] = None,
     *,
-    write_probe: Annotated[bool, typer.Option("--write-probe", help="Leave a small object; tells more.")] = False,
+    write_probe: Annotated[
+        bool, typer.Option("--write-probe", help="Send what a delivery sends; leaves a small object.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find out whether a platform can deliver there, without leaving anything; exit code 0 only where it can."""
+    """Find out whether a platform can deliver there; exit code 0 only where that is known.
+
+    Leaves nothing, unless --write-probe lets it leave an object. Of a store that isn't AWS, only that shows whether it
+    takes what a delivery sends.
+    """
     report = rooms.check(name, target, leaving="an object" if write_probe else "nothing")
     if as_json:
         _print_json(asdict(report))
@@ -272,6 +278,8 @@ def _print_report(report: CheckReport) -> None:
     for row in report.rows:
         if row.mend:
             _shown.out(f"{row.question}: {row.mend}")
+    for sentence in report.unkept:
+        _shown.out(f"Not kept: {sentence}")
     for one in report.left:
         _shown.out(f"Left behind: {one}")
     _shown.drawn(f"[{_STATUS[report.status]}]{report.status}[/] {escape(printable(report.reason))}")

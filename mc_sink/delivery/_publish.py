@@ -57,7 +57,7 @@ def publish(
 def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
     """Publish through stores that are already open; see `publish`. Rejects come after what they were rejected from."""
     run = one_run(staged)
-    with journal.alone(run.run_id, run.target):
+    with journal.alone(run.run_id, run.target), stores.learning():
         return publish_alone(stores, staged)
 
 

@@ -72,7 +72,8 @@ def recover(
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "publish":
             look_before_recovery(stores, found)
-            return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
+            with stores.learning():
+                return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
         sent = journal.sent(run_id, found.target)
         left = discard_with(stores, found.staged, look=True)
         left += discard_files(stores, found.superseded, sent, look=True) + _visible(stores, found)

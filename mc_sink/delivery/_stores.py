@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.platforms import load
+from mc_sink.platforms import load, memory_of
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
@@ -25,4 +25,5 @@ def stores_for(
     if platform is None:
         return Stores(storage_options, object_options)
     chosen = load(platform) if isinstance(platform, str) else platform
-    return Stores(chosen.storage_options_for(parse_target(target), storage_options), object_options)
+    options = chosen.storage_options_for(parse_target(target), storage_options)
+    return Stores(options, object_options, memory_of(platform))

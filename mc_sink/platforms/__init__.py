@@ -12,6 +12,7 @@ from __future__ import annotations
 from mc_sink.platforms._check import check
 from mc_sink.platforms._configure import configure
 from mc_sink.platforms._lifecycle import ArchiveClass, lifecycle
+from mc_sink.platforms._memory import memory_of
 from mc_sink.platforms._platform import Checked, Platform, Status
 from mc_sink.platforms._policy import bucket_policy, new_external_id, policy, trust
 from mc_sink.platforms._report import CheckReport, CheckRow
@@ -34,6 +35,7 @@ __all__ = [
     "list",
     "list_platforms",
     "load",
+    "memory_of",
     "new_external_id",
     "policy",
     "refuse_unsaved",

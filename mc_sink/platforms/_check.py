@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms._evidence import gather
+from mc_sink.platforms._memory import memory_of
 from mc_sink.platforms._platform import Checked, Platform
 from mc_sink.platforms._report import CheckReport, CheckRow, judged
 from mc_sink.platforms._rows import rows_of
 from mc_sink.platforms._saved import load, note
-from mc_sink.storage import Probes, is_aws
+from mc_sink.storage import Probes, StoreWays, Trial, is_aws
 
 if TYPE_CHECKING:
     import os
 
-    from mc_sink.platforms._evidence import Leaving
+    from mc_sink.platforms._evidence import Evidence, Leaving
+    from mc_sink.platforms._memory import Memory
     from mc_sink.target import Target
 
 
@@ -33,7 +36,7 @@ def check(
     """
     asked = load(platform) if isinstance(platform, str) else platform.checked()
     where = _prefix(asked, target)
-    report = _report(asked, where, leaving)
+    report = _report(asked, where, leaving, memory_of(platform))
     if isinstance(platform, str):
         note(asked, Checked(report.status, report.reason, report.checked_at, report.target))
     return report
@@ -53,17 +56,33 @@ def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target
     return where
 
 
-def _report(platform: Platform, where: Target, leaving: Leaving) -> CheckReport:
+def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory | None) -> CheckReport:
     began = datetime.now(UTC)
     options = platform.object_options() or ObjectOptions()
     left: tuple[str, ...] = ()
     try:
         probes = Probes(platform.storage_options_for(where))
+        trial = Trial(platform.storage_options_for(where), options) if leaving == "an object" else None
     except ConfigurationError as error:
         said = str(error).removesuffix(NOTHING_VISIBLE).strip()
         rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
     else:
-        found = gather(probes, where, options, on_aws=is_aws(probes.host), leaving=leaving)
+        found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
+        found = _remembered(found, trial, memory, (probes.endpoint, where.bucket))
         rows, left = rows_of(found, platform, where), found.left
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)
+
+
+def _remembered(found: Evidence, trial: Trial | None, memory: Memory | None, place: tuple[str, str]) -> Evidence:
+    """Add what is known of the store: what the trial has shown, which is kept, or what was kept before."""
+    if trial:
+        if memory:
+            memory.renew(*place, trial.ways.facts())
+        return replace(found, ways=trial.ways)
+    since = memory.since(*place) if memory else None
+    if memory is None or since is None:
+        return found
+    ways = StoreWays()
+    ways.recall(memory.recall(*place))
+    return replace(found, ways=ways, since=since)

@@ -21,9 +21,13 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink.target import parse_target
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.storage import Answer, Probes
+    from mc_sink.storage import Answer, Probes, StoreWays, Trial
     from mc_sink.target import Target
 
 Leaving = Literal["nothing", "an object"]
@@ -39,7 +43,10 @@ _ONLY_NEW = {"IfNoneMatch": "*"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences."""
+    """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences.
+
+    `ways` is what is known of the store: by this check, or, where there is a `since`, from before.
+    """
 
     listed: Answer
     aborts: Answer | None = None
@@ -55,6 +62,8 @@ class Evidence:
     completed: Answer | None = None
     uploaded: Answer | None = None
     shown: Answer | None = None
+    ways: StoreWays | None = None
+    since: datetime | None = None
     on_aws: bool = False
     left: tuple[str, ...] = ()
 
@@ -72,9 +81,12 @@ def about_kms(answer: Answer | None) -> bool:
 
 
 def gather(
-    probes: Probes, where: Target, options: ObjectOptions, *, on_aws: bool = False, leaving: Leaving = "nothing"
+    probes: Probes, where: Target, options: ObjectOptions, *, on_aws: bool = False, trial: Trial | None = None
 ) -> Evidence:
-    """Ask everything that can be asked; nothing but a listing, where that doesn't reach the bucket."""
+    """Ask everything that can be asked; nothing but a listing, where that doesn't reach the bucket.
+
+    With a `trial`, an object is left behind.
+    """
     listed = probes.ask("list_objects_v2", Bucket=where.bucket, Prefix=where.path, MaxKeys=1)
     found = Evidence(listed, on_aws=on_aws)
     if not (found.listed.ok or denied(found.listed)):
@@ -86,7 +98,7 @@ def gather(
         found = _begin(probes, at, asked, found)
     elif on_aws:
         found = replace(found, put_wrong=probes.ask("put_object", **at, **asked, **_ONLY_NEW, **_WRONG, Body=BODY))
-    return _write(probes, at, asked, found) if leaving == "an object" else _look(probes, at, found)
+    return _write(probes, trial, at, found) if trial else _look(probes, at, found)
 
 
 def allowed(answer: Answer | None, *reasons: str) -> bool:
@@ -111,7 +123,7 @@ def _begin(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evi
     found = replace(found, created=created)
     if created.ok:
         return _throw_away(probes, at, created, found)
-    if created.status is None or created.status >= _BROKEN:
+    if created.status is None or (created.status >= _BROKEN and not created.is_refusal):
         return replace(found, left=(*found.left, _pending(at, created)))
     kms = {"ServerSideEncryption", "SSEKMSKeyId"}
     less = kms if kms & asked.keys() else {"ACL"}
@@ -130,43 +142,32 @@ def _throw_away(probes: Probes, at: dict[str, Any], created: Answer, found: Evid
     return replace(found, wrong_sum=wrong, left=found.left + left)
 
 
-def _write(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evidence) -> Evidence:
+def _write(probes: Probes, trial: Trial, at: dict[str, Any], found: Evidence) -> Evidence:
     """Leave an object, at a key of its own; what follows can only replace it with the same bytes."""
-    written = probes.ask("put_object", **at, **asked, **_ONLY_NEW, Body=BODY)
+    place = parse_target(_url(at))
+    written = trial.put(place, BODY)
     plain = None
     if not written.ok and found.parts is not None:
         plain = probes.ask("put_object", **at, ContentType="text/plain", Body=BODY)
     if not (written.ok or (plain and plain.ok)):
         lost = (f"an object at {_url(at)}, perhaps: no reply came",) if written.status is None else ()
         return replace(found, written=written, written_plain=plain, left=found.left + lost)
-    again = probes.ask("put_object", **at, ContentType="text/plain", **_ONLY_NEW, Body=BODY)
-    found = _complete(probes, at, replace(found, written=written, written_plain=plain, again=again))
+    found = replace(found, written=written, written_plain=plain, again=trial.put_again(place, BODY))
+    found = _upload(probes, trial, place, found)
     if found.wrong_sum is None and found.put_wrong is None:
         wrong = probes.ask("put_object", **at, ContentType="text/plain", **_WRONG, Body=BODY)
         found = replace(found, wrong_sum=wrong)
     return replace(found, left=(*found.left, f"an object at {_url(at)}, of {len(BODY)} bytes"))
 
 
-def _complete(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
+def _upload(probes: Probes, trial: Trial, place: Target, found: Evidence) -> Evidence:
     """Ask an upload to replace our own object, by the same bytes, under the condition that forbids it."""
-    created = probes.ask("create_multipart_upload", **at, ContentType="text/plain")
-    if not created.ok:
-        lost = (_pending(at, created),) if created.status is None or created.status >= _BROKEN else ()
-        return replace(found, left=found.left + lost)
-    upload = {**at, "UploadId": created.reply.get("UploadId")}
-    part = probes.ask("upload_part", **upload, PartNumber=1, Body=BODY)
-    completed = uploaded = shown = None
-    if part.ok:
-        whole = {**upload, "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": part.reply.get("ETag")}]}}
-        completed = uploaded = probes.ask("complete_multipart_upload", **whole, **_ONLY_NEW)
-        if completed.code == "PreconditionFailed":
-            uploaded = probes.ask("complete_multipart_upload", **whole)
-    if uploaded and uploaded.ok:
-        shown = probes.ask("list_objects_v2", Bucket=at["Bucket"], Prefix=at["Key"], MaxKeys=1)
-    if uploaded is None or (not uploaded.ok and uploaded.status is not None and uploaded.status < _BROKEN):
-        thrown = probes.ask("abort_multipart_upload", **upload)  # what may be an object by now is never aborted
-        found = replace(found, left=found.left + (() if thrown.ok else (_pending(at, thrown),)))
-    return replace(found, completed=completed, uploaded=uploaded, shown=shown)
+    made = trial.upload_again(place, BODY)
+    shown = None
+    if made.replaced.ok:
+        shown = probes.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.path, MaxKeys=1)
+    left = (made.left,) if made.left else ()
+    return replace(found, completed=made.completed, uploaded=made.replaced, shown=shown, left=found.left + left)
 
 
 def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:

@@ -10,6 +10,8 @@ from mc_sink import _html
 from mc_sink._printable import lines
 from mc_sink.platforms._platform import Status  # noqa: TC001  a fact's own type
 
+# The questions that only a delivery's own requests answer.
+DELIVERED = ("objects", "uploads")
 Verdict = Literal["yes", "no", "unknown", "documented", "not needed"]
 COLUMNS = ("question", "verdict", "tried", "found", "mend")
 
@@ -19,7 +21,8 @@ class CheckRow:
     """One question; `tried` is the request, `found` the answer, `mend` a policy statement or what else to do.
 
     "documented" is what AWS promises and was not tried; "not needed" is no part of this platform's deliveries.
-    `required` says whether a delivery depends on it.
+    `required` says whether a delivery depends on it. `unkept` is what a promise of mc_sink comes to where the store
+    does not keep this.
     """
 
     question: str
@@ -28,6 +31,7 @@ class CheckRow:
     found: str
     mend: str = ""
     required: bool = False
+    unkept: str = ""
 
     @property
     def stands(self) -> bool:
@@ -57,18 +61,25 @@ class CheckReport:
         """What a delivery depends on and was refused, by the names of their questions."""
         return tuple(row.question for row in self.rows if row.required and row.verdict == "no")
 
+    @property
+    def unkept(self) -> tuple[str, ...]:
+        """A sentence for each promise of mc_sink that the store does not keep its part of."""
+        return tuple(dict.fromkeys(row.unkept for row in self.rows if row.unkept))
+
     def __getitem__(self, question: str) -> CheckRow:
         return next(row for row in self.rows if row.question == question)
 
     def __str__(self) -> str:
         answers = [f"{self.platform} at {self.target}: {self.status}. {self.reason}"]
         answers += [f"  {row.question}: {row.verdict} ({row.tried}: {row.found})" for row in self.rows]
+        answers += [f"  Not kept: {one}" for one in self.unkept]
         return lines(*answers, *(f"  Left behind: {one}" for one in self.left))
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""
         first = _html.line(f"{self.platform} at {self.target}: {self.status}. {self.reason}", strong=True)
         answers = _html.rows(COLUMNS, [[getattr(row, name) for name in COLUMNS] for row in self.rows])
+        answers += "".join(_html.line(f"Not kept: {one}") for one in self.unkept)
         return first + answers + "".join(_html.line(f"Left behind: {one}") for one in self.left)
 
 
@@ -79,4 +90,9 @@ def judged(rows: tuple[CheckRow, ...]) -> tuple[Status, str]:
         return "Failing", f"{', '.join(row.question for row in refused)}: {refused[0].found}"
     if open_ones := [row for row in needed if not row.stands]:
         return "Unverified", f"{', '.join(row.question for row in open_ones)} could not be told: {open_ones[0].found}"
-    return "Configured", "Credentials and permissions were verified."
+    tried = {row.verdict for row in needed if row.question in DELIVERED} == {"yes"}
+    told = "Credentials, permissions and the requests of a delivery were verified."
+    if not tried:
+        told = "Credentials and permissions were verified. What a delivery sends was not tried: AWS documents it."
+    unkept = [row.question for row in rows if row.verdict == "no" and row.unkept]
+    return "Configured", told + (f" Not kept by this store: {', '.join(unkept)}." if unkept else "")

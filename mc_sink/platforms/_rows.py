@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mc_sink.platforms._evidence import ACL, BODY, about_kms, allowed, denied
 from mc_sink.platforms._policy import ABORT, KMS, LIST, statement_for
-from mc_sink.platforms._report import CheckRow
+from mc_sink.platforms._report import DELIVERED, CheckRow
+from mc_sink.storage import UNKEPT, StoreWays
 
 if TYPE_CHECKING:
     from mc_sink.platforms._evidence import Evidence
@@ -34,10 +35,16 @@ _NOT_VALID = {
         "RefreshWithMFAUnsupportedError",
     ),
 }
-_NO_ACLS, _NO_SUCH = "AccessControlListNotSupported", "NotImplemented"
+_NO_ACLS = "AccessControlListNotSupported"
 CONDITIONS = ("If-None-Match", "If-None-Match of uploads")
+_OTHERS = ("checksums", "checksum sent", "part sizes", "ETags of uploads")
+_WAYS = {
+    "full": "CRC32 of each body, and of the whole object of an upload",
+    "composite": "CRC32 of each body; the store takes none of the whole object of an upload",
+    "none": "none, because the store refuses CRC32; bodies are signed with their SHA-256",
+}
 _COMPUTED = "the MD5 of the parts' MD5s"
-_PROBE = "Only an object tells: --write-probe leaves one."
+_PROBE = "Only an object tells: --write-probe leaves one, and so does check(…, leaving='an object')."
 
 
 class Asked:
@@ -45,6 +52,8 @@ class Asked:
 
     def __init__(self, found: Evidence, platform: Platform, where: Target) -> None:
         self.found, self.platform, self.where = found, platform, where
+        self.ways = found.ways or StoreWays()
+        self.since = f"known since {found.since:%Y-%m-%d}" if found.since else ""
 
     def grant(self, action: str) -> str:
         """Give the statement that would mend the lack of a permission."""
@@ -63,11 +72,13 @@ def rows_of(found: Evidence, platform: Platform, where: Target) -> tuple[CheckRo
     first = (_credentials(asked), _clock(listed), _bucket(asked))
     if not (listed.ok or denied(listed)):
         why = next((row for row in first if row.verdict == "no"), first[-1]).question
-        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", "KMS", ABORT, *CONDITIONS, "checksums", "ETags of uploads"]
-        rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:3]) for one in names)
+        names = [LIST, "s3:PutObject", "s3:PutObjectAcl", *DELIVERED, "KMS", ABORT, *CONDITIONS, *_OTHERS]
+        rest = (CheckRow(one, "unknown", "nothing", f"{why} first", required=one in names[:5]) for one in names)
         return *first, *rest
     permissions = (_list(asked), _put(asked), _acl(asked), _kms(asked), _abort(asked))
-    return (*first, *permissions, _condition(asked), _condition_of_uploads(asked), _sums(asked), _etags(asked))
+    delivered = (_objects(asked), _uploads(asked))
+    conditions = (_condition(asked), _condition_of_uploads(asked))
+    return (*first, *permissions, *delivered, *conditions, _sums(asked), _way(asked), _parts(asked), _etags(asked))
 
 
 def _as_expected(answer: Answer | None) -> str:
@@ -189,6 +200,33 @@ def _abort(asked: Asked) -> CheckRow:
     return asked.permission(ABORT, verdict, tried, told, required=False)
 
 
+def _objects(asked: Asked) -> CheckRow:
+    return _delivered(asked, DELIVERED[0], asked.found.written, "PutObject, as a delivery sends it")
+
+
+def _uploads(asked: Asked) -> CheckRow:
+    """Judge by the first Complete; a refusal because our own object is there is judged by the one without condition."""
+    found = asked.found
+    taken = found.completed and found.completed.code == "PreconditionFailed"
+    return _delivered(asked, DELIVERED[1], found.uploaded if taken else found.completed, "Create, Part and Complete")
+
+
+def _delivered(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
+    """Judge whether the store takes what a delivery sends, which only sending it shows."""
+    ways = asked.ways
+    if answer and answer.ok:
+        return CheckRow(name, "yes", tried, str(answer), required=True)
+    if answer and answer.is_refusal and not denied(answer):
+        return CheckRow(name, "no", tried, f"{answer}. A delivery ends with: {answer.advice}", required=True)
+    if answer:
+        return CheckRow(name, "unknown", tried, str(answer), required=True)
+    if asked.since and (ways.took_object if name == DELIVERED[0] else ways.took_upload):
+        return CheckRow(name, "yes", asked.since, "taken from a write probe or a delivery", required=True)
+    if asked.found.on_aws:
+        return CheckRow(name, "documented", "nothing", "AWS takes them", required=True)
+    return CheckRow(name, "unknown", "nothing", _PROBE, required=True)
+
+
 def _condition(asked: Asked) -> CheckRow:
     return _kept(asked, CONDITIONS[0], asked.found.again, "PutObject to the same key again")
 
@@ -200,17 +238,18 @@ def _condition_of_uploads(asked: Asked) -> CheckRow:
 
 def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRow:
     """Judge whether the condition that keeps an object from being replaced is kept by one of the two requests."""
-    if answer and (answer.ok or answer.code == _NO_SUCH):
-        mend = (
-            "Deliver under names of their own (the default): this store doesn't refuse to replace an object. A listing "
-            "right before each request leaves a window of one request."
-        )
-        return CheckRow(name, "no", tried, str(answer), mend)
-    if answer and answer.code == "PreconditionFailed":
-        return CheckRow(name, "yes", tried, str(answer))
+    known = asked.ways.condition_on_put if name == CONDITIONS[0] else asked.ways.condition_on_complete
+    told = str(answer) if answer else "shown by a write probe or a delivery"
+    tried = tried if answer else asked.since or "nothing"
+    if known in {"ignored", "refused"} and (answer or asked.since):
+        mend = "Deliver under names of their own (the default under a prefix), and let no other writer use the prefix."
+        told = f"{told}; the header is {'refused' if known == 'refused' else 'read over'}"
+        return CheckRow(name, "no", tried, told, mend, unkept=UNKEPT["condition"])
+    if known == "kept" and (answer or asked.since):
+        return CheckRow(name, "yes", tried, told)
     if asked.found.on_aws:
         return CheckRow(name, "documented", "nothing", "AWS honours it")
-    return CheckRow(name, "unknown", tried if answer else "nothing", str(answer) if answer else _PROBE)
+    return CheckRow(name, "unknown", tried, str(answer) if answer else _PROBE)
 
 
 def _sums(asked: Asked) -> CheckRow:
@@ -220,15 +259,44 @@ def _sums(asked: Asked) -> CheckRow:
         return CheckRow("checksums", "yes", tried, str(wrong))
     if wrong is not None and wrong.ok:
         mend = "Verify deliveries by their size and ETag (receipt.verify()): this store takes bytes as they come."
-        return CheckRow("checksums", "no", tried, str(wrong), mend)
+        return CheckRow("checksums", "no", tried, str(wrong), mend, unkept=UNKEPT["sums"])
     if asked.found.on_aws:
         return CheckRow("checksums", "documented", "nothing", "AWS honours them")
     return CheckRow("checksums", "unknown", "nothing", _PROBE)
 
 
+def _way(asked: Asked) -> CheckRow:
+    """Show which checksum goes with a delivery's requests, which the store's refusals have decided."""
+    name, found = "checksum sent", asked.found
+    if found.ways and (found.written or asked.since):
+        sums = found.ways.sums
+        unkept = UNKEPT["sums"] if sums == "none" else ""
+        return CheckRow(
+            name, "no" if sums == "none" else "yes", asked.since or "what a delivery sends", _WAYS[sums], unkept=unkept
+        )
+    if found.on_aws:
+        return CheckRow(name, "documented", "nothing", _WAYS["full"])
+    return CheckRow(name, "unknown", "nothing", _PROBE)
+
+
+def _parts(asked: Asked) -> CheckRow:
+    """Show whether parts may grow; only a file of more than 900 parts tells, or what the store's makers document."""
+    name, equal = "part sizes", asked.ways.equal_parts
+    if equal:
+        mend = "For a file of more than 10,000 parts of 16 MiB, pass a larger default_block_size in storage_options."
+        return CheckRow(name, "no", "nothing", "all parts of an upload have one size, as the store demands", mend)
+    if asked.found.on_aws or equal is False:
+        return CheckRow(name, "documented", "nothing", "parts may grow")
+    return CheckRow(name, "unknown", "nothing", "Only an upload of more than 900 parts tells.")
+
+
 def _etags(asked: Asked) -> CheckRow:
     """Judge whether an upload's ETag is the one that can be computed from its parts, in the reply and in a listing."""
     name, tried, made = "ETags of uploads", "CompleteMultipartUpload of our own object", asked.found.uploaded
+    if (made is None or not made.ok) and asked.since and asked.ways.has_s3_etags is not None:
+        lists = asked.ways.has_s3_etags and asked.ways.lists_what_it_answers is not False
+        told = f"an upload's ETag {'can' if lists else 'cannot'} be computed from its parts"
+        return CheckRow(name, "yes" if lists else "no", asked.since, told, unkept="" if lists else UNKEPT["etags"])
     if made is None or not made.ok:
         return CheckRow(name, "unknown", "nothing" if made is None else tried, _PROBE if made is None else str(made))
     listed = (
@@ -238,11 +306,8 @@ def _etags(asked: Asked) -> CheckRow:
     told = f"Complete answers {answered}, a listing shows {shown}"
     if (answered, shown) == (_COMPUTED, _COMPUTED):
         return CheckRow(name, "yes", tried, told)
-    mend = (
-        "Nothing to do: what is delivered is compared by its size and by the ETag that the store itself has shown, and "
-        "receipt.verify() says so. A lost reply may end in CommitUnknown, which a rerun with the same run_id settles."
-    )
-    return CheckRow(name, "no", tried, told, mend)
+    mend = "Nothing to do: receipt.verify() says which files were compared without a computed ETag."
+    return CheckRow(name, "no", tried, told, mend, unkept=UNKEPT["etags"])
 
 
 def _kind(etag: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+WAYS_VERSION, WAYS_HOLD = 1, timedelta(days=30)
 # What a file may hold of a platform, and what may be exported.
 PLAIN = tuple(one.name for one in fields(Platform) if one.name not in {*CREDENTIALS, "last_check"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWays:
+    """What was learnt of one bucket's store, and since when; `version` is that of the names and words of `facts`."""
+
+    endpoint: str
+    bucket: str
+    since: datetime
+    facts: dict[str, Any]
+    version: int = WAYS_VERSION
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may still be relied upon: a store's makers and owners change it."""
+        return self.version == WAYS_VERSION and datetime.now(UTC) - self.since < WAYS_HOLD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +48,7 @@ class _Saved:
     secrets: Place | None
     masked_key_id: str | None = None
     last_check: Checked = field(default_factory=Checked)
+    ways: tuple[KeptWays, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +151,23 @@ def note(platform: Platform, check: Checked) -> None:
     with suppress(ConfigurationError), _writing(platform.name):
         if load(platform.name) == platform:
             _write(replace(_found(platform.name), last_check=check))
+
+
+def kept_ways(name: str) -> tuple[KeptWays, ...]:
+    """Return what is kept of the stores of a saved platform; empty where that can't be read."""
+    try:
+        saved = _read(name)
+    except ConfigurationError:
+        return ()
+    return tuple(one for one in saved.ways if one.holds) if saved else ()
+
+
+def keep_ways(name: str, learnt: KeptWays) -> None:
+    """Keep what was learnt of a bucket, and drop what was kept of another endpoint."""
+    with suppress(ConfigurationError), _writing(name):
+        saved = _found(name)
+        others = [one for one in saved.ways if one.endpoint == learnt.endpoint and one.bucket != learnt.bucket]
+        _write(replace(saved, ways=(*filter(lambda one: one.holds, others), learnt)))
 
 
 def _plain(platform: Platform) -> dict[str, Any]:

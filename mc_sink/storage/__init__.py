@@ -6,6 +6,7 @@ The only home of s3fs and fsspec, both loaded when a store is first opened.
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
@@ -15,29 +16,36 @@ from mc_sink.storage._endpoint import is_aws
 from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage._parts import not_aborted
 from mc_sink.storage._probing import Answer, Probes
+from mc_sink.storage._promises import UNKEPT
 from mc_sink.storage._renaming import RenamingStore
 from mc_sink.storage._s3 import S3Store
 from mc_sink.storage._s3_options import check_options, check_owner
 from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
+from mc_sink.storage._trial import Trial
+from mc_sink.storage._ways import StoreWays, WaysMemory
 from mc_sink.storage._writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from mc_sink.target import Target
 
 _USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 __all__ = [
+    "UNKEPT",
     "Answer",
     "Match",
     "Probes",
     "Published",
     "Role",
     "Store",
+    "StoreWays",
     "Stores",
+    "Trial",
+    "WaysMemory",
     "Writer",
     "check_owner",
     "is_aws",
@@ -53,10 +61,14 @@ class Stores(Unpicklable):
     """The stores of one delivery, its target's and its rejects', opened when first needed and kept open."""
 
     def __init__(
-        self, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
+        self,
+        storage_options: Mapping[str, Any] | None = None,
+        object_options: ObjectOptions | None = None,
+        memory: WaysMemory | None = None,
     ) -> None:
         storage_options = seal(storage_options)
         self._storage_options, self._object_options = storage_options.checked(), object_options
+        self._memory = memory
         self._opened: dict[tuple[str, str], Store] = {}
 
     def of(self, target: Target) -> Store:
@@ -64,8 +76,25 @@ class Stores(Unpicklable):
         local = target.protocol == "file"
         place = (target.protocol, "" if local else target.bucket or target.path.partition("/")[0])
         if place not in self._opened:
-            self._opened[place] = open_store(target, self._storage_options, self._object_options)
+            self._opened[place] = store = open_store(target, self._storage_options, self._object_options)
+            if self._memory and isinstance(store, S3Store):
+                store.ways.recall(self._memory.recall(store.endpoint, target.bucket))
         return self._opened[place]
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Keep what is learnt of the stores within, whatever the end, where there is a memory."""
+        try:
+            yield
+        finally:
+            for (_, bucket), store in self._opened.items():
+                if self._memory and isinstance(store, S3Store):
+                    self._memory.keep(store.endpoint, bucket, store.ways.facts())
+
+    def unkept(self, target: Target) -> tuple[str, ...]:
+        """Return a sentence for each promise that a target's store is known not to keep its part of; sends nothing."""
+        store = self.of(target)
+        return store.ways.unkept() if isinstance(store, S3Store) else ()
 
 
 def open_store(

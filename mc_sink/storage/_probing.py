@@ -28,7 +28,8 @@ Question = Literal[
     "complete_multipart_upload",
     "abort_multipart_upload",
 ]
-_OK = 200
+_OK, _BROKEN, _NOT_IMPLEMENTED = 200, 500, 501
+_PASSING = {408, 409, 429}
 # A repeated Create would leave a second upload behind where the first one's reply was lost, and a repeated Complete
 # finds no upload where it had made the object.
 _ONCE = {"create_multipart_upload", "complete_multipart_upload"}
@@ -41,8 +42,8 @@ class Answer:
     """What came back; `status` is None where no readable reply came, and 0 where nothing could be sent.
 
     `date` and `region` are what the reply says of the store's clock and the bucket's region, `heard_at` is this
-    machine's clock; `reply` is the whole of
-    one that was no refusal. No text in here holds the caller's credentials.
+    machine's clock; `reply` is the whole of one that was no refusal. `advice` is the message of the error that a
+    delivery ends with after this answer. No text in here holds the caller's credentials.
     """
 
     operation: Question
@@ -51,6 +52,7 @@ class Answer:
     message: str = ""
     date: str | None = None
     region: str | None = None
+    advice: str = ""
     reply: Mapping[str, Any] = field(default_factory=dict, repr=False)
     heard_at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
@@ -58,6 +60,13 @@ class Answer:
     def ok(self) -> bool:
         """Whether it was done."""
         return self.status is not None and _OK <= self.status < _OK + 100
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the store said no, and would say so again."""
+        if self.code == "NotImplemented" or self.status == _NOT_IMPLEMENTED:
+            return True
+        return self.status is not None and 2 * _OK <= self.status < _BROKEN and self.status not in _PASSING
 
     def __str__(self) -> str:
         if self.ok:
@@ -74,6 +83,9 @@ class Probes(Unpicklable):
         self._options = seal(storage_options)
         with silence():
             arguments = filesystem_arguments(self._options)
+            # A question goes without a checksum, which some stores refuse whatever the answer would be.
+            config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
+            arguments = dict(arguments) | {"config_kwargs": config}
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
         self._filesystem.retries = 1
         self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
@@ -83,6 +95,11 @@ class Probes(Unpicklable):
     def host(self) -> str | None:
         """The host of the store, wherever its endpoint was configured; None for AWS' own."""
         return None if self._endpoint is None else urlsplit(self._endpoint).hostname
+
+    @property
+    def endpoint(self) -> str:
+        """The store's endpoint; empty for AWS' own."""
+        return self._endpoint or ""
 
     def ask(self, operation: Question, **parameters: Any) -> Answer:
         """Send a request and give what came back; once more, if nothing did and that can do no harm."""

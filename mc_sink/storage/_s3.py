@@ -38,15 +38,18 @@ UNSETTLED = {*TAKEN, GONE}
 
 
 class S3Store(Unpicklable):
-    """A bucket that may be written and listed, and nothing else."""
+    """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
     at_once = 8
 
-    def __init__(self, storage_options: Mapping[str, Any] | None, options: ObjectOptions) -> None:
+    def __init__(
+        self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None
+    ) -> None:
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
-        self._requests = Requests(storage_options)
+        self._requests = requests or Requests(storage_options)
+        self.ways, self.endpoint = self._requests.ways, self._requests.endpoint or ""
         self._listing = Listing(self._requests)
         self._options = options
         self.is_blind = False
@@ -231,6 +234,7 @@ class S3Store(Unpicklable):
             return self._settled(expected, None, operation, parameters)
         published = replace(self._judge(expected, reply), create_only=reply.get(CREATE_ONLY))
         _uploads.publish(self._place(expected.bucket, expected.key))
+        self.ways.learn_taken(operation)
         return published
 
     def _settled(
@@ -241,7 +245,7 @@ class S3Store(Unpicklable):
         return done if done.found else replace(done, create_only=self._requests.create_only(operation, parameters))
 
     def _place(self, bucket: str, key: str) -> _uploads.Place:
-        return self._requests.endpoint or "", bucket, key
+        return self.endpoint, bucket, key
 
     def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
         """Compare an answer with what was sent; where it says something else, or may do so, a listing decides."""

@@ -14,8 +14,10 @@ the first reply that shows it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from mc_sink.storage._promises import UNKEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Sums
 
-Condition: TypeAlias = Literal["kept", "refused"]
+Condition: TypeAlias = Literal["kept", "refused", "ignored"]
+_CONDITIONS: Final = ("kept", "refused", "ignored")
+# The facts that are words, with those that they may be; all others are true or false.
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sums": ("full", "composite", "none"),
+    "condition_on_put": _CONDITIONS,
+    "condition_on_complete": _CONDITIONS,
+}
 # In a reply: whether the body of its request was signed.
 SIGNED: Final = "SignedBody"
 # In a reply: whether its request had a CRC32.
@@ -43,8 +52,9 @@ class StoreWays:
     - `lists_what_it_answers`: a listing shows the ETag that Complete answered.
     - `sums`: the best checksum that it takes: CRC32 of whole objects, CRC32 of parts ("composite"), or none.
     - `condition_on_put`, `condition_on_complete`: whether it keeps `If-None-Match`, as a refusal of a key that was
-      taken has shown, or refuses the header. A store that reads over it stays unknown.
+      taken has shown, or refuses the header, or reads over it, which only a trial on an object of our own shows.
     - `equal_parts`: it takes only uploads whose parts, but for the last, are of one size.
+    - `took_object`, `took_upload`: it has taken a delivery's Put, or its Create, parts and Complete.
     """
 
     checks_crc32: bool | None = None
@@ -56,6 +66,8 @@ class StoreWays:
     condition_on_put: Condition | None = None
     condition_on_complete: Condition | None = None
     equal_parts: bool | None = None
+    took_object: bool | None = None
+    took_upload: bool | None = None
 
     @classmethod
     def of_aws(cls) -> StoreWays:
@@ -75,12 +87,51 @@ class StoreWays:
             return self.condition_on_put
         return self.condition_on_complete if operation == "complete_multipart_upload" else None
 
+    def facts(self) -> dict[str, str | bool]:
+        """Return what is known as plain values by name, to be kept."""
+        known = ((one.name, getattr(self, one.name)) for one in fields(self))
+        return {name: value for name, value in known if value is not None}
+
+    def recall(self, facts: Mapping[str, object]) -> None:
+        """Take over facts that were kept; what this version doesn't know is left out."""
+        for one in fields(self):
+            value = facts.get(one.name)
+            if value in _WORDS[one.name] if one.name in _WORDS else isinstance(value, bool):
+                setattr(self, one.name, value)
+
+    def learn_taken(self, operation: str) -> None:
+        """Note that the store has taken what a delivery sends."""
+        if operation == "put_object":
+            self.took_object = True
+        else:
+            self.took_upload = True
+
+    def unkept(self) -> tuple[str, ...]:
+        """Return a sentence for each promise that the store is known not to keep its part of."""
+        conditions = {self.condition_on_put, self.condition_on_complete}
+        lacking = {
+            "condition": bool(conditions & {"refused", "ignored"}),
+            "sums": self.checks_crc32 is False or self.sums == "none",
+            "etags": self.has_s3_etags is False or self.lists_what_it_answers is False,
+        }
+        return tuple(UNKEPT[name] for name, is_lacking in lacking.items() if is_lacking)
+
     def learn_condition(self, operation: str, seen: Condition) -> None:
         """Note what a reply to this operation has shown of the condition."""
         if operation == "put_object":
             self.condition_on_put = seen
         else:
             self.condition_on_complete = seen
+
+
+class WaysMemory(Protocol):
+    """Where the facts of stores are kept from one process to the next, by endpoint and bucket. Neither raises."""
+
+    def recall(self, endpoint: str, bucket: str) -> Mapping[str, object]:
+        """Return the facts of a bucket; empty where none are kept."""
+
+    def keep(self, endpoint: str, bucket: str, facts: Mapping[str, str | bool]) -> None:
+        """Keep the facts of a bucket."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
