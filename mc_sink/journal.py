@@ -14,6 +14,7 @@ is one: an upload whose Complete was sent, and not refused for certain, may be a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 Sent = Literal["sent", "refused", "published"]
 STATE_DIR, _FOLDER = _state.STATE_DIR, "journals"
 _log = logger(__name__)
+# The system, or this program, has no file descriptor left.
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +263,11 @@ def _read(path: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, IndexError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+            raise UploadError(
+                f"The journal {path} could not be read: {error.strerror}. Raise the limit on open files "
+                f"(ulimit -n), or run fewer deliveries at once. {NOTHING_VISIBLE}"
+            ) from error
         raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
     if _path(run.run_id, run.target).name != path.name:
         raise _unreadable(path, f"it is of run {run.run_id} to {run.target}")

@@ -216,7 +216,7 @@ def test_an_upload_that_may_be_the_object_is_never_aborted(
     once = iter([True])
 
     def publish_elsewhere(_: object) -> None:
-        if server.log.of("Complete") and next(once, False):
+        if next(once, False) if server.log.of("Complete") else False:
             with monkeypatch.context() as elsewhere:
                 elsewhere.setenv("MC_SINK_STATE_DIR", str(tmp_path))
                 elsewhere.setattr(

@@ -27,8 +27,6 @@ def check_place(target: Target, if_exists: IfExists) -> None:
 
 def check(order: Order, target: Target) -> None:
     """Raise `ConfigurationError` for what contradicts in an order, or has no meaning."""
-    if order.stale not in {"fail", "keep"}:
-        raise ConfigurationError(f'stale={order.stale!r} is neither "fail" nor "keep".')
     if order.stale == "keep" and order.if_exists != "overwrite":
         raise ConfigurationError(
             'stale="keep" accepts files that a run which replaces another leaves beside its own: it needs '

@@ -20,7 +20,7 @@ _MOST = 2**63 - 1
 # Polars' row groups and batches are counted in 32 bits.
 _MOST_IN_A_BATCH = 2**32 - 1
 _LONGEST_TOLD = 80
-_NEVER_NONE = {"on_invalid", "on_empty", "if_exists", "changes", "success_marker"}
+_NEVER_NONE = {"on_invalid", "on_empty", "if_exists", "stale", "changes", "success_marker"}
 
 
 def check_types(options: Mapping[str, Any]) -> None:
@@ -82,6 +82,7 @@ _TAKEN: dict[str, tuple[Fits, str]] = {
         f"a number of rows, from 1 to {_MOST_IN_A_BATCH:,}",
     ),
     "manifest": _one_of(True, False, "redshift"),
+    "stale": _one_of("fail", "keep"),
     "success_marker": _one_of(True, False),
     "run_id": (lambda value: isinstance(value, str), "text: 1 to 64 of A-Z a-z 0-9 . _ -"),
     "platform": (lambda value: isinstance(value, str | Platform), "a saved platform's name, or a Platform"),

@@ -19,7 +19,7 @@ from mc_sink.storage import _fitting
 from mc_sink.storage._endpoint import is_aws, wants_equal_parts
 from mc_sink.storage._failures import NOT_IMPLEMENTED, RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import are_found, filesystem_arguments, owner_parameter, sums_bodies
+from mc_sink.storage._s3_options import are_found, filesystem_arguments, may_sign, owner_parameter, sums_bodies
 from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
 from mc_sink.storage._ways import SIGNED, SUMMED, StoreWays
@@ -66,8 +66,7 @@ class Requests(Unpicklable):
         self.ways = StoreWays.of_aws() if self._on_aws else StoreWays(equal_parts=wants_equal_parts(host) or None)
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
-        asked = (self._options.get("config_kwargs") or {}).get("s3") or {}
-        self._may_sign = asked.get("payload_signing_enabled") is not False
+        self._may_sign = may_sign(self._options)
 
     @property
     def sums_parts(self) -> bool:

@@ -227,6 +227,17 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
     return DEFAULT_CONFIG | unproxied | dict(given) | ours
 
 
+def may_sign(options: Sealed) -> bool:
+    """Return False where the caller, or else the profile's s3 section, says that bodies are not to be signed."""
+    given = _with_defaults(options)
+    asked = (given.get("config_kwargs") or {}).get("s3") or {}
+    with silence():
+        session = given.get("session") or new_session(given.get(PROFILE))
+        profile = session.get_config_variable("s3") or {}
+    said = asked.get("payload_signing_enabled", profile.get("payload_signing_enabled"))
+    return str(said).lower() != "false"
+
+
 def _calculation(given: Mapping[str, Any], session: AioSession) -> str:
     """Return when bodies go with a checksum: as asked for here, in the environment, or in the AWS configuration."""
     found = given.get(_CALCULATION)
