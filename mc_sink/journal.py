@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html, _state
 from mc_sink._printable import logger
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:
@@ -158,14 +158,14 @@ def sent(run_id: str, target: str) -> dict[str, Sent]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
+        raise _unreadable(path, error) from error
 
 
 def waits(staged: Staged) -> bool:
     """Say whether what was staged is noted, and so is not to be thrown away; a note of another try is none of it."""
     try:
         found = find(staged.run_id, staged.target)
-    except ConfigurationError:
+    except (ConfigurationError, UploadError):
         return False
     noted = _uploads(found.staged) if found else {}
     return any(noted.get(file.path) == file.upload for file in staged.all_files)
@@ -263,20 +263,22 @@ def _read(path: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, IndexError) as error:
-        if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
-            raise UploadError(
-                f"The journal {path} could not be read: {error.strerror}. Raise the limit on open files "
-                f"(ulimit -n), or run fewer deliveries at once. {NOTHING_VISIBLE}"
-            ) from error
-        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
+        raise _unreadable(path, error) from error
     if _path(run.run_id, run.target).name != path.name:
         raise _unreadable(path, f"it is of run {run.run_id} to {run.target}")
     return Journal(run.run_id, run.target, str(path), noted_at, note.staged, note.superseded, note.replaces)
 
 
-def _unreadable(path: Path, why: str) -> ConfigurationError:
+def _unreadable(path: Path, why: OSError | ValueError | TypeError | IndexError | str) -> SinkError:
+    """Return the error for a journal that can't be read; a lack of descriptors says nothing of the journal itself."""
+    if isinstance(why, OSError) and why.errno in _NO_DESCRIPTORS:
+        return UploadError(
+            f"The journal {path} could not be read: {why.strerror}. Raise the limit on open files (ulimit -n), or run "
+            f"fewer deliveries at once. {NOTHING_VISIBLE}"
+        )
+    told = why if isinstance(why, str) else getattr(why, "strerror", None) or type(why).__name__
     return ConfigurationError(
-        f"1 journal can't be read: {path} ({why}). What it was for may be visible in part. Remove the file and rerun "
+        f"1 journal can't be read: {path} ({told}). What it was for may be visible in part. Remove the file and rerun "
         "with the same run_id: what is there is compared, and only the rest is published."
     )
 

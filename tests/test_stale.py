@@ -244,7 +244,7 @@ def test_a_writer_who_may_not_list_can_not_replace_unseen() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another word": ({"stale": "delete", "if_exists": "overwrite"}, 'neither "fail" nor "keep"'),
+    "another word": ({"stale": "delete", "if_exists": "overwrite"}, 'won\'t do: give "fail" or "keep"'),
     "with nothing that is replaced": ({"stale": "keep"}, 'needs if_exists="overwrite"'),
 }
 

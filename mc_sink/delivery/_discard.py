@@ -35,11 +35,13 @@ def discard(
 
 def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False) -> list[str]:
     """Discard through stores that are already open; with `look`, another process may have published some of it."""
-    return [
-        left
-        for part in staged
-        for left in discard_files(stores, part.all_files, journal.sent(part.run_id, part.target), look=look)
-    ]
+    return [left for part in staged for left in discard_files(stores, part.all_files, _sent(part), look=look)]
+
+
+def _sent(part: Staged) -> Mapping[str, journal.Sent]:
+    """Return what is noted of the uploads among staged files; without uploads there is nothing to read."""
+    has_uploads = any(isinstance(file.upload, Multipart) for file in part.all_files)
+    return journal.sent(part.run_id, part.target) if has_uploads else {}
 
 
 def discard_files(
