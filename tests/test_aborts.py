@@ -233,3 +233,14 @@ def test_nothing_is_unknown_that_a_listing_settles(keeper: FaultServer) -> None:
         assert deliver(keeper).verify().ok
     except CommitUnknown:
         pytest.fail("it is visible")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: str, tmp_path: Path) -> None:
+    """Something in between repeats a Complete and passes on the second answer, 412: the object is ours after all."""
+    with FaultServer(replace(TINY, completed_uploads="kept")) as server:
+        server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
+        assert deliver(server, format=format).verify().ok
+        assert server.log.of("Abort") == []
+        assert server.destroyed(server.bucket) == []
+        assert is_intact(server, format, tmp_path)

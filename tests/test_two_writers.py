@@ -134,11 +134,14 @@ def states(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> list[
 def test_one_run_twice_at_one_moment_is_one_copy(
     server: FaultServer, pair: tuple[Child, Child], states: list[Path], tmp_path: Path, format: str
 ) -> None:
-    """Same run id, same data: both are told of a success, there is one copy, and no upload of either stays."""
+    """Same run id, same data: both are told of a success, there is one copy, and on one machine no upload stays.
+
+    On two, one store's "taken" may be an answer to our own request that something in between repeated: no Abort then.
+    """
     order = {"format": format}
     told = deliver_twice(server, pair, states, order, order)
     assert [one.get("num_rows") for one in told] == [60, 60], told
-    assert_delivered_once(server, killed.frame(), format, tmp_path)
+    assert_delivered_once(server, killed.frame(), format, tmp_path, in_doubt=states[0] != states[1])
     assert list(tmp_path.glob("state/journals/*")) == []
 
 

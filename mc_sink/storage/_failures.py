@@ -66,6 +66,11 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
         return self.code in again_after or (self.code not in REFUSED and status in again_after)
 
     @property
+    def is_of_the_store(self) -> bool:
+        """Whether the store answered the request itself; a listing right before it may have kept it from being sent."""
+        return bool(self.sent)
+
+    @property
     def is_unsupported(self) -> bool:
         """Whether the store said that it does not implement what was asked; no such request has an effect."""
         return self.code == "NotImplemented" or self.status == NOT_IMPLEMENTED

@@ -222,7 +222,8 @@ class S3Store(Unpicklable):
         try:
             reply = self._requests.call(operation, Bucket=expected.bucket, Key=expected.key, **parameters)
         except RequestFailed as failed:
-            if not failed.uncertain and failed.code != GONE and expected.upload_id:
+            taken = failed.code in TAKEN and failed.is_of_the_store  # perhaps by our own request, repeated on its way
+            if not failed.uncertain and not taken and failed.code != GONE and expected.upload_id:
                 _uploads.refuse(expected.upload_id)
             if not (failed.uncertain or failed.code in UNSETTLED):
                 raise translated(failed, expected.file.path) from failed
@@ -306,7 +307,7 @@ class S3Store(Unpicklable):
         except RequestFailed as blind:
             raise unknown(expected.file, f"{reason}; and the listing failed: {blind}") from blind
         if found == expected.found and (expected.repeatable or not certain or (failed and failed.code == GONE)):
-            theirs = certain and failed and failed.code in TAKEN and expected.upload_id
+            theirs = certain and failed and failed.code in TAKEN and not failed.is_of_the_store and expected.upload_id
             return Published(
                 expected.etag,
                 None,
@@ -326,6 +327,8 @@ class S3Store(Unpicklable):
             raise unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
             raise translated(failed, expected.file.path) from failed
+        if expected.upload_id and not failed.uncertain:
+            _uploads.refuse(expected.upload_id)  # what is there is another object
         if expected.repeatable:
             raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
         raise already_exists(expected.file.path) from failed
