@@ -10,8 +10,9 @@ import _thread
 import logging
 import pickle
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -244,3 +245,15 @@ def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: s
         assert server.log.of("Abort") == []
         assert server.destroyed(server.bucket) == []
         assert is_intact(server, format, tmp_path)
+
+
+@pytest.mark.parametrize("etags", ["s3", "whole"])
+def test_such_a_refusal_under_a_run_id_of_its_own_aborts_nothing_either(etags: Literal["s3", "whole"]) -> None:
+    """A run that has no earlier attempt may be told that the key is taken; the object may be its own all the same."""
+    with FaultServer(replace(TINY, completed_uploads="kept", etags=etags)) as server:
+        server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
+        with suppress(mc_sink.SinkError):  # a store whose ETags show that it is ours may settle it
+            mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), storage_options=options(server), progress=False)
+        assert server.log.of("Complete")
+        assert server.log.of("Abort") == []
+        assert server.destroyed(server.bucket) == []

@@ -327,7 +327,7 @@ class S3Store(Unpicklable):
             raise unknown(expected.file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or failed.code == GONE:
             raise translated(failed, expected.file.path) from failed
-        if expected.upload_id and not failed.uncertain:
+        if expected.upload_id and not (failed.uncertain or hidden or found == expected.found):
             _uploads.refuse(expected.upload_id)  # what is there is another object
         if expected.repeatable:
             raise differs(expected.file.path, found.num_bytes, expected.file.num_bytes) from failed
