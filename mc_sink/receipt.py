@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Verifier = Callable[["Receipt"], "Verification"]
 
 
-Integrity = Literal["crc32", "sha256", "etag", "unproven"]
-_STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc32")
+Integrity = Literal["crc32", "crc64nvme", "sha256", "etag", "unproven"]
+_STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64nvme", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
 # The store isn't known to keep `If-None-Match`: what is known instead.
@@ -35,7 +35,7 @@ _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
     "nulled": "held NaN or an infinity and were written as null",
-    "unproven": "could not be proven to have arrived as sent: the store checks no CRC32, and its ETags aren't MD5s",
+    "unproven": "could not be proven to have arrived as sent: the store compares no checksum, and its ETags aren't MD5s",
 }
 
 
@@ -80,8 +80,8 @@ class WrittenFile:
 
     `integrity` says how it was proven that the bytes in the store are those that were sent:
 
-    - "crc32": the store echoed the CRC32, and so has summed them itself.
-    - "sha256": every request with bytes was signed with their SHA-256, which stores check.
+    - "crc32", "crc64nvme": the store echoed this checksum, and so has summed them itself.
+    - "sha256": the store echoed the SHA-256, or every request with bytes was signed with it, which stores check.
     - "etag": the store's ETag is the one that these bytes have.
     - "unproven": nothing shows it. None where the store isn't S3.
 

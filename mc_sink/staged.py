@@ -17,7 +17,7 @@ from mc_sink.receipt import CountedWarning, Integrity, summed
 OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
 Stale = Literal["fail", "keep"]
-Sums = Literal["full", "composite", "none"]
+Sums = Literal["full", "composite", "sha256", "crc64nvme", "none"]
 ManifestForm = Literal["mc_sink", "redshift"]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
@@ -25,7 +25,7 @@ _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "ba
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part that the store has acknowledged; `checksum` is the base64 CRC32 that it was sent with, if any.
+    """One part that the store has acknowledged; `checksum` is the sum that it was sent with, if any.
 
     `integrity` says how it was proven that it arrived as it was sent; see `WrittenFile`.
     """
@@ -41,7 +41,8 @@ class Part:
 class Multipart:
     """An S3 multipart upload with all its parts stored; completing it makes the object visible.
 
-    `sums` is the checksum that it was created with: the CRC32 of the whole object, of its parts only, or none.
+    `sums` is the checksum that it was created with: the CRC32 of the whole object ("full") or of its parts only
+    ("composite"), SHA-256 of its parts, CRC64NVME of the whole, or none.
     """
 
     __pydantic_config__: ClassVar[Any] = _AS_JSON

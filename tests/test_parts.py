@@ -18,7 +18,7 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage._parts import MIB, PartPlan, S3Parts, abort_upload
 from mc_sink.storage._requests import RequestFailed
-from mc_sink.storage._ways import SIGNED, StoreWays
+from mc_sink.storage._ways import SIGNED, SUMMED, StoreWays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ class Shelf:
         if operation == "create_multipart_upload":
             return {"UploadId": "u1"}
         echoed = {"ChecksumCRC32": parameters["ChecksumCRC32"]} if "ChecksumCRC32" in parameters else {}
-        return {"ETag": f'"{len(self.asked)}"', SIGNED: self.signs(operation), **echoed}
+        return {"ETag": f'"{len(self.asked)}"', SIGNED: self.signs(operation), SUMMED: echoed, **echoed}
 
     def signs(self, operation: str) -> bool:
         """Whether bodies are signed; this store has checked what it echoes."""

@@ -139,7 +139,7 @@ def test_buckets_are_kept_apart() -> None:
     [
         {"version": 2},
         {"since": (datetime.now(UTC) - timedelta(days=31)).isoformat()},
-        {"facts": {"condition_on_put": "whatever", "checks_crc32": "yes", "sums": 3, "unheard_of": True}},
+        {"facts": {"condition_on_put": "whatever", "checks_sums": "yes", "sums": 3, "unheard_of": True}},
     ],
 )
 def test_what_is_old_or_not_understood_is_learnt_again(change: dict[str, Any]) -> None:

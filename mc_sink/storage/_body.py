@@ -11,8 +11,6 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from isal import isal_zlib
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
@@ -33,12 +31,10 @@ class PartBody:
     def __len__(self) -> int:
         return self._size
 
-    def crc32(self) -> int:
-        """Sum all of it."""
-        crc = 0
-        for piece in self._pieces:
-            crc = isal_zlib.crc32(piece, crc)
-        return crc
+    @property
+    def pieces(self) -> Sequence[memoryview]:
+        """What it is made of, in order."""
+        return self._pieces
 
     def md5(self) -> str:
         """Return the MD5 of all of it, in hex."""

@@ -1,73 +1,128 @@
-"""Leave out of a request what its store doesn't take: by what was learnt of it, or by its refusal.
+"""Fit a request to what its store takes: by what was learnt of it, or by its refusal.
 
     the store refuses                          the request is sent again
-    the type FULL_OBJECT (Create, Complete)    with the composite checksum: each part's, and none of the whole
-    the checksum (Create, Put)                 without one; its bodies are signed with their SHA-256 then
+    the checksum (Create, Put)                 with the next one that may be sent; see `_sums.py` for their order
+    the checksum of the whole (Complete)       without it
     If-None-Match (Put, Complete)              without it, right after a listing of exactly that key
 
-Only a refusal that is certain counts: 501, or 400 that names the header. A 501 that names none is answered with each of
-these in turn, and then with two of them together. What made the difference is remembered, and never asked again.
+A refusal that names other checksums, as those that the store takes, moves these to the front. Only a refusal that is
+certain counts: 501, or 400 that names the header. A 501 that names none is answered with each of these in turn, and
+then with two of them together. What made the difference is remembered, and never asked again.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from mc_sink.storage._reasons import wants_equal_parts
 from mc_sink.storage._sent_options import named_options, names_an_option
+from mc_sink.storage._sums import PROOFS, SUMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from mc_sink.staged import Sums
     from mc_sink.storage._failures import RequestFailed
     from mc_sink.storage._retries import Operation
     from mc_sink.storage._ways import StoreWays
 
 CONDITION: Final = frozenset({"IfNoneMatch"})
-_TYPE: Final = frozenset({"ChecksumType"})
-_ALGORITHM: Final = _TYPE | {"ChecksumAlgorithm"}
-_SUM: Final = frozenset({"ChecksumCRC32"})
-# What may be left out of each request, the least first.
-_STEPS: Final[Mapping[Operation, tuple[frozenset[str], ...]]] = {
-    "create_multipart_upload": (_TYPE, _ALGORITHM),
-    "put_object": (_SUM, CONDITION),
-    "complete_multipart_upload": (_SUM | _TYPE, CONDITION),
-}
+_OF_CREATE: Final = frozenset({"ChecksumAlgorithm", "ChecksumType"})
+_OF_WHOLE: Final = frozenset({*PROOFS, "ChecksumType"})
+_CRC32: Final = "ChecksumCRC32"
 _BLAMING: Final = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 # A checksum that isn't that of the body is no checksum that the store doesn't know.
 _MISMATCH: Final = re.compile(r"(?<!none-)\b(?:mis)?match|\bdiffer|\bcorrupt|\bincorrect|\bwrong", re.IGNORECASE)
 
 
-def known(operation: Operation, ways: StoreWays) -> frozenset[str]:
-    """Return the parameters that the store is known not to take.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a request goes: with which checksum, if it is to have one, and without which parameters."""
+
+    sums: Sums = "full"
+    left_out: frozenset[str] = frozenset()
+
+
+def known(operation: Operation, ways: StoreWays, sums: Sums) -> Fit:
+    """Return how a request goes to a store of which so much is known.
 
     A part and the sum of a Complete are as their upload was created.
     """
-    left_out = CONDITION if ways.condition(operation) == "refused" else frozenset()
-    if operation == "create_multipart_upload":
-        return left_out | {"full": frozenset(), "composite": _TYPE, "none": _ALGORITHM}[ways.sums]
-    return left_out | _SUM if operation == "put_object" and ways.sums == "none" else left_out
+    return Fit(sums, CONDITION if ways.condition(operation) == "refused" else frozenset())
 
 
-def slimmer(
-    failed: RequestFailed, operation: Operation, sent: AbstractSet[str], left_out: frozenset[str]
-) -> Iterator[frozenset[str]]:
-    """Yield what else may be left out after a refusal, in the order in which to do so.
+def fitted(operation: Operation, wanted: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
+    """Return the parameters of a request; `wanted` has the CRC32 where there is to be a checksum."""
+    sent = {name: value for name, value in wanted.items() if name not in fit.left_out}
+    chosen = SUMS.get(fit.sums)
+    if operation == "create_multipart_upload" and sent.keys() & _OF_CREATE:
+        sent = {name: value for name, value in sent.items() if name not in _OF_CREATE}
+        return sent | (chosen.of_create if chosen else {})
+    if operation != "put_object" or _CRC32 not in sent or (chosen and chosen.parameter == _CRC32):
+        return sent
+    del sent[_CRC32]
+    return sent | ({chosen.parameter: chosen.of([memoryview(sent["Body"])])} if chosen else {})
 
-    `sent` are the parameters of the request as it was to be, `left_out` those that the refused one went without.
+
+class Refitting:
+    """The ways in which one request may go, one after the other, as its refusals suggest.
+
+    `wanted` are its parameters as it was to be, `allowed` the checksums that may be sent, the best first, and `first`
+    how it goes at first.
     """
-    if not _is_refusal(failed):
-        return
-    steps = [step for step in _STEPS.get(operation, ()) if step <= sent]
-    if named := named_options(failed):
-        blamed = frozenset[str]().union(*(option.parameters for option in named))
-        yield from (left_out | step for step in steps if step & blamed)
-    elif failed.is_unsupported:
-        yield from steps
-        yield from (one | other for one, other in combinations(steps, 2))
+
+    def __init__(self, operation: Operation, wanted: AbstractSet[str], allowed: Sequence[Sums], first: Fit) -> None:
+        self._operation, self._wanted, self._allowed = operation, wanted, allowed
+        self._tried, self._open, self._go_on = [first], iter(tuple[Fit]()), False
+
+    def after(self, failed: RequestFailed) -> Fit | None:
+        """Return how the request may go after this refusal of its last fit; None where nothing is left.
+
+        Refusals that name nothing are answered by changes of the same fit, one at a time: which one it was is not known
+        until one of them makes the difference.
+        """
+        if not _is_refusal(failed):
+            return None
+        named = frozenset[str]().union(*(option.parameters for option in named_options(failed)))
+        if named or not self._go_on:
+            self._open = self._others(failed, self._tried[-1], named)
+        self._go_on = not named
+        fit = next((fit for fit in self._open if fit not in self._tried), None)
+        self._tried += [fit] if fit else []
+        return fit
+
+    def _others(self, failed: RequestFailed, fit: Fit, named: AbstractSet[str]) -> Iterator[Fit]:
+        """Yield how else a request may go that was refused with this fit, in the order in which to do so."""
+        sums = _other_sums(failed, self._operation, self._wanted, fit, self._allowed)
+        left_out = fit.left_out | CONDITION
+        bare = [replace(fit, left_out=left_out)] if self._wanted >= CONDITION else []
+        if named:
+            yield from (*(sums if named & (_OF_CREATE | _OF_WHOLE) else ()), *(bare if named & CONDITION else ()))
+        elif failed.is_unsupported:
+            yield from (*sums[:1], *bare, *sums[1:])
+            yield from (replace(one, left_out=one.left_out | left_out) for one in sums if bare)
+
+
+def _other_sums(
+    failed: RequestFailed, operation: Operation, wanted: AbstractSet[str], fit: Fit, allowed: Sequence[Sums]
+) -> list[Fit]:
+    """Return how a request may go with another checksum than it had, or with none."""
+    if operation == "complete_multipart_upload":
+        return [replace(fit, left_out=fit.left_out | _OF_WHOLE)] if wanted & PROOFS.keys() else []
+    if fit.sums not in allowed or not wanted & (_OF_CREATE | {_CRC32}):
+        return []
+    others = [one for one in allowed[allowed.index(fit.sums) + 1 :] if operation != "put_object" or one != "composite"]
+    return [replace(fit, sums=one) for one in sorted(others, key=lambda one: not _is_named(one, failed, fit))]
+
+
+def _is_named(sums: Sums, failed: RequestFailed, fit: Fit) -> bool:
+    """Return True if a refusal names another algorithm than the one that was sent: as one that would be taken."""
+    if sums == "none" or (fit.sums != "none" and SUMS[sums].algorithm == SUMS[fit.sums].algorithm):
+        return False
+    return SUMS[sums].algorithm in failed.message.upper().replace("-", "")
 
 
 def better_told(first: RequestFailed, last: RequestFailed) -> RequestFailed:
@@ -75,14 +130,12 @@ def better_told(first: RequestFailed, last: RequestFailed) -> RequestFailed:
     return first if _is_refusal(last) and not names_an_option(last) else last
 
 
-def learn(operation: Operation, left_out: frozenset[str], ways: StoreWays) -> None:
-    """Note what the store doesn't take, after it has taken the request without it."""
-    if left_out >= CONDITION:
+def learn(operation: Operation, before: Fit, fit: Fit, ways: StoreWays) -> None:
+    """Note what the store doesn't take, after it has refused a request as it went `before`, and taken it as `fit`."""
+    if fit.left_out >= CONDITION:
         ways.learn_condition(operation, "refused")
-    if left_out >= _ALGORITHM or (operation == "put_object" and left_out >= _SUM):
-        ways.sums = "none"
-    elif left_out >= _TYPE and ways.sums == "full":
-        ways.sums = "composite"
+    if fit.sums != before.sums:
+        ways.sums = fit.sums
 
 
 def learn_from_refusal(failed: RequestFailed, ways: StoreWays) -> None:

@@ -7,7 +7,6 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, wait
 from contextlib import suppress
@@ -19,12 +18,13 @@ from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
 from mc_sink.storage import _uploads
 from mc_sink.storage._body import PartBody
-from mc_sink.storage._requests import LEFT_OUT, UNCLEAR, RequestFailed, wait_for
+from mc_sink.storage._requests import SUMS_SENT, UNCLEAR, RequestFailed, wait_for
 from mc_sink.storage._s3_errors import altered, translated
+from mc_sink.storage._sums import SUMS
 from mc_sink.storage._ways import SIGNED, SentBody, is_encrypted, proof_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Sums
@@ -70,6 +70,11 @@ class PartPlan:
         if self.equal:
             return self.first_size
         return min(self.first_size << (number - 1) // self.doubles_every, self.max_size)
+
+    @property
+    def most_bytes(self) -> int | None:
+        """The most that an upload may have; None where parts grow, and S3's own limit is reached first."""
+        return self.first_size * self.max_parts if self.equal else None
 
     @property
     def bytes_in_flight(self) -> int:
@@ -185,8 +190,8 @@ class S3Parts:
         if self._stopped.done():
             raise self._stop_error()
         self._sent += 1
-        crc = b64encode(body.crc32().to_bytes(4, "big")).decode() if self._sums != "none" else None
-        self._start(_Sent(Part(self._sent, "", len(body), crc), body))
+        checksum = SUMS[self._sums].of(body.pieces) if self._sums != "none" else None
+        self._start(_Sent(Part(self._sent, "", len(body), checksum), body))
 
     def _start(self, sent: _Sent) -> None:
         future = self._requests.start(
@@ -195,7 +200,7 @@ class S3Parts:
             UploadId=self._upload_id,
             PartNumber=sent.part.number,
             Body=sent.body,
-            **({"ChecksumCRC32": sent.part.checksum} if sent.part.checksum else {}),
+            **({SUMS[self._sums].parameter: sent.part.checksum} if sent.part.checksum else {}),
         )
         self._in_flight[future] = sent
 
@@ -203,7 +208,7 @@ class S3Parts:
         return sum(sent.part.num_bytes for sent in self._in_flight.values())
 
     def _create(self) -> str:
-        kind = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if self._requests.sums_parts else {}
+        kind = SUMS["full"].of_create if self._requests.sums_parts else {}
         self._creating = self._requests.start("create_multipart_upload", **self._object, **self._options, **kind)
         awaited: tuple[Future[Any], ...] = (self._creating, self._stopped)
         wait(awaited, return_when=FIRST_COMPLETED)
@@ -236,7 +241,7 @@ class S3Parts:
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and was sent again."""
-        body = SentBody(sent.part.checksum, sent.body.md5, is_encrypted(self._options))
+        body = SentBody(sent.body.md5, is_encrypted(self._options))
         integrity = proof_of(body, reply, self._requests.ways)
         better = not reply.get(SIGNED) and self._requests.signs("upload_part")
         if integrity and not (integrity == "unproven" and better):
@@ -262,10 +267,8 @@ class S3Parts:
 
 def _sums_of(reply: Mapping[str, Any]) -> Sums:
     """Return the checksum that an upload was created with, after its store has refused another or made it so."""
-    if "ChecksumAlgorithm" in reply.get(LEFT_OUT, ()):
-        return "none"
-    is_whole = "ChecksumType" not in reply.get(LEFT_OUT, ()) and reply.get("ChecksumType") != "COMPOSITE"
-    return "full" if is_whole else "composite"
+    sums: Sums = reply.get(SUMS_SENT, "full")
+    return "composite" if sums == "full" and reply.get("ChecksumType") == "COMPOSITE" else sums
 
 
 def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -> str | None:
@@ -292,6 +295,13 @@ def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -
 def not_aborted(url: str, upload_id: str) -> str:
     """Say that an upload was left alone, because an Abort may destroy the object that was made of it."""
     return f"The upload {upload_id} may be the object at {url}, so it was not aborted. If it isn't, {LIFECYCLE}."
+
+
+def are_unlike(parts: Sequence[Part]) -> bool:
+    """Return True if the parts of an upload, but for a smaller last one, aren't all of one size."""
+    return any(part.num_bytes != parts[0].num_bytes for part in parts[:-1]) or (
+        bool(parts) and parts[-1].num_bytes > parts[0].num_bytes
+    )
 
 
 def _lower(where: Mapping[str, str]) -> dict[str, str]:

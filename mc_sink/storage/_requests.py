@@ -19,9 +19,10 @@ from mc_sink.storage import _fitting
 from mc_sink.storage._endpoint import is_aws, wants_equal_parts
 from mc_sink.storage._failures import NOT_IMPLEMENTED, RequestFailed, is_answer, no_answer, read_failure
 from mc_sink.storage._retries import OPERATIONS, Operation, Pace
-from mc_sink.storage._s3_options import are_found, filesystem_arguments, may_sign, owner_parameter, sums_bodies
+from mc_sink.storage._s3_options import allowed_sums, are_found, filesystem_arguments, may_sign, owner_parameter
 from mc_sink.storage._sending import Sending, before_send, before_sign
 from mc_sink.storage._silence import silence
+from mc_sink.storage._sums import sums_in
 from mc_sink.storage._ways import SIGNED, SUMMED, StoreWays
 
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from mc_sink.receipt import CreateOnly
+    from mc_sink.staged import Sums
 
 __all__ = ["OPERATIONS", "UNCLEAR", "Operation", "RequestFailed", "Requests", "wait_for"]
 
 _OK, _FORBIDDEN, _PRECONDITION_FAILED = 200, 403, 412
 # In a reply: how the request was kept from replacing an object.
 CREATE_ONLY: Final = "CreateOnly"
-# In a reply: the parameters that it went without, because the store doesn't take them.
-LEFT_OUT: Final = "LeftOut"
+# In a reply: the checksum that its request went with, as an upload keeps it.
+SUMS_SENT: Final = "SumsSent"
 # In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
 UNCLEAR: Final = "UnclearTries"
 
@@ -60,36 +62,47 @@ class Requests(Unpicklable):
         self._pace = Pace.of(arguments["config_kwargs"])
         # Waiting for a connection is no part of a request: its clock starts when it may have one.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
-        self._may_sum: bool = sums_bodies(arguments)
+        self._allowed = allowed_sums(self._options, arguments)
         host = urlsplit(arguments["endpoint_url"] or "").hostname
         self._on_aws = is_aws(host)
         self.ways = StoreWays.of_aws() if self._on_aws else StoreWays(equal_parts=wants_equal_parts(host) or None)
+        self._equal_parts: bool | None = self._options.get("equal_parts")
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
         self._may_sign = may_sign(self._options)
 
     @property
+    def sums(self) -> Sums:
+        """The checksum that requests go with: the caller's, or else the best one that the store is known to take."""
+        return self.ways.sums if self.ways.sums in self._allowed else self._allowed[0]
+
+    @property
     def sums_parts(self) -> bool:
-        """Whether bodies go with their CRC32: they do, unless the caller or the store doesn't want it."""
-        return self._may_sum and self.ways.sums != "none"
+        """Whether bodies go with a checksum: they do, unless the caller or the store doesn't want it."""
+        return self.sums != "none"
+
+    @property
+    def equal_parts(self) -> bool | None:
+        """Whether all parts of an upload are to have one size: as the caller says, or else as the store does."""
+        return self.ways.equal_parts if self._equal_parts is None else self._equal_parts
 
     def signs(self, operation: Operation) -> bool:
         """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
 
-        On lines that others can alter, all are. On others that is left to the CRC32, where the store is known to check
+        On lines that others can alter, all are. On others that is left to the checksum, where the store is known to check
         it; until then, a part that proves to be another is sent again, but an object can't be.
         """
         if self._signs_all or not self._may_sign:
             return self._signs_all
         if not self.sums_parts:
             return True
-        checks = self.ways.checks_crc32
+        checks = self.ways.checks_sums
         return checks is not True if operation == "put_object" else checks is False
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
         """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`.
 
-        The reply also has `CREATE_ONLY`, `LEFT_OUT`, `SIGNED`, `SUMMED` and `UNCLEAR`.
+        The reply also has `CREATE_ONLY`, `SIGNED`, `SUMMED`, `SUMS_SENT` and `UNCLEAR`.
         """
         from asyncio import run_coroutine_threadsafe
 
@@ -117,9 +130,9 @@ class Requests(Unpicklable):
             raise answer
         return answer | {
             CREATE_ONLY: sending.create_only,
-            LEFT_OUT: sending.left_out,
             SIGNED: sending.signed,
-            SUMMED: "ChecksumCRC32" in sending.sent,
+            SUMMED: sums_in(sending.sent),
+            SUMS_SENT: sending.fit.sums,
             UNCLEAR: sending.unclear,
         }
 
@@ -147,27 +160,25 @@ class Requests(Unpicklable):
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
         """Send it, and again without what the store refuses of it, until the store takes it or nothing is left."""
-        operation, wanted = sending.operation, sending.parameters.keys()
-        sending.left_out = _fitting.known(operation, self.ways) & wanted
-        tried = [sending.left_out]
+        before = _fitting.known(sending.operation, self.ways, self.sums)
+        refitting = _fitting.Refitting(sending.operation, sending.parameters.keys(), self._allowed, before)
+        sending.fit_to(before)
         first = answer = await self._look_and_send(sending, instead_of=instead_of)
         while isinstance(answer, RequestFailed) and not self._on_aws:
-            steps = _fitting.slimmer(answer, operation, wanted, sending.left_out)
-            step = next((step for step in steps if step not in tried), None)
-            if step is None:
+            fit = refitting.after(answer)
+            if fit is None:
                 return _fitting.better_told(first, answer) if isinstance(first, RequestFailed) else answer
-            tried.append(step)
-            sending.left_out = step
+            sending.fit_to(fit)
             answer = await self._look_and_send(sending, instead_of=instead_of)
         if not isinstance(answer, RequestFailed):
-            _fitting.learn(operation, sending.left_out, self.ways)
+            _fitting.learn(sending.operation, before, sending.fit, self.ways)
         return answer
 
     async def _look_and_send(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
         """Send it, but not to a key that is taken, where the store may ignore that this was to be the condition."""
-        if sending.left_out & {"ChecksumCRC32"} and "Body" in sending.parameters:
+        if "Body" in sending.parameters and not sums_in(sending.sent):
             sending.signed = self._may_sign
         sending.create_only = self.create_only(sending.operation, sending.parameters)
         if sending.create_only == "listing" and (refusal := await self._look(sending, instead_of)):
@@ -188,7 +199,7 @@ class Requests(Unpicklable):
         found = await self._send_once(listing, instead_of=instead_of)
         if isinstance(found, RequestFailed):
             if found.status == _FORBIDDEN and found.code in {"AccessDenied", "403"}:
-                if sending.left_out & _fitting.CONDITION:
+                if sending.fit.left_out & _fitting.CONDITION:
                     return _without_protection(sending)
                 sending.create_only = "unproven"
                 return None

@@ -16,20 +16,22 @@ from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage import _uploads
 from mc_sink.storage._compare import PartsComparison, differs
+from mc_sink.storage._judging import judged
 from mc_sink.storage._listing import Listing
-from mc_sink.storage._outcome import OVERWRITE, Expected, Found, altered, expected_etag, integrity_of, unknown
-from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, not_aborted
+from mc_sink.storage._outcome import OVERWRITE, Expected, Found, expected_etag, integrity_of, unknown
+from mc_sink.storage._parts import PartPlan, S3Parts, abort_upload, are_unlike, not_aborted
 from mc_sink.storage._requests import CREATE_ONLY, RequestFailed, Requests
 from mc_sink.storage._s3_errors import translated
 from mc_sink.storage._store import Holds, Match, Published, already_exists
-from mc_sink.storage._ways import MULTIPART, SUMMED, SentBody, bare, is_encrypted, proof_of
+from mc_sink.storage._sums import SUMS, of_whole
+from mc_sink.storage._ways import MULTIPART, SentBody, is_encrypted
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.receipt import Integrity, WrittenFile
+    from mc_sink.receipt import WrittenFile
     from mc_sink.staged import IfExists, StagedFile
 
 # Refusals that an earlier try of ours may have caused.
@@ -72,7 +74,7 @@ class S3Store(Unpicklable):
     def open(self, target: Target, content_type: str, *, several: bool) -> S3Parts:
         """Take bytes for one object; sends nothing until there is a full part."""
         options = self._options.request(content_type)
-        return S3Parts(self._requests, target.bucket, target.path, options, self._cut, keeps_whole=not several)
+        return S3Parts(self._requests, target.bucket, target.path, options, self.cut, keeps_whole=not several)
 
     def compare(self, target: Target) -> PartsComparison:
         """Take bytes to compare with the object that is there."""
@@ -82,7 +84,7 @@ class S3Store(Unpicklable):
             raise translated(failed, target.url) from failed
         if found is None:
             raise UploadError(f"{target.url} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.")
-        return PartsComparison(target.url, found.num_bytes, found.etag, self._cut)
+        return PartsComparison(target.url, found.num_bytes, found.etag, self.cut)
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Make one staged object visible, or raise; never replaces one unless `if_exists` says so."""
@@ -161,9 +163,9 @@ class S3Store(Unpicklable):
         return found.etag == computed or not (computed and MULTIPART.fullmatch(found.etag)) or self._is_encrypted
 
     @property
-    def _cut(self) -> PartPlan:
+    def cut(self) -> PartPlan:
         """How uploads are cut, as far as it is known what the store takes."""
-        return replace(self._plan, equal=True) if self._requests.ways.equal_parts else self._plan
+        return replace(self._plan, equal=True) if self._requests.equal_parts else self._plan
 
     @property
     def _is_encrypted(self) -> bool:
@@ -172,9 +174,9 @@ class S3Store(Unpicklable):
     def _complete(
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool
     ) -> Published:
-        summed = all(part.checksum for part in upload.parts)
+        named = SUMS.get(upload.sums) if all(part.checksum for part in upload.parts) else None
         parts = [
-            {"PartNumber": p.number, "ETag": p.etag} | ({"ChecksumCRC32": p.checksum} if summed else {})
+            {"PartNumber": p.number, "ETag": p.etag} | ({named.parameter: p.checksum} if named else {})
             for p in upload.parts
         ]
         is_first = _uploads.complete(upload.upload_id, self._place(upload.bucket, upload.key))
@@ -188,31 +190,32 @@ class S3Store(Unpicklable):
             integrity=integrity_of(upload),
             upload_id=upload.upload_id if is_first else None,
         )
-        return self._commit(
+        published = self._commit(
             expected,
             "complete_multipart_upload",
             UploadId=upload.upload_id,
             MultipartUpload={"Parts": parts},
             MpuObjectSize=file.num_bytes,
-            **(
-                {"ChecksumCRC32": _sum(file), "ChecksumType": "FULL_OBJECT"} if summed and upload.sums == "full" else {}
-            ),
+            **(of_whole(upload.sums, upload.parts, file.checksum.removeprefix("crc32:")) if named else {}),
             **condition,
         )
+        if are_unlike(upload.parts) and not published.found:
+            self.ways.equal_parts = False
+        return published
 
     def _put(self, file: StagedFile, upload: Whole, condition: dict[str, str], *, repeatable: bool) -> Published:
         etag = hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
-        crc = _sum(file) if self._requests.sums_parts else None
-        # A store may read over the CRC32, and a Put that was altered on its way would be visible at once.
-        unchecked = self._requests.ways.checks_crc32 is not True
+        crc = b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()
+        # A store may read over the checksum, and a Put that was altered on its way would be visible at once.
+        unchecked = self._requests.ways.checks_sums is not True
         encrypted = is_encrypted(upload.options)
-        body = SentBody(crc, lambda: etag, encrypted)
+        body = SentBody(lambda: etag, encrypted)
         return self._commit(
             Expected(file, upload.bucket, upload.key, etag, repeatable, encrypted, body),
             "put_object",
             Body=upload.body,
             **upload.options,
-            **({"ChecksumCRC32": crc} if crc else {}),
+            **({"ChecksumCRC32": crc} if self._requests.sums_parts else {}),
             **({"ContentMD5": b64encode(bytes.fromhex(etag)).decode()} if unchecked else {}),
             **condition,
         )
@@ -233,7 +236,8 @@ class S3Store(Unpicklable):
             raise
         if reply.get("Key", expected.key) != expected.key or not (reply.get("ETag") or reply.get("Key")):
             return self._settled(expected, None, operation, parameters)
-        published = replace(self._judge(expected, reply), create_only=reply.get(CREATE_ONLY))
+        found = judged(expected, reply, self.ways, self._listing)
+        published = replace(found, create_only=reply.get(CREATE_ONLY))
         _uploads.publish(self._place(expected.bucket, expected.key))
         self.ways.learn_taken(operation)
         return published
@@ -247,52 +251,6 @@ class S3Store(Unpicklable):
 
     def _place(self, bucket: str, key: str) -> _uploads.Place:
         return self.endpoint, bucket, key
-
-    def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
-        """Compare an answer with what was sent; where it says something else, or may do so, a listing decides."""
-        ways, answered, version = self._requests.ways, bare(reply.get("ETag")), reply.get("VersionId")
-        proof, summed = self._proof(expected, reply)
-        listed, there = answered, None
-        if not (answered and self._is_enough(expected, answered, proof)):
-            there = self._glance(expected)
-            listed = there.etag if there else answered
-            if there and answered and not expected.body:
-                ways.lists_what_it_answers = listed == answered
-        if there and there.num_bytes != expected.file.num_bytes:
-            raise altered(expected, there)
-        if not listed:
-            raise unknown(expected.file, "the store answered without an ETag, and a listing does not show the object")
-        if listed == expected.etag:
-            expected.learn(ways, computed=True)
-            return Published(listed, version, integrity=proof or "etag")
-        if proof is None or expected.is_contradicted(listed, ways, summed=summed and listed == answered):
-            raise altered(expected, there or listed)
-        expected.learn(ways, computed=False)
-        return Published(listed, version, integrity=proof, etag_is_computed=False)
-
-    def _proof(self, expected: Expected, reply: Mapping[str, Any]) -> tuple[Integrity | None, bool]:
-        """Return how the object is proven, None if it is another, and whether the store has summed all of it."""
-        if expected.body:
-            proof = proof_of(expected.body, reply, self._requests.ways)
-            return proof, proof == "crc32"
-        echoed = str(reply.get("ChecksumCRC32") or "")
-        if not reply.get(SUMMED) or not echoed or "-" in echoed:  # a dash: the sum of the parts' sums
-            return expected.integrity, False
-        return ("crc32", True) if echoed == _sum(expected.file) else (None, False)
-
-    def _is_enough(self, expected: Expected, answered: str, proof: Integrity | None) -> bool:
-        """Return True if the answer shows as much as a listing would."""
-        ways = self._requests.ways
-        if answered == expected.etag:
-            return proof is not None and (expected.body is not None or ways.lists_what_it_answers is True)
-        return proof is not None and expected.is_opaque(ways) and ways.lists_what_it_answers is True
-
-    def _glance(self, expected: Expected) -> Found | None:
-        """Look at what is there, where that can be seen."""
-        try:
-            return self._listing.find(expected.bucket, expected.key)
-        except RequestFailed:
-            return None
 
     def _settle(self, expected: Expected, failed: RequestFailed | None) -> Published:
         """Find out whether the object is visible, after a reply that was lost, cut, no answer, or may mean ourselves.
@@ -344,7 +302,3 @@ def _foreseen_etag(file: StagedFile) -> str | None:
         case Whole(body=body, options=options):
             return None if is_encrypted(options) else hashlib.md5(body, usedforsecurity=False).hexdigest()
     return None
-
-
-def _sum(file: StagedFile) -> str:
-    return b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()

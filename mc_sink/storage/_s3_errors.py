@@ -204,10 +204,10 @@ def translated(failed: RequestFailed, where: str) -> SinkError:
 
 
 def altered(where: str, tries: int) -> UploadError:
-    """Return the error for a part whose ETag is that of other bytes each time, on a store that checks no CRC32."""
+    """Return the error for a part whose ETag is that of other bytes each time, on a store that compares no checksum."""
     return UploadError(
         f"{tries} tries of s3:PutObject at {where} failed: its ETag is not the MD5 of the bytes that were sent, and "
-        "the store has not checked their CRC32. Look for a proxy that changes bodies or for bad memory, and rerun. "
+        "the store has not compared their checksum. Look for a proxy that changes bodies or for bad memory, and rerun. "
         'Where the bucket encrypts with a KMS key, which makes other ETags, pass object_options=ObjectOptions(sse="aws:'
         f'kms"). {NOTHING_VISIBLE}'
     )

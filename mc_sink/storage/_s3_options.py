@@ -15,6 +15,7 @@ from mc_sink.secret import Sealed, Secret, has_control, seal, shown
 from mc_sink.storage._endpoint import find_endpoint, find_region
 from mc_sink.storage._http import OneHost, http_session
 from mc_sink.storage._silence import silence
+from mc_sink.storage._sums import ALGORITHMS, can_sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
     from botocore.loaders import Loader
 
+    from mc_sink.staged import Sums
     from mc_sink.storage._endpoint import Endpoint
 
 # Timeouts end a request to a store that doesn't answer; one layer retries, and it is ours.
@@ -40,12 +42,15 @@ _OURS = {
 }
 OWNER = "expected_bucket_owner"
 # What is ours to read, and s3fs would not know.
-_NOT_S3FS = {"default_block_size", "max_concurrency", PROFILE, OWNER}
+ALGORITHM, EQUAL_PARTS = "checksum_algorithm", "equal_parts"
+_NOT_S3FS = {"default_block_size", "max_concurrency", PROFILE, OWNER, ALGORITHM, EQUAL_PARTS}
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _FORMS: dict[str, tuple[type, str]] = {
     "endpoint_url": (Secret, "text"),
     PROFILE: (Secret, "text"),
     OWNER: (Secret, "text: the 12 digits of an account, in quotes"),
+    ALGORITHM: (Secret, "text"),
+    EQUAL_PARTS: (bool, "True or False"),
     "client_kwargs": (Mapping, "a dict"),
     "config_kwargs": (Mapping, "a dict"),
     "default_block_size": (int, "a whole number"),
@@ -108,9 +113,11 @@ def check_options(options: Sealed) -> None:
     for name, reason in _REFUSED.items():
         if options.get(name):
             raise ConfigurationError(f"storage_options[{name!r}] {reason}")
-    check_names(options, (set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS) | {PROFILE, OWNER}, "s3fs")
+    theirs = set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS
+    check_names(options, theirs | {PROFILE, OWNER, ALGORITHM, EQUAL_PARTS}, "s3fs")
     _check_forms(options)
     check_owner(options.get(OWNER), "expected_bucket_owner in storage_options")
+    _asked_sums(options)
     _check_config(options.get("config_kwargs") or {})
     client = options.get("client_kwargs") or {}
     known = set(signature(Session.create_client).parameters) - {"self", "service_name", "config"}
@@ -145,9 +152,34 @@ def is_aws(endpoint: str | None) -> bool:
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def sums_bodies(arguments: Mapping[str, Any]) -> bool:
-    """Return True if bodies are to go with their CRC32, by the arguments of a filesystem."""
-    return bool(arguments["config_kwargs"][_CALCULATION] == _WHEN[0])
+def allowed_sums(storage_options: Sealed, arguments: Mapping[str, Any]) -> tuple[Sums, ...]:
+    """Return the checksums that bodies may go with, the best first: those that were asked for, or all.
+
+    An algorithm that is asked for goes before botocore's `request_checksum_calculation`, as it does with botocore.
+    """
+    if asked := _asked_sums(storage_options):
+        return asked
+    if arguments["config_kwargs"][_CALCULATION] != _WHEN[0]:
+        return ("none",)
+    known: list[Sums] = [one for sums in ALGORITHMS.values() for one in sums]
+    return (*filter(can_sum, known), "none")
+
+
+def _asked_sums(options: Sealed) -> tuple[Sums, ...]:
+    """Return the checksums of the algorithm that was asked for, if any; raise for one that can't be computed here."""
+    asked = options.get(ALGORITHM)
+    if asked is None:
+        return ()
+    name = (asked.reveal() if isinstance(asked, Secret) else asked).upper().replace("-", "")
+    if name not in ALGORITHMS:
+        raise ConfigurationError(
+            f"{ALGORITHM} in storage_options is not one of {', '.join(ALGORITHMS)}. {NOTHING_VISIBLE}"
+        )
+    if not all(map(can_sum, ALGORITHMS[name])):
+        raise ConfigurationError(
+            f"{ALGORITHM}={name!r} needs the library awscrt: pip install 'mc-sink[crc64nvme]'. {NOTHING_VISIBLE}"
+        )
+    return ALGORITHMS[name]
 
 
 def check_names(

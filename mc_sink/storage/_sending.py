@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.storage._body import PartBody
 from mc_sink.storage._clock import Clock, Moving
+from mc_sink.storage._fitting import Fit, fitted
 from mc_sink.storage._retries import THROTTLED
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Sending:
     - `signed`: its signature covers its body.
     - `moved_for`: seconds in which its body moved.
     - `unclear`: tries that may have taken effect without an answer. A throttled one has not.
-    - `left_out`: parameters that the current try goes without, because the store doesn't take them.
+    - `fit`: how the current try is fitted to what the store takes, and `sent` the parameters that it has so.
     - `create_only`: how the last try was kept from replacing an object; None where it may replace one.
     """
 
@@ -42,17 +43,16 @@ class Sending:
         self.signed = signed
         self.moved_for = 0.0
         self.unclear = 0
-        self.left_out: frozenset[str] = frozenset()
+        self.fit, self.sent = Fit(), parameters
         self.clock: Clock | None = None
         self._quiet = quiet
         self.create_only: CreateOnly | None = None
         self._tries = 0
         self._uncertain = False
 
-    @property
-    def sent(self) -> dict[str, Any]:
-        """The parameters that the current try goes with."""
-        return {name: value for name, value in self.parameters.items() if name not in self.left_out}
+    def fit_to(self, fit: Fit) -> None:
+        """Set how the next try goes."""
+        self.fit, self.sent = fit, fitted(self.operation, self.parameters, fit)
 
     @asynccontextmanager
     async def one_try(self) -> AsyncIterator[None]:

@@ -1,7 +1,7 @@
 """The ways of one store, learnt from its replies, and what a reply proves of the body that it answers.
 
     a reply says                          the body arrived as it was sent, proven by
-    the CRC32 that was sent               "crc32": the store has summed the body itself
+    the checksum that was sent            "crc32", "sha256" or "crc64nvme": the store has summed the body itself
     nothing of it, to a signed body       "sha256": the signature covers the body's SHA-256, and a store checks that
     nothing of it, and the body's MD5     "etag"
     the MD5 of another body               nothing: it was altered on its way
@@ -15,27 +15,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
+from mc_sink.staged import Sums
 from mc_sink.storage._promises import UNKEPT
+from mc_sink.storage._sums import PROOFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mc_sink.receipt import Integrity
-    from mc_sink.staged import Sums
 
 Condition: TypeAlias = Literal["kept", "refused", "ignored"]
 _CONDITIONS: Final = ("kept", "refused", "ignored")
 # The facts that are words, with those that they may be; all others are true or false.
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "sums": ("full", "composite", "none"),
+    "sums": get_args(Sums),
     "condition_on_put": _CONDITIONS,
     "condition_on_complete": _CONDITIONS,
 }
 # In a reply: whether the body of its request was signed.
 SIGNED: Final = "SignedBody"
-# In a reply: whether its request had a CRC32.
+# In a reply: the checksums that its request had, by their parameters.
 SUMMED: Final = "SummedBody"
 MD5 = re.compile(r"[0-9a-f]{32}")
 MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
@@ -45,19 +46,19 @@ MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 class StoreWays:
     """What is known of one store; None is not seen yet. Threads share it: a fact is set in one assignment.
 
-    - `checks_crc32`: it echoes the CRC32 of a body, which it has checked then.
+    - `checks_sums`: it echoes the checksum of a body, which it has checked then.
     - `checks_signed_bodies`: it is documented to compare a signed body with its SHA-256.
     - `has_md5_etags`: the ETag of a body is its MD5, as long as no KMS key is used.
     - `has_s3_etags`: the ETag of a multipart object is the MD5 of its parts' ETags, with their number.
     - `lists_what_it_answers`: a listing shows the ETag that Complete answered.
-    - `sums`: the best checksum that it takes: CRC32 of whole objects, CRC32 of parts ("composite"), or none.
+    - `sums`: the best checksum that it takes; see `_sums.py`.
     - `condition_on_put`, `condition_on_complete`: whether it keeps `If-None-Match`, as a refusal of a key that was
       taken has shown, or refuses the header, or reads over it, which only a trial on an object of our own shows.
     - `equal_parts`: it takes only uploads whose parts, but for the last, are of one size.
     - `took_object`, `took_upload`: it has taken a delivery's Put, or its Create, parts and Complete.
     """
 
-    checks_crc32: bool | None = None
+    checks_sums: bool | None = None
     checks_signed_bodies: bool | None = None
     has_md5_etags: bool | None = None
     has_s3_etags: bool | None = None
@@ -73,7 +74,7 @@ class StoreWays:
     def of_aws(cls) -> StoreWays:
         """Return what AWS documents of S3; the ETags depend on the bucket's encryption."""
         return cls(
-            checks_crc32=True,
+            checks_sums=True,
             checks_signed_bodies=True,
             lists_what_it_answers=True,
             condition_on_put="kept",
@@ -111,7 +112,7 @@ class StoreWays:
         conditions = {self.condition_on_put, self.condition_on_complete}
         lacking = {
             "condition": bool(conditions & {"refused", "ignored"}),
-            "sums": self.checks_crc32 is False or self.sums == "none",
+            "sums": self.checks_sums is False or self.sums == "none",
             "etags": self.has_s3_etags is False or self.lists_what_it_answers is False,
         }
         return tuple(UNKEPT[name] for name, is_lacking in lacking.items() if is_lacking)
@@ -136,13 +137,8 @@ class WaysMemory(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentBody:
-    """A body as it was sent: the base64 CRC32 that went with it, if any, and its MD5 in hex.
+    """A body as it was sent: its MD5 in hex. `is_encrypted`: under a KMS key or a customer's, no ETag can be its MD5."""
 
-    A reply with `SUMMED` false says that it went without the CRC32 after all. `is_encrypted` says that a KMS key or a
-    customer's was asked for, so that no ETag can be its MD5.
-    """
-
-    crc32: str | None
     md5: Callable[[], str]
     is_encrypted: bool = False
 
@@ -150,13 +146,13 @@ class SentBody:
 def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integrity | None:
     """Return what a reply proves of the body, None where it contradicts; learns the store's ways from it.
 
-    The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the CRC32.
+    The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the checksum.
     """
-    echoed, signed = reply.get("ChecksumCRC32"), reply.get(SIGNED)
-    if body.crc32 is not None and reply.get(SUMMED, True):
-        ways.checks_crc32 = echoed is not None
-        if echoed is not None:
-            return "crc32" if echoed == body.crc32 else None
+    signed = reply.get(SIGNED)
+    for name, sent in reply.get(SUMMED, {}).items():
+        ways.checks_sums = name in reply
+        if name in reply:
+            return PROOFS[name] if reply[name] == sent else None
     etag = bare(reply.get("ETag"))
     if etag == body.md5():
         ways.has_md5_etags = True
