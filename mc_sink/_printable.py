@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SPACES = "Zs"  # no-break and other spaces, which Python's `isprintable` leaves out, too
 
@@ -31,6 +35,16 @@ def printable(text: str) -> Printable:
 def lines(*texts: str) -> Printable:
     """Return texts as a line each."""
     return Printable("\n".join(map(printable, texts)))
+
+
+def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:
+    """Return a line for each label and its value, in columns; labels have this `width`, or more where they need it.
+
+    A label never touches its value.
+    """
+    rows = list(facts)
+    width = max([width, *(len(name) + 1 for name, _ in rows)])
+    return [f"{name:<{width}}{value}" for name, value in rows]
 
 
 def indented(text: str) -> Printable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _html
-from mc_sink._printable import lines
+from mc_sink._printable import labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 Integrity = Literal["crc32", "crc64nvme", "sha256", "etag", "unproven"]
+# The width of the labels of a receipt.
+LABELS = 11
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64nvme", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
@@ -35,7 +37,7 @@ _TOLD: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
     "nulled": "held NaN or an infinity and were written as null",
-    "unproven": "could not be proven to have arrived as sent: the store compares no checksum, and its ETags aren't MD5s",
+    "unproven": "could not be proven to have arrived as sent: the store checks no checksum, and its ETags aren't MD5s",
 }
 
 
@@ -216,7 +218,7 @@ class Receipt:
         return self._verifier(self)
 
     def __str__(self) -> str:
-        rows = [f"{name:<11}{value}" for name, value in self._facts()]
+        rows = labelled(self._facts(), LABELS)
         rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
         return lines(*rows)
 

@@ -27,6 +27,8 @@ HOW: Final = f"docs/stores.md is not what the profiles say: see {Path(__file__).
 _SENT: Final = {
     "CRC32 of each body, and": "CRC32",
     "CRC32 of each body;": "CRC32 of the parts",
+    "SHA-256 of each body": "SHA-256",
+    "CRC64NVME of each body": "CRC64NVME",
     "none,": "no checksum, signed bodies",
 }
 _GAPS: Final[Mapping[str, str]] = {

@@ -397,7 +397,9 @@ def _sent(server: FaultServer) -> dict[str, set[str]]:
     [
         (Rules(), "and of the whole object", "yes"),
         (Rules(sums={"CRC32": {"COMPOSITE"}}), "none of the whole object", "yes"),
-        (Rules(sums={"SHA256": {"COMPOSITE"}}, no_sum=NOT_IMPLEMENTED), "the store refuses CRC32", "no"),
+        (Rules(sums={"SHA256": {"COMPOSITE"}}, no_sum=NOT_IMPLEMENTED), "SHA-256 of each body", "yes"),
+        (Rules(sums={"CRC64NVME": {"FULL_OBJECT"}}, no_sum=NOT_IMPLEMENTED), "CRC64NVME of each body", "yes"),
+        (Rules(sums={}, no_sum=NOT_IMPLEMENTED), "the store takes none", "no"),
     ],
 )
 def test_the_probe_says_which_checksum_is_sent(rules: Rules, way: str, verdict: str) -> None:
@@ -407,6 +409,8 @@ def test_the_probe_says_which_checksum_is_sent(rules: Rules, way: str, verdict: 
         assert (report.status, report["checksum sent"].verdict) == ("Configured", verdict)
         assert way in report["checksum sent"].found
         assert bool(report["checksum sent"].unkept) == (verdict == "no")
+        if verdict == "yes":
+            assert report["checksums"].verdict == "yes"
 
 
 def test_a_store_that_refuses_an_upload_is_failing() -> None:

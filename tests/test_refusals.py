@@ -70,12 +70,12 @@ def document(code: str, message: str = "Refused.", **more: str) -> bytes:
 def test_what_a_store_does_not_implement_is_named(fault_s3: FaultServer, op: str, told: str, fault: Fault) -> None:
     """A 501 is a certain no, whatever its status and wherever it comes: nothing is visible.
 
-    It is sent again without each of what the store may mean, and without both, and not once more.
+    It is sent again with each other checksum and with none, without the condition, and without both, and not once more.
     """
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(ConfigurationError, match=f"(?s)doesn't support.*{told}.*{NOTHING_VISIBLE}"):
         deliver(fault_s3, several=op != "Put")
-    assert len(fault_s3.log.of(op)) == {"Put": 4, "Create": 3, "Part": 1, "Complete": 4}[op]
+    assert len(fault_s3.log.of(op)) == {"Put": 8, "Create": 5, "Part": 1, "Complete": 4}[op]
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
 
@@ -150,8 +150,9 @@ def test_a_refusal_of_the_request_blames_the_option_that_was_sent(
         deliver(fault_s3, several=False, options=EVERYTHING)
     assert "Rerun" not in str(raised.value)
     assert str(raised.value).endswith(NOTHING_VISIBLE)
-    left_out = "request_checksum_calculation" in told or "if_exists" in told
-    assert len(fault_s3.log.of("Put")) == 1 + left_out
+    # Two other checksums and none, or no condition.
+    others = 3 * ("request_checksum_calculation" in told) + ("if_exists" in told)
+    assert len(fault_s3.log.of("Put")) == 1 + others
 
 
 DEMANDED: list[tuple[str, str, dict[str, Any], str]] = [
@@ -165,14 +166,14 @@ DEMANDED: list[tuple[str, str, dict[str, Any], str]] = [
         "InvalidRequest",
         "Content-MD5 HTTP header is required for Put Object requests with Object Lock parameters",
         {},
-        "Object Lock.*accepts only Content-MD5",
+        "Object Lock.*demands a checksum.*Content-MD5 and CRC32 were sent.*ask the bucket's owner",
     ),
     ("InvalidRequest", "Missing required header for this request: x-amz-content-sha256", {}, "payload_signing_enabled"),
     (
         "MissingUploadObjectWithObjectLockHeaders",
         "Content-MD5 or x-amz-sdk-checksum-algorithm header required to upload an object with Object Lock",
         {},
-        "Object Lock.*demands a checksum.*accepts only Content-MD5",
+        "Object Lock.*demands a checksum.*Content-MD5 and CRC32 were sent",
     ),
     ("InvalidRequest", "Please use AWS4-HMAC-SHA256.", {}, "signature_version out"),
     ("MissingSecurityHeader", "x-amz-server-side-encryption is required", {}, "demands encryption.*sse="),

@@ -58,7 +58,9 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         refuse_own_source(to, scanned(order.previous, to), "previous=")
         columns = _columns(frame, order, to)
         unkept = _check_stores(to, stores)
-        return replace(_preview(order, to, columns, keys_of(frame, order, to)), unkept=unkept)
+        shown = replace(_preview(order, to, columns, keys_of(frame, order, to)), unkept=unkept)
+        most = stores.most_bytes(to.names.target) if to.names.target.protocol == "s3" else None
+        return replace(shown, upload=shown.upload and replace(shown.upload, most_bytes=most))
 
 
 def _preview(

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _html
-from mc_sink._printable import lines
+from mc_sink._printable import labelled, lines
 from mc_sink.formats import Parquet
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ SHOWN = 20
 class UploadPlan:
     """How S3 would get an object: in parts of `part_size` bytes, up to `in_flight` of them at once.
 
-    An object smaller than a part goes as a whole. From the 901st part on, parts double, and fewer are in flight.
+    An object smaller than a part goes as a whole. From the 901st part on, parts double, and fewer are in flight. Where
+    a store is known to take only parts of one size, they don't, and `most_bytes` is the most that a file may have.
     """
 
     part_size: int
     in_flight: int
+    most_bytes: int | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -68,7 +70,7 @@ class Preview:
     unkept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return lines(*(f"{name:<12}{value}" for name, value in self._facts()), *(f"  {url}" for url in self._shown()))
+        return lines(*labelled(self._facts(), 12), *(f"  {url}" for url in self._shown()))
 
     def _repr_html_(self) -> str:
         return _html.facts(self._facts()) + _html.rows(("file",), [(url,) for url in self._shown()])
@@ -107,7 +109,14 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
-    return f"{upload.in_flight} part(s) of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
+    plan = f"{upload.in_flight} part(s) of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
+    if upload.most_bytes is None:
+        return plan
+    most = upload.most_bytes / 2**30
+    return (
+        f"{plan}; all parts have one size, so a file may have {most:,.1f} GiB: a larger one needs a larger "
+        "default_block_size in storage_options"
+    )
 
 
 def _told(options: object) -> str:

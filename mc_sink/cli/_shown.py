@@ -10,7 +10,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._printable import Printable, lines, printable
+from mc_sink._printable import Printable, labelled, lines, printable
 from mc_sink.formats import options_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def one_run(run: Run, *, as_json: bool) -> None:
         "manifest": run.manifest,
         "error": f"{run.error.kind}: {run.error.text}" if run.error else None,
     }
-    out(lines(*(f"{name:<12}{value}" for name, value in facts.items() if value is not None)))
+    out(lines(*labelled(((name, value) for name, value in facts.items() if value is not None), 12)))
     for file in (*run.files, *run.rejects):
         out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
 

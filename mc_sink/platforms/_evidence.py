@@ -21,12 +21,14 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mc_sink.storage import wrong_sum
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mc_sink.object_options import ObjectOptions
+    from mc_sink.staged import Sums
     from mc_sink.storage import Answer, Probes, StoreWays, Trial
     from mc_sink.target import Target
 
@@ -37,7 +39,7 @@ BODY = b"Left by `mc-sink platforms check --write-probe`. It may be deleted.\n"
 _DENIED = {"AccessDenied", "403", "Forbidden"}
 _FORBIDDEN, _BROKEN = 403, 500
 # No body of ours has it.
-_WRONG = {"ChecksumCRC32": "AAAAAA=="}
+_WRONG = wrong_sum("full")
 _ONLY_NEW = {"IfNoneMatch": "*"}
 
 
@@ -45,7 +47,9 @@ _ONLY_NEW = {"IfNoneMatch": "*"}
 class Evidence:
     """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences.
 
-    `ways` is what is known of the store: by this check, or, where there is a `since`, from before.
+    `sums` is the checksum that a delivery sends, and `wrong` the one that went with a body that it isn't of. `uneven`
+    answers an upload with parts of two sizes. `ways` is what is known of the store: by this check, or, where there is a
+    `since`, from before.
     """
 
     listed: Answer
@@ -62,6 +66,9 @@ class Evidence:
     completed: Answer | None = None
     uploaded: Answer | None = None
     shown: Answer | None = None
+    uneven: Answer | None = None
+    sums: Sums | None = None
+    wrong: str = "CRC32"
     ways: StoreWays | None = None
     since: datetime | None = None
     on_aws: bool = False
@@ -153,11 +160,13 @@ def _write(probes: Probes, trial: Trial, at: dict[str, Any], found: Evidence) ->
         lost = (f"an object at {_url(at)}, perhaps: no reply came",) if written.status is None else ()
         return replace(found, written=written, written_plain=plain, left=found.left + lost)
     found = replace(found, written=written, written_plain=plain, again=trial.put_again(place, BODY))
-    found = _upload(probes, trial, place, found)
-    if found.wrong_sum is None and found.put_wrong is None:
-        wrong = probes.ask("put_object", **at, ContentType="text/plain", **_WRONG, Body=BODY)
-        found = replace(found, wrong_sum=wrong)
-    return replace(found, left=(*found.left, f"an object at {_url(at)}, of {len(BODY)} bytes"))
+    found = replace(_upload(probes, trial, place, found), sums=trial.sums)
+    unclear = found.wrong_sum is None or (found.wrong_sum.is_refusal and found.wrong != trial.algorithm)
+    if unclear and found.put_wrong is None:
+        wrong = probes.ask("put_object", **at, ContentType="text/plain", **wrong_sum(trial.sums), Body=BODY)
+        found = replace(found, wrong_sum=wrong, wrong=trial.algorithm)
+    found, size = _upload_unevenly(trial, place, found)
+    return replace(found, left=(*found.left, f"an object at {_url(at)}, of {size}"))
 
 
 def _upload(probes: Probes, trial: Trial, place: Target, found: Evidence) -> Evidence:
@@ -168,6 +177,16 @@ def _upload(probes: Probes, trial: Trial, place: Target, found: Evidence) -> Evi
         shown = probes.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.path, MaxKeys=1)
     left = (made.left,) if made.left else ()
     return replace(found, completed=made.completed, uploaded=made.replaced, shown=shown, left=found.left + left)
+
+
+def _upload_unevenly(trial: Trial, place: Target, found: Evidence) -> tuple[Evidence, str]:
+    """Ask an upload of parts of two sizes to replace our own object, and say how large the one is that stays."""
+    small, large = f"{len(BODY)} bytes", "10 MiB"
+    made = trial.upload_unevenly(place, BODY) if found.uploaded and found.uploaded.ok else None
+    if made is None:
+        return found, small
+    size = small if made.replaced.ok or made.completed.is_refusal else f"{small} or {large}"
+    return replace(found, uneven=made.completed, left=found.left + ((made.left,) if made.left else ())), size
 
 
 def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:

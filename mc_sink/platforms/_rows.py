@@ -41,7 +41,9 @@ _OTHERS = ("checksums", "checksum sent", "part sizes", "ETags of uploads")
 _WAYS = {
     "full": "CRC32 of each body, and of the whole object of an upload",
     "composite": "CRC32 of each body; the store takes none of the whole object of an upload",
-    "none": "none, because the store refuses CRC32; bodies are signed with their SHA-256",
+    "sha256": "SHA-256 of each body; the store does not take CRC32",
+    "crc64nvme": "CRC64NVME of each body, and of the whole object of an upload; the store does not take CRC32",
+    "none": "none, because the store takes none, or none is asked for; bodies are signed with their SHA-256",
 }
 _COMPUTED = "the MD5 of the parts' MD5s"
 _PROBE = "Only an object tells: --write-probe leaves one, and so does check(…, leaving='an object')."
@@ -254,7 +256,7 @@ def _kept(asked: Asked, name: str, answer: Answer | None, tried: str) -> CheckRo
 
 def _sums(asked: Asked) -> CheckRow:
     wrong = next(filter(None, (asked.found.wrong_sum, asked.found.put_wrong)), None)
-    tried = "a body with a wrong CRC32"
+    tried = f"a body with a wrong {asked.found.wrong}"
     if wrong is not None and wrong.code in WRONG_SUM:
         return CheckRow("checksums", "yes", tried, str(wrong))
     if wrong is not None and wrong.ok:
@@ -269,7 +271,7 @@ def _way(asked: Asked) -> CheckRow:
     """Show which checksum goes with a delivery's requests, which the store's refusals have decided."""
     name, found = "checksum sent", asked.found
     if found.ways and (found.written or asked.since):
-        sums = found.ways.sums
+        sums = found.sums or found.ways.sums
         unkept = UNKEPT["sums"] if sums == "none" else ""
         return CheckRow(
             name, "no" if sums == "none" else "yes", asked.since or "what a delivery sends", _WAYS[sums], unkept=unkept
@@ -280,14 +282,18 @@ def _way(asked: Asked) -> CheckRow:
 
 
 def _parts(asked: Asked) -> CheckRow:
-    """Show whether parts may grow; only a file of more than 900 parts tells, or what the store's makers document."""
-    name, equal = "part sizes", asked.ways.equal_parts
+    """Show whether parts may grow: by an upload with parts of two sizes, or by what the store's makers document."""
+    name, equal, uneven = "part sizes", asked.ways.equal_parts, asked.found.uneven
+    tried = "an upload with parts of two sizes" if uneven else asked.since or "nothing"
     if equal:
         mend = "For a file of more than 10,000 parts of 16 MiB, pass a larger default_block_size in storage_options."
-        return CheckRow(name, "no", "nothing", "all parts of an upload have one size, as the store demands", mend)
+        told = "all parts of an upload have one size, as the store demands: a file may have 156 GiB"
+        return CheckRow(name, "no", tried, told, mend)
+    if equal is False and tried != "nothing":
+        return CheckRow(name, "yes", tried, "parts may grow")
     if asked.found.on_aws or equal is False:
         return CheckRow(name, "documented", "nothing", "parts may grow")
-    return CheckRow(name, "unknown", "nothing", "Only an upload of more than 900 parts tells.")
+    return CheckRow(name, "unknown", tried, str(uneven) if uneven else _PROBE)
 
 
 def _etags(asked: Asked) -> CheckRow:

@@ -23,6 +23,7 @@ from mc_sink.storage._s3_options import check_options, check_owner
 from mc_sink.storage._session import Role, session_in
 from mc_sink.storage._silence import silence
 from mc_sink.storage._store import Match, Published, Store
+from mc_sink.storage._sums import wrong_sum
 from mc_sink.storage._trial import Trial
 from mc_sink.storage._ways import StoreWays, WaysMemory
 from mc_sink.storage._writer import Writer
@@ -54,6 +55,7 @@ __all__ = [
     "odd_kind",
     "open_store",
     "session_in",
+    "wrong_sum",
 ]
 
 
@@ -95,6 +97,11 @@ class Stores(Unpicklable):
         """Return a sentence for each promise that a target's store is known not to keep its part of; sends nothing."""
         store = self.of(target)
         return store.ways.unkept() if isinstance(store, S3Store) else ()
+
+    def most_bytes(self, target: Target) -> int | None:
+        """Return the most that a file may have where parts are all of one size; None elsewhere. Sends nothing."""
+        store = self.of(target)
+        return store.cut.most_bytes if isinstance(store, S3Store) else None
 
 
 def open_store(

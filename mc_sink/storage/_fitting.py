@@ -112,7 +112,8 @@ def _other_sums(
     """Return how a request may go with another checksum than it had, or with none."""
     if operation == "complete_multipart_upload":
         return [replace(fit, left_out=fit.left_out | _OF_WHOLE)] if wanted & PROOFS.keys() else []
-    if fit.sums not in allowed or not wanted & (_OF_CREATE | {_CRC32}):
+    summed = {"create_multipart_upload": _OF_CREATE, "put_object": frozenset({_CRC32})}.get(operation, frozenset())
+    if fit.sums not in allowed or not wanted & summed:
         return []
     others = [one for one in allowed[allowed.index(fit.sums) + 1 :] if operation != "put_object" or one != "composite"]
     return [replace(fit, sums=one) for one in sorted(others, key=lambda one: not _is_named(one, failed, fit))]

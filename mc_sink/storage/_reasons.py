@@ -56,7 +56,8 @@ _KMS_KINDS: Final = (
 _EQUAL_PARTS = Meaning(
     ConfigurationError,
     "the store takes only parts of one size, and they grow after the 900th",
-    "Pass a default_block_size in storage_options of at least a 900th of the file, or deliver several files.",
+    "Rerun with equal_parts=True in storage_options; with a saved platform a rerun is enough. A file of more than "
+    "10,000 parts then needs a larger default_block_size, or several files.",
 )
 _ONE_SIZE: Final = re.compile(r"\b(?:same|equal|identical) (?:length|size)|\bequal(?:ly)?[- ]sized?", re.IGNORECASE)
 _REGION_CODES: Final = frozenset(

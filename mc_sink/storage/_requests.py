@@ -89,8 +89,8 @@ class Requests(Unpicklable):
     def signs(self, operation: Operation) -> bool:
         """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
 
-        On lines that others can alter, all are. On others that is left to the checksum, where the store is known to check
-        it; until then, a part that proves to be another is sent again, but an object can't be.
+        On lines that others can alter, all are. On others that is left to the checksum, where the store is known to
+        check it; until then, a part that proves to be another is sent again, but an object can't be.
         """
         if self._signs_all or not self._may_sign:
             return self._signs_all

@@ -71,10 +71,11 @@ class S3Store(Unpicklable):
             raise translated(failed, stem.url) from failed
         return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)
 
-    def open(self, target: Target, content_type: str, *, several: bool) -> S3Parts:
-        """Take bytes for one object; sends nothing until there is a full part."""
+    def open(self, target: Target, content_type: str, *, several: bool, plan: PartPlan | None = None) -> S3Parts:
+        """Take bytes for one object; sends nothing until there is a full part. A `plan` says how to cut it."""
         options = self._options.request(content_type)
-        return S3Parts(self._requests, target.bucket, target.path, options, self.cut, keeps_whole=not several)
+        plan = plan or self.cut
+        return S3Parts(self._requests, target.bucket, target.path, options, plan, keeps_whole=not several)
 
     def compare(self, target: Target) -> PartsComparison:
         """Take bytes to compare with the object that is there."""

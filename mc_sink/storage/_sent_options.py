@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mc_sink.storage._failures import RequestFailed
 
 _NO_CHECKSUMS = "config_kwargs={'request_checksum_calculation': 'when_required'}"
@@ -63,7 +65,7 @@ OPTIONS: Final = (
         "ChecksumAlgorithm ChecksumType ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1 ChecksumSHA256",
         r"checksum|crc-?(?:32|64)|full_object|composite",
         "the checksum",
-        f"pass {_NO_CHECKSUMS} in storage_options",
+        f"pass {_NO_CHECKSUMS} in storage_options, and no checksum_algorithm",
     ),
     _option(
         "ACL",
@@ -139,10 +141,17 @@ OPTIONS: Final = (
 )
 # Options of every request; where the store names none, they are not blamed while there is another.
 _USUAL: Final = frozenset({"ContentType", "MpuObjectSize"})
-_SENT_MD5 = (
-    "This store accepts only Content-MD5 there, which is not sent: ask the bucket's owner to accept a CRC32, or "
-    "deliver to a bucket without Object Lock."
+_ALREADY = (
+    "{} sent already: ask the bucket's owner which form of it is demanded, pass another checksum_algorithm in "
+    "storage_options, or deliver to a bucket without Object Lock."
 )
+_SENT: Final[Mapping[str, str]] = {
+    "ContentMD5": "Content-MD5",
+    "ChecksumCRC32": "CRC32",
+    "ChecksumCRC64NVME": "CRC64NVME",
+    "ChecksumSHA256": "SHA-256",
+    "ChecksumAlgorithm": "the checksum's algorithm",
+}
 DEMANDS: Final = (
     _demand(
         "ChecksumCRC32 ChecksumAlgorithm ChecksumCRC64NVME ChecksumSHA256",
@@ -150,7 +159,7 @@ DEMANDS: Final = (
         "a checksum",
         "Send one: leave request_checksum_calculation='when_required' out of config_kwargs in storage_options, out of "
         "AWS_REQUEST_CHECKSUM_CALCULATION and out of the profile.",
-        _SENT_MD5,
+        _ALREADY,
     ),
     _demand(
         "SSEKMSKeyId",
@@ -227,7 +236,10 @@ def demanded(failed: RequestFailed) -> Demand | None:
 
 def advised(demand: Demand, failed: RequestFailed) -> str:
     """Return how to meet a demand, by what the request had."""
-    return demand.otherwise if demand.parameters & failed.sent else demand.advice
+    if not demand.parameters & failed.sent:
+        return demand.advice
+    sent = [word for name, word in _SENT.items() if name in failed.sent]
+    return demand.otherwise.format(f"{' and '.join(sent)} {'was' if len(sent) == 1 else 'were'}")
 
 
 def in_words(options: tuple[SentOption, ...]) -> tuple[str, str]:

@@ -115,6 +115,12 @@ def of_whole(sums: Sums, parts: Sequence[Part], crc32: str) -> dict[str, str]:
     return {"ChecksumCRC64NVME": b64encode(crc.to_bytes(8, "big")).decode()}
 
 
+def wrong_sum(sums: Sums) -> dict[str, str]:
+    """Return a sum that a body of any store's tests hardly has, as a request has it; CRC32's where there is none."""
+    one = SUMS.get(sums, SUMS["full"])
+    return {one.parameter: b64encode(bytes(one.num_bytes)).decode()}
+
+
 def sums_in(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Return the sums that a request carries, by their parameters."""
     return {name: value for name, value in parameters.items() if name in PROOFS}

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import SinkError
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import StagedFile
+from mc_sink.storage._parts import PartPlan
 from mc_sink.storage._probing import Answer
 from mc_sink.storage._requests import RequestFailed, Requests
 from mc_sink.storage._s3 import S3Store
+from mc_sink.storage._sums import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mc_sink.object_options import ObjectOptions
-    from mc_sink.staged import IfExists
+    from mc_sink.staged import IfExists, Sums
     from mc_sink.storage._sending import Sending
     from mc_sink.storage._ways import StoreWays
     from mc_sink.target import Target
@@ -58,6 +60,19 @@ class Uploaded:
     left: str | None = None
 
 
+class _Uneven(PartPlan):
+    """Three parts of two sizes, as small as S3 takes them: those before the last one have at least 5 MiB."""
+
+    def size(self, number: int) -> int:
+        """Bytes of part `number`, counted from 1."""
+        return self.min_size + (number == 2)  # noqa: PLR2004  the second of three
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all three."""
+        return self.size(1) + self.size(2) + 1
+
+
 class Trial(Unpicklable):
     """Puts objects of our own; an answer that isn't `ok` has the words of the delivery's error in `advice`."""
 
@@ -70,6 +85,16 @@ class Trial(Unpicklable):
     def ways(self) -> StoreWays:
         """What the replies have shown of the store so far."""
         return self._requests.ways
+
+    @property
+    def sums(self) -> Sums:
+        """The checksum that a delivery sends, as far as the replies have shown what the store takes."""
+        return self._requests.sums
+
+    @property
+    def algorithm(self) -> str:
+        """The name of that checksum's algorithm; CRC32 where none is sent."""
+        return SUMS.get(self.sums, SUMS["full"]).algorithm
 
     @property
     def endpoint(self) -> str:
@@ -103,14 +128,35 @@ class Trial(Unpicklable):
         left = self._store.discard(files[0]) if files and not replaced.ok else self._left
         return Uploaded(completed, replaced, left)
 
+    def upload_unevenly(self, target: Target, body: bytes) -> Uploaded | None:
+        """Upload parts of two sizes over our own object, as a delivery of more than 900 parts does; put it back then.
+
+        Some 10 MiB are sent. None where it is known already whether the store takes that.
+        """
+        if self._requests.equal_parts is not None:
+            return None
+        files: list[StagedFile] = []
+        self._left, plan = None, _Uneven()
+
+        def deliver() -> None:
+            files.append(self._stage(target, bytes(plan.num_bytes), several=True, plan=plan))
+            self._publish(files[0], "overwrite")
+
+        completed = replaced = self._answer("complete_multipart_upload", deliver)
+        left = self._store.discard(files[0]) if files and not completed.ok else self._left
+        if files and not completed.is_refusal:
+            small = self._stage(target, body, several=False)
+            replaced = self._answer("put_object", lambda: self._publish(small, "overwrite"))
+        return Uploaded(completed, replaced, left)
+
     def _learn_ignored(self, answer: Answer) -> Answer:
         """Note that a condition is read over, where the store has taken what it forbids."""
         if answer.ok and self.ways.condition(answer.operation) != "refused":
             self.ways.learn_condition(answer.operation, "ignored")
         return answer
 
-    def _stage(self, target: Target, body: bytes, *, several: bool) -> StagedFile:
-        parts = self._store.open(target, _CONTENT_TYPE, several=several)
+    def _stage(self, target: Target, body: bytes, *, several: bool, plan: PartPlan | None = None) -> StagedFile:
+        parts = self._store.open(target, _CONTENT_TYPE, several=several, plan=plan)
         try:
             parts.write(body)
             upload = parts.finish()

@@ -137,7 +137,7 @@ class WaysMemory(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentBody:
-    """A body as it was sent: its MD5 in hex. `is_encrypted`: under a KMS key or a customer's, no ETag can be its MD5."""
+    """A body as it was sent, by its MD5 in hex. Where it `is_encrypted` under a KMS key, no ETag can be that."""
 
     md5: Callable[[], str]
     is_encrypted: bool = False
