@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     Verifier = Callable[["Receipt"], "Verification"]
 
 
-Integrity = Literal["crc32", "crc64nvme", "sha256", "etag", "unproven"]
+Integrity = Literal["crc32", "crc64", "sha256", "etag", "unproven"]
 # The width of the labels of a receipt.
 LABELS = 11
-_STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64nvme", "crc32")
+_STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
 # The store isn't known to keep `If-None-Match`: what is known instead.
@@ -82,7 +82,7 @@ class WrittenFile:
 
     `integrity` says how it was proven that the bytes in the store are those that were sent:
 
-    - "crc32", "crc64nvme": the store echoed this checksum, and so has summed them itself.
+    - "crc32", "crc64": the store echoed the CRC32 or the CRC64NVME, and so has summed them itself.
     - "sha256": the store echoed the SHA-256, or every request with bytes was signed with it, which stores check.
     - "etag": the store's ETag is the one that these bytes have.
     - "unproven": nothing shows it. None where the store isn't S3.

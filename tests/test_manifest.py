@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandera.polars as pa
 import polars as pl
@@ -13,6 +13,8 @@ import pytest
 
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, CommitUnknown
+from mc_sink.manifest import _WIDEST
+from mc_sink.receipt import Integrity
 from tests.delivered import (
     FRAME,
     MANIFEST,
@@ -252,3 +254,8 @@ def test_a_folder_keeps_no_half_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(folder.iterdir()) == []
     assert mc_sink.recover(RUN).num_found == 3
     assert [path.name for path in folder.iterdir()] == [f"{RUN}.json"]
+
+
+def test_every_word_for_a_proof_is_as_wide_as_the_others() -> None:
+    """Two tries of a run may prove a file in different ways, and their manifests are compared by size."""
+    assert max(len(f'"integrity": "{word}",') for word in get_args(Integrity)) == _WIDEST

@@ -87,7 +87,7 @@ SUMS: Final[Mapping[Sums, Sum]] = {
     "full": Sum("CRC32", 4, "crc32", _crc32, typed=True),
     "composite": Sum("CRC32", 4, "crc32", _crc32),
     "sha256": Sum("SHA256", 32, "sha256", _sha256),
-    "crc64nvme": Sum("CRC64NVME", 8, "crc64nvme", _crc64nvme),
+    "crc64nvme": Sum("CRC64NVME", 8, "crc64", _crc64nvme),
 }
 PROOFS: Final[Mapping[str, Integrity]] = {one.parameter: one.proves for one in SUMS.values()}
 

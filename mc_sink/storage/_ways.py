@@ -1,7 +1,7 @@
 """The ways of one store, learnt from its replies, and what a reply proves of the body that it answers.
 
     a reply says                          the body arrived as it was sent, proven by
-    the checksum that was sent            "crc32", "sha256" or "crc64nvme": the store has summed the body itself
+    the checksum that was sent            "crc32", "sha256" or "crc64": the store has summed the body itself
     nothing of it, to a signed body       "sha256": the signature covers the body's SHA-256, and a store checks that
     nothing of it, and the body's MD5     "etag"
     the MD5 of another body               nothing: it was altered on its way
