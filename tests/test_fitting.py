@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 import mc_sink
-from mc_sink import ConfigurationError
-from mc_sink.storage import _endpoint
+from mc_sink import ConfigurationError, platforms
+from mc_sink.platforms import Platform, check
+from mc_sink.platforms._evidence import BODY
+from mc_sink.platforms._secrets import folder
+from mc_sink.storage import _s3
 from mc_sink.storage._parts import PartPlan
 from mc_sink.storage._requests import Requests
-from tests.delivered import RUN, deliver, seen
+from tests.delivered import FRAME, RUN, deliver, options, seen
+from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.profiles import PROFILES
-from tests.servers.rules import GRANTED
+from tests.servers.rules import GRANTED, WRITER
 
 if TYPE_CHECKING:
     from tests.servers.operations import Record
@@ -41,7 +47,7 @@ def refused(server: FaultServer) -> list[Record]:
         ("ovh", "Put", 1),
         ("gcs-400", "Complete", 1),
         ("storagegrid-12.0", "Put", 1),
-        # A 501 that names no header is answered without the checksum first, and then without the condition.
+        # A 501 that names no header is answered with another checksum first, and then without the condition.
         ("b2", "Put", 2),
         ("storagegrid-12.1", "Put", 2),
     ],
@@ -104,19 +110,84 @@ def test_r2_is_known_by_its_host() -> None:
     assert plan.size(1) == plan.size(10_000) == 16 * 2**20
 
 
-def test_a_store_that_wants_equal_parts_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After all bytes, where its host isn't known: the error names the option, and with it the delivery is whole."""
-    from functools import partial
-
-    from mc_sink.storage import _s3
-
+def growing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let parts of a few bytes grow from the second one on."""
     monkeypatch.setattr(_s3, "PartPlan", partial(PartPlan, min_size=1, doubles_every=1))
-    assert _endpoint.EQUAL_PARTS not in "127.0.0.1"
+
+
+def test_a_store_that_wants_equal_parts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all bytes, where its host isn't known: the error names the options, and with one the delivery is whole."""
+    growing(monkeypatch)
     with FaultServer(BY_NAME["r2"].tiny()) as server:
-        with pytest.raises(ConfigurationError, match=r"parts of one size.*default_block_size"):
+        with pytest.raises(ConfigurationError, match=r"parts of one size.*equal_parts=True.*default_block_size"):
             deliver(server)
         assert seen(server) == {}
-        assert deliver(server, part_size=4_000).verify().ok
+        asked = options(server) | {"equal_parts": True}
+        receipt = mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), run_id=RUN, storage_options=asked)
+        assert receipt.verify().ok
+
+
+@pytest.mark.parametrize("name", ["r2", "aws"])
+@pytest.mark.parametrize("learnt_by", ["check", "delivery"])
+def test_whether_parts_may_grow_is_learnt_once(name: str, learnt_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a check, before any delivery, or by the first delivery: it is kept with the platform, and no other fails."""
+    growing(monkeypatch)
+    wants = name == "r2"
+    with installed(), FaultServer(BY_NAME[name].tiny()) as server:
+        platforms.save(
+            Platform(name="acme", access_key_id=WRITER.key, secret_access_key=WRITER.secret, endpoint=server.url)
+        )
+
+        def send() -> mc_sink.Receipt:
+            few = {"default_block_size": 100, "max_concurrency": 2}
+            return mc_sink.sink_madconnect(
+                FRAME, "s3://bucket/p/", platform="acme", storage_options=few, progress=False
+            )
+
+        if learnt_by == "check":
+            row = check("acme", "s3://bucket/p/", leaving="an object")["part sizes"]
+            assert (row.verdict, row.tried) == ("no" if wants else "yes", "an upload with parts of two sizes")
+            assert [one.size for one in seen(server).values()] == [len(BODY)]
+            assert server.pending_uploads(server.bucket) == []
+        elif wants:
+            with pytest.raises(ConfigurationError, match="with a saved platform a rerun is enough"):
+                send()
+        else:
+            send()
+        (kept,) = json.loads((folder() / "acme.json").read_text())["ways"]
+        assert kept["facts"]["equal_parts"] is wants
+        sent = len(server.log.of("Part"))
+        check("acme", "s3://bucket/p/", leaving="an object")
+        assert send().verify().ok
+        sizes = {int(one.headers["content-length"]) for one in server.log.of("Part")[sent:] if "csv" in one.key}
+        assert (len(sizes) == 2) == wants  # and a smaller last one
+
+
+def test_the_limit_of_equal_parts_is_said_beforehand() -> None:
+    """By a preview and by a check, and only where it is known that parts don't grow."""
+    with installed(), FaultServer(BY_NAME["r2"].rules) as server:
+        platforms.save(
+            Platform(name="acme", access_key_id=WRITER.key, secret_access_key=WRITER.secret, endpoint=server.url)
+        )
+        assert "one size" not in str(mc_sink.preview(FRAME, "s3://bucket/p/", platform="acme"))
+        report = check("acme", "s3://bucket/p/", leaving="an object")
+        assert "156 GiB" in report["part sizes"].found
+        shown = mc_sink.preview(FRAME, "s3://bucket/p/", platform="acme")
+        assert "a file may have 156.2 GiB" in str(shown)
+        assert shown.upload
+        assert shown.upload.most_bytes == 10_000 * 16 * 2**20
+        larger = {"default_block_size": 64 * 2**20}
+        assert "625.0 GiB" in str(mc_sink.preview(FRAME, "s3://bucket/p/", platform="acme", storage_options=larger))
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, "true"])
+def test_equal_parts_is_true_or_false(wrong: object) -> None:
+    """A word for it that isn't one is refused, before anything is sent."""
+    with FaultServer() as server:
+        asked = server.storage_options | {"equal_parts": wrong}
+        with pytest.raises(ConfigurationError, match="equal_parts in storage_options is to be True or False"):
+            mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), storage_options=asked)
+        assert list(server.log) == []
 
 
 def test_a_receipt_says_how_it_was_proven_and_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 import mc_sink
 from mc_sink import CommitError, ConfigurationError, ObjectOptions, Staged, StagedFile, UploadError, journal
 from mc_sink.staged import Multipart, Part, Present, StagedRejects, Temporary, Whole
-from tests.delivered import FRAME, RUN, deliver, options, seen
+from tests.delivered import FRAME, RUN, data_files, deliver, options, seen
 from tests.frames import numbers
 from tests.servers.faults import FOREVER, Call, Reset, Status
 
@@ -271,3 +272,49 @@ def test_a_file_that_is_kept_as_its_bytes_is_in_it(server: FaultServer) -> None:
     server.heal()
     assert mc_sink.recover(RUN, storage_options=options(server)).num_rows == 3
     assert len(server.read(server.bucket, f"p/{RUN}.csv")) > 0
+
+
+def test_a_journal_of_an_earlier_version_is_rolled_forward(server: FaultServer) -> None:
+    """It has no word of checksums and proofs: its uploads had the CRC32 of the whole, and no part is proven."""
+    path = half(server)
+    noted = json.loads(path.read_text())
+    for part in noted["staged"]:
+        for file in part["files"]:
+            del file["upload"]["sums"]
+            for one in file["upload"]["parts"]:
+                del one["integrity"]
+    path.write_text(json.dumps(noted))
+    receipt = mc_sink.recover(RUN, storage_options=options(server))
+    assert receipt.num_rows == 60
+    assert receipt.verify().ok
+    assert {file.integrity for file in receipt.files} <= {"crc32", "etag", "unproven"}
+    assert server.pending_uploads(server.bucket) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda upload: upload | {"sums": "blake3"},
+        lambda upload: upload | {"unheard_of": True},
+        lambda upload: upload | {"parts": [upload["parts"][0] | {"integrity": "blake3"}]},
+    ],
+)
+def test_a_journal_of_a_later_version_is_left_alone(server: FaultServer, change: Any) -> None:
+    """A word that this version doesn't know is no reason to guess: nothing is published, aborted or removed.
+
+    So a version that doesn't know the checksum of an upload, or its field, leaves it to one that does.
+    """
+    path = half(server)
+    noted = json.loads(path.read_text())
+    for file in noted["staged"][0]["files"]:
+        file["upload"] = change(file["upload"])
+    path.write_text(json.dumps(noted))
+    before, pending = seen(server), server.pending_uploads(server.bucket)
+    for attempt in (lambda: mc_sink.recover(RUN, storage_options=options(server)), lambda: deliver(server)):
+        with pytest.raises(ConfigurationError, match="1 journal can't be read"):
+            attempt()
+    assert (seen(server), server.pending_uploads(server.bucket)) == (before, pending)
+    assert path.exists()
+    path.unlink()
+    assert deliver(server).verify().ok
+    assert len(data_files(server)) == 3

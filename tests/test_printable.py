@@ -6,6 +6,7 @@ import io
 import logging
 import pickle
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from hypothesis import strategies as st
 
 import mc_sink
 from mc_sink import exceptions
-from mc_sink._printable import indented, lines, logger, printable
+from mc_sink._printable import indented, labelled, lines, logger, printable
 from mc_sink._progress import watch
 from mc_sink.exceptions import SinkError, add_note
 from mc_sink.receipt import CountedWarning, Verification
 from tests.commanding import Machine
 from tests.connecting import write_connection
+from tests.delivered import TINY, deliver
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body
 
@@ -203,3 +205,21 @@ def test_no_command_shows_them(tmp_path: Path) -> None:
     assert [(number, raw(one)) for number, one in enumerate(said) if raw(one)] == []
     assert "\\x1b[2J\\rhook" in said[0]
     assert "\\x85x" in said[0]
+
+
+@pytest.mark.parametrize("longest", range(1, 40))
+def test_no_label_touches_its_value(longest: int) -> None:
+    """Whatever its length: the values stand in one column, a space at least behind each label."""
+    names = ["a" * length for length in range(1, longest + 1)]
+    made = labelled([(name, f"value of {name}") for name in names], 11)
+    assert [line.split(" ", 1)[0] for line in made] == names
+    assert {line.index("value") for line in made} == {max(11, longest + 1)}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_receipt_of_a_store_without_conditions_has_its_labels_apart() -> None:
+    """`create-only` is as long as the column of labels is wide elsewhere."""
+    with FaultServer(replace(TINY, if_none_match_on_put="ignored", if_none_match_on_complete="ignored")) as server:
+        text = str(deliver(server))
+    assert "create-only 3 of 3 by a listing" in text
+    assert "delivered   60 rows" in text
