@@ -21,7 +21,7 @@ from tests.delivered import FRAME, RUN, deliver, options, seen
 from tests.keyrings import installed
 from tests.servers.fault import FaultServer
 from tests.servers.profiles import PROFILES
-from tests.servers.rules import GRANTED, WRITER
+from tests.servers.rules import GRANTED, NOT_IMPLEMENTED, WRITER, Refusal
 
 if TYPE_CHECKING:
     from tests.servers.operations import Record
@@ -108,6 +108,46 @@ def test_r2_is_known_by_its_host() -> None:
         assert Requests(keys | {"endpoint_url": f"https://{host}"}).ways.equal_parts is equal
     plan = PartPlan(equal=True)
     assert plan.size(1) == plan.size(10_000) == 16 * 2**20
+
+
+@pytest.mark.parametrize("header", ["x-amz-mp-object-size", "x-amz-checksum-crc32"])
+@pytest.mark.parametrize(
+    "answer",
+    [NOT_IMPLEMENTED, (400, "InvalidArgument", "Unsupported header '{header}' received for this API call.")],
+)
+def test_what_a_complete_is_refused_for_is_left_out_once(header: str, answer: tuple[int, str, str]) -> None:
+    """The size, or the checksum of the whole: each file is delivered, and after the first one nothing is refused."""
+    rules = replace(BY_NAME["aws"].tiny(), refusals=(Refusal(("Complete",), header, answer=answer),))
+    with FaultServer(rules) as server:
+        receipt = deliver(server)
+        assert receipt.verify().ok
+        assert {file.integrity for file in receipt.files} == {"crc32"}
+        completes = server.log.of("Complete")
+        before = [one for one in completes if one.key == completes[0].key]
+        assert {one.status for one in completes if one not in before} == {200}
+        assert not any(header in one.headers for one in completes if one not in before)
+        assert all("if-none-match" in one.headers for one in completes if one.status == 200)
+
+
+def test_a_checksum_that_is_refused_of_a_part_is_learnt_for_the_next_delivery() -> None:
+    """The upload was created with it and has begun: this delivery ends, with the option that helps; the next one goes."""
+    rules = BY_NAME["aws"].tiny()
+    refusal = Refusal(("Part",), "x-amz-checksum-crc32", answer=NOT_IMPLEMENTED)
+    with installed(), FaultServer(replace(rules, refusals=(refusal,))) as server:
+        platforms.save(
+            Platform(name="acme", access_key_id=WRITER.key, secret_access_key=WRITER.secret, endpoint=server.url)
+        )
+
+        def send() -> mc_sink.Receipt:
+            few = {"default_block_size": 100}
+            return mc_sink.sink_madconnect(FRAME, "s3://bucket/p/", platform="acme", storage_options=few)
+
+        with pytest.raises(ConfigurationError, match="doesn't support the checksum"):
+            send()
+        assert (seen(server), server.pending_uploads(server.bucket)) == ({}, [])
+        receipt = send()
+        assert receipt.verify().ok
+        assert {file.integrity for file in receipt.files} == {"sha256"}
 
 
 def growing(monkeypatch: pytest.MonkeyPatch) -> None:

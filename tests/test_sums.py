@@ -53,7 +53,8 @@ def chosen(server: FaultServer, algorithm: str, part_size: int = 400, **more: An
 
 def run(server: FaultServer, algorithm: str, shape: str = "several", **how: Any) -> mc_sink.Receipt:
     """Deliver with an algorithm that was asked for."""
-    how = {"run_id": RUN, "max_rows_per_file": 20, "progress": False, "manifest": True} | SHAPES[shape] | how
+    usual: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "progress": False, "manifest": True}
+    how = usual | SHAPES[shape] | how
     asked = chosen(server, algorithm, how.pop("part_size", 400))
     return mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), storage_options=asked, **how)
 

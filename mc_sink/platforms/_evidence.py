@@ -13,6 +13,9 @@ A conditional PutObject, or CompleteMultipartUpload, to a key that is taken woul
 honoured; but a store that doesn't know them would replace somebody's object. So both are only tried on an object of our
 own, which has to be left behind. The upload then replaces it by the same bytes, without the condition: what Complete
 answers, and what a listing shows afterwards, tell what ETags the store makes.
+
+At last an upload with parts of two sizes replaces it, and the small object is put back: whether the store takes such
+parts is asked at no other time than at Complete, which deliveries reach after all bytes are up.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
     the store refuses                          the request is sent again
     the checksum (Create, Put)                 with the next one that may be sent; see `_sums.py` for their order
     the checksum of the whole (Complete)       without it
+    the size of the object (Complete)          without it
     If-None-Match (Put, Complete)              without it, right after a listing of exactly that key
 
 A refusal that names other checksums, as those that the store takes, moves these to the front. Only a refusal that is
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from mc_sink.storage._reasons import wants_equal_parts
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from mc_sink.storage._ways import StoreWays
 
 CONDITION: Final = frozenset({"IfNoneMatch"})
+_SIZE: Final = frozenset({"MpuObjectSize"})
 _OF_CREATE: Final = frozenset({"ChecksumAlgorithm", "ChecksumType"})
 _OF_WHOLE: Final = frozenset({*PROOFS, "ChecksumType"})
 _CRC32: Final = "ChecksumCRC32"
@@ -51,7 +54,11 @@ def known(operation: Operation, ways: StoreWays, sums: Sums) -> Fit:
 
     A part and the sum of a Complete are as their upload was created.
     """
-    return Fit(sums, CONDITION if ways.condition(operation) == "refused" else frozenset())
+    left_out = CONDITION if ways.condition(operation) == "refused" else frozenset()
+    if operation == "complete_multipart_upload":
+        left_out |= _SIZE if ways.takes_object_size is False else frozenset()
+        left_out |= _OF_WHOLE if ways.takes_whole_sums is False else frozenset()
+    return Fit(sums, left_out)
 
 
 def fitted(operation: Operation, wanted: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
@@ -97,13 +104,15 @@ class Refitting:
     def _others(self, failed: RequestFailed, fit: Fit, named: AbstractSet[str]) -> Iterator[Fit]:
         """Yield how else a request may go that was refused with this fit, in the order in which to do so."""
         sums = _other_sums(failed, self._operation, self._wanted, fit, self._allowed)
-        left_out = fit.left_out | CONDITION
-        bare = [replace(fit, left_out=left_out)] if self._wanted >= CONDITION else []
+        leaner = [(one, replace(fit, left_out=fit.left_out | one)) for one in (CONDITION, _SIZE) if one <= self._wanted]
         if named:
-            yield from (*(sums if named & (_OF_CREATE | _OF_WHOLE) else ()), *(bare if named & CONDITION else ()))
+            yield from sums if named & (_OF_CREATE | _OF_WHOLE) else ()
+            yield from (other for one, other in leaner if one & named)
         elif failed.is_unsupported:
-            yield from (*sums[:1], *bare, *sums[1:])
-            yield from (replace(one, left_out=one.left_out | left_out) for one in sums if bare)
+            others = [other for _, other in leaner]
+            yield from (*sums[:1], *others, *sums[1:])
+            yield from (replace(one, left_out=one.left_out | other.left_out) for one in sums for other in others)
+            yield from (replace(one, left_out=one.left_out | other.left_out) for one, other in combinations(others, 2))
 
 
 def _other_sums(
@@ -137,14 +146,32 @@ def learn(operation: Operation, before: Fit, fit: Fit, ways: StoreWays) -> None:
         ways.learn_condition(operation, "refused")
     if fit.sums != before.sums:
         ways.sums = fit.sums
+    if operation == "complete_multipart_upload" and fit.left_out != before.left_out:
+        ways.takes_object_size = False if fit.left_out >= _SIZE else ways.takes_object_size
+        ways.takes_whole_sums = False if fit.left_out >= _OF_WHOLE else ways.takes_whole_sums
 
 
-def learn_from_refusal(failed: RequestFailed, ways: StoreWays) -> None:
-    """Note that the store keeps a condition, or wants parts of one size, where its refusal says so."""
+def learn_from_refusal(failed: RequestFailed, ways: StoreWays, allowed: Sequence[Sums]) -> None:
+    """Note what a refusal shows that ends a request, so that the next delivery goes otherwise.
+
+    That is a condition that the store keeps, a wish for parts of one size, or a checksum that it refuses of a part whose
+    upload it has created with it.
+    """
     if failed.code == "PreconditionFailed" and failed.sent >= CONDITION:
         ways.learn_condition(failed.operation, "kept")
     if wants_equal_parts(failed):
         ways.equal_parts = True
+    sent = SUMS.get(ways.sums)
+    if failed.operation == "upload_part" and sent and ways.sums in allowed and _blames(failed, sent.parameter):
+        after = allowed[allowed.index(ways.sums) + 1 :]
+        ways.sums = next((one for one in after if one == "none" or SUMS[one].parameter != sent.parameter), ways.sums)
+
+
+def _blames(failed: RequestFailed, parameter: str) -> bool:
+    """Return True if a request was refused for this parameter, as far as the store says it."""
+    if parameter not in failed.sent or not _is_refusal(failed):
+        return False
+    return any(parameter in option.parameters for option in named_options(failed)) or failed.is_unsupported
 
 
 def _is_refusal(failed: RequestFailed) -> bool:

@@ -185,7 +185,7 @@ class Requests(Unpicklable):
             return sending.failed(refusal)
         answer = await self._send_once(sending, instead_of=instead_of)
         if isinstance(answer, RequestFailed):
-            _fitting.learn_from_refusal(answer, self.ways)
+            _fitting.learn_from_refusal(answer, self.ways, self._allowed)
         return answer
 
     async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:

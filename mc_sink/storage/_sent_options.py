@@ -136,7 +136,7 @@ OPTIONS: Final = (
         "MpuObjectSize",
         r"mp-?object-?size",
         "the header x-amz-mp-object-size",
-        "ask the store's operator to accept it (every file of several parts is sent with it)",
+        "ask the store's operator to accept it, or deliver files of one part",
     ),
 )
 # Options of every request; where the store names none, they are not blamed while there is another.

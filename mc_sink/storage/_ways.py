@@ -55,6 +55,7 @@ class StoreWays:
     - `condition_on_put`, `condition_on_complete`: whether it keeps `If-None-Match`, as a refusal of a key that was
       taken has shown, or refuses the header, or reads over it, which only a trial on an object of our own shows.
     - `equal_parts`: it takes only uploads whose parts, but for the last, are of one size.
+    - `takes_object_size`, `takes_whole_sums`: it takes the size, and the checksum of the whole object, with a Complete.
     - `took_object`, `took_upload`: it has taken a delivery's Put, or its Create, parts and Complete.
     """
 
@@ -67,6 +68,8 @@ class StoreWays:
     condition_on_put: Condition | None = None
     condition_on_complete: Condition | None = None
     equal_parts: bool | None = None
+    takes_object_size: bool | None = None
+    takes_whole_sums: bool | None = None
     took_object: bool | None = None
     took_upload: bool | None = None
 
