@@ -130,7 +130,7 @@ def test_what_a_complete_is_refused_for_is_left_out_once(header: str, answer: tu
 
 
 def test_a_checksum_that_is_refused_of_a_part_is_learnt_for_the_next_delivery() -> None:
-    """The upload was created with it and has begun: this delivery ends, with the option that helps; the next one goes."""
+    """The upload was created with it: this delivery ends, with the option that helps, and the next one is whole."""
     rules = BY_NAME["aws"].tiny()
     refusal = Refusal(("Part",), "x-amz-checksum-crc32", answer=NOT_IMPLEMENTED)
     with installed(), FaultServer(replace(rules, refusals=(refusal,))) as server:

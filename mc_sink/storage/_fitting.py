@@ -154,8 +154,8 @@ def learn(operation: Operation, before: Fit, fit: Fit, ways: StoreWays) -> None:
 def learn_from_refusal(failed: RequestFailed, ways: StoreWays, allowed: Sequence[Sums]) -> None:
     """Note what a refusal shows that ends a request, so that the next delivery goes otherwise.
 
-    That is a condition that the store keeps, a wish for parts of one size, or a checksum that it refuses of a part whose
-    upload it has created with it.
+    That is a condition that the store keeps, a wish for parts of one size, or a checksum that it refuses of a part
+    although it has created the upload with it.
     """
     if failed.code == "PreconditionFailed" and failed.sent >= CONDITION:
         ways.learn_condition(failed.operation, "kept")

@@ -113,8 +113,8 @@ def check_options(options: Sealed) -> None:
     for name, reason in _REFUSED.items():
         if options.get(name):
             raise ConfigurationError(f"storage_options[{name!r}] {reason}")
-    theirs = set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS
-    check_names(options, theirs | {PROFILE, OWNER, ALGORITHM, EQUAL_PARTS}, "s3fs")
+    of_s3fs = set(signature(s3fs.S3FileSystem.__init__).parameters) - _OURS
+    check_names(options, of_s3fs | {PROFILE, OWNER, ALGORITHM, EQUAL_PARTS}, "s3fs")
     _check_forms(options)
     check_owner(options.get(OWNER), "expected_bucket_owner in storage_options")
     _asked_sums(options)
