@@ -38,13 +38,11 @@ def lines(*texts: str) -> Printable:
 
 
 def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:
-    """Return a line for each label and its value, in columns; labels have this `width`, or more where they need it.
+    """Return a line for each label and its value, in columns; labels have this `width`, or more where one is longer.
 
     A label never touches its value.
     """
-    rows = list(facts)
-    width = max([width, *(len(name) + 1 for name, _ in rows)])
-    return [f"{name:<{width}}{value}" for name, value in rows]
+    return [f"{f'{name} ':<{width}}{value}" for name, value in facts]
 
 
 def indented(text: str) -> Printable:
