@@ -107,7 +107,7 @@ def polars_reads(path: Path, schema: pl.Schema, dialect: Csv) -> pl.DataFrame:
         has_header=dialect.include_header,
         separator=dialect.separator,
         quote_char=dialect.quote_char,
-        null_values=dialect.null_value or None,
+        null_values=dialect.null_value if dialect.quote_style == "always" else dialect.null_value or None,
         decimal_comma=dialect.decimal_comma,
         infer_schema=False,
         new_columns=list(types),  # Polars leaves the quotes of a header doubled

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
 from tests.test_formats_readers import PARQUET_READERS, READERS, in_parquet
-from tests.test_formats_strategies import dialects, frames
+from tests.test_formats_strategies import SIMPLE, dialects, frames
 
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
@@ -200,6 +200,17 @@ def _signs(values: pl.Series) -> list[float]:
 def test_a_csv_is_read_back(case: tuple[pl.DataFrame, Csv]) -> None:
     """Polars, pyarrow and DuckDB read the frame that was delivered, in every dialect, or it is refused with reason."""
     survives(*case)
+
+
+@pytest.mark.parametrize("dtype", SIMPLE, ids=str)
+@pytest.mark.parametrize("cell", ["", "x", None])
+def test_nulls_in_quotes_are_read_back(tmp_path: Path, dtype: pl.DataType, cell: str | None) -> None:
+    """Where a null is written as a quoted empty text, each reader is asked to make a null of one, in every dtype."""
+    texts = pl.Series(["", cell], dtype=pl.String)
+    frame = pl.DataFrame({"nothing": pl.Series([None, None], dtype=dtype), "text": texts})
+    dialect = Csv(quote_style="always", null_value="")
+    mc_sink.sink_madconnect(frame, tmp_path / "x.csv", format=dialect, progress=False)
+    comes_back(tmp_path / "x.csv", frame, dialect)
 
 
 @settings(NORMAL, max_examples=100)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, SinkError, UploadError
 from mc_sink.staged import Multipart, Whole
+from mc_sink.storage._body import PartBody
 from mc_sink.storage._parts import MIB, PartPlan, S3Parts, abort_upload
 from mc_sink.storage._requests import RequestFailed
 from mc_sink.storage._ways import SIGNED, SUMMED, StoreWays
@@ -47,7 +48,10 @@ class Shelf:
         self._thread.start()
 
     def start(self, operation: str, **parameters: Any) -> Future[dict[str, Any]]:
-        """Begin a request."""
+        """Begin a request, and keep the bytes of its body, as a store does."""
+        if "Body" in parameters:
+            parameters["Body"].seek(0)
+            parameters["Body"] = PartBody([memoryview(parameters["Body"].read())])
         self.asked.append((operation, parameters))
         return asyncio.run_coroutine_threadsafe(self._answer(operation, parameters), self._loop)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import time
+import weakref
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
@@ -14,11 +16,13 @@ from fsspec.asyn import get_loop
 
 import mc_sink
 from mc_sink import UploadError
+from mc_sink.staged import Multipart
 from mc_sink.storage._clock import SLOWEST, Clock
+from mc_sink.storage._parts import PartPlan, S3Parts
 from mc_sink.storage._requests import Operation, RequestFailed, Requests
 from mc_sink.storage._retries import Pace
 from tests.frames import SMALL_PARTS, numbers
-from tests.requesting import MIB, OPS, Stopwatch, body_of, comes_true, failure, hurried, ready
+from tests.requesting import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, hurried, ready
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
 from tests.servers.rules import Rules
@@ -50,6 +54,31 @@ def test_a_store_that_never_finishes_its_answer_is_left(
     assert (failed.status, failed.uncertain) == (None, True)
     assert failed.code in {"TimeoutError", "ReadTimeoutError"}
     assert failed.tries == len([record for record in fault_s3.log.of(OPS[operation]) if record.fault]) <= 2
+
+
+class _Piece(bytearray):
+    """Bytes that can be seen to be freed."""
+
+
+@pytest.mark.parametrize("fault", [None, Status(503)], ids=str)
+def test_a_part_is_freed_when_it_has_arrived(fault_s3: FaultServer, fault: Fault | None) -> None:
+    """Its bytes are free at once, also after a retry, and don't wait for Python's rare collections."""
+    if fault:
+        fault_s3.fault("Part", fault, times=2)
+    plan = PartPlan(first_size=5 * MIB)
+    parts = S3Parts(hurried(fault_s3), WHERE["Bucket"], WHERE["Key"], {}, plan, keeps_whole=False)
+    pieces = [_Piece(MIB) for _ in range(15)]
+    alive = [weakref.ref(piece) for piece in pieces]
+    gc.disable()
+    try:
+        while pieces:
+            parts.write(pieces.pop())
+        upload = parts.finish()
+        assert [piece for piece in alive if piece() is not None] == []
+    finally:
+        gc.enable()
+    assert isinstance(upload, Multipart)
+    assert [part.num_bytes for part in upload.parts] == [5 * MIB] * 3
 
 
 def test_a_store_that_stops_reading_is_left(fault_s3: FaultServer) -> None:

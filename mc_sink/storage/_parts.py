@@ -238,6 +238,7 @@ class S3Parts:
                 raise UploadError(f"The store took part {number} of {self._url} without an ETag. {NOTHING_VISIBLE}")
             if integrity := self._proven(sent, reply):
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
+                sent.body.free()
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and was sent again."""
