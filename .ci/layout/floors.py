@@ -8,7 +8,7 @@ FLOORS: dict[int, list[set[str]]] = {
     4: [{"platforms", "writing"}],
     3: [{"storage", "presets", "comparison"}],
     2: [{"validation", "testing", "formats", "keys", "staged"}],
-    1: [{"target", "receipt", "object_options", "secret", "_frames", "_runtime"}],
+    1: [{"target", "receipt", "object_options", "secret", "_frames"}, {"_runtime", "_arrow", "_s3_names"}],
     0: [{"exceptions"}, {"_display", "_lazy"}],
 }
 HEIGHT = {

@@ -139,6 +139,12 @@ TESTS: dict[str, str] = {
     "test_access_points": "storage/test_access_points",
     "test_bucket_owner": "storage/test_bucket_owner",
     "test_refusals": "storage/test_refusals",
+    "stores_page": "support/stores_page",
+    "test_fitting": "storage/test_left_out_options",
+    "test_platforms_ways": "platforms/test_learnt_ways",
+    "test_servers_profiles": "servers/test_servers_profiles",
+    "test_servers_real": "servers/test_servers_real",
+    "test_stores": "storage/test_every_store",
     # of the whole package, or of a module that has no folder: they stay at the top
     "test_canary": "test_canary",
     "test_exceptions": "test_exceptions",
