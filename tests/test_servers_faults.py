@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
+from tests.connecting import wait_until
 from tests.servers.assertions import assert_nothing_visible
 from tests.servers.fault import FaultServer
 from tests.servers.faults import (
@@ -142,6 +143,7 @@ def test_a_stuck_request_ends_with_the_server(fault: Fault) -> None:
         server.fault("Put", fault)
         waiting = threading.Thread(target=wait)
         waiting.start()
+        wait_until(lambda: list(server.log))  # a client that is still being made would find no server at all
         waiting.join(0.3)
         assert waiting.is_alive()
         began = time.monotonic()
