@@ -15,9 +15,9 @@ TESTS: dict[str, str] = {
     "killed": "support/killed_deliveries",
     "partitioned": "support/partitioned_deliveries",
     "requesting": "support/hurried_requests",
-    "schedules": "support/sequences",
-    "schedules_faults": "support/sequence_faults",
-    "schedules_model": "support/sequence_model",
+    "schedules": "support/schedules",
+    "schedules_faults": "support/schedules_faults",
+    "schedules_model": "support/schedules_model",
     "test_formats_readers": "support/format_readers",
     "test_formats_strategies": "support/format_strategies",
     # whatever ends a delivery
@@ -27,7 +27,7 @@ TESTS: dict[str, str] = {
     "test_fault_table": "faults/test_fault_table",
     "test_kill": "faults/test_kills",
     "test_machine": "faults/test_machine",
-    "test_schedules": "faults/test_sequences",
+    "test_schedules": "faults/test_schedules",
     "test_panics": "faults/test_panics",
     # by the package's folders
     "test_cli": "connector/test_cli",
@@ -144,7 +144,7 @@ TESTS: dict[str, str] = {
     "test_platforms_ways": "platforms/test_learnt_ways",
     "test_servers_profiles": "servers/test_servers_profiles",
     "test_servers_real": "servers/test_servers_real",
-    "test_stores": "storage/test_every_store",
+    "test_stores": "storage/test_stores",
     # of the whole package, or of a module that has no folder: they stay at the top
     "test_canary": "test_canary",
     "test_exceptions": "test_exceptions",
