@@ -39,7 +39,7 @@ TABLE: dict[str, tuple[str | None, list[str]]] = {
     "sink": ("One delivery, from the call to the receipt: options, specification, pipeline, staging; and its preview.", []),
     "sink.deliver": (None, ["_sink"]),
     "sink.options": ("The options of a delivery, listed once with types and defaults, and checked: each alone, then with the others.", ["_order._options", "_order._types", "_order._checks"]),
-    "sink.spec": ("A delivery as it will be done: the options resolved, before anything is opened; and a delivery into its source refused.", ["_order", "_order._resolved", "_order._own_source", "_order._resolve"]),
+    "sink.spec": ("A delivery as it will be done: options resolved before anything is opened, and a delivery into its source refused.", ["_order", "_order._resolved", "_order._own_source", "_order._resolve"]),
     "sink.pipeline": ("The rows of a delivery: compared with the previous delivery, validated, counted, and shown as they go.", ["_rows", "_progress"]),
     "sink.prior_attempt": ("Find what a previous attempt of this run published, and check this attempt against it.", ["_earlier"]),
     "sink.previewing": ("Preview a delivery without running it: the keys it would create, the permissions and uploads it needs.", ["_preview._fact", "_preview", "_preview._keys"]),
