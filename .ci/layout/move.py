@@ -156,10 +156,12 @@ class Move:
         """A module that the table doesn't name: where its siblings are, under its own name."""
         parent, _, leaf = name.rpartition(".")
         folder = folder_of(self.page_of.get(parent, parent)) if parent else ""
-        folder = self.nearest(name, module, folder) if folder else folder
+        folder = self.nearest(name, module, folder) if folder and not module.is_package else folder
         page = ".".join(filter(None, [folder, leaf.lstrip("_") if folder else leaf]))
         while page in self.pages:
             page += "_too"
+        if module.is_package:
+            PACKAGES.add(page)
         note("NOT IN THE TABLE: placed by guess", f"{module.path.relative_to(self.root)} → {page.replace('.', '/')}.py")
         self.pages[page] = Page(page, None, [name])
         self.page_of[name] = page

@@ -151,6 +151,10 @@ def floors(root: Path, text: str, note) -> str:
     return with_unknown_parts(root, result, note)
 
 
+def set_of(names: list[str]) -> str:
+    return f"{{{', '.join(map(repr, names))}}}" if names else "set()"
+
+
 def public(root: Path) -> str:
     """The names of the public modules, as tests/test_floors.py finds them."""
     found = {}
@@ -163,7 +167,7 @@ def public(root: Path) -> str:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 names = set(ast.literal_eval(node.value))
         found[name] = sorted(one for one in names if not one.startswith("_"))
-    return "{" + ", ".join(f'"{name}": {{{", ".join(map(repr, names))}}}' for name, names in found.items()) + "}"
+    return "{" + ", ".join(f'"{name}": {set_of(names)}' for name, names in found.items()) + "}"
 
 
 def only_home(old: list[tuple[str, str]], template: str, note) -> str:
@@ -195,7 +199,7 @@ def with_unknown_parts(root: Path, text: str, note) -> str:
         ready = [one for one in sorted(unknown) if not any(one in uses.get(other, ()) for other in unknown - {one})]
         for one in ready or sorted(unknown)[:1]:
             above = [(n, i) for n, rows in steps.items() for i, row in enumerate(rows) if any(one in uses.get(p, ()) for p in row)]
-            number, index = min(above, key=lambda place: (place[0], -place[1])) if above else (0, -1)
+            number, index = min(above, key=lambda place: (place[0], -place[1])) if above else (8, 0)
             steps[number].insert(index + 1, {one})
             note("A PERSON: a part without a floor, placed by what imports it", f"{one}: floor {number}, step {index + 1}")
             unknown.discard(one)

@@ -259,6 +259,7 @@ DOORLESS = {"_runtime", "connector"}
 # What packages export besides what other packages use. "all": what the old package of that name exported.
 PUBLIC: dict[str, str] = {
     "platforms": "all",
+    "engines": "all",
     "connector.cli": "app main",
     "connector": "Connection Run Scheduler deliver find_run list_runs load rehearse",
 }
