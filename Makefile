@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 
-.PHONY: setup demo test test-long bench pictures clean
+.PHONY: setup demo test test-long bench figures pictures clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +30,10 @@ test-long: setup
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q
+
+# How large the package's parts are, and how they hang together.
+figures:
+	$(PYTHON) .ci/figures.py
 
 # Those of the README; the same version gives the same bytes.
 pictures: setup

@@ -93,14 +93,6 @@ class Move:
     # ------------------------------------------------------------ where everything goes
 
     def assign(self) -> None:
-        if "_state" not in self.old:  # the folder for state has no owner of its own yet
-            table.MOVES |= table.MOVES_TO_STATE
-            table.RENAMES |= table.RENAMES_IN_STATE
-        else:
-            table.TABLE |= table.TABLE_WITH_STATE
-            table.RENAMES |= table.RENAMES_WITH_STATE
-        for old, entries in table.TABLE_WITH.items():
-            table.TABLE |= entries if old in self.old else {}
         self.follow(table.MOVES)
         self.follow(table.RENAMES)
         self.split()
@@ -164,12 +156,29 @@ class Move:
         """A module that the table doesn't name: where its siblings are, under its own name."""
         parent, _, leaf = name.rpartition(".")
         folder = folder_of(self.page_of.get(parent, parent)) if parent else ""
+        folder = self.nearest(name, module, folder) if folder and not module.is_package else folder
         page = ".".join(filter(None, [folder, leaf.lstrip("_") if folder else leaf]))
         while page in self.pages:
             page += "_too"
+        if module.is_package:
+            PACKAGES.add(page)
         note("NOT IN THE TABLE: placed by guess", f"{module.path.relative_to(self.root)} → {page.replace('.', '/')}.py")
         self.pages[page] = Page(page, None, [name])
         self.page_of[name] = page
+
+    def nearest(self, name: str, module: Module, folder: str) -> str:
+        """The folder in `folder` (or itself) that most of a module's siblings are in which it uses or which use it."""
+        parent = name.rpartition(".")[0]
+        near = [undotted(binding.module) for binding in module.bindings.values() if binding.kind == "name"]
+        near += [
+            other
+            for other, one in self.old.items()
+            if any(b.kind == "name" and undotted(b.module) == name for b in one.bindings.values())
+        ]
+        pages = [self.page_of[one] for one in near if one and one.rpartition(".")[0] == parent and one in self.page_of]
+        inner = [folder_of(page) for page in pages if page.startswith(f"{folder}.")]
+        inner = [one for one in inner if one != folder]
+        return max(inner, key=inner.count) if len(inner) * 2 > len(pages) else folder
 
     def fill(self) -> None:
         """Put every statement on its page, in an order in which Python can run them."""
@@ -563,7 +572,7 @@ class Move:
         """What is public is exported, whether it is used or not."""
         for package, names in table.PUBLIC.items():
             for name in names.split() if names != "all" else []:
-                found = [(m, n) for m, n in self.home.values() if n == name and m.startswith(f"{package}.")]
+                found = [(m, n) for m, n in self.home.values() if n == name and (m == package or m.startswith(f"{package}."))]
                 if len(found) != 1:
                     note("UNRESOLVED", f"PUBLIC of {package}: {name} {found}")
                     continue
@@ -1082,6 +1091,9 @@ def report(root: Path) -> None:
     once = [name for name, module in modules.items() if len(importers[module]) == 1]
     longest = sorted(lengths, key=lengths.__getitem__)[-5:]
     cycles(root)
+    for name, length in lengths.items():
+        if length > 350:
+            note("TOO LONG", f"{name}: {length} lines")
     print(f"files {len(lengths)}, lines {sum(lengths.values())}, with one importer {len(once)}")
     print("with one importer:", *(name.removeprefix("mc_sink/") for name in once))
     print("longest:", *(f"{name} {lengths[name]}" for name in longest))
