@@ -13,9 +13,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from mc_sink._batches import pull
-from mc_sink._plan import ROW_GROUP_SIZE
-from mc_sink.changes import compare
+from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink._runtime.batches import pull
+from mc_sink.comparison import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable

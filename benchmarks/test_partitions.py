@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.partitioned import deliver
 from tests.servers.fault_child import owner_of
+from tests.support.partitioned_deliveries import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,16 +6,12 @@ asked for, so that the import itself costs little more than that of Polars.
 
 from typing import TYPE_CHECKING
 
-from mc_sink import _fork  # noqa: F401  it notes every fork from here on
-from mc_sink._late import attributes
+from mc_sink._lazy import attributes
 from mc_sink._namespace import SinkMadConnect
+from mc_sink._runtime import fork_guard  # noqa: F401  it notes every fork from here on
 
 if TYPE_CHECKING:
     from mc_sink import platforms
-    from mc_sink._preview import Preview, preview
-    from mc_sink._sink import sink_madconnect, stage
-    from mc_sink.changed import Changes
-    from mc_sink.delivery import discard, publish, recover, verify
     from mc_sink.exceptions import (
         AlreadyExistsError,
         CommitError,
@@ -30,12 +26,13 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from mc_sink.formats import Csv, Parquet
-    from mc_sink.journal import Journal, list_journals
     from mc_sink.object_options import ObjectOptions
     from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
     from mc_sink.presets import PRESETS, Limit, Preset
-    from mc_sink.receipt import CountedWarning, Receipt, Rejects, Verification, WrittenFile
+    from mc_sink.publishing import Journal, discard, list_journals, publish, recover, verify
+    from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Verification, WrittenFile
     from mc_sink.secret import Secret
+    from mc_sink.sink import Preview, preview, sink_madconnect, stage
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.validation import list_schemas, load_schema
 
@@ -98,20 +95,19 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # or a type checker would believe in every name
     __getattr__ = attributes(
         {
-            "_preview": "Preview preview",
-            "_sink": "sink_madconnect stage",
-            "changed": "Changes",
-            "delivery": "discard publish recover verify",
-            "exceptions": "AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError PermissionDenied "
-            "QueryError SinkError TargetError UploadError ValidationError",
+            "connector": "",
+            "exceptions": "AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError "
+            "PermissionDenied QueryError SinkError TargetError UploadError ValidationError",
             "formats": "Csv Parquet",
-            "journal": "Journal list_journals",
             "object_options": "ObjectOptions",
             "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
-            "presets": "PRESETS Limit Preset",
-            "receipt": "CountedWarning Receipt Rejects Verification WrittenFile",
+            "presets": "Limit PRESETS Preset",
+            "publishing": "Journal discard list_journals publish recover verify",
+            "receipt": "Changes CountedWarning Receipt Rejects Verification WrittenFile",
             "secret": "Secret",
+            "sink": "Preview preview sink_madconnect stage",
             "staged": "Staged StagedFile",
+            "testing": "",
             "validation": "list_schemas load_schema",
         },
     )

@@ -1,4 +1,4 @@
-"""`frame.sink_madconnect(...)` on Polars' own frames. Forwards, and does nothing else.
+"""Register `frame.sink_madconnect(...)` on Polars' DataFrame and LazyFrame. Forwards its arguments.
 
 Type checkers can't see a registered namespace: `lf.pipe(sink_madconnect, target, ...)` is the typed form.
 """
@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._late import room
+from mc_sink._lazy import room
 from mc_sink.secret import seal
 
 if TYPE_CHECKING:
     import os
     from typing import Unpack
 
-    from mc_sink._order import Options
-    from mc_sink._preview import Preview
     from mc_sink.receipt import Receipt
+    from mc_sink.sink import Options, Preview
 
 NAME = "sink_madconnect"
 
@@ -34,11 +33,11 @@ class SinkMadConnect:
     def __call__(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
         """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
         options["storage_options"] = seal(options.get("storage_options"))  # before anything can raise
-        receipt: Receipt = room("_sink").sink_madconnect(self._frame, target, **options)
+        receipt: Receipt = room("sink").sink_madconnect(self._frame, target, **options)
         return receipt
 
     def preview(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
         """Say what delivering this frame would do, and send nothing; see `mc_sink.preview`."""
         options["storage_options"] = seal(options.get("storage_options"))
-        seen: Preview = room("_preview").preview(self._frame, target, **options)
+        seen: Preview = room("sink").preview(self._frame, target, **options)
         return seen

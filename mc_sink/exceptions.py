@@ -22,8 +22,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mc_sink import _html
-from mc_sink._printable import printable
+from mc_sink import _display
+from mc_sink._display import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ OUR_NOTE = "mc_sink: "
 class SinkError(Exception):
     """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle.
 
-    Control characters in its message and its notes are escaped; `mc_sink._printable.lines` makes one of several lines.
+    Control characters in its message and its notes are escaped; `mc_sink._display.lines` makes one of several lines.
     """
 
     def __init__(self, *args: object) -> None:
@@ -133,12 +133,12 @@ class ValidationError(SinkError):
         """Return the report as a table, for notebooks."""
         first, *rest = str(self).splitlines() or [""]
         if self.checks is None:
-            return _html.line(first, strong=True) + "".join(map(_html.line, rest))
+            return _display.line(first, strong=True) + "".join(map(_display.line, rest))
         advice = [told for told in rest if not told.startswith(" ")]
         return (
-            _html.line(first, strong=True)
-            + _html.rows(self.checks.columns, self.checks.rows())
-            + "".join(map(_html.line, advice))
+            _display.line(first, strong=True)
+            + _display.rows(self.checks.columns, self.checks.rows())
+            + "".join(map(_display.line, advice))
         )
 
 

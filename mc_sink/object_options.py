@@ -1,4 +1,4 @@
-"""Options for the stored object (ACL, encryption, tags, Object Lock, …), validated on construction."""
+"""Options for the stored object (ACL, encryption, tags, …), validated on construction."""
 
 from __future__ import annotations
 

@@ -1,23 +1,22 @@
-"""What was delivered: frozen facts that a person can read and a program can check."""
+"""The receipt of a delivery: frozen facts that people can read and programs can check."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
-from mc_sink import _html
-from mc_sink._printable import labelled, lines
+from mc_sink import _display
+from mc_sink._display import labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
-    from mc_sink.changed import Changes
-
     Verifier = Callable[["Receipt"], "Verification"]
-
 
 Integrity = Literal["crc32", "crc64", "sha256", "etag", "unproven"]
 # The width of the labels of a receipt.
@@ -39,6 +38,9 @@ _TOLD: dict[WarningKind, str] = {
     "nulled": "held NaN or an infinity and were written as null",
     "unproven": "could not be proven to have arrived as sent: the store checks no checksum, and its ETags aren't MD5s",
 }
+Action = Literal["added", "changed", "removed"]
+# In the order in which they are delivered.
+ACTIONS: tuple[Action, ...] = ("added", "changed", "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Rejects:
     files: tuple[WrittenFile, ...]
 
     def _repr_html_(self) -> str:
-        return _html.line(f"{self.num_rows:,} rows were rejected.", strong=True) + _listed(self.files)
+        return _display.line(f"{self.num_rows:,} rows were rejected.", strong=True) + _listed(self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,9 @@ class Verification:
         )
 
     def _repr_html_(self) -> str:
-        found = _html.line(str(self).splitlines()[0], strong=True)
+        found = _display.line(str(self).splitlines()[0], strong=True)
         wrong = [*(("missing", path) for path in self.missing), *(("changed", path) for path in self.changed)]
-        return found + _html.rows(("found", "file"), wrong) if wrong else found
+        return found + _display.rows(("found", "file"), wrong) if wrong else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class Receipt:
         return lines(*rows)
 
     def _repr_html_(self) -> str:
-        return _html.facts(self._facts()) + _listed(self.files)
+        return _display.facts(self._facts()) + _listed(self.files)
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
@@ -270,7 +272,7 @@ class Receipt:
 def _listed(files: Iterable[WrittenFile]) -> str:
     """Give files as a notebook shows them."""
     rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
-    return _html.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
+    return _display.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
 
 
 def _size(num_bytes: int) -> str:
@@ -281,3 +283,49 @@ def _size(num_bytes: int) -> str:
             return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How this run's rows differ from the last delivery's, in rows.
+
+    This run had `added + changed + unchanged` rows, the last delivery `changed + unchanged + removed`; what is
+    delivered is `num_rows` of them.
+    """
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that differ: those added, changed and removed."""
+        return self.added + self.changed + self.removed
+
+    @property
+    def num_rows_now(self) -> int:
+        """Rows that this run had."""
+        return self.added + self.changed + self.unchanged
+
+    @property
+    def num_rows_before(self) -> int:
+        """Rows that the last delivery had."""
+        return self.changed + self.removed + self.unchanged
+
+    def __add__(self, other: Changes) -> Changes:
+        """Count what two parts of one run hold together."""
+        return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"
+
+    def _repr_html_(self) -> str:
+        return _display.rows(
+            ("added", "changed", "removed", "unchanged"), [(self.added, self.changed, self.removed, self.unchanged)]
+        )
+
+
+def added_up(parts: Iterable[Changes | None]) -> Changes | None:
+    """Count what all parts of one run hold; None where nothing was compared."""
+    return reduce(add, found) if (found := [changes for changes in parts if changes]) else None

@@ -114,6 +114,11 @@ class _Named(Unpicklable, Mapping[str, Any]):
         return self
 
 
+def shown(name: object) -> str:
+    """Give an option's name as it may be shown: not one that may be a credential in the wrong place."""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
+
+
 class _Revealed(_Named):
     """What `Sealed.reveal` gives: plain values to whoever asks for one, and names to whoever looks."""
 
@@ -167,11 +172,6 @@ def seal(storage_options: Mapping[str, Any] | None) -> Sealed:
 def has_control(text: Secret) -> bool:
     """Return True if a text has the end of a line or another control character in it, and so fits in no header."""
     return _CONTROL.search(text.reveal()) is not None
-
-
-def shown(name: object) -> str:
-    """Give an option's name as it may be shown: not one that may be a credential in the wrong place."""
-    return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
 
 
 def _seal(options: Mapping[Any, Any]) -> Sealed:

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  a journal is read back by these types
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta  # noqa: TC003  as above
-from typing import Any, ClassVar, Literal
+from datetime import (
+    datetime,  # noqa: TC003  as above
+    timedelta,  # noqa: TC003  as above
+)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mc_sink.changed import Changes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
-from mc_sink.receipt import CountedWarning, Integrity, summed
+from mc_sink.receipt import (
+    Changes,
+    CountedWarning,
+    Integrity,
+    summed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OnEmpty = Literal["deliver", "skip", "fail"]
 IfExists = Literal["fail", "overwrite"]
@@ -185,3 +195,10 @@ class Staged:
         """The files in the order of publishing: those with rows delivered, then the one with rows rejected."""
         rejected = self.rejects.file if self.rejects else None
         return self.files if rejected is None else (*self.files, rejected)
+
+
+def in_order(staged: Sequence[Staged]) -> list[StagedFile]:
+    """Give the files in the order of publishing: all that is delivered, then what was rejected from it."""
+    return [file for part in staged for file in part.files] + [
+        part.rejects.file for part in staged if part.rejects and part.rejects.file
+    ]

@@ -3,7 +3,7 @@
     "s3://bucket/prefix/"            a prefix: every run makes a new object, named by its run id
     "s3://bucket/prefix/name.csv"    a file: that key and no other
 
-An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_arns.py`.
+An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_s3_names.py`.
 
 Characters that S3 advises against in keys are refused, never rewritten
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from mc_sink._arns import find_access_point, refuse_reserved
-from mc_sink._meant import BUCKET, did_you_mean, is_arn, is_aws_host
-from mc_sink.exceptions import ConfigurationError, TargetError
+from mc_sink._s3_names import BUCKET, did_you_mean, find_access_point, is_arn, is_aws_host, refuse_reserved
+from mc_sink.exceptions import TargetError
 
 MAX_KEY_BYTES = 1024
 # Filesystems of fsspec's that rename; their URLs begin with a host, which may be empty.
@@ -37,7 +34,7 @@ _HIVE_ESCAPE = re.compile(r"(?:^|(?<=/))[^/=]+=[^/=]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BY_ALIAS = "An access point may be written by its alias too, s3://ALIAS/prefix/."
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
 # A drive or a server of Windows', which this library doesn't run on.
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _PATTERN = re.compile(r"[*\[]")
@@ -124,18 +121,6 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
         )
     _refuse_query(text)
     return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)
-
-
-def new_run_id() -> str:
-    """Make a run id from the UTC time, to the second, and six random hex digits."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def check_run_id(run_id: str) -> str:
-    """Return a caller's own run id as it is, or refuse one that can't stand in a key."""
-    if not _RUN_ID.fullmatch(run_id) or run_id in {".", ".."}:
-        raise ConfigurationError(f"The run id {run_id!r} won't do: use 1 to 64 of A-Z a-z 0-9 . _ -")
-    return run_id
 
 
 def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:

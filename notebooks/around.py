@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Admin
 
 ROOT = Path(__file__).parents[1]
-COMMAND = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m mc_sink.cli "$@"\n'
+COMMAND = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m mc_sink.connector.cli "$@"\n'
 # The user's own profiles have no say; neither has a key in the environment.
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 # Tables of the command are drawn as wide as a notebook is.

@@ -18,13 +18,13 @@ import pyarrow.fs
 import pyarrow.parquet
 
 import mc_sink
-from mc_sink.validation.samples import sample
+from mc_sink.testing import sample
 from tests.servers.embedded import embedded_server
 from tests.servers.faults import FOREVER, Reset
 from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
-    from mc_sink._order import FormatName
+    from mc_sink.sink.options import FormatName
     from tests.servers.s3_admin import Admin, Writer
 
 ROWS = 1_000_000

@@ -24,7 +24,7 @@ from rich.text import Text
 
 import mc_sink
 from mc_sink import platforms
-from mc_sink.validation.samples import sample
+from mc_sink.testing import sample
 from notebooks.around import ROOT, Surroundings
 from notebooks.drawing import MONO, draw
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivered import TINY, tiny_parts
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
+from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

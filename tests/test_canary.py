@@ -18,9 +18,9 @@ import pytest
 from mc_sink import PermissionDenied
 from mc_sink.storage import open_store
 from mc_sink.target import parse_target
-from tests import canary
-from tests.canary import CANARIES, KEY, SECRET, TOKEN, found_in, logged, tell
 from tests.servers.s3_admin import Credentials
+from tests.support import canary
+from tests.support.canary import CANARIES, KEY, SECRET, TOKEN, found_in, logged, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         if request.param == "secret":
             yield Told(canary.run(canary.HOW["secret"], folder), "", folder, state)
         else:  # in development mode the event loop tells of itself too
-            command = [sys.executable, "-X", "dev", "-m", "tests.canary", request.param, str(folder)]
+            command = [sys.executable, "-X", "dev", "-m", "tests.support.canary", request.param, str(folder)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
             yield Told(json.loads(ran.stdout), ran.stderr, folder, state)
 

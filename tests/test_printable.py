@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 import mc_sink
 from mc_sink import exceptions
-from mc_sink._printable import indented, labelled, lines, logger, printable
-from mc_sink._progress import watch
+from mc_sink._display import indented, labelled, lines, logger, printable
 from mc_sink.exceptions import SinkError, add_note
 from mc_sink.receipt import CountedWarning, Verification
-from tests.commanding import Machine
-from tests.connecting import write_connection
-from tests.delivered import TINY, deliver
+from mc_sink.sink.pipeline import show_progress
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body
+from tests.support.command_line import Machine
+from tests.support.connection_files import write_connection
+from tests.support.small_deliveries import TINY, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ def test_a_progress_bar_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its title is a target's name."""
     said = io.StringIO()
     monkeypatch.setattr("sys.stderr", said)
-    with watch(HOSTILE, progress=True) as advance:
+    with show_progress(HOSTILE, progress=True) as advance:
         advance(1, 1)
     assert [one for one in raw(said.getvalue().replace("\r", "").replace("\x1b[A", "")) if one != "0x1b"] == []
 

@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink._order import Options, Order
-from mc_sink._preview import preview
+from mc_sink.sink import Options, SinkOptions, preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,14 +85,15 @@ def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
     assert ours == {
-        f"mc_sink.{room}" for room in ("_fork", "_html", "_late", "_namespace", "_printable", "exceptions", "secret")
+        f"mc_sink.{room}"
+        for room in ("_display", "_lazy", "_namespace", "_runtime", "_runtime.fork_guard", "exceptions", "secret")
     }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
     exec("from mc_sink import *", names)  # noqa: S102  the one way to try it within a function
     assert {*EXPORTED} <= {*names}
-    with pytest.raises(AttributeError, match="module 'mc_sink' has no attribute 'sink'"):
-        mc_sink.sink  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'mc_sink' has no attribute 'sinks'"):
+        mc_sink.sinks  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize("name", sorted({*EXPORTED} - {"PRESETS", "platforms"}))
@@ -125,7 +125,7 @@ def test_a_delivery_takes_a_frame_a_target_and_named_options(call: Callable[...,
 def test_a_type_checker_sees_the_options_that_there_are() -> None:
     """By the same names and types, in the same order."""
     assert Options.__annotations__.keys() == DEFAULTS.keys()
-    types = {field.name: field.type for field in fields(Order) if field.name != "target"}
+    types = {field.name: field.type for field in fields(SinkOptions) if field.name != "target"}
     assert types == {name: hint.__forward_arg__ for name, hint in Options.__annotations__.items()}
 
 

@@ -17,7 +17,7 @@ import pytest
 from mc_sink import ConfigurationError
 from mc_sink.secret import Sealed, Secret, seal, shown
 from mc_sink.storage import Stores, open_store
-from mc_sink.storage._s3_options import filesystem_arguments
+from mc_sink.storage.s3.client_options import filesystem_arguments
 from mc_sink.target import parse_target
 
 CANARY = "canary/2cUTqk+9"

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_sink import ConfigurationError, TargetError
-from mc_sink.target import MAX_KEY_BYTES, Target, check_run_id, new_run_id, parse_target
+from mc_sink.keys import check_run_id, new_run_id
+from mc_sink.target import MAX_KEY_BYTES, Target, parse_target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 import mc_sink
 from mc_sink import Csv, ObjectOptions, Parquet, Receipt, Rejects, Staged, StagedFile, Verification, WrittenFile
-from mc_sink._preview import Preview, UploadPlan, preview
+from mc_sink.sink import Preview, preview
+from mc_sink.sink.previewing import UploadPlan
 
 
 class Audience(pandera.DataFrameModel):

@@ -9,14 +9,23 @@ the journals. Loading this loads neither the keyring nor anything else that is h
 
 from __future__ import annotations
 
-from mc_sink.platforms._check import check
-from mc_sink.platforms._configure import configure
-from mc_sink.platforms._lifecycle import ArchiveClass, lifecycle
-from mc_sink.platforms._memory import memory_of
-from mc_sink.platforms._platform import Checked, Platform, Status
-from mc_sink.platforms._policy import bucket_policy, new_external_id, policy, trust
-from mc_sink.platforms._report import CheckReport, CheckRow
-from mc_sink.platforms._saved import Listed, describe, exported, list_platforms, load, refuse_unsaved, remove, save
+from mc_sink.platforms.check_report import CheckReport, CheckRow
+from mc_sink.platforms.checking import check
+from mc_sink.platforms.configuring import configure
+from mc_sink.platforms.platform import Checked, Platform, Status
+from mc_sink.platforms.policies import ArchiveClass, bucket_policy, lifecycle, new_external_id, policy, trust
+from mc_sink.platforms.saved import (
+    Listed,
+    describe,
+    exported,
+    list_platforms,
+    load,
+    memory_of,
+    refuse_unsaved,
+    remove,
+    save,
+    stores_for,
+)
 
 __all__ = [
     "ArchiveClass",
@@ -41,6 +50,7 @@ __all__ = [
     "refuse_unsaved",
     "remove",
     "save",
+    "stores_for",
     "trust",
 ]
 

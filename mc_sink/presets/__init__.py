@@ -10,9 +10,9 @@ Where every number comes from is in docs/receivers.md.
 from __future__ import annotations
 
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
-from mc_sink.presets._limit import Limit
-from mc_sink.presets._preset import Preset
-from mc_sink.presets._receivers import PRESETS
+from mc_sink.presets.catalog import PRESETS
+from mc_sink.presets.limit import Limit
+from mc_sink.presets.preset import Preset
 
 __all__ = ["PRESETS", "Limit", "Preset", "preset_of"]
 

@@ -1,4 +1,4 @@
-"""Where bytes go, invisible until they are published: S3, local files, and what else fsspec can rename in.
+"""Open stores: S3, local files, and every fsspec filesystem that can rename. Uploads stay invisible until published.
 
 The only home of s3fs and fsspec, both loaded when a store is first opened.
 """
@@ -12,33 +12,36 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
-from mc_sink.storage._endpoint import is_aws
-from mc_sink.storage._local import LocalStore, not_a_file, odd_kind
-from mc_sink.storage._parts import not_aborted
-from mc_sink.storage._probing import Answer, Probes
-from mc_sink.storage._promises import UNKEPT
-from mc_sink.storage._renaming import RenamingStore
-from mc_sink.storage._s3 import S3Store
-from mc_sink.storage._s3_options import check_options, check_owner
-from mc_sink.storage._session import Role, session_in
-from mc_sink.storage._silence import silence
-from mc_sink.storage._store import Match, Published, Store
-from mc_sink.storage._sums import wrong_sum
-from mc_sink.storage._trial import Trial
-from mc_sink.storage._ways import StoreWays, WaysMemory
-from mc_sink.storage._writer import Writer
+from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
+from mc_sink.storage.quiet_logs import silence
+from mc_sink.storage.renaming import RenamingStore
+from mc_sink.storage.s3 import (
+    UNKEPT,
+    Answer,
+    Probes,
+    Role,
+    S3Store,
+    StoreWays,
+    Trial,
+    WaysMemory,
+    check_options,
+    check_owner,
+    is_aws,
+    not_aborted,
+    session_in,
+    wrong_sum,
+)
+from mc_sink.storage.store import Published, Store, Writer
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mc_sink.target import Target
 
-_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
 __all__ = [
     "UNKEPT",
     "Answer",
-    "Match",
     "Probes",
     "Published",
     "Role",
@@ -46,17 +49,18 @@ __all__ = [
     "StoreWays",
     "Stores",
     "Trial",
-    "WaysMemory",
     "Writer",
     "check_owner",
     "is_aws",
+    "is_visible",
     "not_a_file",
     "not_aborted",
     "odd_kind",
-    "open_store",
     "session_in",
     "wrong_sum",
 ]
+
+_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Stores(Unpicklable):
@@ -139,3 +143,9 @@ def _open(target: Target, options: Sealed, object_options: ObjectOptions) -> Sto
         return RenamingStore(target, options.checked().reveal())
     check_options(options)
     return S3Store(options, object_options)
+
+
+def is_visible(stores: Stores, url: str) -> bool:
+    """Return whether something is visible at this URL."""
+    place = parse_target(url)
+    return bool(stores.of(place).listing(place, exact=True))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.validation._compile import compiled
-from mc_sink.validation._judge import Limit, OnInvalid, Tolerance
-from mc_sink.validation._schemas import SchemaLike, list_schemas, load_schema, resolve
-from mc_sink.validation._unchecked import Unchecked
+from mc_sink.validation.compiler import compiled
+from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
+from mc_sink.validation.schemas import SchemaLike, list_schemas, load_schema, resolve_schema
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -91,8 +91,8 @@ def compile(
     """
     tolerance = _tolerance(on_invalid, max_rejects)
     if schema is None:
-        return Unchecked(frame)
-    resolved = resolve(schema)
+        return NoSchema(frame)
+    resolved = resolve_schema(schema)
     from pandera.config import get_config_context, get_config_global
 
     settings = get_config_context(validation_depth_default=None)
@@ -101,7 +101,7 @@ def compile(
             f"Nothing is validated by schema {resolved.name!r}: Pandera is switched off (PANDERA_VALIDATION_ENABLED).",
             stacklevel=2,
         )
-        return Unchecked(frame, resolved.name)
+        return NoSchema(frame, resolved.name)
     return compiled(resolved, frame, tolerance, _depth(settings, get_config_global()))
 
 
@@ -131,3 +131,43 @@ def _depth(settings: Any, defaults: Any) -> Any:
         words = f"Only part of the schema is validated: Pandera's validation depth is {depth.name}."
         warnings.warn(words, stacklevel=3)
     return depth
+
+
+@dataclass(slots=True)
+class NoSchema:
+    """See `Compiled`; here every row is delivered as it came. `name` is that of a schema which is switched off."""
+
+    frame: pl.LazyFrame
+    name: str | None = None
+    num_rows: int = field(default=0, init=False)
+    num_rejected: int = field(default=0, init=False)
+    validated: bool = field(default=False, init=False)
+    has_unique: bool = field(default=False, init=False)
+
+    @property
+    def delivered(self) -> pl.Schema:
+        """The schema of the frame."""
+        return self.frame.collect_schema()
+
+    def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
+        """Yield every batch."""
+        for batch in batches:
+            self.num_rows += batch.height
+            yield batch
+
+    def rejects(self) -> None:
+        """Return None: nothing is rejected."""
+
+    def nothing_left(self) -> None:
+        """Return None: every row is left."""
+
+    def explain(self) -> str:
+        """Say that nothing is checked."""
+        return (
+            "No schema: rows are counted, not checked."
+            if self.name is None
+            else f"Schema {self.name!r} is switched off."
+        )
+
+    def close(self) -> None:
+        """Hold nothing, so give nothing back."""

@@ -216,7 +216,7 @@ RCLONE: Final = Profile(
     "rclone",
     "rclone serve s3 1.75.2",
     "run against it",
-    "tests/test_servers_real.py",
+    "tests/servers/test_servers_real.py",
     Rules(
         etags="other",
         checksums="ignored",
@@ -231,7 +231,7 @@ SEAWEED: Final = Profile(
     "seaweed",
     "SeaweedFS 4.48",
     "run against it",
-    "tests/test_servers_real.py",
+    "tests/servers/test_servers_real.py",
     Rules(object_size="ignored"),
 )
 PROFILES: Final = (

@@ -1,0 +1,222 @@
+"""Any frame → a LazyFrame, at the door; batches → a LazyFrame.
+
+The one home of `register_io_source`, an unstable call of Polars'.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
+from mc_sink._runtime.kept_rows import owned
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, panics_as_query_errors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ArrowStream(Protocol):
+    """Anything that exports an Arrow C stream: a pyarrow Table or RecordBatchReader, a DuckDB relation, pandas."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Export the stream."""
+
+
+class ArrowDataset(Protocol):
+    """A pyarrow Dataset or Scanner."""
+
+    def to_batches(self) -> Iterator[Any]:
+        """Read the record batches."""
+
+
+Frame: TypeAlias = (
+    "pl.LazyFrame | pl.DataFrame | ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
+)
+Batches = Iterator[pl.DataFrame]
+# Measured: with row groups as large as the batches that feed them, Polars' Parquet encoder takes a tenth less time.
+ROW_GROUP_SIZE = 100_000
+
+
+@panics_as_query_errors()
+def as_lazyframe(frame: object) -> pl.LazyFrame:
+    """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
+
+    Raises `ConfigurationError` for what is no frame, for columns that Polars can't hold, for a reader or iterator that
+    has nothing left, and, once the plan runs, for a batch whose schema isn't the first one's.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        return frame
+    if isinstance(frame, pl.DataFrame):
+        return frame.lazy()
+    if not isinstance(frame, (str, bytes, dict, type)):
+        if is_pandas(frame):
+            return _from_arrow(pandas_table(frame))
+        if _is_dataset(frame):
+            return _from_dataset(frame)
+        if hasattr(frame, "__arrow_c_stream__"):
+            return _from_arrow(frame)
+        if isinstance(frame, Iterable):
+            return _from_iterable(frame)
+    raise _no_frame(frame, "")
+
+
+def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
+    """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
+
+    def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
+        left = sys.maxsize if limit is None else limit
+        with panics_as_query_errors():
+            for batch in batches():
+                taken = batch.head(left)  # Polars pushes a limit down only from below a filter
+                left -= taken.height
+                kept = taken if predicate is None else taken.filter(predicate)
+                yield kept if columns is None else kept.select(columns)
+                if left == 0:
+                    return
+
+    return register_io_source(source, schema=schema)
+
+
+def _from_arrow(frame: Any) -> pl.LazyFrame:
+    """Return the plan of an Arrow stream. Rows are copied unless their memory certainly isn't filled again."""
+    import pyarrow as pa
+
+    try:
+        reader = reader_of(frame)
+    except pa.ArrowException as error:
+        raise _no_frame(frame, f" Its stream can't be read as columns ({error}).") from error
+    arrival = arrow_import(reader.schema)
+    batches: Batches = (arrival.frame(batch) for batch in reader)
+    if not _keeps_its_rows(frame):
+        batches = map(owned, batches)
+    if isinstance(frame, pa.RecordBatchReader):
+        batches = _not_consumed(batches, "record batch reader")
+    return _once(batches, arrival.dtypes)
+
+
+def _keeps_its_rows(frame: Any) -> bool:
+    """Return whether the buffers of a stream are never refilled: they are all there, or made for each batch."""
+    import pyarrow as pa
+
+    return isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in {"duckdb", "_duckdb"}
+
+
+def _from_dataset(dataset: Any) -> pl.LazyFrame:
+    """Return the plan of a pyarrow Dataset or Scanner, which is read again by each run of the plan."""
+    scanner = dataset.scanner() if hasattr(dataset, "scanner") else dataset
+    arrival = arrow_import(scanner.projected_schema)
+    return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
+
+
+def _is_dataset(frame: object) -> bool:
+    dataset = sys.modules.get("pyarrow.dataset")
+    return dataset is not None and isinstance(frame, dataset.Dataset | dataset.Scanner)
+
+
+def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
+    """Return the plan of an iterable. A generator may refill the memory of one batch with the next: rows are copied.
+
+    The batches of a list or tuple are all there at once, and are delivered as they are.
+    """
+    batches: Batches = map(Arrivals().frame, _to_its_end(frame))
+    if type(frame) not in {list, tuple}:
+        batches = map(owned, batches)
+    batches = _not_consumed(batches, "iterable of batches")
+    first = next(batches)
+    return _once(chain([first], batches), first.schema)
+
+
+def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
+    """Pass items on; a generator that somebody else closed meanwhile would look as if it had come to its end."""
+    source = iter(frame)
+    for number in count():
+        if number and getattr(source, "gi_frame", source) is None:
+            raise ConfigurationError(
+                f"The source was closed from elsewhere after {number:,} batch(es), and nobody knows what is missing. "
+                f"Keep it open until the delivery has ended. {NOTHING_VISIBLE}"
+            )
+        try:
+            item = next(source)
+        except StopIteration:
+            return
+        yield item
+
+
+def _no_frame(thing: object, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A {type(thing).__module__}.{type(thing).__qualname__} is no frame.{why} Give a Polars frame, anything with "
+        f"__arrow_c_stream__, or an iterable of record batches. {NOTHING_VISIBLE}"
+    )
+
+
+def _not_consumed(batches: Batches, what: str) -> Batches:
+    """Pass batches on, reading the first now: one that has none was read before, or can't tell its schema."""
+    first = next(batches, None)
+    if first is None:
+        raise ConfigurationError(
+            f"The {what} has 0 batches: it was consumed before, or is empty. Make it anew; to deliver zero rows, "
+            f"pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…)). {NOTHING_VISIBLE}"
+        )
+    return chain([first], batches)
+
+
+def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
+    """Make a plan of batches that can be read only once, each held to the schema of the run."""
+
+    def checked() -> Batches:
+        for number, batch in enumerate(batches):
+            if batch.schema != schema:
+                raise ConfigurationError(_changed_schema(number, batch.schema, schema))
+            yield batch
+
+    return from_batches(checked, schema)
+
+
+def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
+    columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    told = ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
+    return (
+        f"Batch {number} (counted from 0) has another schema than batch 0: {told}. Cast them alike. {NOTHING_VISIBLE}"
+    )
+
+
+class Arrivals:
+    """Convert the items of an iterable; what is decided for an Arrow schema is kept until another comes."""
+
+    def __init__(self) -> None:
+        self._schema: pa.Schema | None = None
+        self._import: ArrowImport | None = None
+
+    def frame(self, item: Any) -> pl.DataFrame:
+        """Return an item as a frame; `ConfigurationError` for what isn't a batch."""
+        if isinstance(item, pl.DataFrame):
+            return item
+        if is_pandas(item):
+            item = pandas_table(item)
+        elif not (hasattr(item, "__arrow_c_array__") or hasattr(item, "__arrow_c_stream__")):
+            raise _no_batch(item, "")
+        schema, batches = self._read(item)
+        if self._import is None or not schema.equals(self._schema, check_metadata=True):
+            self._schema, self._import = schema, arrow_import(schema)
+        return self._import.frames(batches)
+
+    def _read(self, item: Any) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+        import pyarrow as pa
+
+        try:
+            reader = reader_of(item)
+        except (pa.ArrowException, TypeError) as error:
+            raise _no_batch(item, f" It can't be read as columns ({error}).") from error
+        return reader.schema, list(reader)
+
+
+def _no_batch(item: object, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why} {NOTHING_VISIBLE}"
+    )

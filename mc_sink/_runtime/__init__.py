@@ -1,0 +1,1 @@
+"""Tools that know nothing of a delivery: threads, forks, disk, progress. Import the modules directly."""

@@ -1,0 +1,271 @@
+"""Open the previous delivery and convert it to the columns and dtypes of this run, without loss."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.selectors import by_name
+
+from mc_sink._frames import as_lazyframe
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.formats import Csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mc_sink._frames import Frame
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".arrow", ".ipc", ".feather", ".ndjson", ".jsonl")
+# How a file of JSON lines writes what JSON has no type for: Polars' own way.
+JSON_LINES = Csv(nested="json")
+_CAST, _CAME = "cast", "came"
+_DATE, _TIME = "%F", "%T%.f"
+_PARSED = (pl.Boolean, pl.Date, pl.Time, pl.Datetime, pl.Decimal)
+_NEVER_TEXT = (pl.Binary, pl.Duration)
+_MOST_DIGITS = 38
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Previous:
+    """The rows of the last delivery; `dialect` where all its columns are text, written in that dialect."""
+
+    frame: pl.LazyFrame
+    dialect: Csv | None = None
+
+
+def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, dialect: Csv | None) -> Previous:
+    """Make a plan of what the caller gave; `dialect` is how its CSV were written, if it is any.
+
+    Raises `ConfigurationError` for a URL, a file that isn't there, and one whose name doesn't say what it is.
+    """
+    if not isinstance(previous, (str, os.PathLike)):
+        return Previous(as_lazyframe(previous))
+    path = os.path.expanduser(os.fspath(previous))  # noqa: PTH111  a Path would make one slash of two
+    if _URL.match(path):
+        raise ConfigurationError(
+            f"previous={path!r} is a URL: the last delivery is read from your side, never from the bucket, which this "
+            f"library only writes to. Give a frame or a local file. {NOTHING_VISIBLE}"
+        )
+    return _scan(path, _suffix(path), schema, dialect or Csv())
+
+
+def _suffix(path: str) -> str:
+    try:
+        is_there = Path(path).is_file() or bool(glob.glob(path, recursive=True))  # noqa: PTH207  a Path has no pattern with a root
+    except (OSError, ValueError):  # nothing can have such a name
+        is_there = False
+    if not is_there:
+        raise ConfigurationError(f"0 files are at previous={path[:200]!r}. {NOTHING_VISIBLE}")
+    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
+        if path.lower().endswith(suffix):
+            return suffix
+    raise ConfigurationError(
+        f"previous={path!r} doesn't say what it is: let it end in one of {', '.join(_SUFFIXES)} (for the files of a "
+        f"folder, give a glob such as 'folder/*.parquet'), or give a frame. {NOTHING_VISIBLE}"
+    )
+
+
+def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
+    pattern = not Path(path).is_file()  # a name may hold brackets that are no pattern
+    if suffix == ".parquet":
+        return Previous(pl.scan_parquet(path, glob=pattern))
+    if suffix in {".arrow", ".ipc", ".feather"}:
+        return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
+    if suffix in {".ndjson", ".jsonl"}:
+        return Previous(_scan_json_lines(path, schema), JSON_LINES)
+    _check_dialect(dialect, schema, path)
+    return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
+
+
+def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.LazyFrame:
+    """Read every cell as the text it is; the casts are ours, so that what can't be cast is counted and not shown."""
+    frame = pl.scan_csv(
+        path,
+        has_header=dialect.include_header,
+        separator=dialect.separator,
+        quote_char=dialect.quote_char,
+        null_values=dialect.null_value or None,
+        infer_schema=False,
+        raise_if_empty=False,
+        glob=glob,
+    )
+    found = frame.collect_schema().names()
+    if dialect.include_header:
+        quote = dialect.quote_char
+        return frame.rename({name: name.replace(quote * 2, quote) for name in found})  # Polars leaves them doubled
+    if not found:
+        return pl.LazyFrame(schema=dict.fromkeys(schema, pl.String))
+    return frame.rename(dict(zip(found, schema, strict=False)))
+
+
+def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
+    """Read every value as its text; columns that the first lines don't have are missing.
+
+    Polars writes datetimes without a zone with a space, and those with one with a T.
+    """
+    found = pl.scan_ndjson(path, infer_schema_length=1_000).collect_schema()
+    moments = [name for name in found if isinstance(schema.get(name), pl.Datetime)]
+    frame = pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
+    return frame.with_columns(_column_named(name).str.replace(" ", "T", literal=True) for name in moments)
+
+
+def _column_named(name: str) -> pl.Expr:
+    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    return by_name(name).as_expr()
+
+
+def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
+    """Refuse options that change what is written: then a row would never equal itself."""
+    told = ""
+    if dialect.formulas == "escape" and any(
+        isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) for dtype in schema.values()
+    ):
+        told = "formulas='escape' changes texts"
+    elif dialect.non_finite == "null" and any(dtype.is_float() for dtype in schema.values()):
+        told = "non_finite='null' changes numbers"
+    if told:
+        raise ConfigurationError(
+            f"previous={path!r}: {told}, so a row that is written so may differ from itself. Keep the rows of each "
+            f"delivery as Parquet, and give those. {NOTHING_VISIBLE}"
+        )
+
+
+@dataclass(slots=True)
+class Recast:
+    """Casts batches with the columns `found` to those that are `wanted`; they come out called by their places.
+
+    `dialect` is that of a file of text, where every column is found as text; else None. `lost` counts, by column, the
+    values that can't be cast as they are.
+    """
+
+    found: pl.Schema
+    wanted: pl.Schema
+    dialect: Csv | None
+    lost: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        missing = [name for name in self.wanted if name not in self.found]
+        more = [name for name in self.found if name not in self.wanted]
+        if missing or more:
+            told = [f"{len(missing)} column(s) are missing: {missing}"] * bool(missing)
+            told += [f"{len(more)} column(s) are not in this run: {more}"] * bool(more)
+            raise ConfigurationError(
+                f"previous= has other columns than this run: {'; '.join(told)}. Give the whole rows of the last "
+                f"delivery, and add or drop columns there (a file of changes alone won't do). {NOTHING_VISIBLE}"
+            )
+        self._check_dtypes()
+
+    def batches(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Cast batch after batch, and at their end raise `ConfigurationError` for what was lost."""
+        for batch in batches:
+            yield self._batch(batch)
+        if self.lost:
+            told = ", ".join(f"{count:,} of {name!r} ({self._told(name)})" for name, count in self.lost.items())
+            raise ConfigurationError(
+                f"{sum(self.lost.values()):,} value(s) of previous= are not what this run's dtypes can hold: {told}. "
+                f"Cast them in previous=, or give this run's columns wider dtypes. {NOTHING_VISIBLE}"
+            )
+
+    def _batch(self, batch: pl.DataFrame) -> pl.DataFrame:
+        columns = (self._column(batch.get_column(name).alias(_CAME), name) for name in self.wanted)
+        return pl.DataFrame([values.alias(str(place)) for place, values in enumerate(columns)])
+
+    def _column(self, values: pl.Series, name: str) -> pl.Series:
+        wanted = self.wanted[name]
+        if values.dtype == wanted:
+            return values
+        came, text = pl.col(_CAME), self.dialect is not None or values.dtype == pl.String
+        cast = parsed(came, wanted, self.dialect) if self.dialect else came.cast(wanted, strict=False)
+        back = pl.col(_CAST).is_null() if text else pl.col(_CAST).cast(values.dtype, strict=False).ne_missing(came)
+        result = values.to_frame().with_columns(cast.alias(_CAST))
+        if lost := int(result.select((came.is_not_null() & back).sum()).item()):
+            self.lost[name] = self.lost.get(name, 0) + lost
+        return result.get_column(_CAST)
+
+    def _check_dtypes(self) -> None:
+        wrong = [
+            f"{name!r} ({self._told(name)})" for name, wanted in self.wanted.items() if not self._casts(name, wanted)
+        ]
+        if wrong:
+            raise ConfigurationError(
+                f"{len(wrong)} column(s) of previous= may not mean what this run's do: {', '.join(wrong)}. "
+                f"Cast them in previous=, or keep the last delivery as Parquet. {NOTHING_VISIBLE}"
+            )
+
+    def _casts(self, name: str, wanted: pl.DataType) -> bool:
+        found = self.found[name]
+        if found in (wanted, pl.Null):
+            return True
+        if self.dialect is not None:
+            return has_text(wanted)
+        zones = [dtype.time_zone is None for dtype in (found, wanted) if isinstance(dtype, pl.Datetime)]
+        if len(set(zones)) > 1:
+            return False  # nobody knows in which zone a naive clock ran
+        # A number can be seconds or nanoseconds, and text can be in any format.
+        return found.is_temporal() == wanted.is_temporal() and not (found == pl.String and wanted.is_nested())
+
+    def _told(self, name: str) -> str:
+        found = "text" if self.dialect is not None else str(self.found[name])
+        return f"{found}, wanted {self.wanted[name]}"
+
+
+def has_text(dtype: pl.DataType) -> bool:
+    """Whether the formats have a text for values of the dtype."""
+    return not isinstance(dtype, _NEVER_TEXT)
+
+
+def parsed(text: pl.Expr, dtype: pl.DataType, dialect: Csv) -> pl.Expr:
+    """Make the dtype of text; what isn't such a text becomes null."""
+    if isinstance(dtype, pl.Boolean):
+        true, false = map(pl.lit, dialect.boolean_format)
+        return pl.when(text == true).then(statement=True).when(text == false).then(statement=False)
+    if isinstance(dtype, pl.Date):
+        return text.str.to_date(_pattern(dialect.date_format, _DATE), strict=False)
+    if isinstance(dtype, pl.Time):
+        return text.str.to_time(_pattern(dialect.time_format, _TIME), strict=False)
+    if isinstance(dtype, pl.Datetime):
+        return _moments(text, dtype, dialect)
+    if dtype.is_nested():
+        return text.str.json_decode(_with_lists(dtype)).cast(dtype)
+    point = text.str.replace(",", ".", literal=True) if dialect.decimal_comma and dtype.is_numeric() else text
+    return _decimals(point, dtype) if isinstance(dtype, pl.Decimal) else point.cast(dtype, strict=False)
+
+
+def _moments(text: pl.Expr, dtype: pl.Datetime, dialect: Csv) -> pl.Expr:
+    zoned = dtype.time_zone is not None
+    default = f"{_DATE}T{_TIME}" + "%z" * zoned
+    pattern = _pattern(dialect.datetime_format, default, iso=default.replace("T", " ", 1))
+    moments = text.str.to_datetime(
+        pattern, time_unit=dtype.time_unit, time_zone="UTC" if zoned else None, strict=False, ambiguous="null"
+    )
+    return moments.dt.convert_time_zone(dtype.time_zone) if dtype.time_zone is not None else moments
+
+
+def _decimals(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
+    """Take no more digits than the dtype has; a plain cast would round."""
+    exact = text.cast(
+        pl.Decimal(_MOST_DIGITS, _MOST_DIGITS - ((dtype.precision or _MOST_DIGITS) - dtype.scale)), strict=False
+    )
+    values = text.cast(dtype, strict=False)
+    return pl.when(exact.is_null() | (exact == values)).then(values)
+
+
+def _pattern(pattern: str | None, default: str, *, iso: str | None = None) -> str:
+    """Give the pattern in which Polars wrote; "iso" differs from the default for datetimes, by a space."""
+    return {None: default, "iso:strict": default, "iso": iso or default}.get(pattern) or str(pattern)
+
+
+def _with_lists(dtype: Any) -> Any:
+    """Give the dtype with lists for arrays, which Polars doesn't decode from JSON."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return pl.List(_with_lists(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _with_lists(field.dtype) for field in dtype.fields})
+    return pl.Map(dtype.key, _with_lists(dtype.value)) if isinstance(dtype, pl.Map) else dtype

@@ -1,0 +1,117 @@
+"""Modules that lie beside a connection file, each under a name of its folder's, so that equal names stay apart.
+
+    /etc/feeds/rows.py  ──►  mc_sink.connector.beside.<the folder, in hex>.rows
+
+Neither `sys.path` nor the working directory changes. An `import` in such a module looks beside it first, as it does in
+a script that Python runs; then wherever Python looks. Modules that are compiled into Python come before both, and a
+module that the program has itself imported from that very file is used as it is. Because the name has the folder,
+another process that has mc_sink finds such a module by its name alone, and so functions of it can be pickled.
+`importlib.import_module("sibling")` passes this by: there, write `import_module(".sibling", __package__)`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import os
+import sys
+from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import ModuleType
+
+__path__: list[str] = []  # Python takes it for a package, whose modules `_Finder` finds
+_PREFIX = f"{__name__}."
+
+
+def import_beside(folder: Path, name: str) -> ModuleType:
+    """Import the module `name` that lies in `folder`, or else wherever Python finds it.
+
+    Raises `ModuleNotFoundError`, whose `name` is the one that was asked for, and whatever the module raises.
+    """
+    importlib.invalidate_caches()  # the file may have been written just now
+    if not _lies_in(str(folder), name.partition(".")[0]):
+        return importlib.import_module(name)
+    try:
+        return importlib.import_module(f"{_package_of(folder)}.{name}")
+    except ModuleNotFoundError as error:
+        error.name = without_folder(error.name or "")
+        raise
+
+
+def without_folder(module: str) -> str:
+    """Return a module's name as its own folder knows it."""
+    return module.removeprefix(_PREFIX).partition(".")[2] if module.startswith(_PREFIX) else module
+
+
+def _package_of(folder: Path) -> str:
+    return f"{_PREFIX}{os.fsencode(folder.resolve()).hex()}"
+
+
+def _folder_of(package: str) -> str:
+    return os.fsdecode(bytes.fromhex(package.removeprefix(_PREFIX)))
+
+
+def _lies_in(folder: str, top: str) -> bool:
+    """Return whether `top` is a module of the folder, and not one that the program has from elsewhere."""
+    found = None if top in sys.builtin_module_names else PathFinder.find_spec(top, [folder])
+    if found is None:
+        return False
+    if found.origin is None:  # a folder without __init__.py, which gives way to any module, as it does in Python
+        return top not in sys.modules and importlib.util.find_spec(top) is None
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    return loaded is None or os.path.realpath(loaded) != os.path.realpath(found.origin)
+
+
+def _import(  # noqa: PLR0913, PLR0917  as Python calls it
+    package: str,
+    name: str,
+    globals: Mapping[str, Any] | None = None,  # noqa: A002  Python passes them by these names
+    locals: Mapping[str, Any] | None = None,  # noqa: A002
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> Any:
+    """Import what a module beside a connection names, from beside it where it lies there."""
+    top = name.partition(".")[0]
+    if level or not _lies_in(_folder_of(package), top):
+        return builtins.__import__(name, globals, locals, fromlist or (), level)
+    if fromlist:
+        return builtins.__import__(f"{package}.{name}", globals, locals, fromlist, 0)
+    importlib.import_module(f"{package}.{name}")
+    return sys.modules[f"{package}.{top}"]
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module whose `import` is `_import`; CPython reads it from the module's own builtins."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module."""
+        package = ".".join(module.__name__.split(".")[: _PREFIX.count(".") + 1])
+        module.__dict__["__builtins__"] = vars(builtins) | {"__import__": partial(_import, package)}
+        super().exec_module(module)
+
+
+class _Finder:
+    """Finds modules under names that begin as this one does, and no others."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find a folder, or what lies in it."""
+        if not name.startswith(_PREFIX):
+            return None
+        if "." not in name.removeprefix(_PREFIX):
+            folder = ModuleSpec(name, None, is_package=True)
+            folder.submodule_search_locations = [_folder_of(name)]
+            return folder
+        found = PathFinder.find_spec(name, path, target)
+        if found is not None and type(found.loader) is SourceFileLoader:
+            found.loader = _Loader(found.loader.name, found.loader.path)
+        return found
+
+
+if _Finder not in sys.meta_path:
+    sys.meta_path.insert(0, _Finder)  # a class is a finder, too

@@ -1,0 +1,105 @@
+"""Convert a connection into the arguments of `sink_madconnect` and `preview`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.connector.connections.sources import find_named, nearest
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.formats import Csv, Parquet
+from mc_sink.object_options import ObjectOptions
+from mc_sink.sink import DEFAULT_REJECTS
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from mc_sink.connector.connections.connection_file import Connection
+
+# What one run alone has; no connection file does.
+GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
+# What a file has that is no option of a delivery.
+_AROUND = {"source", "schedule", "hooks", "guard"}
+_FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
+_YAML = (".yaml", ".yml")
+
+
+def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str, Any]:
+    """Give what a connection says, as `sink` takes it; leaves out what the file leaves out.
+
+    Raises `ConfigurationError` for what `sink` has no argument for, and for options that contradict each other.
+    """
+    settings, folder = connection.settings, connection.folder
+    told = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in _AROUND}
+    told["min_rows"] = settings.min_rows if settings.guard.min_rows is None else settings.guard.min_rows
+    given = {name: value for name, value in told.items() if value not in (None, {})}
+    if unknown := sorted(set(given) - set(signature(sink).parameters)):
+        raise ConfigurationError(
+            f"{len(unknown)} key(s) of {connection.name} can't be used with this version of mc_sink: "
+            f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
+        )
+    if settings.on_invalid == "reject":  # where the command was given is no part of a connection
+        given.setdefault("rejects", DEFAULT_REJECTS)
+    return {name: _CONVERTED[name](value, folder) if name in _CONVERTED else value for name, value in given.items()}
+
+
+def stored_at(platform: str | None, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what finds a store again, as `verify` and `recover` take it."""
+    return {"platform": platform, "storage_options": dict(storage_options) or None}
+
+
+def target_of(value: str, folder: Path) -> str:
+    """Give a target as the file has it, but for a relative path, which begins where the file is."""
+    found = parse_target(value, folder)
+    return found.url if found.protocol == "file" else value
+
+
+def _schema(value: str, folder: Path) -> Any:
+    if "://" in value:
+        return value
+    if value.endswith(_YAML):
+        return folder / value
+    return find_named(value, folder) if ":" in value else value
+
+
+def _previous(value: str, folder: Path) -> str:
+    """Give the last delivery as the file has it, but for a relative path; a URL is refused where it is used."""
+    return value if "://" in value else str(folder / value)
+
+
+def _format(value: str | Mapping[str, Any], _folder: Path) -> Any:
+    if isinstance(value, str):
+        return value
+    options = dict(value)
+    kind = options.pop("type", None)
+    if kind not in _FORMATS:
+        raise ConfigurationError(
+            f"[format] has no type, or one that is none of {', '.join(_FORMATS)}. {NOTHING_VISIBLE}"
+        )
+    return _made(_FORMATS[kind], options, "format")
+
+
+def _object_options(value: Mapping[str, Any], _folder: Path) -> ObjectOptions:
+    made: ObjectOptions = _made(ObjectOptions, value, "object_options")
+    return made
+
+
+def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> Any:
+    """Make a value of a table of the file, whose names are the value's."""
+    names = signature(kind).parameters
+    if unknown := [name for name in options if name not in names]:
+        raise ConfigurationError(f"{place}.{unknown[0]} is unknown{nearest(unknown[0], names)} {NOTHING_VISIBLE}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
+
+
+_CONVERTED: dict[str, Callable[[Any, Any], Any]] = {
+    "target": target_of,
+    "rejects": target_of,
+    "previous": _previous,
+    "schema": _schema,
+    "format": _format,
+    "object_options": _object_options,
+}

@@ -1,0 +1,118 @@
+"""Every key that a connection file may have, as frozen dataclasses that pydantic validates.
+
+The options of a delivery have the names of `sink_madconnect`'s arguments, and mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  pydantic reads these types
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+SourceFormat = Literal["parquet", "csv", "ndjson", "ipc"]
+# What runs when a delivery has ended: "module:function", or a command as a list of its words.
+Hook: TypeAlias = str | list[str]
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the rows come from: exactly one of `files`, `query` and `function`.
+
+    `files` is a path, a URL or a glob, or several; `format` what they are, by default what their suffix says; and
+    `options` go to Polars' `scan_…`. `query` is SQL: DuckDB runs it, on the file `database` if there is one, unless
+    `uri` or `uri_env`, the environment variable that holds it, names a database for `polars.read_database_uri`, to
+    which `options` go then. `function` is `module:function`, called with `arguments`; it returns a frame.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    files: str | list[str] | None = None
+    format: SourceFormat | None = None
+    query: str | None = None
+    database: str | None = None
+    uri: str | None = None
+    uri_env: str | None = None
+    function: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When it runs: `cron`, five fields as crontab has them, or `every`, such as "15m", "6h" or "1d".
+
+    `timezone` is that of the cron fields. `missed` says what becomes of runs that fell due while nobody could start
+    them: "once" makes up for all of them with one, as soon as that can be; "skip" leaves them out.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    cron: str | None = None
+    every: str | None = None
+    timezone: str = "UTC"
+    missed: Literal["once", "skip"] = "once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is told of a run's end; a hook that fails is a warning, and no failure of the run.
+
+    `environment` names the variables that a command gets besides those that every command gets.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    on_success: Hook | None = None
+    on_failure: Hook | None = None
+    environment: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What a run must keep before anything of it becomes visible.
+
+    `min_rows` is that of a delivery. `max_change` is how far the number of rows may be from the last delivery's, up and
+    down alike: a fraction such as 0.5, or percent as text, such as "50%".
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    min_rows: int | None = None
+    max_change: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A connection file. `format` is a name, or a table with `type` and the options of `Csv` or `Parquet`.
+
+    `schema` is a name, the path of a YAML file, or `module:name`. `platform` names saved credentials; without one they
+    are those of the environment, and `storage_options` may have what is no secret.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    source: Source
+    target: str
+    platform: str | None = None
+    preset: str | None = None
+    format: str | Mapping[str, Any] | None = None
+    schema: str | None = None
+    on_invalid: Literal["fail", "reject"] | None = None
+    rejects: str | None = None
+    max_rejects: int | float | None = None
+    min_rows: int | None = None
+    on_empty: Literal["deliver", "skip", "fail"] | None = None
+    if_exists: Literal["fail", "overwrite"] | None = None
+    stale: Literal["fail", "keep"] | None = None
+    name: str | None = None
+    partition_by: str | list[str] | None = None
+    include_key: bool | None = None
+    max_rows_per_file: int | None = None
+    max_bytes_per_file: int | None = None
+    row_group_size: int | None = None
+    manifest: bool | Literal["redshift"] | None = None
+    success_marker: bool | None = None
+    keys: str | list[str] | None = None
+    previous: str | None = None
+    changes: Literal["files", "column"] | None = None
+    object_options: Mapping[str, Any] | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    guard: Guard = field(default_factory=Guard)
+    schedule: Schedule | None = None
+    hooks: Hooks = field(default_factory=Hooks)

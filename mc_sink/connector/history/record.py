@@ -1,0 +1,163 @@
+"""One run as it is recorded: frozen facts, and their form in a table row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from mc_sink import _display
+from mc_sink.publishing import verification as aliases
+from mc_sink.receipt import Receipt, Rejects, WrittenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
+_JSON = ("storage_options", "files", "rejects", "error")
+_TIMES = ("started_at", "ended_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What ended a run: the error's type, and as much of its text as can't hold a cell value or a secret."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one connection. `number` counts the runs of this machine; two tries of one run id are two of them.
+
+    `file` is the connection's file, None for what was given on the command line; `trigger` is "manual" or "schedule".
+    `storage_options` are those of the connection, which hold no secret. `num_bytes` are as stored. `files` are those
+    that became visible, and `rejects` the files of rows that were kept out. The path of a partition's file has the
+    partition's values in it, so of one that was read from the table only the target and an alias are known, by which
+    `mc_sink.verify` finds it again; its `partition` is an empty mapping.
+    """
+
+    number: int
+    run_id: str
+    connection: str
+    file: str | None
+    trigger: str
+    target: str
+    platform: str | None
+    storage_options: Mapping[str, Any]
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None = None
+    num_rows: int | None = None
+    num_bytes: int | None = None
+    num_rejected: int | None = None
+    files: tuple[WrittenFile, ...] = ()
+    rejects: tuple[WrittenFile, ...] = ()
+    manifest: str | None = None
+    validated: bool = False
+    error: Failure | None = None
+    token: str = field(default="", repr=False)
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """How long it took; None for one that goes on, or was killed."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the facts as JSON has them: times in ISO 8601, and no values of partitions beside the paths."""
+        facts = asdict(replace(self, files=_without_values(self.files), rejects=_without_values(self.rejects)))
+        del facts["token"]
+        return facts | {name: _iso(getattr(self, name)) for name in _TIMES}
+
+    def shown(self) -> dict[str, object]:
+        """Give what a person wants to know of it, by name."""
+        return {
+            "run id": self.run_id,
+            "connection": self.connection,
+            "trigger": self.trigger,
+            "started at": f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC",
+            "status": self.status,
+            "rows": self.num_rows,
+            "bytes": self.num_bytes,
+            "rejected": self.num_rejected,
+            "error": self.error.kind if self.error else None,
+        }
+
+    def _repr_html_(self) -> str:
+        return _display.facts({"to": self.target, **self.shown()}.items())
+
+    def receipt(self) -> Receipt:
+        """Give the receipt that the run had, as far as it is remembered; it can't verify itself."""
+        return Receipt(
+            run_id=self.run_id,
+            target=self.target,
+            files=self.files,
+            num_rows=self.num_rows or 0,
+            num_bytes=self.num_bytes or 0,
+            rejects=None if self.num_rejected is None else Rejects(self.num_rejected, self.rejects),
+            validated=self.validated,
+            manifest=self.manifest,
+            started_at=self.started_at,
+            elapsed=self.elapsed or timedelta(0),
+            skipped=self.status == "skipped",
+        )
+
+
+def facts_of(receipt: Receipt) -> dict[str, Any]:
+    """Give what a record keeps of a receipt."""
+    return {
+        "num_rows": receipt.num_rows,
+        "num_bytes": receipt.num_bytes,
+        "num_rejected": receipt.rejects.num_rows if receipt.rejects else None,
+        "files": receipt.files,
+        "rejects": receipt.rejects.files if receipt.rejects else (),
+        "manifest": receipt.manifest,
+        "validated": receipt.validated,
+    }
+
+
+def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
+    """Give facts of a run to `target` as SQLite takes them, without any cell value."""
+    row = dict(facts)
+    for name in {"files", "rejects"} & set(row):
+        row[name] = tuple(aliases.aliased(file, target) for file in row[name])
+    for name in _JSON:
+        if row.get(name) is not None:
+            row[name] = json.dumps(_plain(row[name]), ensure_ascii=False)
+    for name in _TIMES:
+        if name in row:
+            row[name] = _iso(row[name])
+    return row
+
+
+def as_run(row: Mapping[str, Any]) -> Run:
+    """Read a row of the table."""
+    facts = dict(row)
+    for name in ("files", "rejects"):
+        facts[name] = tuple(WrittenFile(**file) for file in json.loads(facts[name] or "[]"))
+    facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
+    facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
+    for name in _TIMES:
+        facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
+    return Run(**facts | {"validated": bool(facts["validated"])})
+
+
+def now() -> datetime:
+    """Give the time, to the millisecond, in UTC."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _without_values(files: Iterable[WrittenFile]) -> tuple[WrittenFile, ...]:
+    return tuple(replace(file, partition=None) if file.partition else file for file in files)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(one) for one in value]
+    return asdict(value) if isinstance(value, Failure) else value
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="milliseconds") if moment else None

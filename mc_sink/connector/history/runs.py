@@ -1,0 +1,280 @@
+"""The table of runs, and the lock of each. Every function opens the file, runs one transaction and closes it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from mc_sink import _display
+from mc_sink._display import logger
+from mc_sink._runtime import state_dir
+from mc_sink.connector.history.record import Failure, Run, Status, as_row, as_run, facts_of, now
+from mc_sink.connector.history.redact import failure_of
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
+from mc_sink.publishing import journal
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mc_sink.receipt import Receipt
+
+_log = logger(__name__)
+FILE, LOCKS = "history.sqlite3", "runs"
+PATIENCE_SECONDS = 30.0
+_TABLE = """
+create table if not exists runs (
+    number integer primary key autoincrement,
+    run_id text not null, connection text not null, file text, trigger text not null, target text not null,
+    platform text, storage_options text not null, status text not null, started_at text not null, ended_at text,
+    num_rows integer, num_bytes integer, num_rejected integer, files text, rejects text, manifest text,
+    validated integer, error text, token text not null);
+create index if not exists runs_by_id on runs (run_id);
+create index if not exists runs_by_status on runs (status);
+"""
+# A later version may have added columns of its own.
+_SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
+_KILLED = Failure("Killed", "The run ended without a word: it was killed, or the machine went down.")
+LOCKS_FOLDER = "locks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is known of a run before it begins."""
+
+    run_id: str
+    connection: str
+    target: str
+    file: str | None = None
+    trigger: str = "manual"
+    platform: str | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ongoing:
+    """A run that is going on; whoever holds it ends it, and may say so again where that was cut short."""
+
+    def __init__(self, run: Run, lock: Path, descriptor: int) -> None:
+        self.run = run
+        self._lock = lock
+        self._descriptor: int | None = descriptor
+
+    def delivered(self, receipt: Receipt) -> Run:
+        """Note that everything is visible, or that there was nothing to deliver."""
+        return self._end(_status_of(receipt), facts_of(receipt))
+
+    def failed(self, error: BaseException) -> Run:
+        """Note what ended the run; one that was told to end is "interrupted"."""
+        status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+        return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
+
+    def _end(self, status: Status, facts: dict[str, Any]) -> Run:
+        """Give the record, even where it can't be written any more: what happened is true all the same."""
+        self.run = replace(self.run, status=status, ended_at=now(), **facts)
+        ended = facts | {"status": status, "ended_at": self.run.ended_at}
+        try:
+            _update(self.run, ended)
+        except SinkError as error:  # without its traceback, whose chain has what ended the run
+            _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
+        except BaseException:  # told to end in between, which took the record back: it is as true as before
+            _update(self.run, ended)
+            raise
+        finally:
+            with suppress(OSError):
+                self._lock.unlink()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+        return self.run
+
+
+def begin(beginning: Beginning) -> Ongoing:
+    """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
+    token = secrets.token_hex(8)
+    lock = _lock_of(token)
+    descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        take(descriptor)  # before there is a record, or somebody could find it without its lock
+        run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
+        return Ongoing(replace(run, number=_insert(run)), lock, descriptor)
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+        raise
+
+
+def list_runs(
+    *,
+    connection: str | None = None,
+    status: Status | None = None,
+    trigger: str | None = None,
+    limit: int | None = 20,
+) -> _display.Listing[Run]:
+    """List the runs of this machine, or those with these facts, the newest first."""
+    with _opened() as table:
+        _settle(table)
+        found = table.execute(
+            f"{_SELECT} where connection = coalesce(?, connection) and status = coalesce(?, status) "
+            "and trigger = coalesce(?, trigger) order by number desc limit ?",
+            (connection, status, trigger, -1 if limit is None else limit),
+        )
+        return _display.Listing(as_run(row) for row in found)
+
+
+def find_run(run_id: str) -> Run:
+    """Give the last try of a run; raises `ConfigurationError` where there is none."""
+    with _opened() as table:
+        _settle(table)
+        row = table.execute(f"{_SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+    if row is None:
+        raise ConfigurationError(f"0 runs of this machine have the id {run_id}: `mc-sink history` lists those it has.")
+    return as_run(row)
+
+
+def note_recovered(run: Run, receipt: Receipt) -> Run:
+    """Note that a run that had stopped part way was ended later, and that everything is visible."""
+    ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
+    return _update(run, facts_of(receipt) | ended)
+
+
+def last_rows(beginning: Beginning) -> int | None:
+    """Return how many rows the last run of a connection delivered; None where none has delivered any yet.
+
+    A connection is known by its file, and one without a file by its name and its target.
+    """
+    by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
+    with _opened() as table:
+        row = table.execute(
+            f"select num_rows from runs where status = 'delivered' and num_rows > 0 and {by} "  # noqa: S608  our own names
+            "order by number desc limit 1",
+            asdict(beginning) | {"storage_options": None},
+        ).fetchone()
+    return None if row is None else int(row["num_rows"])
+
+
+def _status_of(receipt: Receipt) -> Status:
+    return "skipped" if receipt.skipped else "delivered"
+
+
+def _insert(run: Run) -> int:
+    given = {one.name: getattr(run, one.name) for one in fields(run) if one.name != "number"}
+    row = as_row(given)
+    with _opened() as table:
+        marks = ", ".join(f":{name}" for name in row)
+        done = table.execute(f"insert into runs ({', '.join(row)}) values ({marks})", row)  # noqa: S608  our own names
+        return int(done.lastrowid or 0)
+
+
+def _update(run: Run, facts: Mapping[str, Any]) -> Run:
+    row, number = as_row(facts, run.target), run.number
+    changes = ", ".join(f"{name} = :{name}" for name in row)
+    with _opened() as table:
+        table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
+        return as_run(table.execute(f"{_SELECT} where number = ?", (number,)).fetchone())
+
+
+def _settle(table: sqlite3.Connection) -> None:
+    """Call the runs interrupted that are going on by their record, and whose lock nobody holds."""
+    going = table.execute("select number, token from runs where status = 'running'").fetchall()
+    for row in going:
+        if is_free(lock := _lock_of(row["token"])):
+            facts = as_row({"status": "interrupted", "error": _KILLED, "number": row["number"]})
+            table.execute(
+                "update runs set status = :status, error = :error where number = :number and status = 'running'", facts
+            )
+            lock.unlink(missing_ok=True)
+
+
+def _lock_of(token: str) -> Path:
+    return prepared_state_folder() / LOCKS / f"{token}.lock"
+
+
+@contextmanager
+def _opened() -> Iterator[sqlite3.Connection]:
+    """Open the file for one transaction, or raise `ConfigurationError`."""
+    import sqlite3
+
+    path = prepared_state_folder() / FILE
+    try:
+        os.close(state_dir.open_private(path, os.O_RDWR | os.O_CREAT))
+        table = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level="IMMEDIATE")
+        try:
+            table.row_factory = sqlite3.Row
+            table.executescript(_TABLE)
+            with table:
+                yield table
+        finally:
+            table.close()
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are rows that can't be read
+        raise ConfigurationError(
+            f"1 history can't be used: {path} ({type(error).__name__}: {error}). {NOTHING_VISIBLE} Make room, or move "
+            "the file away: a new one is begun."
+        ) from error
+
+
+class Busy(SinkError):  # noqa: N818  named like what it says
+    """Somebody else on this machine is at it; nothing was done, and later it may be free."""
+
+
+def prepared_state_folder() -> Path:
+    """Return the folder for all that this machine keeps, which exists now, for its owner alone.
+
+    Raises `UploadError` where it can't be written to.
+    """
+    journal.prepare()
+    return state_dir.state_folder()
+
+
+@contextmanager
+def hold(name: str, what: str) -> Iterator[None]:
+    """Hold the lock `name` of this machine, or raise `Busy` with `what` is going on and who does it."""
+    descriptor = lock_file(LOCKS_FOLDER, name, os.O_RDWR | os.O_CREAT)
+    try:
+        if not take(descriptor):
+            raise Busy(f"{what} already, by pid {_holder(descriptor)}. {NOTHING_VISIBLE} Wait for it, or end it.")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)  # and the file stays: removing it would let two hold a lock of one name
+
+
+def lock_file(folder: str, name: str, flags: int) -> int:
+    """Return the descriptor of a lock's file, or raise `ConfigurationError` where it can't be opened."""
+    prepared_state_folder()
+    try:
+        return state_dir.open_private(state_dir.prepare_folder(folder) / f"{name}.lock", flags)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The lock {error.filename} can't be opened: {error.strerror}. {NOTHING_VISIBLE} Make room, or name "
+            f"another folder in {state_dir.STATE_DIR}."
+        ) from error
+
+
+def take(descriptor: int) -> bool:
+    """Take the lock of an open file; False where somebody else has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_free(path: Path) -> bool:
+    """Say whether nobody holds the lock of a file, which may be gone."""
+    with suppress(FileNotFoundError):
+        descriptor = state_dir.open_private(path, os.O_RDWR)
+        try:
+            return take(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 20, 0).decode("ascii", "replace") or "?"

@@ -1,0 +1,197 @@
+"""Values that CSV cannot hold as they are: nested values, formulas, dates and times out of range.
+
+Polars encodes structs alone, so a column goes in as the one field of a struct and what stands around it is cut off.
+What JSON has no word for is refused: binary, durations, keys that are not text, and NaN, which the encoder would write
+as null. Decimals and dates are written as JSON text, integers of any width in full.
+
+https://owasp.org/www-community/attacks/CSV_Injection names = + - @, tab, carriage return and line feed, and the
+full-width twins of the first four. Measured on 8 M rows with three columns of text, beside encoding them: a regular
+expression takes 21 % of the time, looking at the first bytes, which Arrow keeps beside every text's length, under 3 %.
+
+Polars writes years before 0 and after 9999 with a sign, which neither pyarrow nor DuckDB reads. Before clocks were
+standardised, zones kept the sun's time: Berlin was 53 minutes and 28 seconds ahead, and an offset in a CSV has no
+seconds. The last such zone, Monrovia's, ended in 1972.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink.formats.csv_dialect import STEPS
+from mc_sink.formats.format import column_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from polars.datatypes import DataTypeClass
+
+_BEFORE, _AFTER = '{"x":', "}"
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+ASCII_STARTS, FULL_WIDTH_STARTS = "=+-@\t\r\n", "＝＋－＠"
+_PATTERN = rf"^[=+\-@\t\r\n{FULL_WIDTH_STARTS}]"
+# The first byte of every full-width character, and the last of the characters in ASCII_STARTS.
+_FULL_WIDTH_BYTE, _LAST_ASCII_BYTE = 0xEF, ord("@")
+# An Arrow view has 16 bytes: four of length, then the first bytes of the text.
+_VIEW_SIZE, _TEXT_AT = 16, 4
+# Below this, a regular expression is as fast, and pyarrow need not be loaded.
+_FEW = 1_000
+_EPOCH = date(1970, 1, 1)
+# Days from 1970 to the first of the year 0 (a leap year before year 1), the last of 9999, and 1973.
+_FIRST, _LAST = (date(1, 1, 1) - _EPOCH).days - 366, (date.max - _EPOCH).days
+_STANDARD = (date(1973, 1, 1) - _EPOCH).days
+_PER_DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+def has_json(dtype: pl.DataType | DataTypeClass, leaves: tuple[type[pl.DataType], ...]) -> bool:
+    """Whether JSON can hold the dtype, if it can hold `leaves`."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return has_json(dtype.inner, leaves)
+    if isinstance(dtype, pl.Struct):
+        return all(has_json(field.dtype, leaves) for field in dtype.fields)
+    if isinstance(dtype, pl.Map):
+        return dtype.key.base_type() in _TEXTS and has_json(dtype.value, leaves)
+    return dtype.base_type() in leaves
+
+
+def as_json(column: str) -> pl.Expr:
+    """Write a nested column as JSON text; a null stays one."""
+    values = column_named(column)
+    text = pl.struct(values.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
+    return pl.when(values.is_not_null()).then(text).alias(column)
+
+
+def dtypes_of(dtype: pl.DataType) -> Iterator[pl.DataType]:
+    """Give the dtypes at the ends of a dtype, which is the dtype itself where it isn't nested."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        yield from dtypes_of(_instance(dtype.inner))
+    elif isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from dtypes_of(_instance(field.dtype))
+    elif isinstance(dtype, pl.Map):
+        yield from dtypes_of(_instance(dtype.value))
+    else:
+        yield dtype
+
+
+def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
+    """Give the values at the ends of a column, which is the column itself where it isn't nested.
+
+    They come without their names: a Series that is called "*" or "^a$" takes that for a pattern in its own methods.
+    """
+    values = values.alias("")
+    dtype = values.dtype
+    if isinstance(dtype, pl.Map):
+        yield from leaves_of(values.map.entries())
+    elif isinstance(dtype, (pl.List, pl.Array)):
+        yield from leaves_of(values.explode())
+    elif isinstance(dtype, pl.Struct):
+        for field in values.struct.unnest().get_columns():
+            yield from leaves_of(field)
+    else:
+        yield values
+
+
+def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+    return dtype if isinstance(dtype, pl.DataType) else dtype()
+
+
+def starts_like_formula(text: str) -> bool:
+    """Whether a spreadsheet may execute a cell with this text."""
+    return text.startswith((*ASCII_STARTS, *FULL_WIDTH_STARTS))
+
+
+def formulas_among(texts: pl.Series) -> pl.Series | None:
+    """Tell of every cell whether a spreadsheet may execute it; None if none is like that."""
+    found = _by_pattern(texts) if len(texts) < _FEW else _by_first_byte(texts)
+    return found if found is not None and found.any() else None
+
+
+def escaped(texts: pl.Series, formulas: pl.Series) -> pl.Series:
+    """Give those cells an apostrophe, which makes a spreadsheet take them for text."""
+    frame = texts.to_frame("text").with_columns(formula=formulas)
+    text = pl.col("text")
+    return frame.select(pl.when("formula").then(pl.lit("'") + text).otherwise(text)).to_series().alias(texts.name)
+
+
+def _by_pattern(texts: pl.Series) -> pl.Series:
+    return texts.str.contains(_PATTERN).fill_null(value=False)
+
+
+def _by_first_byte(texts: pl.Series) -> pl.Series | None:
+    first = _first_bytes(texts)
+    if not ((first <= _LAST_ASCII_BYTE) | (first == _FULL_WIDTH_BYTE)).any():
+        return None
+    found = reduce(or_, (first == ord(start) for start in ASCII_STARTS)) & texts.is_not_null()
+    return found | _by_pattern(texts) if (first == _FULL_WIDTH_BYTE).any() else found
+
+
+def _first_bytes(texts: pl.Series) -> pl.Series:
+    """Give the first byte of every cell, 0 for an empty one and anything for a null."""
+    import pyarrow as pa
+
+    views = texts.to_arrow(compat_level=pl.CompatLevel.newest()).cast(pa.string_view())
+    start, end = views.offset * _VIEW_SIZE, (views.offset + len(views)) * _VIEW_SIZE
+    buffer = views.buffers()[1].slice(start, end - start)
+    text_bytes = pa.Array.from_buffers(pa.uint8(), len(buffer), [None, buffer])
+    return pl.Series(text_bytes, dtype=pl.UInt8).gather_every(_VIEW_SIZE, _TEXT_AT)
+
+
+def find_far_years(values: pl.Series) -> pl.Series | None:
+    """Find dates and datetimes whose year, on their own clock, is not from 0 to 9999."""
+    per_day = _per_day(values.dtype)
+    if per_day is None:
+        return None
+    moments = values.to_physical()
+    if not _any_outside(moments, (_FIRST + 1) * per_day, _LAST * per_day - 1):
+        return None
+    first, end = _FIRST * per_day, (_LAST + 1) * per_day
+    far = (moments < first - per_day) | (moments >= end + per_day)
+    if far.any():
+        return far
+    local = _local(values)
+    return (local < first) | (local >= end)
+
+
+def find_odd_offsets(values: pl.Series) -> pl.Series | None:
+    """Find datetimes in zones that were not whole minutes away from UTC."""
+    dtype = values.dtype
+    if not isinstance(dtype, pl.Datetime) or dtype.time_zone in {None, "UTC"}:
+        return None
+    per_day = _PER_DAY[dtype.time_unit]
+    moments = values.to_physical()
+    if not _any_outside(moments, _STANDARD * per_day, None):
+        return None
+    return (_local(values) - moments) % (per_day // (24 * 60)) != 0
+
+
+def find_dropped(step: str) -> Callable[[pl.Series], pl.Series]:
+    """Find times and datetimes that aren't whole steps, on their own clock: what is less, their format would drop."""
+
+    def find(values: pl.Series) -> pl.Series:
+        per_day = _per_day(values.dtype) or STEPS["day"]
+        return _local(values) % (per_day * STEPS[step] // STEPS["day"]) != 0
+
+    return find
+
+
+def _per_day(dtype: pl.DataType) -> int | None:
+    if isinstance(dtype, pl.Datetime):
+        return _PER_DAY[dtype.time_unit]
+    return 1 if isinstance(dtype, pl.Date) else None
+
+
+def _local(values: pl.Series) -> pl.Series:
+    zoned = isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None
+    return (values.dt.replace_time_zone(None) if zoned else values).to_physical()
+
+
+def _any_outside(moments: pl.Series, low: int, high: int | None) -> bool:
+    lowest, highest = moments.min(), moments.max()
+    if not isinstance(lowest, int) or not isinstance(highest, int):
+        return False
+    return lowest < low or (high is not None and highest > high)

@@ -1,0 +1,267 @@
+"""Join several runs of an encoder into one Parquet file: their row groups, and one footer, read and written as Thrift.
+
+    run 1   PAR1 groups │footer│        kept back, and joined:   PAR1 groups groups groups footer
+    run 2   PAR1 groups │footer│
+
+Polars' encoder gathers as many rows as a row group was asked to have, whatever they take, and ends a smaller one only
+where its rows end. So its rows end where a row group would take too much memory, and it is run again for those that
+follow. A file of one run is passed on as it is.
+
+The footer's fields: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+
+Every field is kept, those without a meaning here too. The protocol:
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+
+if TYPE_CHECKING:
+    from mc_sink.formats.format import BinaryFile, Runs
+
+_MAGIC = b"PAR1"
+_TAIL = 8  # the footer's length, and the magic bytes again
+# FileMetaData
+_NUM_ROWS, _ROW_GROUPS = 3, 4
+# RowGroup
+_COLUMNS, _GROUP_OFFSET, _ORDINAL = 1, 5, 7
+# ColumnChunk: where it lies, what is in it, where its page indexes lie, and how long they are
+_COLUMN_OFFSET, _METADATA, _INDEX_OFFSETS, _INDEXES = 2, 3, (4, 6), (4, 5, 6, 7)
+# ColumnMetaData: where its data, index and dictionary pages begin, and its Bloom filter
+_PAGE_OFFSETS = (9, 10, 11, 14)
+# A struct is its fields by number, each with its type; a list is the type of its items, and the items.
+Struct = dict[int, tuple[int, Any]]
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+_NUMBERS = (I16, I32, I64)
+_LONG = 15  # a size or a step that doesn't fit in four bits has its own bytes
+_DOUBLE_BYTES = 8
+
+
+class Joined:
+    """Takes what an encoder writes, run by run, and passes on the bytes of one file.
+
+    Memory: what comes after the rows of a run have ended, which is the last row groups and a footer. The page indexes,
+    which name the places of pages and which no reader needs, are left out of a file of several runs.
+    """
+
+    def __init__(self, file: BinaryFile, runs: Runs) -> None:
+        self._file, self._runs = file, runs
+        self._passed = self._taken = 0
+        self._held: list[bytes] = []
+        self._footer: Struct | None = None
+
+    def write(self, data: bytes) -> int:
+        """Take bytes of the run under way."""
+        # The encoder writes no footer before it has seen the end of its rows.
+        if self._runs.ended and (self._runs.more or self._footer is not None):
+            self._held.append(data)
+        else:
+            self._pass_on(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: what is held back has its own end."""
+
+    def tell(self) -> int:
+        """Bytes of the run under way."""
+        return self._taken + sum(map(len, self._held))
+
+    def end_run(self) -> bool:
+        """Keep the footer of a run that has been written, and return whether another run follows."""
+        if not self._runs.more and self._footer is None:
+            return False
+        end = self._tail(_TAIL)
+        length = int.from_bytes(end[:4], "little")
+        footer = read_struct(self._tail(_TAIL + length)[:length])
+        end_of_groups = _indexes_begin(footer, self.tell() - _TAIL - length)
+        held, self._held = self._held, []
+        for piece in held:
+            self._pass_on(piece[: max(0, end_of_groups - self._taken)])
+        self._join(footer, self._passed - self._taken)
+        self._taken = 0
+        if not self._runs.more:
+            self._finish(self._footer or footer)
+        return self._runs.more
+
+    def _tail(self, size: int) -> bytes:
+        """Return the last bytes that are held back, which must end as a Parquet file does."""
+        pieces, missing = deque[bytes](), size
+        for piece in reversed(self._held):
+            if missing <= 0:
+                break
+            pieces.appendleft(piece[-missing:])
+            missing -= len(pieces[0])
+        tail = b"".join(pieces)
+        if missing > 0 or not tail.endswith(_MAGIC):
+            raise UploadError(
+                f"Row groups came without a footer. {NOTHING_VISIBLE} This should not happen: please report it."
+            )
+        return tail
+
+    def _pass_on(self, data: bytes) -> None:
+        """Pass bytes on, without the magic ones that a further run begins with."""
+        skipped = max(0, len(_MAGIC) - self._taken) if self._footer is not None else 0
+        self._taken += len(data)
+        if kept := data[skipped:] if skipped else data:
+            self._file.write(kept)
+            self._passed += len(kept)
+
+    def _join(self, footer: Struct, moved: int) -> None:
+        """Add the row groups of a run to those before, at the places where they are now."""
+        groups = _items(footer, _ROW_GROUPS)
+        for group in groups:
+            _move(group, (_GROUP_OFFSET,), moved)
+            for column in _items(group, _COLUMNS):
+                _move(column, (_COLUMN_OFFSET,), moved)
+                _move(column[_METADATA][1], _PAGE_OFFSETS, moved)
+                for number in _INDEXES:
+                    column.pop(number, None)
+        if self._footer is None:
+            self._footer = footer
+            return
+        before = _items(self._footer, _ROW_GROUPS)
+        for group in groups:
+            group[_ORDINAL] = I16, len(before)
+            before.append(group)
+        kind, num_rows = self._footer[_NUM_ROWS]
+        self._footer[_NUM_ROWS] = kind, num_rows + footer[_NUM_ROWS][1]
+
+    def _finish(self, footer: Struct) -> None:
+        if footer[_NUM_ROWS][1] != self._runs.num_rows:
+            raise UploadError(
+                f"The encoder wrote {footer[_NUM_ROWS][1]:,} of {self._runs.num_rows:,} rows. {NOTHING_VISIBLE} "
+                "This should not happen: please report it."
+            )
+        encoded = write_struct(footer)
+        self._file.write(encoded + len(encoded).to_bytes(4, "little") + _MAGIC)
+
+
+def _indexes_begin(footer: Struct, end: int) -> int:
+    """Return where the page indexes of a run begin, which lie behind all row groups; `end` where it has none."""
+    columns = [column for group in _items(footer, _ROW_GROUPS) for column in _items(group, _COLUMNS)]
+    return min([column[number][1] for column in columns for number in _INDEX_OFFSETS if number in column], default=end)
+
+
+def _items(struct: Struct, number: int) -> list[Any]:
+    items: list[Any] = struct[number][1][1]
+    return items
+
+
+def _move(struct: Struct, numbers: tuple[int, ...], by: int) -> None:
+    for number in numbers:
+        if number in struct:
+            kind, offset = struct[number]
+            struct[number] = kind, offset + by
+
+
+def read_struct(data: bytes) -> Struct:
+    """Parse a struct; raises `ValueError` for what isn't one and nothing else."""
+    reader = _Reader(data)
+    struct = reader.struct()
+    if reader.at != len(data):
+        raise ValueError(f"A struct ends after {reader.at:,} of {len(data):,} bytes.")
+    return struct
+
+
+def write_struct(struct: Struct) -> bytes:
+    """Encode a struct as the compact protocol does."""
+    out = bytearray()
+    before = 0
+    for number, (kind, value) in sorted(struct.items()):
+        step = number - before
+        out += bytes([step << 4 | kind]) if 0 < step <= _LONG else bytes([kind]) + _signed(number)
+        if kind not in {TRUE, FALSE}:
+            out += _value(kind, value)
+        before = number
+    return bytes(out + b"\0")
+
+
+class _Reader:
+    """Reads values one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
+
+    def struct(self) -> Struct:
+        fields: Struct = {}
+        number = 0
+        while (head := self._byte()) != 0:
+            step, kind = head >> 4, head & 0xF
+            number = number + step if step else self._signed()
+            fields[number] = kind, kind == TRUE if kind in {TRUE, FALSE} else self._value(kind)
+        return fields
+
+    def _value(self, kind: int) -> Any:
+        if kind in _NUMBERS:
+            return self._signed()
+        if kind == STRUCT:
+            return self.struct()
+        if kind == BINARY:
+            return self._take(self._varint())
+        if kind in {LIST, SET}:
+            head = self._byte()
+            size = head >> 4 if head >> 4 < _LONG else self._varint()
+            return head & 0xF, [self._item(head & 0xF) for _ in range(size)]
+        if kind == DOUBLE:
+            return self._take(_DOUBLE_BYTES)
+        if kind == BYTE:
+            return self._byte()
+        raise ValueError(f"A value of type {kind} is unknown here.")
+
+    def _item(self, kind: int) -> Any:
+        return self._byte() if kind in {TRUE, FALSE} else self._value(kind)
+
+    def _signed(self) -> int:
+        number = self._varint()
+        return number >> 1 ^ -(number & 1)
+
+    def _varint(self) -> int:
+        number = shift = 0
+        while True:
+            byte = self._byte()
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:  # noqa: PLR2004  the bit that says whether more follows
+                return number
+            shift += 7
+
+    def _byte(self) -> int:
+        return self._take(1)[0]
+
+    def _take(self, size: int) -> bytes:
+        taken = self._data[self.at : self.at + size]
+        if len(taken) != size:
+            raise ValueError("A struct is cut off.")
+        self.at += size
+        return taken
+
+
+def _value(kind: int, value: Any) -> bytes:
+    if kind in _NUMBERS:
+        return _signed(value)
+    if kind == STRUCT:
+        return write_struct(value)
+    if kind == BINARY:
+        return _varint(len(value)) + bytes(value)
+    if kind in {LIST, SET}:
+        inner, items = value
+        size = len(items)
+        head = bytes([size << 4 | inner]) if size < _LONG else bytes([_LONG << 4 | inner]) + _varint(size)
+        return head + b"".join(bytes([item]) if inner in {TRUE, FALSE} else _value(inner, item) for item in items)
+    return bytes(value) if kind == DOUBLE else bytes([value])
+
+
+def _signed(number: int) -> bytes:
+    return _varint(number << 1 if number >= 0 else (-number << 1) - 1)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:  # noqa: PLR2004
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])

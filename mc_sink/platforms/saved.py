@@ -1,0 +1,291 @@
+"""Save, load, list and remove platforms, and what is known of their stores. Their files hold no secrets."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from mc_sink import _display
+from mc_sink._runtime import state_dir
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.platforms import secret_store
+from mc_sink.platforms.platform import CREDENTIALS, Checked, Platform, check_name
+from mc_sink.platforms.secret_store import (
+    Place,
+    platforms_folder,
+    write_private,
+)
+from mc_sink.secret import Secret
+from mc_sink.storage import Stores
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mc_sink.object_options import ObjectOptions
+
+WAYS_VERSION, WAYS_HOLD = 1, timedelta(days=30)
+# What a file may hold of a platform, and what may be exported.
+PLAIN = tuple(one.name for one in fields(Platform) if one.name not in {*CREDENTIALS, "last_check"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWays:
+    """What was learnt of one bucket's store, and since when; `version` is that of the names and words of `facts`."""
+
+    endpoint: str
+    bucket: str
+    since: datetime
+    facts: dict[str, Any]
+    version: int = WAYS_VERSION
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may still be relied upon: a store's makers and owners change it."""
+        return self.version == WAYS_VERSION and datetime.now(UTC) - self.since < WAYS_HOLD
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Saved:
+    """What is in the file; `secrets` says where the rest is."""
+
+    platform: dict[str, str | tuple[str, ...] | None]
+    secrets: Place | None
+    masked_key_id: str | None = None
+    last_check: Checked = field(default_factory=Checked)
+    ways: tuple[KeptWays, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """A saved platform as a list shows it; its secrets were not looked at."""
+
+    platform: Platform
+    credentials: str
+    secrets: Place | None
+
+    def shown(self) -> dict[str, object]:
+        """Give what may be shown of it, by name."""
+        return self.platform.shown(self.credentials) | {"secrets": self.secrets or "none"}
+
+    def _repr_html_(self) -> str:
+        return _display.facts(self.shown().items())
+
+
+def save(
+    platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
+) -> Platform:
+    """Save a platform under its name for every run on this machine, and give it back; its last check is forgotten.
+
+    Secrets go to the keyring, or to a file for its owner alone where there is none or `store="file"` asks for it.
+    Raises `ConfigurationError` for one that is there already, unless `if_exists="overwrite"`, and for what is wrong
+    with it; what was saved before then stays as it was.
+    """
+    before = _replaced(platform, if_exists=if_exists, store=store)
+    held = {name: text for name in CREDENTIALS if isinstance(text := getattr(platform, name), Secret)}
+    place = (store or secret_store.choose_place()) if held else None
+    with _writing(platform.name):
+        if place:
+            secret_store.keep(platform.name, held, place)
+        _write(_Saved(_plain(platform), place, platform.masked_key_id))
+    if before and before.secrets and before.secrets != place:
+        secret_store.forget(platform.name, before.secrets)
+    return replace(platform, last_check=Checked())
+
+
+def refuse_unsaved(
+    platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
+) -> None:
+    """Raise what `save` would raise, before anybody is asked for a secret."""
+    _replaced(platform, if_exists=if_exists, store=store)
+
+
+def _replaced(platform: Platform, *, if_exists: Literal["fail", "overwrite"], store: Place | None) -> _Saved | None:
+    """Give what was saved under the name before, or raise what forbids to save."""
+    before = _read(platform.checked().name)
+    if before and if_exists != "overwrite":
+        raise ConfigurationError(
+            f"There is a platform {platform.name} already. Choose another name, or replace it: if_exists='overwrite' "
+            "(--replace)."
+        )
+    if store not in {None, "keyring", "file"}:
+        raise ConfigurationError("store=… (--store) is neither keyring nor file. Nothing was saved.")
+    return before
+
+
+def load(name: str) -> Platform:
+    """Give a saved platform with its secrets, or raise `ConfigurationError` that names those there are."""
+    saved = _found(name)
+    held = secret_store.fetch(name, saved.secrets) if saved.secrets else {}
+    found: Any = {one: held[one] for one in CREDENTIALS if one in held}
+    return replace(_platform(saved), **found).checked()
+
+
+def list_platforms() -> _display.Listing[Listed]:
+    """List what is saved, by name; no secret is looked at."""
+    names = sorted(path.name.removesuffix(".json") for path in platforms_folder().glob("*.json"))
+    return _display.Listing(describe(name) for name in names)
+
+
+def describe(name: str) -> Listed:
+    """Give what is known of a saved platform without looking at its secrets."""
+    saved = _found(name)
+    platform = _platform(saved)
+    said = platform.credentials
+    if saved.masked_key_id:
+        said = said.replace("the environment", f"key {saved.masked_key_id}", 1)
+    return Listed(platform, said, saved.secrets)
+
+
+def remove(name: str) -> None:
+    """Remove a platform and its secrets; `ConfigurationError` where there is none. Nobody's access ends by that."""
+    saved = _found(name)
+    if saved.secrets:
+        secret_store.forget(name, saved.secrets)
+    _path(name).unlink(missing_ok=True)
+
+
+def exported(name: str) -> dict[str, Any]:
+    """Give a platform without its secrets and without its key's id, ready for JSON."""
+    plain = _plain(_platform(_found(name)))
+    return {one: list(value) if isinstance(value, tuple) else value for one, value in plain.items() if value}
+
+
+def record_check(platform: Platform, check: Checked) -> None:
+    """Keep what a check has found; a platform that was removed or replaced meanwhile stays as it is."""
+    with suppress(ConfigurationError), _writing(platform.name):
+        if load(platform.name) == platform:
+            _write(replace(_found(platform.name), last_check=check))
+
+
+def kept_ways(name: str) -> tuple[KeptWays, ...]:
+    """Return what is kept of the stores of a saved platform; empty where that can't be read."""
+    try:
+        saved = _read(name)
+    except ConfigurationError:
+        return ()
+    return tuple(one for one in saved.ways if one.holds) if saved else ()
+
+
+def keep_ways(name: str, learnt: KeptWays) -> None:
+    """Keep what was learnt of a bucket, and drop what was kept of another endpoint."""
+    with suppress(ConfigurationError), _writing(name):
+        saved = _found(name)
+        others = [one for one in saved.ways if one.endpoint == learnt.endpoint and one.bucket != learnt.bucket]
+        _write(replace(saved, ways=(*filter(lambda one: one.holds, others), learnt)))
+
+
+def _plain(platform: Platform) -> dict[str, Any]:
+    return {name: getattr(platform, name) for name in PLAIN}
+
+
+def _platform(saved: _Saved) -> Platform:
+    known: Any = {name: value for name, value in saved.platform.items() if name in PLAIN}
+    return Platform(**known, last_check=saved.last_check)
+
+
+def _found(name: str) -> _Saved:
+    saved = _read(check_name(name))
+    if saved is None:
+        there = ", ".join(sorted(path.stem for path in platforms_folder().glob("*.json"))) or "none"
+        raise ConfigurationError(
+            f"There is no platform {name}; saved are: {there}. Save one: mc-sink platforms add {name}"
+        )
+    return saved
+
+
+def _read(name: str) -> _Saved | None:
+    path = _path(name)
+    try:
+        saved: _Saved = _adapter().validate_json(state_dir.read_private(path)[0])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        kind = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigurationError(
+            f"1 platform can't be read: {path} ({kind}). Remove the file and save the platform again."
+        ) from error
+    return saved if saved.platform.get("name") == name else None  # names may differ by case where files' don't
+
+
+def _write(saved: _Saved) -> None:
+    text = _adapter().dump_json(saved, indent=2).decode()
+    write_private(_path(str(saved.platform["name"])), text)
+
+
+def _path(name: str) -> Path:
+    return platforms_folder() / f"{name}.json"
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"1 platform, {name}, can't be saved in {platforms_folder()}: {error.strerror}. Make room, or name "
+            "another folder in MC_SINK_STATE_DIR."
+        ) from error
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Saved)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """Keeps the facts of stores with the platform `name`; a platform that isn't saved any more keeps none."""
+
+    name: str
+
+    def recall(self, endpoint: str, bucket: str) -> Mapping[str, bool | str]:
+        """Return what is known of a bucket at this endpoint."""
+        found = self._kept(endpoint, bucket)
+        return found.facts if found else {}
+
+    def since(self, endpoint: str, bucket: str) -> datetime | None:
+        """Return since when something is known of a bucket at this endpoint."""
+        found = self._kept(endpoint, bucket)
+        return found.since if found else None
+
+    def keep(self, endpoint: str, bucket: str, facts: Mapping[str, bool | str]) -> None:
+        """Keep facts, where they aren't kept already; those that were known keep their time, and so end in time."""
+        before = self._kept(endpoint, bucket)
+        if before is None:
+            keep_ways(self.name, KeptWays(endpoint, bucket, datetime.now(UTC), dict(facts)))
+        elif before.facts != facts:
+            keep_ways(self.name, replace(before, facts=dict(facts)))
+
+    def renew(self, endpoint: str, bucket: str, facts: Mapping[str, bool | str]) -> None:
+        """Keep facts that were all found out now."""
+        keep_ways(self.name, KeptWays(endpoint, bucket, datetime.now(UTC), dict(facts)))
+
+    def _kept(self, endpoint: str, bucket: str) -> KeptWays | None:
+        found = (one for one in kept_ways(self.name) if (one.endpoint, one.bucket) == (endpoint, bucket))
+        return next(found, None)
+
+
+def memory_of(platform: str | Platform | None) -> Memory | None:
+    """Return the memory of a saved platform, which is one that was given by its name."""
+    return Memory(platform) if isinstance(platform, str) else None
+
+
+def stores_for(
+    target: str,
+    platform: str | Platform | None,
+    storage_options: Mapping[str, Any] | None,
+    object_options: ObjectOptions | None = None,
+) -> Stores:
+    """Open nothing yet; raises where the target is outside of what the platform may be used for."""
+    if platform is None:
+        return Stores(storage_options, object_options)
+    chosen = load(platform) if isinstance(platform, str) else platform
+    options = chosen.storage_options_for(parse_target(target), storage_options)
+    return Stores(options, object_options, memory_of(platform))

@@ -1,0 +1,296 @@
+"""Check a schema, its columns and headers, and then every cell and row, against a receiver's limits.
+
+First a bound from each column's longest cell, which is all that most batches need. Then the cells of text, row by row,
+and for rows that may still be too long the line of all other cells, written out together. Rows that are within a few
+bytes of the limit, which is whether texts get quotes, are written out as they are.
+
+In Parquet a row is taken for the bytes of its texts and binaries and 8 (of 128 bits: 16) for any other value; nested
+columns are not measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import Csv
+from mc_sink.presets.limit import Excess, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mc_sink.formats import Format
+    from mc_sink.presets.limit import Limit, LimitName
+
+    Check = Callable[[Limit, pl.Schema, Format], Excess | None]
+
+_TOLD = 5
+_HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
+_LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
+_LINE_END = r"\r\n|\n|\r"
+_QUOTES = 3  # two of them, and the apostrophe of an escaped formula
+_WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
+_MOMENTS = (pl.Date, pl.Time, pl.Datetime)
+
+
+def check_schema(preset: str, limits: Sequence[Limit], schema: pl.Schema, format: Format) -> None:
+    """Raise `LimitError` for the first limit that the schema or the format breaks."""
+    for limit in limits:
+        check = _CHECKS.get(limit.name)
+        if check is None or not limit.holds_for(format) or (limit.name in _HEADERS and not _has_header(format)):
+            continue
+        if (found := check(limit, schema, format)) is not None:
+            raise refusal(preset, limit, found)
+
+
+def _has_header(format: Format) -> bool:
+    return format.include_header if isinstance(format, Csv) else True
+
+
+def _format(limit: Limit, _: pl.Schema, format: Format) -> Excess | None:
+    return None if format.extension in limit.texts else Excess(1, "format", format.extension)
+
+
+def _columns(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
+    nested = "nested" in limit.unit
+    number = sum(1 + (_fields(dtype) if nested else 0) for dtype in schema.dtypes())
+    return Excess(number, "columns") if number > limit.number else None
+
+
+def _fields(dtype: pl.DataType) -> int:
+    """Count the fields inside a dtype, at any depth."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _fields(dtype.inner) if isinstance(dtype.inner, pl.DataType) else 0
+    if isinstance(dtype, pl.Struct):
+        return sum(1 + (_fields(field.dtype) if isinstance(field.dtype, pl.DataType) else 0) for field in dtype.fields)
+    return 0
+
+
+def _nested(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
+    if isinstance(format, Csv) and format.nested == "json":  # they are texts in the file
+        return None
+    names = [name for name, dtype in schema.items() if dtype.is_nested()]
+    return _found(names, "nested column(s)") if len(names) > limit.number else None
+
+
+def _header_length(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
+    def length(name: str) -> int:
+        return len(name.encode()) if limit.unit.startswith("bytes") else len(name)
+
+    return _found([name for name in schema if length(name) > limit.number], "header(s)")
+
+
+def _header_characters(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
+    return _found([name for name in schema if not re.fullmatch(str(limit.value), name)], "header(s)")
+
+
+def _header_prefixes(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
+    prefixes = tuple(prefix.lower() for prefix in limit.texts)
+    return _found([name for name in schema if name.lower().startswith(prefixes)], "header(s)")
+
+
+def _duplicates(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
+    seen = Counter(map(str.lower, schema))
+    names = [name for name in schema if seen[name.lower()] > 1]
+    return _found(names, "header(s)") if len(names) > limit.number else None
+
+
+def _found(names: Sequence[str], what: str) -> Excess | None:
+    """Name the first few; a header is shown up to its fiftieth character."""
+    shown = [repr(name if len(name) <= 50 else f"{name[:50]}…") for name in names[:_TOLD]]  # noqa: PLR2004  see above
+    more = [f"{len(names) - _TOLD:,} more"] if len(names) > _TOLD else []
+    return Excess(len(names), what, ", ".join([*shown, *more])) if names else None
+
+
+_CHECKS: dict[LimitName, Check] = {
+    "format": _format,
+    "columns": _columns,
+    "nested columns": _nested,
+    "header length": _header_length,
+    "header characters": _header_characters,
+    "header prefixes": _header_prefixes,
+    "duplicate headers": _duplicates,
+}
+
+
+def texts(batch: pl.DataFrame, format: Format) -> dict[str, pl.Series]:
+    """Give the columns that are text in the file by name; nested ones too where a CSV holds them as JSON.
+
+    They come without their names: a Series that is called "*" or "^a$" takes that for a pattern in its own methods.
+    """
+    columns = ((column.name, _text(column.alias(""), format)) for column in batch.get_columns())
+    return {name: text for name, text in columns if text is not None}
+
+
+def _text(column: pl.Series, format: Format) -> pl.Series | None:
+    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+        return column.cast(pl.String)
+    if column.dtype.is_nested() and isinstance(format, Csv):
+        return _as_json(column)
+    if isinstance(column.dtype, pl.Binary) and isinstance(format, Csv):
+        return None
+    return column if isinstance(column.dtype, (pl.String, pl.Binary)) else None
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Give nested cells as a CSV has them: JSON text, and null for a null."""
+    text = column.alias("cell").to_frame().to_struct("").struct.json_encode()
+    return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
+
+
+def length(text: pl.Series, *, unit: str = "bytes") -> pl.Series:
+    """Measure each cell in bytes or characters, as the unit's first word says."""
+    if isinstance(text.dtype, pl.Binary):
+        return text.bin.size()
+    return text.str.len_chars() if unit.startswith("characters") else text.str.len_bytes()
+
+
+def longest(text: pl.Series) -> int:
+    """Give the bytes of a column's longest cell, which are never fewer than its characters or line ends."""
+    most = length(text).max()
+    return most if isinstance(most, int) else 0
+
+
+def long_cells(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find a column with cells that are too long."""
+    for name, text in texts(batch, format).items():
+        if longest(text) > limit.number:
+            long = length(text, unit=limit.unit) > limit.number
+            if found := first_excess(long, f"cell(s) of column {name!r}", offset):
+                return found
+    return None
+
+
+def many_line_ends(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find a column with cells that have too many line ends."""
+    for name, text in texts(batch, format).items():
+        if longest(text) > limit.number and not isinstance(text.dtype, pl.Binary):
+            has_some = text.str.contains("[\r\n]")
+            if not has_some.any():
+                continue
+            many = has_some & (text.str.count_matches(_LINE_END) > limit.number)
+            if found := first_excess(many, f"cell(s) of column {name!r}", offset):
+                return found
+    return None
+
+
+def long_numbers(limit: Limit, _: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find a column of whole numbers with more digits than the receiver keeps."""
+    for name, dtype in batch.schema.items():
+        if isinstance(dtype, _LONG_INTEGERS):
+            column = batch.get_column(name).alias("")
+            long = (column >= 10**limit.number) | (column <= -(10**limit.number))
+            if found := first_excess(long, f"number(s) of column {name!r}", offset):
+                return found
+    return None
+
+
+def first_excess(breaks: pl.Series, what: str, offset: int) -> Excess | None:
+    """Count those that break a limit, and give the number of the first one's row, from 0 over the whole run."""
+    number = int(breaks.sum() or 0)
+    return (
+        Excess(number, what, f"the first in row {offset + breaks.arg_true()[0]:,}, counted from 0") if number else None
+    )
+
+
+def long_rows(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find rows that are too long; their line's end is not counted."""
+    columns = texts(batch, format)
+    if isinstance(format, Csv):
+        # Each character may be a quote, which is doubled.
+        bound = sum(2 * longest(text) for text in columns.values()) + _widths(batch, format)
+        return _long_lines(limit, format, batch, offset) if bound > limit.number else None
+    others = sum(_bytes(dtype) for dtype in batch.dtypes)
+    if sum(map(longest, columns.values())) + others <= limit.number:
+        return None
+    return first_excess(_sum(batch, map(length, columns.values())) + others > limit.number, "row(s)", offset)
+
+
+def _long_lines(limit: Limit, format: Csv, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find the lines that are too long, by as little writing as can be."""
+    columns = texts(batch, format)
+    quotes = [text.str.count_matches(format.quote_char, literal=True) for text in columns.values()]
+    sizes = _sum(batch, [*(length(text, unit=limit.unit) for text in columns.values()), *quotes])
+    rows = (sizes + _widths(batch, format) > limit.number).arg_true()
+    near = batch[rows]
+    sizes = sizes[rows] + _others(near, columns, format, limit)
+    long = sizes > limit.number
+    slack = len(columns) * (_QUOTES + len((format.null_value or "").encode()))
+    close = (~long & (sizes + slack > limit.number)).arg_true()
+    long[close] = pl.Series(_measure(near[close], format, limit), dtype=pl.Int64) > limit.number
+    number = int(long.sum())
+    first = batch.height if not number else rows[long.arg_true()[0]]
+    return first_excess(pl.Series([True] * number), "row(s)", offset + first) if number else None
+
+
+def _sum(batch: pl.DataFrame, sizes: Iterable[pl.Series]) -> pl.Series:
+    """Add up sizes row by row; a null has none."""
+    total = pl.zeros(batch.height, pl.Int64, eager=True)
+    for size in sizes:
+        total += size.cast(pl.Int64).fill_null(0)
+    return total
+
+
+def _others(batch: pl.DataFrame, columns: Mapping[str, pl.Series], format: Csv, limit: Limit) -> pl.Series | int:
+    """Give what each line has besides its texts: separators, and the cells that never need quotes."""
+    others = [column for column in batch.get_columns() if column.name not in columns]
+    separators = len(columns) - 1
+    if not others or not batch.height:
+        return separators
+    # With a column in front, a null isn't a blank line.
+    front = pl.Series(max((column.name for column in others), key=len) + "_", [0], dtype=pl.Int8)
+    zero = 3 if format.quote_style == "always" else 1
+    sizes = _measure(pl.DataFrame([front.new_from_index(0, batch.height), *others]), format, limit)
+    return pl.Series(sizes, dtype=pl.Int64) - zero + separators
+
+
+def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
+    """Write rows and measure their lines, without the ends; rows with line ends in their cells are written alone.
+
+    Rows that the dialect can't hold are taken for empty: the delivery will say what is wrong with them, and where.
+    """
+    if not rows.height:
+        return []
+    plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
+    file = BytesIO()
+    try:
+        plain.write(rows.lazy(), file, rows.height)
+    except ConfigurationError:
+        return [0] * rows.height
+    text, end = file.getvalue(), format.line_terminator.encode()
+    lines = [text.removesuffix(end)] if rows.height == 1 else text.split(end)[:-1]
+    if len(lines) != rows.height:
+        return [_measure(row, format, limit)[0] for row in rows.iter_slices(1)]
+    return [len(line.decode()) if limit.unit.startswith("characters") else len(line) for line in lines]
+
+
+def _widths(batch: pl.DataFrame, format: Csv) -> int:
+    return sum(_width(column.alias(""), format) for column in batch.get_columns())
+
+
+def _width(column: pl.Series, format: Csv) -> int:
+    """Give the most bytes that a cell takes, its separator included; of a text, all but its own characters."""
+    dtype, widest = column.dtype, 0
+    if dtype.is_integer():
+        widest = max(len(str(column.min())), len(str(column.max())))
+    elif dtype.is_numeric():
+        widest = 400 if format.float_scientific is False else 42
+    elif isinstance(dtype, _MOMENTS):
+        patterns = (format.date_format, format.time_format, format.datetime_format)
+        widest = 40 + 10 * max(len(pattern or "") for pattern in patterns)
+    elif isinstance(dtype, pl.Boolean):
+        widest = 2 * max(len(text.encode()) for text in format.boolean_format)  # they may have quotes too
+    return widest + len((format.null_value or "").encode()) + _QUOTES + len(format.separator)
+
+
+def _bytes(dtype: pl.DataType) -> int:
+    """Give the bytes of a value in Parquet, of a text none but its own."""
+    if isinstance(dtype, (pl.String, pl.Binary, pl.Categorical, pl.Enum)) or dtype.is_nested():
+        return 0
+    return 16 if isinstance(dtype, _WIDE) else 8

@@ -1,0 +1,28 @@
+"""Publish, discard, recover, verify: the only part of the package that makes anything visible.
+
+staged ──► noted in a journal ──► file, file, … ──► manifest ──► struck out ──► receipt
+staged ──discard──► gone
+"""
+
+from mc_sink.publishing import journal, verification
+from mc_sink.publishing.journal import Journal, list_journals
+from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
+from mc_sink.publishing.recovery import recover
+from mc_sink.publishing.run_objects import raise_stale
+from mc_sink.publishing.verification import verify
+
+__all__ = [
+    "Journal",
+    "discard",
+    "discard_with",
+    "journal",
+    "list_journals",
+    "publish",
+    "publish_with",
+    "raise_stale",
+    "recover",
+    "verification",
+    "verify",
+    "wait_to_publish",
+    "waiting_at",
+]

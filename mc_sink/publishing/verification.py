@@ -1,0 +1,98 @@
+"""Verify that what a receipt or a record names is still there, under its path or the alias that a record keeps of it.
+
+    s3://bucket/p/mail=ann@example.com/r-1.csv  ──►  s3://bucket/p/…4f2a9c01d3e58b76
+
+An alias is a keyed digest. Its key lies in a file of its own in the state folder, so who has the history alone can't
+try values until one fits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import os
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mc_sink._runtime import state_dir
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.platforms import stores_for
+from mc_sink.receipt import Receipt, Verification
+from mc_sink.secret import seal
+from mc_sink.storage import is_visible
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mc_sink.platforms import Platform
+    from mc_sink.receipt import WrittenFile
+    from mc_sink.storage import Stores
+
+FILE = "history.key"
+_KEY_BYTES, _DIGITS = 32, 16
+
+
+def verify(
+    receipt: Receipt, *, platform: str | Platform | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Verification:
+    """List the store and compare: every file there, with its size and ETag (locally: size and CRC32)."""
+    storage_options = seal(storage_options)
+    return verify_with(receipt, stores_for(receipt.target, platform, storage_options))
+
+
+def verify_with(receipt: Receipt, stores: Stores) -> Verification:
+    """Verify through stores that are already open; see `verify`."""
+    files = [*receipt.files, *(receipt.rejects.files if receipt.rejects else ()), *receipt.closing]
+    if any(map(is_aliased, files)):
+        target = parse_target(receipt.target)
+        files = located(files, stores.of(target).listing(target, exact=False))
+    matches = {file.path: stores.of(parse_target(file.path)).match(file) for file in files}
+    missing, changed, alike = (
+        tuple(path for path, match in matches.items() if match == wanted) for wanted in ("missing", "changed", "alike")
+    )
+    # A receipt out of the history has no more of these than their URLs.
+    closing = [url for url in (receipt.manifest, receipt.success_marker) if url and url not in matches]
+    missing += tuple(url for url in closing if not is_visible(stores, url))
+    return Verification(len(matches) + len(closing), missing, changed, alike)
+
+
+def aliased(file: WrittenFile, target: str) -> WrittenFile:
+    """Return a partition's file under an alias within its target; any other file as it is."""
+    return replace(file, path=f"{target}…{_alias(file.path)}", partition={}) if file.partition else file
+
+
+def is_aliased(file: WrittenFile) -> bool:
+    """Return whether the path is an alias."""
+    return file.partition == {}
+
+
+def located(files: Iterable[WrittenFile], urls: Iterable[str]) -> list[WrittenFile]:
+    """Return files with the paths that their aliases stand for, as far as these are among `urls`."""
+    by_alias = {_alias(url): url for url in urls}
+    return [
+        replace(file, path=by_alias.get(file.path[-_DIGITS:], file.path)) if is_aliased(file) else file
+        for file in files
+    ]
+
+
+def _alias(path: str) -> str:
+    return hmac.new(_key(), path.encode(errors="surrogatepass"), "sha256").hexdigest()[:_DIGITS]
+
+
+def _key() -> bytes:
+    """Return this machine's key, which is made when it is first needed."""
+    path = state_dir.state_folder() / FILE
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(state_dir.open_private(path, os.O_RDWR | os.O_CREAT), "r+b") as opened:  # noqa: PTH123  a descriptor
+            fcntl.flock(opened, fcntl.LOCK_EX)  # or two processes would make two
+            key = opened.read()
+            if len(key) != _KEY_BYTES:
+                key = secrets.token_bytes(_KEY_BYTES)
+                opened.seek(0)
+                opened.write(key)
+            return key
+    except OSError as error:
+        raise ConfigurationError(f"The key of the history at {path} can't be used: {error.strerror}.") from error

@@ -1,0 +1,192 @@
+"""Change sets as they are asked for: what differs from the last delivery arrives, counted, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+
+import mc_sink
+from mc_sink import AlreadyExistsError, Changes, ConfigurationError
+from tests.support.frames import FORMATS, as_text, read_back
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.fault import FaultServer
+    from tests.servers.s3_admin import Admin, Writer
+
+BEFORE = pl.DataFrame({"id": range(1_000), "text": [f"text {n}" for n in range(1_000)]})
+# Of a thousand rows the first hundred are gone, every tenth is another, and fifty are new.
+NOW = pl.concat([BEFORE.slice(100), pl.DataFrame({"id": range(1_000, 1_050), "text": "new"})]).with_columns(
+    text=pl.when(pl.col("id") % 10 == 0, pl.col("id") < 1_000).then(pl.lit("changed")).otherwise("text")
+)
+ADDED, REMOVED = NOW.filter(pl.col("id") >= 1_000), BEFORE.head(100)
+CHANGED = NOW.filter(pl.col("text") == "changed")
+COUNTS = Changes(added=50, changed=90, removed=100, unchanged=810)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_action_is_a_file(seaweed: Admin, writer: Writer, tmp_path: Path, format: Any) -> None:
+    """Under the write-only key, from the file of the last delivery to the files of this one, in every format."""
+    last = mc_sink.sink_madconnect(BEFORE, f"{tmp_path}/last.{format}")
+    receipt = mc_sink.sink_madconnect(
+        NOW,
+        writer.target("p/"),
+        format=format,
+        previous=last.files[0].path,
+        keys="id",
+        run_id="a",
+        storage_options=writer.storage_options,
+    )
+    found = {
+        action: read_back(seaweed.read(writer.bucket, f"p/action={action}/a-00000.{format}"), format, tmp_path)
+        for action in ("added", "changed", "removed")
+    }
+    for action, expected in {"added": ADDED, "changed": CHANGED, "removed": REMOVED}.items():
+        assert found[action].equals(as_text(expected, format))
+    facts = json.loads(seaweed.read(writer.bucket, "p/_manifests/a.json"))
+    assert facts["transfer_mode"] == "changes"
+    assert facts["changes"] == {"added": 50, "changed": 90, "removed": 100, "unchanged": 810}
+    assert facts["num_rows"] == 240
+    assert {file["partition"]["action"]: file["num_rows"] for file in facts["files"]} == {
+        "added": 50,
+        "changed": 90,
+        "removed": 100,
+    }
+    assert receipt.changes == COUNTS
+    assert "50 added, 90 changed, 100 removed, 810 unchanged" in str(receipt)
+    assert receipt.verify().ok
+
+
+def test_one_file_has_a_column_of_actions(tmp_path: Path) -> None:
+    """In front of the others, and in the order of the actions."""
+    receipt = mc_sink.sink_madconnect(NOW, f"{tmp_path}/x.parquet", previous=BEFORE, keys=["id"], changes="column")
+    assert receipt.changes == COUNTS
+    expected = pl.concat(
+        frame.select(pl.lit(action).alias("action"), "id", "text")
+        for action, frame in (("added", ADDED), ("changed", CHANGED), ("removed", REMOVED))
+    )
+    assert pl.read_parquet(tmp_path / "x.parquet").equals(expected)
+
+
+def test_nothing_changed_is_told(tmp_path: Path) -> None:
+    """There is no file but the manifest, or one without rows, and the receipt says why."""
+    receipt = mc_sink.sink_madconnect(NOW, f"{tmp_path}/", previous=NOW, keys="id")
+    assert (receipt.num_files, receipt.changes) == (0, Changes(0, 0, 0, 950))
+    assert receipt.verify().ok
+    mc_sink.sink_madconnect(NOW, f"{tmp_path}/x.csv", previous=NOW, keys="id", changes="column")
+    assert (tmp_path / "x.csv").read_text() == "action,id,text\n"
+
+
+def test_actions_go_with_partitions_and_splitting(tmp_path: Path) -> None:
+    """A template may name the action, partitions lie within it, and each is split."""
+    group = pl.col("id") % 2
+    receipt = mc_sink.sink_madconnect(
+        NOW.with_columns(group=group),
+        f"{tmp_path}/",
+        previous=BEFORE.with_columns(group=group),
+        keys="id",
+        partition_by="group",
+        max_rows_per_file=30,
+        run_id="a",
+        name="{action}/{group}/{run_id}-{part}{ext}",
+        include_key=False,
+    )
+    sizes = {file.path.removeprefix(f"{tmp_path}/"): file.num_rows for file in receipt.files}
+    assert sizes["removed/0/a-0.csv"] == 30
+    assert sizes["removed/0/a-1.csv"] == 20
+    assert sum(sizes.values()) == 240
+    assert {path.split("/")[0] for path in sizes} == {"added", "changed", "removed"}
+    assert (tmp_path / "added/1/a-0.csv").read_text().startswith("id,text\n1001,new\n")
+
+
+def test_a_rerun_does_nothing_and_other_rows_are_refused(fault_s3: FaultServer) -> None:
+    """The same run id, rows and last delivery find what is there; another last delivery is another run."""
+    place, options = fault_s3.writer.target("p/"), fault_s3.storage_options
+    how: dict[str, Any] = {"keys": "id", "run_id": "a", "storage_options": options}
+    first = mc_sink.sink_madconnect(NOW, place, previous=BEFORE, **how)
+    before = fault_s3.listing(fault_s3.bucket)
+    again = mc_sink.sink_madconnect(NOW, place, previous=BEFORE.reverse().sort("id"), **how)
+    assert again.num_found == first.num_files == 3
+    with pytest.raises(AlreadyExistsError):
+        mc_sink.sink_madconnect(NOW, place, previous=BEFORE.head(500), **how)
+    assert fault_s3.listing(fault_s3.bucket) == before
+
+
+def test_what_is_rejected_now_counts_as_removed(tmp_path: Path) -> None:
+    """It was delivered before and is not among the rows of this run; every row is accounted for."""
+    schema = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.ne(500))}, strict=False)
+    receipt = mc_sink.sink_madconnect(
+        NOW,
+        f"{tmp_path}/x/",
+        previous=BEFORE,
+        keys="id",
+        schema=schema,
+        on_invalid="reject",
+        rejects=f"{tmp_path}/bad/",
+    )
+    assert receipt.changes == Changes(added=50, changed=89, removed=101, unchanged=810)
+    assert receipt.rejects is not None
+    assert receipt.rejects.num_rows == 1
+
+
+TWICE = pl.concat([BEFORE, BEFORE.tail(3)])
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a key twice, now": ({"frame": TWICE, "previous": BEFORE}, "6 rows of this run share their key"),
+    "a key twice, before": ({"previous": TWICE}, "6 rows of previous= share their key"),
+    "no such key": ({"previous": BEFORE, "keys": "name"}, "name"),
+    "another column": ({"previous": BEFORE.with_columns(more=1)}, "more"),
+    "an address": ({"previous": "s3://bucket/last.csv"}, "never from the bucket|local"),
+    "no last delivery": ({"previous": None}, "previous= and keys= go together"),
+    "no keys": ({"previous": BEFORE, "keys": None}, "previous= and keys= go together"),
+    "one file": ({"previous": BEFORE, "to": "x.csv"}, 'x.csv is one file, and changes="files" may need several'),
+    "a column of that name": (
+        {"frame": NOW.with_columns(action=1), "previous": BEFORE.with_columns(action=1)},
+        "'action' already",
+    ),
+}
+
+
+@pytest.mark.parametrize(("how", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_can_not_be_compared_is_refused(
+    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: dict[str, Any], said: str
+) -> None:
+    """With an error that says what, nothing visible, no upload, and no rows left on the disk."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    how = dict[str, Any](frame=NOW, keys="id", to="p/") | how
+    place = fault_s3.writer.target(how.pop("to"))
+    with pytest.raises(ConfigurationError, match=said):
+        mc_sink.sink_madconnect(how.pop("frame"), place, storage_options=fault_s3.storage_options, **how)
+    assert fault_s3.listing(fault_s3.bucket) == {}
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_says_what_would_be_delivered() -> None:
+    """Columns and names, with nothing compared."""
+    seen = mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", run_id="a")
+    assert seen.pattern == "s3://bucket/p/action={action}/a-{part:05d}.csv"
+    assert seen.columns == ("id", "text")
+    assert mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", max_rows_per_file=9).num_files is None
+    column = mc_sink.preview(NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column")
+    assert column.columns == ("action", "id", "text")
+
+
+def test_a_preview_leaves_the_last_delivery_to_the_run(tmp_path: Path) -> None:
+    """An iterator or a reader can be read once: nothing of it is missing when the run compares with it."""
+    for last in (BEFORE.iter_slices(100), BEFORE.to_arrow().to_reader(100)):
+        seen = mc_sink.preview(NOW, f"{tmp_path}/", previous=last, keys="id")
+        assert not seen.columns or seen.columns == ("id", "text")
+        assert mc_sink.sink_madconnect(NOW, f"{tmp_path}/", previous=last, keys="id").changes == COUNTS
+
+
+def test_a_preview_of_changes_counts_no_files() -> None:
+    """Nobody knows how many rows differ, and so how many files they fill."""
+    seen = mc_sink.preview(
+        NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column", max_rows_per_file=100, run_id="a"
+    )
+    assert (seen.num_files, seen.pattern) == (None, "s3://bucket/p/a-{part:05d}.csv")

@@ -1,0 +1,1 @@
+"""What counts as a frame, and what becomes of it."""

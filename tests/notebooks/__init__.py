@@ -1,0 +1,1 @@
+"""The notebooks, the demonstration and the pictures of the README."""

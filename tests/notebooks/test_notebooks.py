@@ -1,0 +1,133 @@
+"""What a stranger runs first: the demonstration and the notebooks, against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.servers.seaweed import weed_binary
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXPECTED = {
+    "quickstart": [
+        "1 file(s); nothing was sent",
+        "1 of 1 files are there",
+        "AlreadyExistsError: 1 object is already at",
+        "2 files and a manifest",
+        "1 row failed 1 check of schema 'audience'",
+        "<th>removed</th><th>unchanged</th>",
+        "staged:    []",
+        "published: 1 object",
+    ],
+    "validation_and_rejects": [
+        "50,000 rows, ",
+        "3 rows failed 3 checks of schema 'Orders'.",
+        "row 20,000: -1.0",
+        '(4, 4)</small><table border="1" class="dataframe">',
+        "49,997 rows, 3 rejected",
+        "3 of 50,000 rows were rejected, more than max_rejects=2 allows",
+        "['audience', 'payload', 'report']",
+    ],
+    "scheduled_export": [
+        "nightly.toml: sound; delivers to s3://their-bucket/exports/",
+        "would make  1 file(s); nothing was sent",
+        "delivered  20,000 rows",
+        "repeated   1 of 1 file(s) were there from an earlier try; nothing was done",
+        "exit code of the scheduler: 0",
+        "<td>schedule</td>",
+        "started at (UTC)",
+        "1 of 1 files are there",
+        "missing: s3://their-bucket/exports/nightly-2026-11-22.csv.gz",
+        "exit code 9",
+    ],
+    "cross_account_delivery": [
+        '"s3:prefix"',
+        '"AWS": "arn:aws:iam::123456789012:role/deliver"',
+        '"sts:ExternalId": "an-id-for-both-sides"',
+        "profile work, as arn:aws:iam::210987654321:role/receive",
+        # All permissions are there; without a probe, it is open what a store that isn't AWS takes of a delivery.
+        "Unverified objects, uploads could not be told" if weed_binary() else "Unverified",
+        "20,000 rows, ",
+        "1 of 1 files are there",
+        "their-bucket has from-us/RUN_ID.csv.gz",
+        "ConfigurationError: s3://their-bucket/elsewhere/ is outside",
+        "PermissionDenied: 1 try of s3:PutObject",
+    ],
+}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Give each notebook a folder for all that it may write, its state's among it."""
+    return {path.stem: tmp_path_factory.mktemp(path.stem) for path in NOTEBOOKS}
+
+
+@pytest.fixture(scope="module")
+def printed(folders: dict[str, Path]) -> dict[str, str | BaseException]:
+    """Run all notebooks at once: most of what each does is to wait for its server."""
+
+    async def run() -> list[str | BaseException]:
+        return await asyncio.gather(*(executed(path, folders[path.stem]) for path in NOTEBOOKS), return_exceptions=True)
+
+    return dict(zip(folders, asyncio.run(run()), strict=True))
+
+
+async def executed(path: Path, folder: Path) -> str:
+    """Run a notebook from the top, with a keyring that refuses, and give all that it printed as a person reads it."""
+    notebook = nbformat.read(path, as_version=4)
+    environment = os.environ | {"PYTHON_KEYRING_BACKEND": "tests.support.keyrings.LockedKeyring"}
+    environment |= {"TMPDIR": str(folder), "MC_SINK_STATE_DIR": str(folder)}
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}})
+    await client.async_execute(env=environment)
+    cells = [cell.get("outputs", ()) for cell in notebook.cells]
+    told = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
+    return _COLOURS.sub("", "\n".join(told))
+
+
+def _shown(output: nbformat.NotebookNode) -> str:
+    data = output.get("data", {})
+    return unescape(data.get("text/html") or data.get("text/plain", "")) + "\n"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own machinery
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_a_notebook_runs_shows_what_it_tells_and_leaves_nothing(
+    name: str, printed: dict[str, str | BaseException], folders: dict[str, Path]
+) -> None:
+    """Every cell runs; the outputs are those that the text speaks of; no file stays, nor a record or a key."""
+    found = printed[name]
+    if isinstance(found, BaseException):
+        raise found
+    assert [words for words in EXPECTED[name] if words not in found] == []
+    assert [left.name for left in folders[name].iterdir()] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
+    """What was printed on somebody's machine, and when, is no part of it: the tests and the pictures show it anew."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert {(len(cell.outputs), cell.execution_count) for cell in code} == {(0, None)}
+    assert notebook.metadata.keys() == {"kernelspec", "language_info"}
+
+
+def test_the_demonstration_delivers_verifies_and_fails_well() -> None:
+    """`make demo` ends well by itself: three receipts, each verified, and a failed run that left nothing."""
+    run = subprocess.run(
+        [sys.executable, "-m", "notebooks.demo"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("verified   1 of 1 files are there") == 3
+    assert "shows 0 objects under failed/" in run.stdout

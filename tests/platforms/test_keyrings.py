@@ -1,0 +1,76 @@
+"""Keyrings that fail, each in its own way: nothing is said to be saved that isn't, and what to do next is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from keyring.backends import null
+
+from mc_sink import ConfigurationError, platforms
+from mc_sink.platforms import Checked, saved
+from tests.platforms.test_platforms import a_platform
+from tests.support.keyrings import MemoryKeyring, installed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class NoKeyring(MemoryKeyring):
+    """Fails in a way of its own, with what it was given in its words."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """Fail as a bus does that isn't there."""
+        raise ConnectionError(f"{service} {username}")
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Fail too."""
+        raise ConnectionError(f"{service} {username}")
+
+
+def test_a_keyring_that_keeps_nothing_is_told() -> None:
+    """One that takes a secret and forgets it, because somebody has switched it off, has saved nothing."""
+    with installed(null.Keyring()), pytest.raises(ConfigurationError, match=r"not saved: .* doesn't keep"):  # type: ignore[no-untyped-call]
+        platforms.save(a_platform(), store="keyring")
+    assert platforms.list() == []
+
+
+def test_a_keyring_may_fail_in_any_way() -> None:
+    """What a backend raises of its own is told as what it means, with what to do next."""
+    platforms.save(a_platform(), store="file")
+    with installed(NoKeyring()):
+        with pytest.raises(ConfigurationError, match="was not saved"):
+            platforms.save(a_platform("other"))
+        saved._write(saved._Saved(saved._plain(a_platform()), "keyring"))  # noqa: SLF001  as it was before it failed
+        with pytest.raises(ConfigurationError, match="doesn't give the secrets"):
+            platforms.load("acme")
+        with pytest.raises(ConfigurationError, match="still in the keyring"):
+            platforms.remove("acme")
+
+
+def test_a_keyring_that_can_not_be_loaded_is_told(state: Path) -> None:
+    """A backend that was configured and isn't installed is named as the cause, and a file is offered."""
+    code = "from mc_sink import platforms as p\np.save(p.Platform(name='a', access_key_id='AK', secret_access_key='s'))"
+    env = os.environ | {"PYTHON_KEYRING_BACKEND": "no.such.Backend"}
+    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert "ConfigurationError: The keyring that was configured can't be loaded (ModuleNotFoundError)" in told.stderr
+    assert not list(state.rglob("*.json"))
+
+
+def test_a_finding_is_noted_only_with_what_was_checked() -> None:
+    """A platform that was replaced while it was checked has other credentials, and stays unverified."""
+    with installed(MemoryKeyring()):
+        note_and_replace()
+
+
+def note_and_replace() -> None:
+    """Note a finding, replace the platform, and note the same finding again."""
+    checked = platforms.save(a_platform())
+    saved.record_check(checked, Checked("Configured", "It was."))
+    assert platforms.load("acme").last_check.status == "Configured"
+    platforms.save(a_platform(secret_access_key="another"), if_exists="overwrite")
+    saved.record_check(checked, Checked("Configured", "It was."))
+    assert platforms.load("acme").last_check.status == "Unverified"

@@ -1,0 +1,219 @@
+"""Which failures are sent again and which are not: every row of the table, counted in the server's own log."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import mc_sink
+from mc_sink import UploadError
+from mc_sink.storage.s3.failures import RequestFailed
+from mc_sink.storage.s3.http import PartBody
+from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation, Pace
+from tests.servers.faults import FOREVER, Body, Fault, FlipByte, Reset, Status
+from tests.support.frames import SMALL_PARTS, numbers
+from tests.support.hurried_requests import OPS, WHERE, body_of, failure, hurried, ready
+
+if TYPE_CHECKING:
+    from tests.servers.fault import FaultServer
+
+ERROR_IN_200 = Body(200, b"<?xml version='1.0'?>\n<Error><Code>InternalError</Code><Message>no</Message></Error>")
+CUT_SHORT = Body(200, b"<?xml version='1.0'?>\n<ListBuck")
+PASSING: list[Fault] = [
+    Reset("head"),
+    Reset("end"),
+    Status(500),
+    Status(502, "BadGateway"),
+    Status(503, "SlowDown"),
+    Status(503, "ServiceUnavailable"),
+    Status(504, "GatewayTimeout"),
+    Status(429, "TooManyRequests"),
+    Status(408, "RequestTimeout"),
+    Status(400, "RequestTimeout"),
+    Status(400, "ThrottlingException"),
+    Body(503, b"<html>overloaded</html>"),
+    ERROR_IN_200,
+    CUT_SHORT,
+]
+REFUSALS = {
+    "AccessDenied": 403,
+    "InvalidAccessKeyId": 403,
+    "SignatureDoesNotMatch": 403,
+    "RequestTimeTooSkewed": 403,
+    "NoSuchBucket": 404,
+    "NoSuchUpload": 404,
+    "InvalidToken": 400,
+    "InvalidRequest": 400,
+    "MalformedXML": 400,
+    "EntityTooLarge": 400,
+    "NotImplemented": 501,
+    "PreconditionFailed": 412,
+    "XMinioStorageFull": 507,
+}
+EVERYWHERE = pytest.mark.parametrize("operation", OPERATIONS)
+
+
+@EVERYWHERE
+def test_what_passes_is_sent_again(fault_s3: FaultServer, operation: Operation) -> None:
+    """A lost reply, a server's error and a call to slow down cost one more request each, and no failure."""
+    requests = hurried(fault_s3)
+    for fault in PASSING:
+        parameters, before = ready(requests, operation), len(fault_s3.log.of(OPS[operation]))
+        fault_s3.fault(OPS[operation], fault)
+        requests.call(operation, **parameters)
+        assert len(fault_s3.log.of(OPS[operation])) - before == 2, fault
+
+
+@EVERYWHERE
+def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> None:
+    """No second try changes a store's mind, whether it says no with a status of its own or in the body of a 200."""
+    requests = hurried(fault_s3)
+    parameters = ready(requests, operation)
+    for code, status in REFUSALS.items():
+        in_200 = Body(200, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+        faults: list[Fault] = [Status(status, code)] if status > 500 else [Status(status, code), in_200]
+        for fault in faults:
+            before = len(fault_s3.log.of(OPS[operation]))
+            fault_s3.fault(OPS[operation], fault, times=FOREVER)
+            failed = failure(requests, operation, **parameters)
+            assert (failed.code, failed.tries) == (code, 1)
+            may_be_done = isinstance(fault, Body) or status > 500
+            assert failed.uncertain == (may_be_done and code != "NotImplemented")
+            assert len(fault_s3.log.of(OPS[operation])) - before == 1, fault
+            fault_s3.heal()
+
+
+@EVERYWHERE
+def test_a_conflict_is_sent_again_for_a_put_alone(fault_s3: FaultServer, operation: Operation) -> None:
+    """S3 wants a conditional put tried again, and an upload that can't be completed begun again."""
+    requests = hurried(fault_s3)
+    parameters = ready(requests, operation)
+    for code in ("ConditionalRequestConflict", "OperationAborted"):
+        before = len(fault_s3.log.of(OPS[operation]))
+        fault_s3.fault(OPS[operation], Status(409, code))
+        if operation == "put_object":
+            requests.call(operation, **parameters)
+        else:
+            assert failure(requests, operation, **parameters).code == code
+        tries = [record.status for record in fault_s3.log.of(OPS[operation])][before:]
+        assert tries == ([409, 200] if operation == "put_object" else [409])
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    "code", ["BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"]
+)
+def test_a_body_changed_on_its_way_is_sent_again(operation: Operation, code: str) -> None:
+    """Where there is a body, that is: a part, or a small object; what Complete finds wrong stays wrong."""
+    failed = RequestFailed(operation, 400, code, "no", uncertain=False)
+    assert failed.transient == (operation in {"upload_part", "put_object"})
+
+
+def summed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request with the CRC32 of its body."""
+    body = parameters["Body"]
+    crc = zlib.crc32(b"".join(body.pieces) if isinstance(body, PartBody) else body)
+    return parameters | {"ChecksumCRC32": b64encode(crc.to_bytes(4, "big")).decode()}
+
+
+@pytest.mark.parametrize("operation", ["upload_part", "put_object"])
+def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: Operation) -> None:
+    """The store notices by the checksum, and the second body is the one that was meant."""
+    requests = hurried(fault_s3)
+    parameters = summed(ready(requests, operation))
+    fault_s3.fault(OPS[operation], FlipByte())
+    requests.call(operation, **parameters)
+    assert [record.status for record in fault_s3.log.of(OPS[operation])] == [400, 200]
+
+
+@pytest.mark.parametrize("operation", ["upload_part", "put_object"])
+def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, operation: Operation) -> None:
+    """After all tries the failure says what the store said, and that it was said each time."""
+    requests = hurried(fault_s3, 3)
+    parameters = summed(ready(requests, operation))
+    fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
+    failed = failure(requests, operation, **parameters)
+    code = "BadDigest" if operation == "upload_part" else "XAmzContentSHA256Mismatch"  # such a Put is signed
+    assert (failed.code, failed.tries, failed.uncertain) == (code, Pace().tries, False)
+    assert len(fault_s3.log.of(OPS[operation])) == Pace().tries
+
+
+@pytest.mark.parametrize(
+    ("op", "fault"),
+    [
+        ("List", Status(503, "SlowDown")),
+        ("Create", Status(429, "")),
+        ("Part", Status(503, "SlowDown")),
+    ],
+    ids=str,
+)
+def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
+    """A delivery to a store that only ever says "slow down" ends after all tries, and says so."""
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 3}, "max_concurrency": 1}
+    fault_s3.fault(op, fault, times=FOREVER)
+    with pytest.raises(UploadError, match="asks for fewer requests") as raised:
+        mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
+    assert len(fault_s3.log.of(op)) == Pace().tries
+    assert f"{Pace().tries} tries" in str(raised.value)
+    assert "max_concurrency" in str(raised.value)
+    assert fault_s3.listing(fault_s3.bucket) == {}
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_throttling_of_what_publishes_is_not_believed(fault_s3: FaultServer, code: int) -> None:
+    """What says "slow down" may stand before a store that has done it: only the listing says that nothing is there."""
+    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 1}}
+    fault_s3.fault("Put", Status(code, "SlowDown"), times=FOREVER)
+    with pytest.raises(mc_sink.CommitUnknown, match="a listing shows no object there"):
+        mc_sink.sink_madconnect(numbers(10), fault_s3.writer.target("p/x.csv"), storage_options=options)
+    fault_s3.heal()
+    fault_s3.fault("Put", Status(code, "SlowDown"), times=FOREVER, when="after")
+    receipt = mc_sink.sink_madconnect(numbers(10), fault_s3.writer.target("p/y.csv"), storage_options=options)
+    assert receipt.verify().ok
+
+
+@pytest.mark.parametrize("operation", [operation for operation in OPERATIONS if operation != "abort_multipart_upload"])
+def test_a_200_that_answers_nothing_is_no_success(fault_s3: FaultServer, operation: Operation) -> None:
+    """It would read as an empty listing, or as a part without a name; sent again, it would be the same."""
+    requests = hurried(fault_s3)
+    parameters = ready(requests, operation)
+    with_a_namespace = b"<Error xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Code>AccessDenied</Code></Error>"
+    for reply in (b"", b"<html>Please log in.</html>", with_a_namespace):
+        fault_s3.fault(OPS[operation], Body(200, reply))
+        failed = failure(requests, operation, **parameters)
+        assert (failed.status, failed.uncertain, failed.tries) == (200, True, 1), reply
+        assert "not an answer" in str(failed)
+
+
+def test_what_an_earlier_try_left_open_is_not_forgotten(fault_s3: FaultServer) -> None:
+    """The first put may have taken effect, so the refusal of the second one says that it is uncertain."""
+    for kept in (False, True):  # the key is listed before the second one, or the store itself refuses it
+        requests = hurried(fault_s3)
+        requests.ways.condition_on_put = "kept" if kept else None  # as on AWS, or not
+        fault_s3.fault("Put", Reset(), when="after")
+        where = WHERE | {"Key": f"x-{kept}"}
+        failed = failure(requests, "put_object", **where, Body=b"abc", IfNoneMatch="*")
+        assert (failed.code, failed.uncertain, failed.tries) == ("PreconditionFailed", True, 1 + kept)
+
+
+def test_waits_are_random_and_bounded() -> None:
+    """All times follow from the read timeout, and the first and the longest wait are what they are said to be."""
+    usual = Pace()
+    assert (usual.tries, usual.deadline, usual.first_wait, usual.longest_wait) == (8, 120, 0.2, 10)
+    assert Pace.of({"read_timeout": 1}).deadline == 2
+    assert Pace.of({"read_timeout": None}) == Pace.of({}) == usual
+    assert usual.quiet("upload_part") == 120
+    assert usual.quiet("complete_multipart_upload") == 300
+
+
+def test_a_part_of_many_pieces_is_the_same_each_time(fault_s3: FaultServer) -> None:
+    """A body that broke off half way is sent again from its beginning."""
+    requests = hurried(fault_s3)
+    parameters = ready(requests, "upload_part", body_of(3_000_001))
+    fault_s3.fault("Part", Reset("body"))
+    requests.call("upload_part", **parameters)
+    (upload,) = fault_s3.store.uploads.values()
+    assert b"".join(upload.parts[1].data) == bytes(3_000_001)

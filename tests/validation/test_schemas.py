@@ -1,0 +1,183 @@
+"""The schemas that ship: found by name, honest about what they check, each with samples that keep and break it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mc_sink import validation
+from mc_sink.exceptions import ConfigurationError, ValidationError
+from mc_sink.testing import sample, violations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+DOCS = Path(__file__).parents[2] / "docs" / "schemas"
+FEEDS = ["audience", "payload", "report"]
+KINDS = [(feed, what) for feed in FEEDS for what in violations(feed)]
+
+
+def judged(schema: validation.SchemaLike, frame: pl.LazyFrame) -> pl.DataFrame:
+    run = validation.compile(schema, frame)
+    try:
+        return pl.concat([run.delivered.to_frame(), *run.judge(run.frame.collect_batches(maintain_order=True))])
+    finally:
+        run.close()
+
+
+def test_the_feeds_are_listed() -> None:
+    """A plain function names what ships."""
+    assert validation.list_schemas() == FEEDS
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_sample_is_delivered_unchanged(feed: str) -> None:
+    """Two batches and a half of sample rows pass, and Pandera alone passes them too."""
+    frame = sample(feed, 250_000)
+    delivered = judged(feed, frame)
+    assert_frame_equal(delivered, frame.collect())
+    assert validation.load_schema(feed).validate(delivered.head(1000), lazy=True).height == 1000
+
+
+@pytest.mark.parametrize(("feed", "what"), KINDS)
+def test_every_violation_is_found(feed: str, what: str) -> None:
+    """What is wrong by design is refused by us, and by Pandera alone."""
+    frame = violations(feed)[what]
+    with pytest.raises(ValidationError) as caught:
+        judged(feed, frame.lazy())
+    with pytest.raises(pa.errors.SchemaErrors):
+        validation.load_schema(feed).validate(frame, lazy=True)
+    rows = caught.value.failure_cases["row"].drop_nulls().to_list() if caught.value.failure_cases is not None else []
+    assert set(rows) <= {0, frame.height - 1}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_every_check_of_a_schema_has_a_violation(feed: str) -> None:
+    """No rule ships that no violation breaks."""
+    broken = set()
+    for frame in violations(feed).values():
+        with pytest.raises(ValidationError) as caught:
+            judged(feed, frame.lazy())
+        assert caught.value.checks is not None
+        broken |= {(column, check) for column, check, *_ in caught.value.checks.rows()}
+    schema = validation.load_schema(feed)
+    rules = {(name, check.error) for name, column in schema.columns.items() for check in column.checks}
+    rules |= {(None, check.error) for check in schema.checks}
+    rules |= {(name, "not_nullable") for name, column in schema.columns.items() if not column.nullable}
+    assert rules <= broken
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_sample_is_the_same_however_it_is_read(feed: str) -> None:
+    """Rows depend on their number and the seed, not on batches, columns or filters."""
+    whole = sample(feed, 1000).collect()
+    first = whole.columns[0]
+    assert_frame_equal(sample(feed, 5000).head(1000).collect(), whole)
+    assert_frame_equal(sample(feed, 1000).select(first).collect(), whole.select(first))
+    assert_frame_equal(
+        sample(feed, 1000).filter(pl.col(first).is_null()).collect(), whole.filter(pl.col(first).is_null())
+    )
+    assert not sample(feed, 1000, seed=1).collect().equals(whole)
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_the_page_of_a_schema_names_every_column(feed: str) -> None:
+    """Documentation keeps up with the schema."""
+    page = (DOCS / f"{feed}.md").read_text(encoding="utf-8")
+    assert [name for name in validation.load_schema(feed).columns if f"`{name}`" not in page] == []
+
+
+def test_one_s_own_yaml_works_by_path_and_by_url(tmp_path: Path) -> None:
+    """A path, its text and a file URL give the same schema as the name."""
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        (SCHEMAS / "report.yaml").read_text(encoding="utf-8").replace("name: report\n", ""), encoding="utf-8"
+    )
+    for source in (own, str(own), own.as_uri()):
+        schema = validation.load_schema(source)
+        assert (schema.name, [*schema.columns]) == ("own", [*validation.load_schema("report").columns])
+    with pytest.raises(ValidationError, match="'own'"):
+        judged(own, violations("report")["spend is negative"].lazy())
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("audiences", "give one of audience, payload, report"),
+        ("nowhere.yaml", "no schema file"),
+        ("s3://bucket/schema.yaml", "can't be read from s3://"),
+        ("file:///nowhere/schema.yaml", "can't be read"),
+    ],
+)
+def test_a_schema_that_is_not_there_is_a_configuration_error(source: str, words: str) -> None:
+    """Nothing is guessed: what can't be found is said, with what could be."""
+    with pytest.raises(ConfigurationError, match=words):
+        validation.load_schema(source)
+
+
+def test_yaml_that_is_no_schema_is_a_configuration_error(tmp_path: Path) -> None:
+    """A file of another kind is named."""
+    (tmp_path / "other.yaml").write_text("- 1\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="is not a Pandera schema"):
+        validation.load_schema(tmp_path / "other.yaml")
+
+
+def test_schemas_load_without_pandas() -> None:
+    """An installation without pandas reads every shipped schema."""
+    program = (
+        "import sys\n"
+        "class NoPandas:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'pandas':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, NoPandas())\n"
+        "from mc_sink import validation\n"
+        "print([len(validation.load_schema(name).columns) for name in validation.list_schemas()])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[10, 6, 12]"
+
+
+def test_bounds_in_yaml_have_the_type_of_their_column(tmp_path: Path) -> None:
+    """Dates, times and durations that are written as text or nanoseconds, as Pandera writes them, compare as such."""
+    (tmp_path / "typed.yaml").write_text(
+        "columns:\n"
+        "  day: {dtype: Date, greater_than: '2026-01-01'}\n"
+        "  at: {dtype: \"Datetime(time_unit='us', time_zone=None)\", less_than: '2026-01-02 00:00:00'}\n"
+        "  took: {dtype: \"Duration(time_unit='us')\", isin: [1000000000]}\n",
+        encoding="utf-8",
+    )
+    frame = pl.select(
+        day=pl.date(2026, 1, 2), at=pl.datetime(2026, 1, 1), took=pl.duration(seconds=1, time_unit="us")
+    ).lazy()
+    assert judged(tmp_path / "typed.yaml", frame).height == 1
+    for days, columns in ((-9, {"day", "took"}), (9, {"at", "took"})):
+        with pytest.raises(ValidationError) as caught:
+            judged(tmp_path / "typed.yaml", frame.with_columns(pl.all() + pl.duration(days=days, time_unit="us")))
+        assert caught.value.checks is not None
+        assert set(caught.value.checks["column"]) == columns
+
+
+def test_samples_and_violations_name_what_there_is() -> None:
+    """A feed without samples is an error that lists the others."""
+    for function in (lambda: sample("nothing", 1), lambda: violations("nothing")):
+        with pytest.raises(ConfigurationError, match="audience, payload, report"):
+            function()
+
+
+def _metadata(schema: pa.DataFrameSchema) -> Mapping[str, object]:
+    return {name: column.metadata for name, column in schema.columns.items() if column.metadata}
+
+
+def test_personal_data_is_marked_in_yaml() -> None:
+    """The mark in the file arrives at the columns."""
+    marked = _metadata(validation.load_schema("audience"))
+    assert marked == {n: {"personal_data": True} for n in ("external_id", "email_sha256", "phone_sha256", "device_id")}
