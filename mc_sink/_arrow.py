@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -109,7 +109,7 @@ def refuse_twins(names: Sequence[str]) -> None:
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         one = len(twice) == 1
         told = "1 column name stands" if one else f"{len(twice)} column names stand"
-        raise ConfigurationError(f"{told} twice: {twice}. Rename {'it' if one else 'them'}. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{told} twice: {twice}. Rename {'it' if one else 'them'}.")
 
 
 def is_pandas(frame: object) -> bool:
@@ -130,7 +130,7 @@ def pandas_table(frame: Any) -> pa.Table:
     if twice := sorted({name for _, name in levels if named.count(name) > 1}):
         raise ConfigurationError(
             f"An index level of the pandas frame has the name of another column: {twice}. Rename it, or drop it with "
-            f"reset_index(drop=True). {NOTHING_VISIBLE}"
+            f"reset_index(drop=True)."
         )
     refuse_twins(named)
     try:
@@ -143,7 +143,7 @@ def pandas_table(frame: Any) -> pa.Table:
             raise
         raise ConfigurationError(  # without its cause, whose text holds a value of a cell
             f"Arrow can't hold {_count(bad)} of the pandas frame: {', '.join(bad)}. The values are of several types, "
-            f"or of a type that Arrow lacks. Convert with astype(), or drop. {NOTHING_VISIBLE}"
+            f"or of a type that Arrow lacks. Convert with astype(), or drop."
         ) from None
     return table
 
@@ -318,8 +318,7 @@ def _imports(data: pa.RecordBatch) -> bool:
 def _unheld(columns: list[tuple[str, str]]) -> ConfigurationError:
     told = ", ".join(_told(name, dtype) for name, dtype in columns)
     return ConfigurationError(
-        f"Polars can't hold {_count(columns)}: {told}. Cast or drop {'it' if len(columns) == 1 else 'them'}. "
-        f"{NOTHING_VISIBLE}"
+        f"Polars can't hold {_count(columns)}: {told}. Cast or drop {'it' if len(columns) == 1 else 'them'}."
     )
 
 

@@ -15,7 +15,7 @@ from polars.io.plugins import register_io_source
 
 from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
 from mc_sink._runtime.kept_rows import owned
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, panics_as_query_errors
+from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
         if number and getattr(source, "gi_frame", source) is None:
             raise ConfigurationError(
                 f"The source was closed from elsewhere after {number:,} batch(es), and nobody knows what is missing. "
-                f"Keep it open until the delivery has ended. {NOTHING_VISIBLE}"
+                f"Keep it open until the delivery has ended."
             )
         try:
             item = next(source)
@@ -151,7 +151,7 @@ def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
 def _no_frame(thing: object, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"A {type(thing).__module__}.{type(thing).__qualname__} is no frame.{why} Give a Polars frame, anything with "
-        f"__arrow_c_stream__, or an iterable of record batches. {NOTHING_VISIBLE}"
+        f"__arrow_c_stream__, or an iterable of record batches."
     )
 
 
@@ -161,7 +161,7 @@ def _not_consumed(batches: Batches, what: str) -> Batches:
     if first is None:
         raise ConfigurationError(
             f"The {what} has 0 batches: it was consumed before, or is empty. Make it anew; to deliver zero rows, "
-            f"pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…)). {NOTHING_VISIBLE}"
+            f"pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…))."
         )
     return chain([first], batches)
 
@@ -181,9 +181,7 @@ def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
 def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
     columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
     told = ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
-    return (
-        f"Batch {number} (counted from 0) has another schema than batch 0: {told}. Cast them alike. {NOTHING_VISIBLE}"
-    )
+    return f"Batch {number} (counted from 0) has another schema than batch 0: {told}. Cast them alike."
 
 
 class Arrivals:
@@ -217,6 +215,4 @@ class Arrivals:
 
 
 def _no_batch(item: object, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why} {NOTHING_VISIBLE}"
-    )
+    return ConfigurationError(f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why}")

@@ -20,7 +20,7 @@ of an engine is: it is a `BaseException`, which `except Exception` misses, and b
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mc_sink import _display
 from mc_sink._display import printable
@@ -30,18 +30,45 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+Visible: TypeAlias = Literal["nothing", "some", "unknown"]
 NOTHING_VISIBLE = "Nothing became visible."
 OUR_NOTE = "mc_sink: "
+_SENTENCES: dict[Visible, str] = {
+    "nothing": NOTHING_VISIBLE,
+    "some": "Files of this run are visible from before; nothing more became visible.",
+    "unknown": "It is not known whether anything became visible.",
+}
 
 
 class SinkError(Exception):
     """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle.
 
-    Control characters in its message and its notes are escaped; `mc_sink._display.lines` makes one of several lines.
+    `visible` states what a receiver can see of the delivery: "nothing", "some" or "unknown". `str()` ends with a
+    sentence that says so; `message` is the text without it. Control characters in the message and the notes are
+    escaped; `mc_sink._display.lines` makes a message of several lines.
     """
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
+    visible: Visible = "nothing"
+
+    def __init__(self, message: str = "", *, visible: Visible | None = None) -> None:
+        super().__init__(printable(message))
+        if visible:
+            self.visible = visible
+
+    @property
+    def message(self) -> str:
+        """The text without the sentence on visibility, which is true of one delivery and not of what contains it."""
+        return str(self.args[0])
+
+    @property
+    def visibility(self) -> str:
+        """The sentence on visibility."""
+        return _SENTENCES[self.visible]
+
+    def __str__(self) -> str:
+        if not self.message:
+            return self.visibility
+        return ("\n" if "\n" in self.message else " ").join([self.message, self.visibility])
 
     def add_note(self, note: str) -> None:
         """Add a line that is shown after the message."""
@@ -88,22 +115,33 @@ class UploadError(SinkError, OSError):
 class PermissionDenied(SinkError, PermissionError):  # noqa: N818  named like the answer that causes it
     """The store refused a request; `action` is the permission that is missing, such as `s3:PutObject`."""
 
-    def __init__(self, message: str, *, action: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *, action: str | None = None, visible: Visible | None = None) -> None:
+        super().__init__(message, visible=visible)
         self.action = action
 
 
 class CommitError(SinkError, OSError):
     """Publishing stopped part way: `committed` are the URLs that are visible, `uncommitted` those that are not."""
 
-    def __init__(self, message: str, *, committed: Sequence[str] = (), uncommitted: Sequence[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *, committed: Sequence[str] = (), uncommitted: Sequence[str] = ()) -> None:
+        super().__init__(message, visible="some" if committed and self.visible == "nothing" else None)
         self.committed = tuple(committed)
         self.uncommitted = tuple(uncommitted)
+
+    @property
+    def visibility(self) -> str:
+        """The sentence on visibility, with the number of files."""
+        files = len(self.committed) + len(self.uncommitted)
+        count = f"{len(self.committed)} of {files} {'file is' if files == 1 else 'files are'} visible."
+        if self.visible == "unknown":
+            return f"{count} It is not known whether another one is." if self.committed else super().visibility
+        return count if self.committed else super().visibility
 
 
 class CommitUnknown(CommitError):  # noqa: N818  it is not known to be an error
     """A reply was lost and the evidence doesn't settle whether the object is visible; look before you rerun."""
+
+    visible = "unknown"
 
 
 class ValidationError(SinkError):
@@ -153,7 +191,7 @@ def panics_as_query_errors() -> Iterator[None]:
         raise QueryError(
             f"The query engine broke down (a Rust panic): {str(error) or 'it gave no reason'}. This is a fault of the "
             "engine that the data or the query brought out: look in the query and its source for what the reason "
-            f"names, such as a date out of range or a damaged file. {NOTHING_VISIBLE}"
+            "names, such as a date out of range or a damaged file."
         ) from error
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.servers.s3_admin import Admin, Writer
+
+
+# A machine that is busy is no fault of what is tested.
+settings.register_profile("mc_sink", deadline=None)
+settings.load_profile("mc_sink")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import polars as pl
 
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
-from mc_sink.exceptions import NOTHING_VISIBLE, QueryError, panics_as_query_errors
+from mc_sink.exceptions import QueryError, panics_as_query_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -65,8 +65,7 @@ def check_num_rows(num_rows: int, expected: int | None) -> None:
     if expected is not None and num_rows != expected:
         raise QueryError(
             f"The query ended without an error after {num_rows:,} rows, and its source holds {expected:,}: the engine "
-            f"lost rows, or the source changed meanwhile. Run it again; if it happens again, please report it. "
-            f"{NOTHING_VISIBLE}"
+            f"lost rows, or the source changed meanwhile. Run it again; if it happens again, please report it."
         )
 
 

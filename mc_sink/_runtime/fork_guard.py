@@ -17,7 +17,7 @@ from typing import Literal
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 Standing = Literal["sound", "unsure", "lost"]
 # Names are cut at 15 bytes. Measured: `collect_schema` starts tokio alone, which other libraries have, too.
@@ -60,8 +60,7 @@ def check_fork() -> None:
         raise ConfigurationError(
             f"This interpreter (pid {os.getpid()}) was forked from one in which Polars had run, and Polars' threads "
             "don't survive a fork: no query would end here. Start it by spawn "
-            '(multiprocessing.get_context("spawn")), or fork before the first query. '
-            f"{NOTHING_VISIBLE}"
+            '(multiprocessing.get_context("spawn")), or fork before the first query.'
         )
     _here.delivered = True
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+from mc_sink.exceptions import UploadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +210,7 @@ class Spill:
         if len(data) != slot.length:
             raise UploadError(
                 f"Parked rows could not be read back from {self._where}: {len(data):,} of {slot.length:,} bytes are "
-                f"there. Check the disk, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
+                f"there. Check the disk, or name another folder in TMPDIR."
             )
         return pl.read_ipc_stream(io.BytesIO(data))
 
@@ -234,5 +234,5 @@ class Spill:
         except OSError as error:
             raise UploadError(
                 f"{num_rows:,} rows could not be parked in {self._where}, where {self.num_bytes:,} "
-                f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR. {NOTHING_VISIBLE}"
+                f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR."
             ) from error

@@ -21,7 +21,7 @@ from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import Bounds, KeyBuckets, RowOrderBuffer, numbered, pairs
 from mc_sink.comparison.join import Duplicates, check_keys, difference, refuse_duplicates
 from mc_sink.comparison.previous import Recast, open_previous
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt import ACTIONS, Changes
 
 if TYPE_CHECKING:
@@ -54,11 +54,9 @@ def compare(  # noqa: PLR0913  what the caller of a delivery may say about it
     """
     names = check_keys(keys, schema)
     if action in schema:
-        raise ConfigurationError(
-            f"1 column is called {action!r} already, and the actions are to be: rename one. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"1 column is called {action!r} already, and the actions are to be: rename one.")
     if objects := [name for name, dtype in schema.items() if isinstance(dtype, pl.Object)]:
-        raise ConfigurationError(f"{len(objects)} column(s) can't be compared: {objects} (Object). {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{len(objects)} column(s) can't be compared: {objects} (Object).")
     opened = open_previous(previous, schema, dialect)
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
     expected = known_num_rows(previous)

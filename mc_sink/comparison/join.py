@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def refuse_duplicates(*sides: Duplicates, partly: bool = False) -> None:
     raise ConfigurationError(
         f"{'At least ' if partly else ''}{told}; the keys are {names}, and rows are counted from "
         "0. Nobody can say which of them became which: add columns to keys= until they are unique, or drop the "
-        f"duplicates. {NOTHING_VISIBLE}"
+        f"duplicates."
     )
 
 
@@ -119,18 +119,17 @@ def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
     """Give the keys as a tuple, or refuse none, one twice, one that isn't there, and one that can't be compared."""
     names = (keys,) if isinstance(keys, str) else tuple(keys)
     if not names:
-        raise ConfigurationError(f"keys= is empty: name the columns that tell rows apart. {NOTHING_VISIBLE}")
+        raise ConfigurationError("keys= is empty: name the columns that tell rows apart.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigurationError(f"{len(twice)} column(s) stand twice in keys=: {twice}. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{len(twice)} column(s) stand twice in keys=: {twice}.")
     if missing := [name for name in names if name not in schema]:
         raise ConfigurationError(
-            f"{len(missing)} column(s) of keys= are not in the frame: {missing}; it has {list(schema)}. "
-            f"{NOTHING_VISIBLE}"
+            f"{len(missing)} column(s) of keys= are not in the frame: {missing}; it has {list(schema)}."
         )
     if wrong := [f"{name!r} ({schema[name]})" for name in names if not isinstance(schema[name], _COMPARED)]:
         raise ConfigurationError(
             f"{len(wrong)} column(s) of keys= can't be compared: {', '.join(wrong)}. Use columns of numbers, texts or "
-            f"times. {NOTHING_VISIBLE}"
+            f"times."
         )
     return names
 

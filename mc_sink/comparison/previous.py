@@ -13,7 +13,7 @@ import polars as pl
 from polars.selectors import by_name
 
 from mc_sink._frames import as_lazyframe
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
     if _URL.match(path):
         raise ConfigurationError(
             f"previous={path!r} is a URL: the last delivery is read from your side, never from the bucket, which this "
-            f"library only writes to. Give a frame or a local file. {NOTHING_VISIBLE}"
+            f"library only writes to. Give a frame or a local file."
         )
     return _scan(path, _suffix(path), schema, dialect or Csv())
 
@@ -62,13 +62,13 @@ def _suffix(path: str) -> str:
     except (OSError, ValueError):  # nothing can have such a name
         is_there = False
     if not is_there:
-        raise ConfigurationError(f"0 files are at previous={path[:200]!r}. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"0 files are at previous={path[:200]!r}.")
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if path.lower().endswith(suffix):
             return suffix
     raise ConfigurationError(
         f"previous={path!r} doesn't say what it is: let it end in one of {', '.join(_SUFFIXES)} (for the files of a "
-        f"folder, give a glob such as 'folder/*.parquet'), or give a frame. {NOTHING_VISIBLE}"
+        f"folder, give a glob such as 'folder/*.parquet'), or give a frame."
     )
 
 
@@ -133,7 +133,7 @@ def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
     if told:
         raise ConfigurationError(
             f"previous={path!r}: {told}, so a row that is written so may differ from itself. Keep the rows of each "
-            f"delivery as Parquet, and give those. {NOTHING_VISIBLE}"
+            f"delivery as Parquet, and give those."
         )
 
 
@@ -158,7 +158,7 @@ class Recast:
             told += [f"{len(more)} column(s) are not in this run: {more}"] * bool(more)
             raise ConfigurationError(
                 f"previous= has other columns than this run: {'; '.join(told)}. Give the whole rows of the last "
-                f"delivery, and add or drop columns there (a file of changes alone won't do). {NOTHING_VISIBLE}"
+                f"delivery, and add or drop columns there (a file of changes alone won't do)."
             )
         self._check_dtypes()
 
@@ -170,7 +170,7 @@ class Recast:
             told = ", ".join(f"{count:,} of {name!r} ({self._told(name)})" for name, count in self.lost.items())
             raise ConfigurationError(
                 f"{sum(self.lost.values()):,} value(s) of previous= are not what this run's dtypes can hold: {told}. "
-                f"Cast them in previous=, or give this run's columns wider dtypes. {NOTHING_VISIBLE}"
+                f"Cast them in previous=, or give this run's columns wider dtypes."
             )
 
     def _batch(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -196,7 +196,7 @@ class Recast:
         if wrong:
             raise ConfigurationError(
                 f"{len(wrong)} column(s) of previous= may not mean what this run's do: {', '.join(wrong)}. "
-                f"Cast them in previous=, or keep the last delivery as Parquet. {NOTHING_VISIBLE}"
+                f"Cast them in previous=, or keep the last delivery as Parquet."
             )
 
     def _casts(self, name: str, wanted: pl.DataType) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_dialect import OPTIONS, STEPS, finest, finest_of
 from mc_sink.formats.csv_values import (
     dtypes_of,
@@ -77,9 +77,7 @@ class Refusal:
             number = sum(map(_number, found.values()))
             nested = {name for name in found if batch.schema[name].is_nested()}  # whose ends are not rows
             where = ", ".join(_told(name, masks[0], None if name in nested else rows) for name, masks in found.items())
-            raise ConfigurationError(
-                f"{number:,} cell(s) in a batch {self.what}: {where}. {self.advice} {NOTHING_VISIBLE}"
-            )
+            raise ConfigurationError(f"{number:,} cell(s) in a batch {self.what}: {where}. {self.advice}")
         return batch
 
 
@@ -148,7 +146,7 @@ def refuse_blank_lines(column: str) -> Step:
         if nulls := batch.get_column(column).null_count():
             raise ConfigurationError(
                 f"{nulls:,} null(s) in a batch of {column!r}, the only column: each would be a blank line, which "
-                f"readers skip. Use Csv(null_value='NULL'), or add a column. {NOTHING_VISIBLE}"
+                f"readers skip. Use Csv(null_value='NULL'), or add a column."
             )
         return batch
 

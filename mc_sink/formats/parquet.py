@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
 
@@ -216,7 +216,7 @@ def recast(frame: pl.LazyFrame) -> pl.LazyFrame:
         except pl.exceptions.InvalidOperationError as error:
             raise ConfigurationError(
                 f"1 batch holds integers of more than 38 digits in {', '.join(map(repr, casts))}, and a decimal has no "
-                f"more. Write them as text, or as CSV. {NOTHING_VISIBLE}"
+                f"more. Write them as text, or as CSV."
             ) from error
 
     return frame.map_batches(cast, schema=pl.Schema({**schema, **casts}), streamable=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, UploadError
+from mc_sink.exceptions import UploadError
 
 if TYPE_CHECKING:
     from mc_sink.formats.format import BinaryFile, Runs
@@ -97,9 +97,7 @@ class Joined:
             missing -= len(pieces[0])
         tail = b"".join(pieces)
         if missing > 0 or not tail.endswith(_MAGIC):
-            raise UploadError(
-                f"Row groups came without a footer. {NOTHING_VISIBLE} This should not happen: please report it."
-            )
+            raise UploadError("Row groups came without a footer. This should not happen: please report it.")
         return tail
 
     def _pass_on(self, data: bytes) -> None:
@@ -133,7 +131,7 @@ class Joined:
     def _finish(self, footer: Struct) -> None:
         if footer[_NUM_ROWS][1] != self._runs.num_rows:
             raise UploadError(
-                f"The encoder wrote {footer[_NUM_ROWS][1]:,} of {self._runs.num_rows:,} rows. {NOTHING_VISIBLE} "
+                f"The encoder wrote {footer[_NUM_ROWS][1]:,} of {self._runs.num_rows:,} rows. "
                 "This should not happen: please report it."
             )
         encoded = write_struct(footer)

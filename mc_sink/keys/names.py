@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, TargetError
+from mc_sink.exceptions import ConfigurationError, TargetError
 from mc_sink.keys.run_id import time_of
 from mc_sink.keys.template import Template, Token, parse_template
 from mc_sink.target import parse_target
@@ -248,22 +248,22 @@ def check_key(name: str, why: str) -> None:
     elif "?" in name:
         advice = "what follows a question mark would be read as a query. Leave it out."
     if advice:
-        raise ConfigurationError(f"{why} gives {name!r}: {advice} {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{why} gives {name!r}: {advice}")
     try:
         parse_target(_BUCKET + name)
     except TargetError as error:
         said = str(error).replace(_BUCKET, "")
-        raise ConfigurationError(f"{why} gives a name that won't do: {said} {NOTHING_VISIBLE}") from error
+        raise ConfigurationError(f"{why} gives a name that won't do: {said}") from error
 
 
 def check_text(text: str | None, token: Token) -> str:
     """Return a text that is to stand for a token, or refuse one that isn't one part of a key."""
     if not text:
         advice = "give a schema= that has a name" if token.name == "schema" else "fill it in where it is empty"
-        raise ConfigurationError(f"{token} has nothing to stand for: {advice}. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{token} has nothing to stand for: {advice}.")
     if "/" in text:
         raise ConfigurationError(
-            f"{token} would be {text!r}, and a slash would make a folder: have a text without one. {NOTHING_VISIBLE}"
+            f"{token} would be {text!r}, and a slash would make a folder: have a text without one."
         )
     return text
 

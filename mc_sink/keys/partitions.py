@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars.selectors import by_name
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,12 +78,12 @@ class Partitioning:
         if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
             raise ConfigurationError(
                 f"{len(refused)} column(s) of partition_by can't stand in a key: {', '.join(refused)}. Use text, "
-                f"whole numbers, booleans, dates or times: cast in the query. {NOTHING_VISIBLE}"
+                f"whole numbers, booleans, dates or times: cast in the query."
             )
         if self.columns and not self.file_schema:
             raise ConfigurationError(
                 f"All {len(self.schema)} column(s) are in partition_by, so the files would have none. Use "
-                f"include_key=True, or partition by fewer. {NOTHING_VISIBLE}"
+                f"include_key=True, or partition by fewer."
             )
 
     @property
@@ -135,13 +135,13 @@ class Partitioning:
         if unknown := [name for name in self.columns if name not in self.schema]:
             raise ConfigurationError(
                 f"{len(unknown)} column(s) of partition_by are not in the frame: {unknown}. It has "
-                f"{self.schema.names()}. {NOTHING_VISIBLE}"
+                f"{self.schema.names()}."
             )
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
-            raise ConfigurationError(f"{len(twice)} column(s) stand twice in partition_by: {twice}. {NOTHING_VISIBLE}")
+            raise ConfigurationError(f"{len(twice)} column(s) stand twice in partition_by: {twice}.")
         if odd := [name for name in self.columns if not name or _REFUSED.search(name)]:
             raise ConfigurationError(
-                f"{len(odd)} column name(s) of partition_by can't stand in a key: {odd}. Rename them. {NOTHING_VISIBLE}"
+                f"{len(odd)} column name(s) of partition_by can't stand in a key: {odd}. Rename them."
             )
 
 
@@ -190,11 +190,11 @@ def _checked(partition: Partition) -> Partition:
         if text == HIVE_DEFAULT_PARTITION:
             raise ConfigurationError(
                 f"A value of {column!r} is the text {text!r}, which every reader takes for null. Change it in the "
-                f"query. {NOTHING_VISIBLE}"
+                f"query."
             )
         if text and (found := _REFUSED.search(text)):
             raise ConfigurationError(
                 f"A value of {column!r} is {text!r}, and readers don't agree on how U+{ord(found.group()):04X} is "
-                f"written in a key. Change it in the query. {NOTHING_VISIBLE}"
+                f"written in a key. Change it in the query."
             )
     return partition

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms.check_report import CheckReport, CheckRow, judged
 from mc_sink.platforms.check_rows import report_rows
@@ -63,7 +63,7 @@ def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory 
         probes = Probes(platform.storage_options_for(where))
         trial = Trial(platform.storage_options_for(where), options) if leaving == "an object" else None
     except ConfigurationError as error:
-        said = str(error).removesuffix(NOTHING_VISIBLE).strip()
+        said = error.message
         rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
     else:
         found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)

@@ -9,7 +9,7 @@ Where every number comes from is in docs/receivers.md.
 
 from __future__ import annotations
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.presets.catalog import PRESETS
 from mc_sink.presets.limit import Limit
 from mc_sink.presets.preset import Preset
@@ -28,6 +28,4 @@ def preset_of(asked: object) -> Preset | None:
     told = repr(asked) if isinstance(asked, str) else f"a {type(asked).__name__}"
     near = get_close_matches(asked.strip().lower(), PRESETS, n=1) if isinstance(asked, str) else ()
     meant = "".join(f" Do you mean {name!r}?" for name in near)
-    raise ConfigurationError(
-        f"preset={told} is none of {', '.join(map(repr, PRESETS))}, nor a Preset(...).{meant} {NOTHING_VISIBLE}"
-    )
+    raise ConfigurationError(f"preset={told} is none of {', '.join(map(repr, PRESETS))}, nor a Preset(...).{meant}")

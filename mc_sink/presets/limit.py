@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
+from mc_sink.exceptions import ConfigurationError, LimitError
 
 if TYPE_CHECKING:
     from mc_sink.formats import Format
@@ -103,7 +103,7 @@ def refusal(preset: str, limit: Limit, found: Excess) -> LimitError:
     """Say how many of what break the limit, where, and what to do; cells are never shown."""
     return LimitError(
         f'{found.number:,} {found.what}{found.where and f" ({found.where})"} break "{limit.name}" of the preset '
-        f'"{preset}": {limit}, says {limit.source}. {_ADVICE[limit.name]} {NOTHING_VISIBLE}',
+        f'"{preset}": {limit}, says {limit.source}. {_ADVICE[limit.name]}',
         preset=preset,
         limit=limit.name,
     )

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mc_sink import _display
 from mc_sink._display import logger
 from mc_sink._runtime import state_dir
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
+from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _unreadable(path: Path, why: OSError | ValueError | TypeError | IndexError |
     if isinstance(why, OSError) and why.errno in _NO_DESCRIPTORS:
         return UploadError(
             f"The journal {path} could not be read: {why.strerror}. Raise the limit on open files (ulimit -n), or run "
-            f"fewer deliveries at once. {NOTHING_VISIBLE}"
+            f"fewer deliveries at once."
         )
     told = why if isinstance(why, str) else getattr(why, "strerror", None) or type(why).__name__
     return ConfigurationError(
@@ -292,7 +292,7 @@ def _writing(place: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise UploadError(
-            f"The journal at {place} can't be written: {error.strerror}. {NOTHING_VISIBLE} Make room, or name another "
+            f"The journal at {place} can't be written: {error.strerror}. Make room, or name another "
             f"folder in {STATE_DIR}."
         ) from error
 

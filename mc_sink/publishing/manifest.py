@@ -43,7 +43,8 @@ def is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
     if missing:
         raise AlreadyExistsError(
             f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {len(missing)} object(s) of "
-            f"this try aren't there, from {missing[0]} on. Nothing of this try became visible. Use a new run_id."
+            f"this try aren't there, from {missing[0]} on. Use a new run_id.",
+            visible="some",
         )
     return True
 
@@ -76,7 +77,7 @@ def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) ->
     facts = WrittenFile(url, 0, len(text), None, None, "", found=True)
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
         what = "manifest" if text else "success marker"
-        told = " Was it asked for in another form? Nothing more became visible." * there
+        told = " Was it asked for in another form?" * there
         raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.{told}")
     return facts
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mc_sink._display import logger
 from mc_sink.exceptions import (
-    NOTHING_VISIBLE,
     AlreadyExistsError,
     CommitError,
     CommitUnknown,
@@ -41,9 +40,7 @@ def run_of(staged: Sequence[Staged]) -> Staged:
     _check_provable(staged)
     times = Counter(file.path for file in in_order(staged))
     if twice := [path for path, number in times.items() if number > 1]:
-        raise ConfigurationError(
-            f"{len(twice)} file(s) were given twice, from {twice[0]} on. {NOTHING_VISIBLE} Give each one once."
-        )
+        raise ConfigurationError(f"{len(twice)} file(s) were given twice, from {twice[0]} on. Give each one once.")
     return staged[0]
 
 
@@ -58,7 +55,7 @@ def _check_alike(staged: Sequence[Staged]) -> None:
     }
     if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
         raise ConfigurationError(
-            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. {NOTHING_VISIBLE} "
+            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. "
             "Stage all of them alike."
         )
 
@@ -68,7 +65,7 @@ def _check_provable(staged: Sequence[Staged]) -> None:
     if len(staged) > 1 and (options := sorted({option for part in staged for option in part.over_all_rows})):
         raise ConfigurationError(
             f"{len(staged)} parts can't be published as one run with {', '.join(options)}: each part was checked by "
-            f"itself, and rows of two parts were never compared. {NOTHING_VISIBLE} Deliver all rows in one call, or "
+            f"itself, and rows of two parts were never compared. Deliver all rows in one call, or "
             "stage the parts without."
         )
 
@@ -84,12 +81,12 @@ def part_way(error: SinkError, committed: Sequence[str], staged: Sequence[Staged
     paths = places(staged)
     uncommitted = paths[len(committed) :]
     kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
-    reason = str(error).replace(NOTHING_VISIBLE, "").strip()  # true of this file, and not of the delivery
+    reason = error.message
     run_id = staged[0].run_id
     if not uncommitted:
-        return kind(f"{len(committed)} of {len(paths)} files are visible. {reason}", committed=committed)
+        return kind(reason, committed=committed)
     return kind(
-        f"{len(committed)} of {len(paths)} files are visible, then publishing stopped at {uncommitted[0]}: {reason} "
+        f"Publishing stopped at {uncommitted[0]}: {reason} "
         f'The rest is staged and invisible: mc_sink.recover("{run_id}") publishes or discards it, and so does a rerun '
         f'with run_id="{run_id}".',
         committed=committed,
@@ -148,17 +145,15 @@ def _wrong_at(store: Store, file: StagedFile, found: Journal, committed: list[st
     return None
 
 
-_WAYS = (
-    'Look at it. recover("{run_id}", action="discard") gives up what isn\'t visible yet; a new run delivers again. '
-    "Nothing more became visible."
-)
+_WAYS = 'Look at it. recover("{run_id}", action="discard") gives up what isn\'t visible yet; a new run delivers again.'
 
 
 def _other(file: StagedFile, found: Journal) -> AlreadyExistsError:
     return AlreadyExistsError(
         f"1 object that is neither of run {found.run_id} nor known to its journal is at {file.path}, and stays as it "
         f"was: newer data may have been delivered since {found.noted_at:%Y-%m-%d %H:%M:%S} UTC. "
-        + _WAYS.format(run_id=found.run_id)
+        + _WAYS.format(run_id=found.run_id),
+        visible="some",
     )
 
 
@@ -173,7 +168,8 @@ def _unknown(file: StagedFile, found: Journal) -> CommitUnknown:
 def _unseen(file: StagedFile, found: Journal) -> PermissionDenied:
     return PermissionDenied(
         f"Run {found.run_id} may replace files, and what is at {file.path} by now can't be seen: the listing was "
-        "refused. Nothing more became visible. Grant s3:ListBucket, or deliver again."
+        "refused. Grant s3:ListBucket, or deliver again.",
+        visible="some",
     )
 
 
@@ -212,7 +208,7 @@ def raise_stale(urls: Collection[str]) -> None:
     named = sorted(urls)[:_SHOWN] + ([f"… and {len(urls) - _SHOWN:,} more"] if len(urls) > _SHOWN else [])
     raise AlreadyExistsError(
         f"{_objects(urls)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
-        f"reader would find old rows among the new. {NOTHING_VISIBLE} Have {their} owner delete {them}, put {{run_id}} "
+        f"reader would find old rows among the new. Have {their} owner delete {them}, put {{run_id}} "
         f'into name=, or accept {them} with stale="keep". Stale: {", ".join(named)}'
     )
 
@@ -234,7 +230,7 @@ def _refuse_blind(stores: Stores, claims: Collection[Claim]) -> None:
         if stores.of(place).is_blind:
             raise PermissionDenied(
                 f"Files of an earlier run can't be looked for at {place.url}: the listing was refused, and stale files "
-                f"may stay beside those of this run. {NOTHING_VISIBLE} Grant s3:ListBucket, put {{run_id}} into name=, "
+                f"may stay beside those of this run. Grant s3:ListBucket, put {{run_id}} into name=, "
                 'or accept what may be there with stale="keep".'
             )
 

@@ -14,7 +14,7 @@ from mc_sink._display import logger
 from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
-from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError, add_note, panics_as_query_errors
+from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of, without_categories
 from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seal
@@ -263,7 +263,7 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
         return staged
     if staged.on_empty == "fail":
         raise ValidationError(
-            f'0 rows are left to deliver to {staged.target}, and on_empty is "fail". {NOTHING_VISIBLE} Look at the '
+            f'0 rows are left to deliver to {staged.target}, and on_empty is "fail". Look at the '
             'source; "skip" makes no file of no rows, and "deliver" one with its columns alone.'
         )
     left = discard_with(stores, [replace(staged, rejects=None)])

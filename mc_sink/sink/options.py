@@ -13,7 +13,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from mc_sink.comparison import compare
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, ConfigurationError, TargetError
+from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
 from mc_sink.formats import Csv
 from mc_sink.keys import columns_of
 from mc_sink.object_options import ObjectOptions
@@ -182,7 +182,7 @@ def check_types(options: Mapping[str, Any]) -> None:
             continue
         fits, takes = _TAKEN[name]
         if not fits(value):
-            raise ConfigurationError(f"{name}={_told(value)} won't do: give {takes}. {NOTHING_VISIBLE}")
+            raise ConfigurationError(f"{name}={_told(value)} won't do: give {takes}.")
 
 
 def _told(value: object) -> str:

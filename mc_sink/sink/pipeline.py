@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mc_sink import validation
 from mc_sink._display import printable
 from mc_sink._runtime.batches import check_num_rows, pull
-from mc_sink.exceptions import NOTHING_VISIBLE, UploadError, ValidationError
+from mc_sink.exceptions import UploadError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -45,7 +45,7 @@ class RowCountGuard:
         if last and abs(num_rows - last) > self.max_change * last:
             raise ValidationError(
                 f"{_rows(num_rows)} would be delivered, and {_rows(last)} the last time: a change of "
-                f"{(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. {NOTHING_VISIBLE} Look "
+                f"{(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. Look "
                 "at the source; if the change is right, raise max_change for one run."
             )
 
@@ -88,7 +88,7 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"{_rows(num_rows)} came that could be delivered, and min_rows is {min_rows:,}. {NOTHING_VISIBLE} Look "
+                f"{_rows(num_rows)} came that could be delivered, and min_rows is {min_rows:,}. Look "
                 "at the source; if so few are right, lower min_rows."
             )
         if guard is not None:
@@ -105,7 +105,7 @@ class DeliveryRows:
         if staged.num_rows != (found.num_rows if found else valid) or (found and found.num_rows_now != valid):
             raise UploadError(
                 f"{self.compiled.num_rows:,} rows came, and {staged.num_rows:,} were staged and {rejected:,} rejected"
-                f"{f' ({found})' if found else ''}. {NOTHING_VISIBLE} This should not happen: please report it."
+                f"{f' ({found})' if found else ''}. This should not happen: please report it."
             )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError
+from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
 from mc_sink.staged import Claim, Present
 from mc_sink.target import parse_target
@@ -48,13 +48,15 @@ class PriorAttempt:
         if strays := sorted(self.files - made):
             raise AlreadyExistsError(
                 f"{len(strays)} object(s) of an earlier try of run {staged.run_id} are no part of this one, from "
-                f"{strays[0]} on: data or options changed. Nothing of this try became visible. Use a new run_id."
+                f"{strays[0]} on: data or options changed. Use a new run_id.",
+                visible="some",
             )
         new = [file.path for file in staged.all_files if not isinstance(file.upload, Present)]
         if self.manifest and new and staged.if_exists == "fail":
             raise AlreadyExistsError(
                 f"Run {staged.run_id} has been delivered: its manifest is at {self.manifest}, and {len(new)} object(s) "
-                f"of this try aren't in it, from {new[0]} on. Nothing of this try became visible. Use a new run_id."
+                f"of this try aren't in it, from {new[0]} on. Use a new run_id.",
+                visible="some",
             )
 
 
@@ -111,7 +113,7 @@ def _refuse_marked(marker: Target, store: Store) -> None:
     if marked := store.listing(marker, exact=True):
         raise AlreadyExistsError(
             f"1 success marker of another run is already at {min(marked)} and stays as it was: deliver each run under "
-            f'a prefix of its own, leave success_marker out, or declare if_exists="overwrite". {NOTHING_VISIBLE}'
+            f'a prefix of its own, leave success_marker out, or declare if_exists="overwrite".'
         )
 
 
@@ -127,5 +129,5 @@ def _first_visible(urls: Iterator[str], store: Store) -> frozenset[str]:
 def _taken(url: str) -> AlreadyExistsError:
     return AlreadyExistsError(
         f"1 object is already at {url} and stays as it was. Choose another key, a prefix (a new object each run), or "
-        f'if_exists="overwrite". {NOTHING_VISIBLE}'
+        f'if_exists="overwrite".'
     )

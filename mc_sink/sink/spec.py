@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink._frames import ROW_GROUP_SIZE
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
 from mc_sink.keys import FileNames, Partitioning, check_run_id, new_run_id, parse_template
 from mc_sink.presets import preset_of
@@ -117,7 +117,7 @@ def refuse_own_source(to: DeliverySpec, patterns: Iterable[str], what: str, fold
         if found := next((place for place in places if matching.fullmatch(_real(place))), None):
             raise ConfigurationError(
                 f"{found} would be among the files of {what}, {pattern!r}, and the next run would read what this one "
-                f"wrote. Deliver to another folder, or choose a narrower pattern. {NOTHING_VISIBLE}"
+                f"wrote. Deliver to another folder, or choose a narrower pattern."
             )
 
 

@@ -9,7 +9,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError
+from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Sealed, Unpicklable, seal
 from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
@@ -130,7 +130,7 @@ def open_store(
         said = storage_options.scrubbed(f"{type(error).__name__}: {error}")
         failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {said}")
         if isinstance(error, OSError) and error.errno in _USED_UP:
-            failed = UploadError(f"{target.url} can't be opened: {said}. {NOTHING_VISIBLE} Rerun when it is mended.")
+            failed = UploadError(f"{target.url} can't be opened: {said}. Rerun when it is mended.")
     except BaseException as error:  # noqa: BLE001  raised again below
         failed = error
     failed.__cause__ = failed.__context__ = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from mc_sink._display import logger
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, PermissionDenied, TargetError, UploadError
+from mc_sink.exceptions import CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.receipt import WrittenFile
 from mc_sink.staged import Present, Temporary
 from mc_sink.storage.store import FileComparison, Holds, Match, Published, already_exists, differs
@@ -68,7 +68,7 @@ def odd_kind(path: str) -> str | None:
 def not_a_file(path: str, kind: str) -> str:
     """Return the message for a place that only a regular file could be replaced at, and that holds something else."""
     advice = f"Write {path}/ for a new file in it each run" if kind == "a folder" else "Choose another name"
-    return f"{path} is {kind}, and a delivery makes regular files alone. {advice}. {NOTHING_VISIBLE}"
+    return f"{path} is {kind}, and a delivery makes regular files alone. {advice}."
 
 
 class LocalFile:
@@ -120,7 +120,7 @@ class LocalFile:
             yield
         except OSError as error:
             raise UploadError(
-                f"The disk did not take the bytes of {self._path}: {error.strerror}. {NOTHING_VISIBLE} "
+                f"The disk did not take the bytes of {self._path}: {error.strerror}. "
                 "Make room, or choose another place, and rerun."
             ) from error
 
@@ -167,7 +167,7 @@ class LocalStore:
             return self._settle(file, upload, error, repeatable=repeatable)
         except OSError as error:
             advice = " This filesystem has no hard links." if error.errno in _NO_LINKS else ""
-            message = f"{file.path} could not be published: {error}.{advice} {NOTHING_VISIBLE}"
+            message = f"{file.path} could not be published: {error}.{advice}"
             raise CommitError(message, uncommitted=[file.path]) from error
         _tidy(upload)
         return Published(None, None, create_only="condition" if if_exists == "fail" else None)
@@ -182,7 +182,7 @@ class LocalStore:
                 return Published(None, None, found=True)
             raise differs(file.path, num_bytes, file.num_bytes) from error
         if gone:
-            message = f"{file.path} could not be published: {upload.temporary} is gone. {NOTHING_VISIBLE} Rerun."
+            message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
             raise CommitError(message, uncommitted=[file.path]) from error
         raise already_exists(file.path) from error
 
@@ -226,7 +226,7 @@ class LocalStore:
 
 def _temporary(file: StagedFile) -> Temporary:
     if not isinstance(file.upload, Temporary):
-        raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
+        raise CommitError(f"{file.path} was not staged on a filesystem.")
     return file.upload
 
 
@@ -237,10 +237,10 @@ def _looking(path: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise PermissionDenied(
-            f"{path} can't be written: {error.strerror}. Allow it, or choose another place. {NOTHING_VISIBLE}"
+            f"{path} can't be written: {error.strerror}. Allow it, or choose another place."
         ) from error
     except OSError as error:
-        message = f"{path} can't be written: {error.strerror} ({error.filename}). {NOTHING_VISIBLE}"
+        message = f"{path} can't be written: {error.strerror} ({error.filename})."
         if error.errno in _NOT_THE_PLACE:
             raise UploadError(f"{message} Rerun when it is mended, or choose another place.") from error
         raise TargetError(f"{message} Choose another place.") from error
@@ -274,7 +274,7 @@ def _read_again(path: Path) -> tuple[int, int]:
                 num_bytes += len(data)
                 crc = isal_zlib.crc32(data, crc)
     except FileNotFoundError as error:
-        raise UploadError(f"{path} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.") from error
+        raise UploadError(f"{path} was there a moment ago and is gone. Rerun.") from error
     except OSError as error:
         raise PermissionDenied(
             f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."

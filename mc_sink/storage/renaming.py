@@ -16,7 +16,6 @@ from isal import isal_zlib
 
 from mc_sink._display import logger
 from mc_sink.exceptions import (
-    NOTHING_VISIBLE,
     CommitError,
     CommitUnknown,
     ConfigurationError,
@@ -78,8 +77,7 @@ class RenamedFile(Unpicklable):
 
     def _not_stored(self, error: Exception) -> UploadError:
         return UploadError(
-            f"The store did not take the bytes of {self._path}: {_said(error)}. {NOTHING_VISIBLE} "
-            "Rerun when it is mended."
+            f"The store did not take the bytes of {self._path}: {_said(error)}. Rerun when it is mended."
         )
 
 
@@ -130,7 +128,7 @@ class RenamingStore(Unpicklable):
         if isinstance(file.upload, Present):
             return Published(None, None, found=True)
         if not isinstance(file.upload, Temporary):
-            raise CommitError(f"{file.path} was not staged on a filesystem. {NOTHING_VISIBLE}")
+            raise CommitError(f"{file.path} was not staged on a filesystem.")
         gone = not self._exists(file.upload.temporary, file.path)
         if (gone or if_exists == "fail") and self._exists(file.upload.path, file.path):
             return self._settle(file, repeatable=repeatable or gone)
@@ -262,16 +260,14 @@ def _unreachable(error: Exception, url: str) -> SinkError:
     """Give this library's error for whatever a filesystem raises."""
     if isinstance(error, ImportError | TypeError | ValueError):
         return ConfigurationError(
-            f"{url} can't be opened: {_said(error)}. Install what it names, or mend storage_options. {NOTHING_VISIBLE}"
+            f"{url} can't be opened: {_said(error)}. Install what it names, or mend storage_options."
         )
     if _is_denied(error):
         return PermissionDenied(
             f"{url}: the store refused ({_said(error)}). Check the credentials in storage_options and the rights "
-            f"of this user. {NOTHING_VISIBLE}"
+            f"of this user."
         )
-    return TargetError(
-        f"{url} can't be reached: {_said(error)}. Check the host, the port and the folder. {NOTHING_VISIBLE}"
-    )
+    return TargetError(f"{url} can't be reached: {_said(error)}. Check the host, the port and the folder.")
 
 
 def _is_denied(error: Exception) -> bool:
@@ -288,7 +284,7 @@ def _not_renamed(error: Exception, url: str) -> CommitError:
             "it before you rerun.",
             uncommitted=[url],
         )
-    return CommitError(f"{url} could not be published: {_said(error)}. {NOTHING_VISIBLE}", uncommitted=[url])
+    return CommitError(f"{url} could not be published: {_said(error)}.", uncommitted=[url])
 
 
 def _said(error: Exception) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from isal import isal_zlib
 
-from mc_sink.exceptions import NOTHING_VISIBLE, AlreadyExistsError, UploadError
+from mc_sink.exceptions import AlreadyExistsError, UploadError
 from mc_sink.staged import Present
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def already_exists(where: str) -> AlreadyExistsError:
     """Say that a key is taken, and what the ways out are."""
     return AlreadyExistsError(
         f"1 object is already at {where} and stays as it was. Choose another key, a prefix (a new object each run), "
-        f'or if_exists="overwrite". {NOTHING_VISIBLE}'
+        f'or if_exists="overwrite".'
     )
 
 
@@ -232,12 +232,14 @@ def differs(url: str, there: int, here: int, *, comparable: bool = True) -> Alre
     start = f"1 object that an earlier try of this run published is at {url}, and this try made"
     if not comparable and there == here:
         return AlreadyExistsError(
-            f"{start} one that may be the same or another ({sizes}). It stays as it was, and nothing of this try "
-            "became visible. ETags of this store, or of a bucket with a KMS key, can't be compared with what was sent. "
-            'Pass if_exists="overwrite" to replace it, where the key is of this run alone; or use a new run_id.'
+            f"{start} one that may be the same or another ({sizes}). It stays as it was. "
+            "ETags of this store, or of a bucket with a KMS key, can't be compared with what was sent. "
+            'Pass if_exists="overwrite" to replace it, where the key is of this run alone; or use a new run_id.',
+            visible="some",
         )
     return AlreadyExistsError(
         f"{start} another ({sizes}). It "
-        "stays as it was, and nothing of this try became visible. The rows or their order, the format, the part size "
-        "or the version of Polars changed, or KMS or the store hides what is in the object: use a new run_id."
+        "stays as it was. The rows or their order, the format, the part size "
+        "or the version of Polars changed, or KMS or the store hides what is in the object: use a new run_id.",
+        visible="some",
     )

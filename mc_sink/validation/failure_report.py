@@ -16,7 +16,7 @@ import polars as pl
 from mc_sink._display import lines
 from mc_sink._frames import from_batches
 from mc_sink._runtime.kept_rows import Slot, Spill
-from mc_sink.exceptions import NOTHING_VISIBLE, ValidationError
+from mc_sink.exceptions import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -108,7 +108,7 @@ class Failures:
         return bool(self.personal) if column is None else column in self.personal
 
     def error(self, *, advice: str) -> ValidationError:
-        """Return what to raise: how many, what, where, what to do next, and that nothing became visible."""
+        """Return what to raise: how many, what, where, and what to do next."""
         cases = pl.concat([pl.DataFrame(schema=_CASES), *self._cases]).sort("row", maintain_order=True)
         return ValidationError(
             self._message(advice), schema_name=self.schema_name, failure_cases=cases, checks=self._table()
@@ -129,7 +129,7 @@ class Failures:
             if total <= self._num_cases
             else f"the first {self._num_cases:,} of {total:,} failures are"
         )
-        return lines(self._headline(), *self.lines(), f"{advice}; {kept} in `.failure_cases`.", NOTHING_VISIBLE)
+        return lines(self._headline(), *self.lines(), f"{advice}; {kept} in `.failure_cases`.")
 
     def _headline(self) -> str:
         checks = f"{_count(len(self.tallies), 'check')} of schema {self.schema_name!r}"

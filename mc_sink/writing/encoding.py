@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mc_sink._frames import from_batches
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
 from mc_sink._runtime.engine_thread import Stopped, Worker
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError, add_note
+from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError, add_note
 from mc_sink.staged import StagedFile
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class BatchSource:
         """Refuse a file whose encoder ended well without having read its source to the end, in all its runs."""
         if not (self._exhausted and runs.ended and not runs.more and runs.num_rows == self.num_rows):
             raise UploadError(
-                f"The encoder ended after {runs.num_rows:,} rows, before its source did. {NOTHING_VISIBLE} "
+                f"The encoder ended after {runs.num_rows:,} rows, before its source did. "
                 "This should not happen: please report it."
             )
 
@@ -223,7 +223,7 @@ def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.Dat
     if batch.schema != schema:
         raise ConfigurationError(
             f"A batch from row {num_rows:,} on has the schema {dict(batch.schema)}, and the run has {dict(schema)}. "
-            f"Cast in the query. {NOTHING_VISIBLE}"
+            f"Cast in the query."
         )
     return batch
 
@@ -255,6 +255,7 @@ def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
 
 def note_visibility(error: BaseException, url: str | None, left_behind: str | None = None) -> None:
     """Tell on the error itself, without touching its type or message, what it means for the receiver."""
-    add_note(error, NOTHING_VISIBLE + (f" ({url})" if url else ""))
+    if not isinstance(error, SinkError):
+        add_note(error, NOTHING_VISIBLE + (f" ({url})" if url else ""))
     if left_behind:
         add_note(error, left_behind)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys import Partitioning
 from mc_sink.storage import Writer
 
@@ -26,7 +26,7 @@ def check_files_apart(url: str, run_id: str, waiting: frozenset[str]) -> None:
     if url in waiting:
         raise ConfigurationError(
             f"1 file of run {run_id} is already staged for {url} and waits to be published, and this part would have "
-            f"the same name. {NOTHING_VISIBLE} Give each part names and rejects= of its own, or discard what is staged."
+            f"the same name. Give each part names and rejects= of its own, or discard what is staged."
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mc_sink._runtime.kept_rows import Slot, Spill, compact
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ class SplitByBytes:
     def _too_large(self, what: str, num_bytes: int, plan: FilePlan) -> ConfigurationError:
         return ConfigurationError(
             f"{what} takes {num_bytes:,} bytes as {plan.format.extension}, and max_bytes_per_file is "
-            f"{self._max_bytes:,} ({plan.target.url}). Raise it. {NOTHING_VISIBLE}"
+            f"{self._max_bytes:,} ({plan.target.url}). Raise it."
         )
 
 

@@ -7,7 +7,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.connector.connections.sources import find_named, nearest
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions
 from mc_sink.sink import DEFAULT_REJECTS
@@ -39,7 +39,7 @@ def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str,
     if unknown := sorted(set(given) - set(signature(sink).parameters)):
         raise ConfigurationError(
             f"{len(unknown)} key(s) of {connection.name} can't be used with this version of mc_sink: "
-            f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
+            f"{', '.join(unknown)}."
         )
     if settings.on_invalid == "reject":  # where the command was given is no part of a connection
         given.setdefault("rejects", DEFAULT_REJECTS)
@@ -76,9 +76,7 @@ def _format(value: str | Mapping[str, Any], _folder: Path) -> Any:
     options = dict(value)
     kind = options.pop("type", None)
     if kind not in _FORMATS:
-        raise ConfigurationError(
-            f"[format] has no type, or one that is none of {', '.join(_FORMATS)}. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"[format] has no type, or one that is none of {', '.join(_FORMATS)}.")
     return _made(_FORMATS[kind], options, "format")
 
 
@@ -91,7 +89,7 @@ def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> A
     """Make a value of a table of the file, whose names are the value's."""
     names = signature(kind).parameters
     if unknown := [name for name in options if name not in names]:
-        raise ConfigurationError(f"{place}.{unknown[0]} is unknown{nearest(unknown[0], names)} {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{place}.{unknown[0]} is unknown{nearest(unknown[0], names)}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 

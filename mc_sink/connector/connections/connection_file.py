@@ -16,7 +16,7 @@ from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connector.connections.sources import check_source
 from mc_sink.connector.connections.triggers import trigger_of
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import shown
 from mc_sink.sink import RowCountGuard
 
@@ -86,9 +86,9 @@ def load(file: str | os.PathLike[str]) -> Connection:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigurationError(f"1 connection can't be read: {path} ({error.strerror}). {NOTHING_VISIBLE}") from error
+        raise ConfigurationError(f"1 connection can't be read: {path} ({error.strerror}).") from error
     except ValueError as error:  # the texts of tomllib and of UTF-8 say where, and quote a character at most
-        raise ConfigurationError(f"{path} is no TOML: {error}. {NOTHING_VISIBLE}") from None
+        raise ConfigurationError(f"{path} is no TOML: {error}.") from None
     return of_document(document, name=path.stem, file=path, folder=path.parent)
 
 
@@ -111,7 +111,7 @@ def _checked(document: Mapping[str, Any], told: str) -> Settings:
     numbers = {name: document.get(name) for name in _NUMBERS}
     numbers |= {f"guard.{name}": value for name, value in guard.items()} if isinstance(guard, dict) else {}
     if odd := [name for name, value in numbers.items() if isinstance(value, bool)]:
-        raise ConfigurationError(f"{odd[0]} of {told} won't do: give a number, not true or false. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{odd[0]} of {told} won't do: give a number, not true or false.")
     try:
         settings: Settings = _adapter().validate_python(document)
     except ValidationError as error:
@@ -119,7 +119,7 @@ def _checked(document: Mapping[str, Any], told: str) -> Settings:
     else:
         return settings
     raise ConfigurationError(
-        lines(f"{len(wrong)} key(s) of {told} won't do. {NOTHING_VISIBLE}", *(f"  {one}" for one in wrong))
+        lines(f"{len(wrong)} key(s) of {told} won't do.", *(f"  {one}" for one in wrong))
     ) from None  # pydantic's own error shows values
 
 
@@ -164,7 +164,7 @@ def refuse_secrets(document: Mapping[str, Any], told: str) -> None:
         if any(pattern.search(value) for pattern in _LOOKS_LIKE_ONE) or (place in _ADDRESSES and _WORDS.search(value)):
             raise ConfigurationError(
                 f"{told} seems to have a credential in {place}, and a connection file is to be safe to commit. "
-                f"{_WHERE_TO} {NOTHING_VISIBLE}"
+                f"{_WHERE_TO}"
             )
 
 
@@ -181,7 +181,7 @@ def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, told
     if unknown := [shown(name) for name in options if name not in allowed]:
         raise ConfigurationError(
             f"{len(unknown)} key(s) of {place} in {told} are none of {', '.join(sorted(allowed))}: "
-            f"{', '.join(unknown)}. {NOTHING_VISIBLE}"
+            f"{', '.join(unknown)}."
         )
 
 
@@ -189,7 +189,7 @@ def _refuse_names(options: Mapping[str, Any], place: str, told: str) -> None:
     if secrets := [shown(name) for name in options if _CREDENTIAL.fullmatch(name)]:
         raise ConfigurationError(
             f"{len(secrets)} credential(s) stand in {place} of {told} ({', '.join(secrets)}), and a connection file is "
-            f"to be safe to commit. {_WHERE_TO} {NOTHING_VISIBLE}"
+            f"to be safe to commit. {_WHERE_TO}"
         )
 
 
@@ -209,7 +209,7 @@ def check_guard(settings: Settings, told: str) -> None:
     """Raise `ConfigurationError` for a `[guard]` that contradicts itself; reads no history."""
     fraction_of(settings.guard.max_change, told)
     if settings.min_rows is not None and settings.guard.min_rows is not None:
-        raise ConfigurationError(f"{told} has min_rows and guard.min_rows: write one of them. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{told} has min_rows and guard.min_rows: write one of them.")
 
 
 def guard_of(settings: Settings, beginning: history.Beginning) -> RowCountGuard | None:
@@ -230,6 +230,6 @@ def fraction_of(value: float | str | None, told: str) -> float | None:
     if not 0 <= fraction < math.inf:
         raise ConfigurationError(
             f"guard.max_change of {told} won't do: write a fraction from 0.0 to 1.0, such as 0.5, or percent as text, "
-            f'such as "50%". {NOTHING_VISIBLE}'
+            f'such as "50%".'
         )
     return fraction

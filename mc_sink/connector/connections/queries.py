@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 import polars as pl
 
 from mc_sink._frames import ROW_GROUP_SIZE
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, QueryError, SinkError
+from mc_sink.exceptions import ConfigurationError, QueryError, SinkError
 from mc_sink.secret import Secret, seal
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def queried(query: str, database: str | None, folder: Path) -> Iterator[Any]:
         import duckdb
     except ImportError as error:
         raise ConfigurationError(
-            f"1 library is missing to run a query: install duckdb, or name a database in source.uri. {NOTHING_VISIBLE}"
+            "1 library is missing to run a query: install duckdb, or name a database in source.uri."
         ) from error
     place = str(folder / database) if database else ":memory:"
     with (
@@ -70,7 +70,7 @@ def queried(query: str, database: str | None, folder: Path) -> Iterator[Any]:
         for statement in connection.extract_statements(query):
             relation = connection.sql(_Statement(connection, statement, folder).resolved())
         if relation is None:
-            raise ConfigurationError(f"source.query gives no rows: write a select. {NOTHING_VISIBLE}")
+            raise ConfigurationError("source.query gives no rows: write a select.")
         read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
         yield read(ROW_GROUP_SIZE)
 
@@ -147,7 +147,7 @@ class _Statement:
     def _refuse(self) -> None:
         raise ConfigurationError(
             "source.query names a file that lies in the working directory, too, and it can't be seen which one DuckDB "
-            f"would read. Start from another folder, or write the file's whole path. {NOTHING_VISIBLE}"
+            "would read. Start from another folder, or write the file's whole path."
         )
 
     def _attached(self) -> str:
@@ -207,7 +207,7 @@ def read_database(source: Source) -> pl.DataFrame:
         missing = _known_module(error.name) or f"the library for a {kind}"
         failed: SinkError = ConfigurationError(
             f"1 library is missing to read a {kind}: {missing}. Install connectorx, or an ADBC driver with "
-            f'source.options.engine = "adbc". {NOTHING_VISIBLE}'
+            f'source.options.engine = "adbc".'
         )
     except _INTERRUPTIONS as error:
         error.__cause__ = error.__context__ = None  # their frames, and its own, have the URI
@@ -216,7 +216,7 @@ def read_database(source: Source) -> pl.DataFrame:
     except BaseException as error:  # noqa: BLE001  connectorx panics
         failed = QueryError(
             f"The query of a {kind} failed ({type(error).__name__}){_repeatable(str(error), uri)}. Check source.query, "
-            f"and that the database can be reached. {NOTHING_VISIBLE}"
+            f"and that the database can be reached."
         )
     raise failed
 
@@ -225,15 +225,14 @@ def _uri_of(source: Source) -> Secret:
     """Return the URI, or raise `ConfigurationError`; one that could be read in two ways is refused."""
     if source.uri_env and not os.environ.get(source.uri_env):
         raise ConfigurationError(
-            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI. "
-            f"{NOTHING_VISIBLE}"
+            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI."
         )
     uri = Secret(source.uri or os.environ[source.uri_env or ""])
     if wrong := _wrong_with(uri):
         where = f"the variable {source.uri_env}" if source.uri_env else "source.uri"
         raise ConfigurationError(
             f"The database's URI in {where} can't be read: {wrong}. Write scheme://user:password@host:port/name, with "
-            f"characters such as # / ? @ in a user or a password percent-encoded. {NOTHING_VISIBLE}"
+            f"characters such as # / ? @ in a user or a password percent-encoded."
         )
     return uri
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from mc_sink.connector.beside import import_beside
 from mc_sink.connector.connections.queries import queried, read_database
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.sink import refuse_own_source, resolve
 
 if TYPE_CHECKING:
@@ -51,21 +51,15 @@ def check_source(source: Source, told: str) -> None:
     kinds = [name for name in ("files", "query", "function") if getattr(source, name)]
     if len(kinds) != 1:
         raise ConfigurationError(
-            f"[source] of {told} has {len(kinds)} of files, query and function: write exactly one. {NOTHING_VISIBLE}"
+            f"[source] of {told} has {len(kinds)} of files, query and function: write exactly one."
         )
     for name, kind in _GOES_WITH.items():
         if getattr(source, name) and kind != kinds[0]:
-            raise ConfigurationError(
-                f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}. {NOTHING_VISIBLE}"
-            )
+            raise ConfigurationError(f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}.")
     if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
-        raise ConfigurationError(
-            f"source.uri_env of {told} isn't a variable's name: write the name, not the value. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"source.uri_env of {told} isn't a variable's name: write the name, not the value.")
     if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
-        raise ConfigurationError(
-            f"[source] of {told} has more than one of database, uri and uri_env. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"[source] of {told} has more than one of database, uri and uri_env.")
 
 
 def refuse_own_target(source: Source, folder: Path, order: SinkOptions) -> None:
@@ -97,7 +91,7 @@ def _scan(source: Source, folder: Path) -> pl.LazyFrame:
     if unknown := [name for name in source.options if name not in signature(scan).parameters]:
         raise ConfigurationError(
             f"source.options has {unknown[0]}, which polars.scan_{kind} doesn't know"
-            f"{nearest(unknown[0], signature(scan).parameters)} {NOTHING_VISIBLE}"
+            f"{nearest(unknown[0], signature(scan).parameters)}"
         )
     taken = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
     frame: pl.LazyFrame = scan(places, **taken | dict(source.options))
@@ -111,7 +105,7 @@ def _places(pattern: str, folder: Path) -> list[str]:
     within = glob.escape(str(folder))  # whose own name may have brackets
     found = sorted(glob.glob(os.path.join(within, pattern), recursive=True))  # noqa: PTH118, PTH207  Path has no absolute globs
     if not found:
-        raise ConfigurationError(f"0 files match {pattern} in {folder}: correct source.files. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"0 files match {pattern} in {folder}: correct source.files.")
     return found
 
 
@@ -120,7 +114,7 @@ def _format_of(places: list[str]) -> str:
     if len(kinds) != 1 or (kind := kinds.pop()) is None:
         raise ConfigurationError(
             f"{len(places)} source file(s) are of no one kind by their suffixes: write source.format, one of "
-            f"{', '.join(sorted(set(_SUFFIXES.values())))}. {NOTHING_VISIBLE}"
+            f"{', '.join(sorted(set(_SUFFIXES.values())))}."
         )
     return kind
 
@@ -129,18 +123,18 @@ def find_named(name: str, folder: Path) -> Any:
     """Return what `module:name` names, in a module beside the connection file, or else in one that is installed."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise ConfigurationError(f"{name!r} is no module:function. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{name!r} is no module:function.")
     try:
         found: Any = import_beside(folder, module)
     except ModuleNotFoundError as error:
         if error.name not in {module, module.partition(".")[0]}:
             raise
         raise ConfigurationError(
-            f"0 modules are named {module}, which {name} needs: install it, or put it into {folder}. {NOTHING_VISIBLE}"
+            f"0 modules are named {module}, which {name} needs: install it, or put it into {folder}."
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module} has no {part}{nearest(part, dir(found))} {NOTHING_VISIBLE}")
+            raise ConfigurationError(f"{module} has no {part}{nearest(part, dir(found))}")
         found = getattr(found, part)
     return found
 
@@ -149,7 +143,7 @@ def call_named(name: str, folder: Path, arguments: Mapping[str, Any]) -> Any:
     """Call a function by its name; what it raises arrives as it is."""
     found = find_named(name, folder)
     if not callable(found):
-        raise ConfigurationError(f"{name} is a {type(found).__name__}, and no function. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{name} is a {type(found).__name__}, and no function.")
     return found(**arguments)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,11 +34,11 @@ _FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 def trigger_of(schedule: Schedule, told: str) -> Any:
     """Give the trigger, or raise `ConfigurationError` for times that are none."""
     if (schedule.cron is None) == (schedule.every is None):
-        raise ConfigurationError(f"[schedule] of {told} needs one of cron and every. {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"[schedule] of {told} needs one of cron and every.")
     try:
         return _cron(schedule) if schedule.cron else _every(schedule.every or "")
     except (ValueError, LookupError) as error:
-        raise ConfigurationError(f"[schedule] of {told} can't be read: {error}. {NOTHING_VISIBLE}") from error
+        raise ConfigurationError(f"[schedule] of {told} can't be read: {error}.") from error
 
 
 def _every(text: str) -> Any:

@@ -14,7 +14,7 @@ from mc_sink._display import logger
 from mc_sink._runtime import state_dir
 from mc_sink.connector.history.record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError
+from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.publishing import journal
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
             table.close()
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are rows that can't be read
         raise ConfigurationError(
-            f"1 history can't be used: {path} ({type(error).__name__}: {error}). {NOTHING_VISIBLE} Make room, or move "
+            f"1 history can't be used: {path} ({type(error).__name__}: {error}). Make room, or move "
             "the file away: a new one is begun."
         ) from error
 
@@ -236,7 +236,7 @@ def hold(name: str, what: str) -> Iterator[None]:
     descriptor = lock_file(LOCKS_FOLDER, name, os.O_RDWR | os.O_CREAT)
     try:
         if not take(descriptor):
-            raise Busy(f"{what} already, by pid {_holder(descriptor)}. {NOTHING_VISIBLE} Wait for it, or end it.")
+            raise Busy(f"{what} already, by pid {_holder(descriptor)}. Wait for it, or end it.")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
@@ -251,7 +251,7 @@ def lock_file(folder: str, name: str, flags: int) -> int:
         return state_dir.open_private(state_dir.prepare_folder(folder) / f"{name}.lock", flags)
     except OSError as error:
         raise ConfigurationError(
-            f"The lock {error.filename} can't be opened: {error.strerror}. {NOTHING_VISIBLE} Make room, or name "
+            f"The lock {error.filename} can't be opened: {error.strerror}. Make room, or name "
             f"another folder in {state_dir.STATE_DIR}."
         ) from error
 

@@ -11,7 +11,7 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.exceptions import NOTHING_VISIBLE, CommitError, UploadError, add_note
+from mc_sink.exceptions import CommitError, UploadError, add_note
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage.s3 import uploads
@@ -93,7 +93,7 @@ class S3Store(Unpicklable):
         except RequestFailed as failed:
             raise translated(failed, target.url) from failed
         if found is None:
-            raise UploadError(f"{target.url} was there a moment ago and is gone. {NOTHING_VISIBLE} Rerun.")
+            raise UploadError(f"{target.url} was there a moment ago and is gone. Rerun.")
         return PartsComparison(target.url, found.num_bytes, found.etag, self.cut)
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
@@ -105,7 +105,7 @@ class S3Store(Unpicklable):
             return self._complete(file, file.upload, condition, repeatable=repeatable)
         if isinstance(file.upload, Whole):
             return self._put(file, file.upload, condition, repeatable=repeatable)
-        raise CommitError(f"{file.path} was not staged for S3. {NOTHING_VISIBLE}", uncommitted=[file.path])
+        raise CommitError(f"{file.path} was not staged for S3.", uncommitted=[file.path])
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True after a Complete, unless it was refused for certain."""

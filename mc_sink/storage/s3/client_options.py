@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import Sealed, Secret, has_control, seal, shown
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.endpoint import find_endpoint, find_region
@@ -141,8 +141,7 @@ def check_environment(options: Sealed) -> None:
     for name in _IN_ENVIRONMENT:
         if has_control(Secret(os.environ.get(name, ""))):
             raise ConfigurationError(
-                f"{name} in the environment has the end of a line, or another control character, in it: cut it off. "
-                f"{NOTHING_VISIBLE}"
+                f"{name} in the environment has the end of a line, or another control character, in it: cut it off."
             )
 
 
@@ -172,13 +171,9 @@ def _asked_sums(options: Sealed) -> tuple[Sums, ...]:
         return ()
     name = (asked.reveal() if isinstance(asked, Secret) else asked).upper().replace("-", "")
     if name not in ALGORITHMS:
-        raise ConfigurationError(
-            f"{ALGORITHM} in storage_options is not one of {', '.join(ALGORITHMS)}. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"{ALGORITHM} in storage_options is not one of {', '.join(ALGORITHMS)}.")
     if not all(map(can_sum, ALGORITHMS[name])):
-        raise ConfigurationError(
-            f"{ALGORITHM}={name!r} needs the library awscrt: pip install 'mc-sink[crc64nvme]'. {NOTHING_VISIBLE}"
-        )
+        raise ConfigurationError(f"{ALGORITHM}={name!r} needs the library awscrt: pip install 'mc-sink[crc64nvme]'.")
     return ALGORITHMS[name]
 
 
@@ -280,7 +275,7 @@ def _calculation(given: Mapping[str, Any], session: AioSession) -> str:
     if asked not in _WHEN:
         raise ConfigurationError(
             f"{_CALCULATION}, in config_kwargs, in AWS_REQUEST_CHECKSUM_CALCULATION or in the AWS configuration, has "
-            f"a value that botocore doesn't know. Use {' or '.join(_WHEN)}. {NOTHING_VISIBLE}"
+            f"a value that botocore doesn't know. Use {' or '.join(_WHEN)}."
         )
     return asked
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import Secret
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     if url is None:
         return Endpoint(None, private=tls, loopback=False)
     if wrong := _wrong_with(url, tls=tls):
-        raise ConfigurationError(f"{where} {wrong} {NOTHING_VISIBLE}")
+        raise ConfigurationError(f"{where} {wrong}")
     return Endpoint(url, private=_is_tls(url) or _is_loopback(url), loopback=_is_loopback(url))
 
 
@@ -91,7 +91,7 @@ def _configured(options: Mapping[str, Any], session: Any) -> tuple[str, Secret] 
         kind = type(error).__name__
     raise ConfigurationError(
         f"The AWS configuration can't be read ({kind}). Check the profile's name, and ~/.aws/config or what "
-        f"AWS_CONFIG_FILE names. {NOTHING_VISIBLE}"
+        f"AWS_CONFIG_FILE names."
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mc_sink.exceptions import (
-    NOTHING_VISIBLE,
     AlreadyExistsError,
     ConfigurationError,
     PermissionDenied,
@@ -207,7 +206,7 @@ def altered(where: str, tries: int) -> UploadError:
         f"{tries} tries of s3:PutObject at {where} failed: its ETag is not the MD5 of the bytes that were sent, and "
         "the store has not compared their checksum. Look for a proxy that changes bodies or for bad memory, and rerun. "
         'Where the bucket encrypts with a KMS key, which makes other ETags, pass object_options=ObjectOptions(sse="aws:'
-        f'kms"). {NOTHING_VISIBLE}'
+        f'kms").'
     )
 
 
@@ -228,4 +227,4 @@ def _meaning(failed: RequestFailed) -> Meaning | None:
 
 def _told(failed: RequestFailed, where: str, what: str, then: str) -> str:
     tries = "1 try" if failed.tries == 1 else f"{failed.tries} tries"
-    return f"{tries} of {ACTIONS[failed.operation]} at {where} failed: {what} ({failed}). {then} {NOTHING_VISIBLE}"
+    return f"{tries} of {ACTIONS[failed.operation]} at {where} failed: {what} ({failed}). {then}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import logger
-from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, UploadError
+from mc_sink.exceptions import ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
 from mc_sink.storage.s3 import uploads
 from mc_sink.storage.s3.client import SUMS_SENT, UNCLEAR, wait_for
@@ -182,7 +182,7 @@ class S3Parts:
             raise UploadError(
                 f"{self._url} has more than {self._plan.max_parts:,} parts, the first of {self._plan.first_size:,} "
                 "bytes. Deliver several files (max_rows_per_file or max_bytes_per_file), or pass a larger "
-                f"default_block_size in storage_options. {NOTHING_VISIBLE}"
+                f"default_block_size in storage_options."
             )
         if self._upload_id is None:
             self._upload_id = self._create()
@@ -217,7 +217,7 @@ class S3Parts:
             raise self._stop_error()
         reply = self._reply(self._creating, self._url)
         if not reply.get("UploadId"):
-            raise UploadError(f"The store began an upload of {self._url} without naming it. {NOTHING_VISIBLE}")
+            raise UploadError(f"The store began an upload of {self._url} without naming it.")
         if unclear := reply.get(UNCLEAR):
             _log.warning("%s", self._stray(unclear))
         self._sums = _sums_of(reply) if kind else "none"
@@ -236,7 +236,7 @@ class S3Parts:
             number = sent.part.number
             reply = self._reply(future, f"{self._url}, part {number}")
             if not reply.get("ETag"):
-                raise UploadError(f"The store took part {number} of {self._url} without an ETag. {NOTHING_VISIBLE}")
+                raise UploadError(f"The store took part {number} of {self._url} without an ETag.")
             if integrity := self._proven(sent, reply):
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
                 sent.body.free()
@@ -264,7 +264,7 @@ class S3Parts:
             raise translated(failed, where) from failed
 
     def _stop_error(self) -> UploadError:
-        return UploadError(f"The upload of {self._url} was stopped. {NOTHING_VISIBLE}")
+        return UploadError(f"The upload of {self._url} was stopped.")
 
 
 def _sums_of(reply: Mapping[str, Any]) -> Sums:
