@@ -31,7 +31,7 @@ FLOORS: dict[int, list[set[str]]] = {
     ],
     6: [{"sink"}],
     5: [{"publishing"}],
-    4: [{"platforms", "writing"}],
+    4: [{"platforms", "writing"}, {"delivery_spec"}],
     3: [{"comparison", "presets", "storage"}],
     2: [{"formats", "keys", "staged", "testing", "validation"}],
     1: [{"_frames", "object_options", "receipt", "secret", "target"}, {"_arrow", "_runtime", "_s3_names"}],

@@ -128,10 +128,10 @@ class FileNames:
         before = re.escape(self._root) + ("(?:[^/]+=[^/]*/)*" if self._has_folders else "")
         return tuple(before + template.pattern(self._values) for template in self._tried)
 
-    def check(self, *, overwrites: bool, rolls: bool) -> None:
+    def check(self, *, overwrites: bool, splits: bool) -> None:
         """Refuse names that could be given twice, or that a store or a reader won't take; opens nothing.
 
-        `rolls` says that a partition, or the whole, may fill more than one file; `overwrites` that this run may have
+        `splits` says that a partition, or the whole, may fill more than one file; `overwrites` that this run may have
         the names of an earlier one.
         """
         if not self.target.is_prefix:
@@ -142,12 +142,12 @@ class FileNames:
                 )
             return
         if self.template:
-            self._check_template(self.template, overwrites=overwrites, rolls=rolls)
+            self._check_template(self.template, overwrites=overwrites, splits=splits)
         origin = f"name={self.template.text[:200]!r}" if self.template else f"run_id={self.run_id!r}"
         check_key(self._name(0, self._samples), origin)
         self.target.file(self._name(LAST_PART, self._samples))
 
-    def _check_template(self, template: Template, *, overwrites: bool, rolls: bool) -> None:
+    def _check_template(self, template: Template, *, overwrites: bool, splits: bool) -> None:
         timed = [token for token in template.tokens if token.name in {"timestamp", "date"}]
         if timed and time_of(self.run_id) is None:
             raise ConfigurationError(
@@ -156,7 +156,7 @@ class FileNames:
             )
         schema = check_text(self.schema, Token("schema")) if template.uses("schema") else ""
         check_extension(template)
-        check_unique(template, self.columns, overwrites=overwrites, rolls=rolls)
+        check_unique(template, self.columns, overwrites=overwrites, splits=splits)
         check_apart(template, {"ext": self.extension, "schema": schema})
 
     @property
@@ -194,7 +194,7 @@ class FileNames:
         return self._template.render({**values, **self._values, "part": part, "ext": self.extension})
 
 
-def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool, rolls: bool) -> None:
+def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool, splits: bool) -> None:
     """Refuse a template that leaves out what two files may differ in.
 
     The run id is what keeps runs apart: a time to the second is shared by two runs that start in it, and a date by all
@@ -205,7 +205,7 @@ def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool
             f"name={template.text!r} has no {{run_id}}, so two runs may have the same names: put it in, with a run_id= "
             'of your own if a date is all that it should say (run_id="20261122"), or declare if_exists="overwrite".'
         )
-    if rolls and not template.uses("part"):
+    if splits and not template.uses("part"):
         raise ConfigurationError(
             f"name={template.text!r} has no {{part}}, and this run may need several files: add {{part:05d}}."
         )

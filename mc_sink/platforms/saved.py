@@ -18,7 +18,7 @@ from mc_sink.platforms.secret_store import (
     platforms_folder,
     write_private,
 )
-from mc_sink.secret import Secret
+from mc_sink.secret import Secret, seals_options
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
@@ -277,6 +277,7 @@ def memory_of(platform: str | Platform | None) -> Memory | None:
     return Memory(platform) if isinstance(platform, str) else None
 
 
+@seals_options
 def stores_for(
     target: str,
     platform: str | Platform | None,

@@ -17,7 +17,7 @@ from mc_sink.publishing.manifest import close, is_closed, written_file
 from mc_sink.publishing.run_objects import leftovers, note_what_waits, part_way, places, run_of, standing
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
@@ -36,6 +36,7 @@ _lock = threading.Lock()
 _waiting: dict[int, weakref.ref[Staged]] = {}
 
 
+@seals_options
 def publish(
     staged: Sequence[Staged],
     *,
@@ -49,7 +50,6 @@ def publish(
     part way; what is not published stays staged, and a journal of this machine's lets `recover` roll it forward.
     Publishing again what has been published does nothing and says so.
     """
-    storage_options = seal(storage_options)
     run = run_of(staged)
     no_longer_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
@@ -175,6 +175,7 @@ def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent |
     return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
 
 
+@seals_options
 def discard(
     staged: Sequence[Staged],
     *,
@@ -182,7 +183,6 @@ def discard(
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
-    storage_options = seal(storage_options)
     target = staged[0].target if staged else ""
     no_longer_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)

@@ -10,7 +10,7 @@ from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
 from mc_sink.publishing.publication import discard_files, discard_with, publish_alone
 from mc_sink.publishing.run_objects import look_before_recovery, places
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
@@ -44,6 +44,7 @@ def recover(
 ) -> list[str]: ...
 
 
+@seals_options
 def recover(
     run_id: str,
     *,
@@ -61,7 +62,6 @@ def recover(
     some files are visible, `CommitError`. Raises what `publish` raises; the journal stays until all is visible or
     discarded.
     """
-    storage_options = seal(storage_options)
     if action not in {"publish", "discard"}:
         raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
     waiting = _journal_of(run_id, target)

@@ -50,13 +50,13 @@ def write_files(
     try:
         with UploadQueue(store, advance) as staging:
             rolls = _rolls(plan, staging)
-            if plan.partition_by:
+            if plan.spec.partition_by:
                 write_partitions(batches, plan, rolls)
             else:
                 even = (
                     batches
-                    if plan.max_bytes is None
-                    else regrouped(promised(batches, plan.schema), plan.row_group_size, _HELD_BATCH_BYTES)
+                    if plan.spec.max_bytes_per_file is None
+                    else regrouped(promised(batches, plan.schema), plan.spec.row_group_size, _HELD_BATCH_BYTES)
                 )
                 rolls.write(even, plan.files(plan.schema))
             return staging.files()
@@ -67,9 +67,10 @@ def write_files(
 
 def _rolls(plan: DeliveryPlan, staging: UploadQueue) -> Rolls:
     """Choose how files are cut."""
-    if plan.max_bytes is None:
-        return SplitByRows(staging, plan.max_rows)
-    return SplitByBytes(staging, plan.max_bytes, plan.max_rows, plan.folder)
+    spec = plan.spec
+    if spec.max_bytes_per_file is None:
+        return SplitByRows(staging, spec.max_rows_per_file)
+    return SplitByBytes(staging, spec.max_bytes_per_file, spec.max_rows_per_file, plan.folder)
 
 
 class _Counted:
@@ -91,10 +92,11 @@ def foreseen(frame: pl.DataFrame, plan: DeliveryPlan) -> tuple[str, ...]:
 
     Looks at the columns of the key alone; parks what a delivery would park of them.
     """
-    keys = frame.select(plan.partition_by)
-    counted = _Counted(plan.max_rows)
-    batches = (batch for batch in keys.iter_slices(plan.row_group_size) if batch.height)
-    write_partitions(batches, replace(plan, schema=keys.schema, include_key=True), counted)
+    keys = frame.select(plan.spec.partition_by)
+    counted = _Counted(plan.spec.max_rows_per_file)
+    batches = (batch for batch in keys.iter_slices(plan.spec.row_group_size) if batch.height)
+    keeping = replace(plan.spec, include_key=True)  # or no column would be left
+    write_partitions(batches, replace(plan, spec=keeping, schema=keys.schema), counted)
     return tuple(file.target.url for file in sorted(counted.files, key=_folder))
 
 

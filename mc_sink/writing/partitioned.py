@@ -90,7 +90,7 @@ class _Runs:
 
 def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) -> None:
     """Make files of all rows, one partition after the other; a partition that comes back gets further files."""
-    partitioning, schema, batch_rows = plan.partitioning, plan.schema, plan.row_group_size
+    partitioning, schema, batch_rows = plan.spec.partitioning(plan.schema), plan.schema, plan.spec.row_group_size
     begun: dict[Partition, Iterator[FilePlan]] = {}
 
     def plans(partition: Partition) -> Iterator[FilePlan]:
@@ -98,12 +98,12 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) 
 
     windows = regrouped(promised(batches, schema), batch_rows)
     runs = _Runs(windows, partitioning)
-    if plan.names.are_numbered:
+    if plan.spec.names.are_numbered:
         consume(runs.start(), schema)
     while (partition := runs.current) is not None:
         rolls.write(runs.run(partition), plans(partition))
     with PartitionBuffer(partitioning, plan.folder) as shelf:
-        consume(shelf.fill(runs.rest() if plan.names.are_numbered else windows), schema)
+        consume(shelf.fill(runs.rest() if plan.spec.names.are_numbered else windows), schema)
         for partition in shelf.partitions:
             rows = regrouped(shelf.rows(partition), batch_rows)
             rolls.write(rows, plans(partition))

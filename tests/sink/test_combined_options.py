@@ -150,7 +150,7 @@ def test_a_query_is_let_go_where_a_limit_ends_the_run() -> None:
         finally:
             ended.append("source")
 
-    batches, to = source(), resolve(SinkOptions.of("s3://bucket/p/", {"preset": "redshift"}))
+    batches, to = source(), resolve(SinkOptions(target="s3://bucket/p/", preset="redshift"))
     with pytest.raises(LimitError) as raised:
         next(to.watch(batches))
     assert (ended, raised.value.limit) == (["source"], "cell size")

@@ -30,7 +30,7 @@ from mc_sink.connector.connections.sources import find_named, opened, refuse_own
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
-from mc_sink.sink import SinkOptions, check_new_run, preview, sink_guarded, sink_madconnect
+from mc_sink.sink import SinkOptions, check_new_run, deliver_frame, preview, resolve, sink_madconnect
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def deliver(
         observers = [_say, observe, ended, lambda run: tell(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
-            receipt = _sink(connection, facts, again=bool(run_id), progress=progress)
+            receipt = _sink(connection, facts, run_id_given=bool(run_id), progress=progress)
             _tell_each(observers, ongoing.delivered(receipt))
         except BaseException as error:
             if receipt is None:
@@ -97,17 +97,16 @@ def deliver(
     return ongoing.run
 
 
-def _sink(connection: Connection, facts: Beginning, *, again: bool, progress: bool | None) -> Receipt:
-    arguments = arguments_for(sink_madconnect, connection)
-    arguments["storage_options"] = seal(arguments.get("storage_options"))
-    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
-    order = SinkOptions.of(given.pop("target"), given)
-    if not again:
-        check_new_run(order)  # a source may run its query when it is opened
-    refuse_own_target(connection.settings.source, connection.folder, order)
+def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
+    given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
+    given["storage_options"] = seal(given.get("storage_options"))
+    spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
+    if not run_id_given:
+        check_new_run(spec)  # a source may run its query when it is opened
+    refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        return sink_guarded(frame, order, guard_of(connection.settings, facts), is_new=not again)
+        return deliver_frame(frame, spec, guard_of(connection.settings, facts))
 
 
 def _opened(connection: Connection, stack: ExitStack) -> Any:
@@ -171,7 +170,7 @@ class Rehearsal:
 def inspect(connection: Connection) -> str:
     """Give the target's URL, or raise what contradicts in a connection; opens no source, and sends nothing."""
     arguments = arguments_for(sink_madconnect, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     if set(arguments) <= set(signature(preview).parameters):
         return preview(None, **arguments).target
     return parse_target(arguments["target"]).url
@@ -183,7 +182,7 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
     With `rows` None the source is opened and not read.
     """
     arguments = arguments_for(preview, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
         with panics_as_query_errors():
