@@ -67,10 +67,10 @@ def secrets_shown(call: Callable[..., Any], *args: object, **options: object) ->
 
 
 def unusable(call: Callable[..., Any]) -> list[object]:
-    """Return a value that is of no use for each parameter that must be given by place."""
+    """Return a value that no function accepts for each parameter that must be given by place."""
     parameters = inspect.signature(call).parameters.values()
     by_place = (one for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [None for one in by_place if one.default is inspect.Parameter.empty and one.name != "storage_options"]
+    return [object() for one in by_place if one.default is inspect.Parameter.empty and one.name != "storage_options"]
 
 
 def test_every_such_function_is_found() -> None:
@@ -106,7 +106,7 @@ def test_the_search_finds_an_unsealed_function() -> None:
     """The same function shows all three secrets without the decorator, and none with it."""
 
     def fails(target: object, *, storage_options: object = None) -> None:
-        raise ValueError(target)
+        raise ValueError(target, type(storage_options))
 
     assert secrets_shown(fails, None, storage_options=PLAIN) == [KEY, SECRET, TOKEN]
     assert secrets_shown(seals_options(fails), None, storage_options=PLAIN) == []
@@ -119,7 +119,7 @@ def test_options_arrive_sealed_and_the_rest_unchanged() -> None:
     def seen(first: object, storage_options: object = None, *, last: str = "z", **more: object) -> tuple[object, ...]:
         return first, storage_options, last, more
 
-    for first, options, last, more in (seen({"a": 1}, PLAIN), seen({"a": 1}, storage_options=PLAIN)):  # type: ignore[misc]
+    for first, options, last, more in (seen({"a": 1}, PLAIN), seen({"a": 1}, storage_options=PLAIN)):
         assert (first, last, more) == ({"a": 1}, "z", {})
         assert isinstance(options, Sealed)
         assert dict(options.reveal()) == PLAIN
@@ -129,7 +129,6 @@ def test_options_arrive_sealed_and_the_rest_unchanged() -> None:
 
 def test_a_delivery_takes_no_harm(tmp_path: Any) -> None:
     """Options that aren't secret, such as names and formats, pass the decorator as they are."""
-    receipt = mc_sink.sink_madconnect(
-        pl.DataFrame({"k": ["a"]}), f"{tmp_path}/", run_id="r", partition_by="k", format="csv", include_key=True
-    )
+    frame = pl.DataFrame({"k": ["a"]})
+    receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/", run_id="r", partition_by="k", keys=None, include_key=True)
     assert receipt.files[0].path.endswith("k=a/r-00000.csv")
