@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._lazy import room
+from mc_sink._lazy import load_part
 from mc_sink.secret import seals_options
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class SinkMadConnect:
     @seals_options
     def __call__(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
         """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
-        receipt: Receipt = room("sink").sink_madconnect(self._frame, target, **options)
+        receipt: Receipt = load_part("sink").sink_madconnect(self._frame, target, **options)
         return receipt
 
     @seals_options
     def preview(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
         """Preview the delivery of this frame without sending anything; see `mc_sink.preview`."""
-        seen: Preview = room("sink").preview(self._frame, target, **options)
+        seen: Preview = load_part("sink").preview(self._frame, target, **options)
         return seen

@@ -32,7 +32,7 @@ def sample(name: str, rows: int, *, seed: int = 0) -> pl.LazyFrame:
     Raises `ConfigurationError` for a name that has no sample.
     """
     if name not in _FEEDS:
-        raise ConfigurationError(f"There is no sample {name!r}: give one of {', '.join(sorted(_FEEDS))}.")
+        raise ConfigurationError(f"No sample is called {name!r}: give one of {', '.join(sorted(_FEEDS))}.")
     feed = _FEEDS[name](seed)
 
     def batches() -> Iterator[pl.DataFrame]:
@@ -139,14 +139,14 @@ _FEEDS: dict[str, Callable[[int], _Columns]] = {"audience": _audience, "payload"
 
 
 def violations(name: str) -> dict[str, pl.DataFrame]:
-    """Return frames of 40 rows that the shipped schema `name` refuses, by what is wrong with them.
+    """Return frames of 40 rows that violate the shipped schema `name`, each by the name of its violation.
 
     Where values are wrong it is the first row that is; `duplicate …` has its first row again as its last. Raises
     `ConfigurationError` for a name that has no sample.
     """
     if name not in _WRONG_VALUES:
         raise ConfigurationError(
-            f"There are no violations of {name!r}: give one of {', '.join(sorted(_WRONG_VALUES))}."
+            f"No violations are known for {name!r}. Give one of {', '.join(sorted(_WRONG_VALUES))}."
         )
     valid = sample(name, _ROWS).collect()
     values = {what: _broken(valid, wrong) for what, wrong in _WRONG_VALUES[name].items()}
@@ -185,7 +185,7 @@ _WRONG_VALUES: dict[str, dict[str, dict[str, object]]] = {
         "hash in capital letters": {"email_sha256": "AB" * 32},
         "phone is not hashed": {"phone_sha256": "+491701234567"},
         "hash too short": {"phone_sha256": "0" * 40},
-        "device_id is no identifier": {"device_id": "tablet", "device_type": "gaid"},
+        "device_id is not an identifier": {"device_id": "tablet", "device_type": "gaid"},
         "device_id of an opted-out device": {"device_id": _ZERO_DEVICE, "device_type": "idfa"},
         "device_type unknown": {"device_id": f"1{_ZERO_DEVICE[1:]}", "device_type": "fridge"},
         "device_id without a type": {"device_id": f"1{_ZERO_DEVICE[1:]}"},
@@ -200,7 +200,7 @@ _WRONG_VALUES: dict[str, dict[str, dict[str, object]]] = {
         "expires before it begins": {"expires_at": pl.Series(["2020-01-01"]).str.to_datetime(time_zone="UTC")[0]},
     },
     "payload": {
-        "id is no UUID": {"id": "42"},
+        "id is not a UUID": {"id": "42"},
         "type without a dot": {"type": "order"},
         "type in capital letters": {"type": "Order.Created"},
         "source is empty": {"source": ""},

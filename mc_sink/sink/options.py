@@ -293,7 +293,7 @@ def _check_splitting(options: SinkOptions, target: Target) -> None:
     bounds = {"max_rows_per_file": options.max_rows_per_file, "max_bytes_per_file": options.max_bytes_per_file}
     for name, bound in bounds.items():
         if bound is not None and bound < 1:
-            raise ConfigurationError(f"{name}={bound} leaves no room for a row. Give at least 1.")
+            raise ConfigurationError(f"{name}={bound} is too small. Give at least 1.")
     if options.include_key is not None and not options.columns:
         raise ConfigurationError("include_key= is about partition columns. Add partition_by=, or leave it out.")
     several: dict[str, Any] = {

@@ -14,6 +14,7 @@ from mc_sink._runtime.batches import check_num_rows, pull
 from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
+from mc_sink.receipt import count
 from mc_sink.sink.options import ACTION
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RowCountGuard:
         last = self.last_rows if last_rows is None else last_rows
         if last and abs(num_rows - last) > self.max_change * last:
             raise ValidationError(
-                f"{_rows(num_rows)} would be delivered after {_rows(last)} the last time: a change of "
+                f"{count(num_rows, 'row')} would be delivered after {count(last, 'row')} the last time: a change of "
                 f"{(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. Look at the source. "
                 "If the change is right, raise max_change for one run."
             )
@@ -91,7 +92,7 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"Only {_rows(num_rows)} can be delivered, and min_rows is {min_rows:,}. Look at the source. If so few "
+                f"Only {count(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. If so few "
                 "rows are right, lower min_rows."
             )
         if guard is not None:
@@ -110,10 +111,6 @@ class DeliveryRows:
                 f"Rows are missing: the query returned {self.compiled.num_rows:,}, but {staged.num_rows:,} were staged "
                 f"and {rejected:,} rejected{f' ({found})' if found else ''}. This is a fault of mc_sink. Report it."
             )
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mc_sink._frames import as_lazyframe
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import Parquet
+from mc_sink.receipt import count
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows
@@ -109,7 +110,7 @@ class Preview:
         return _display.facts(self._facts()) + _display.rows(("file",), [(url,) for url in self._shown()])
 
     def _facts(self) -> list[tuple[str, str]]:
-        number = "as many files as the rows fill" if self.num_files is None else _count(self.num_files, "file")
+        number = "as many files as the rows fill" if self.num_files is None else count(self.num_files, "file")
         groups = f", row groups of {self.row_group_size:,} rows" if isinstance(self.format, Parquet) else ""
         facts = {
             "would make": f"{number}; nothing was sent",
@@ -142,7 +143,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
-    parts = _count(upload.in_flight, "part")
+    parts = count(upload.in_flight, "part")
     plan = f"{parts} of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
     if upload.most_bytes is None:
         return plan
@@ -151,10 +152,6 @@ def _size(upload: UploadPlan) -> str:
         f"{plan}; all parts have one size, so a file can have at most {most:,.1f} GiB: a larger file needs a larger "
         "default_block_size in storage_options"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _non_default(options: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
+from mc_sink.receipt import count
 from mc_sink.staged import Claim, Present
 from mc_sink.storage import already_exists
 from mc_sink.target import parse_target
@@ -54,18 +55,16 @@ class PriorAttempt:
         if foreign := sorted(self.foreign & made):
             raise already_exists(foreign[0])
         if strays := sorted(self.published - made):
-            objects = "1 object" if len(strays) == 1 else f"{len(strays)} objects"
             raise AlreadyExistsError(
-                f"Cannot continue run {staged.run_id}: this attempt doesn't make {objects} that an earlier attempt "
+                f"Cannot continue run {staged.run_id}: this attempt doesn't make {count(len(strays), 'object')} that an earlier attempt "
                 f"published, such as {strays[0]}. The data or the options changed. Use a new run_id.",
                 visible="some",
             )
         new = [file.path for file in staged.all_files if not isinstance(file.upload, Present)]
         if self.manifest and new and staged.if_exists == "fail":
-            objects = "1 object" if len(new) == 1 else f"{len(new)} objects"
             raise AlreadyExistsError(
                 f"Run {staged.run_id} is already complete: its manifest is at {self.manifest}, and it doesn't list "
-                f"{objects} of this attempt, such as {new[0]}. Use a new run_id.",
+                f"{count(len(new), 'object')} of this attempt, such as {new[0]}. Use a new run_id.",
                 visible="some",
             )
 
