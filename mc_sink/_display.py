@@ -48,9 +48,14 @@ def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:
 
 
 def indented(text: str) -> Printable:
-    """Return another library's text with all lines but the first indented, so that none looks like a line of this one."""
+    """Return another library's text with all lines but the first indented, so that none looks like this package's."""
     first, *more = text.split("\n")
     return lines(first, *(f"  {line}" for line in more))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def logger(name: str) -> logging.Logger:

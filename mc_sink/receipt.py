@@ -9,7 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink._display import labelled, lines
+from mc_sink._display import count, labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -283,11 +283,6 @@ class Receipt:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, value)
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the singular or the plural."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _listed(files: Iterable[WrittenFile]) -> str:

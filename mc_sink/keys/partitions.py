@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars.selectors import by_name
 
+from mc_sink._display import count
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Partitioning:
         self._check_names()
         if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
             raise ConfigurationError(
-                f"{'1 column' if len(refused) == 1 else f'{len(refused)} columns'} of partition_by can't be part of a key: {', '.join(refused)}. Cast to text, "
-                "whole numbers, booleans, dates or times in the query."
+                f"{count(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast to "
+                "text, whole numbers, booleans, dates or times in the query."
             )
         if self.columns and not self.file_schema:
             raise ConfigurationError(
@@ -133,7 +134,7 @@ class Partitioning:
     def _check_names(self) -> None:
         if unknown := [name for name in self.columns if name not in self.schema]:
             raise ConfigurationError(
-                f"{'1 column' if len(unknown) == 1 else f'{len(unknown)} columns'} of partition_by {'is' if len(unknown) == 1 else 'are'} not in the frame: "
+                f"The frame lacks {count(len(unknown), 'column')} of partition_by: "
                 f"{unknown}. It has {self.schema.names()}."
             )
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):

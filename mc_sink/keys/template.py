@@ -116,8 +116,8 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
     if name in columns and name in TOKENS:
         raise ConfigurationError(
             f"{{{name}}} in name={template!r} may be the partition column or the token of that name. Leave it out to "
-            f"get the column's folder {name}=… before the name, rename the column, or write {{timestamp:%Y-%m-%d}} for the "
-            "run's date."
+            f"get the column's folder {name}=… before the name, rename the column, or write "
+            "{timestamp:%Y-%m-%d} for the run's date."
         )
     if name not in (*TOKENS, *columns):
         raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token. {_advice(name, columns)}")

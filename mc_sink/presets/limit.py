@@ -26,6 +26,21 @@ LimitName = Literal[
     "fewest rows per file",
     "file size",
 ]
+# The unit decides how text is measured, and whether nested columns count.
+Unit = Literal[
+    "",
+    "bytes",
+    "bytes, compressed",
+    "bytes, not compressed",
+    "characters",
+    "columns",
+    "columns, nested ones included",
+    "digits",
+    "headers",
+    "line ends",
+    "rows",
+    "rows below the header",
+]
 _ADVICE: dict[LimitName, str] = {
     "format": "Choose another format=, or leave it to the preset.",
     "columns": "Select fewer.",
@@ -54,25 +69,26 @@ class Limit:
         The maximum ("fewest": the minimum). For "format" the accepted extensions, for "header characters" a regular
         expression for the whole header, for "header prefixes" the forbidden ones, each separated by a space.
     unit
-        The unit for messages. "characters" as its first word measures text in characters, anything else in bytes;
-        "nested" in it counts nested columns too.
+        One of a few texts. "characters" measures text in characters instead of bytes, and "columns, nested ones
+        included" counts the fields inside columns too.
     formats
         The extensions that the limit is for; empty for all.
     """
 
     name: LimitName
     value: int | str
-    unit: str
+    unit: Unit
     source: str
     formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in get_args(LimitName):
             raise ConfigurationError(f"Cannot use Limit({self.name!r}). Give one of {', '.join(get_args(LimitName))}.")
+        if self.unit not in get_args(Unit):
+            raise ConfigurationError(f"Cannot use the unit {self.unit!r}. Give one of {get_args(Unit)}.")
         if isinstance(self.value, str) != (self.name in {"format", "header characters", "header prefixes"}):
-            raise ConfigurationError(
-                f"Cannot use Limit({self.name!r}, {self.value!r}). Give {'a number' if isinstance(self.value, str) else 'text'}."
-            )
+            kind = "a number" if isinstance(self.value, str) else "text"
+            raise ConfigurationError(f"Cannot use Limit({self.name!r}, {self.value!r}). Give {kind}.")
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.shown, self.unit)))
@@ -112,8 +128,8 @@ def refusal(preset: str, limit: Limit, found: Excess) -> LimitError:
     noun = found.noun if found.number == 1 else f"{found.noun}s"
     breaks = "breaks" if found.number == 1 else "break"
     return LimitError(
-        f'{found.number:,} {noun}{found.owner}{found.where and f" ({found.where})"} {breaks} "{limit.name}" of the preset '
-        f'"{preset}": {limit} ({limit.source}). {_ADVICE[limit.name]}',
+        f'{found.number:,} {noun}{found.owner}{found.where and f" ({found.where})"} {breaks} "{limit.name}" of '
+        f'the preset "{preset}": {limit} ({limit.source}). {_ADVICE[limit.name]}',
         preset=preset,
         limit=limit.name,
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mc_sink.formats import Format
-    from mc_sink.presets.limit import Limit, LimitName
+    from mc_sink.presets.limit import Limit, LimitName, Unit
 
     Check = Callable[[Limit, pl.Schema, Format], Excess | None]
 
@@ -58,7 +58,7 @@ def _format(limit: Limit, _: pl.Schema, format: Format) -> Excess | None:
 
 
 def _columns(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    nested = "nested" in limit.unit
+    nested = limit.unit == "columns, nested ones included"
     number = sum(1 + (_fields(dtype) if nested else 0) for dtype in schema.dtypes())
     return Excess(number, "column") if number > limit.number else None
 
@@ -81,7 +81,7 @@ def _nested(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
 
 def _header_length(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
     def length(name: str) -> int:
-        return len(name.encode()) if limit.unit.startswith("bytes") else len(name)
+        return len(name) if limit.unit == "characters" else len(name.encode())
 
     return _found([name for name in schema if length(name) > limit.number], "header")
 
@@ -144,11 +144,11 @@ def _as_json(column: pl.Series) -> pl.Series:
     return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
 
 
-def length(text: pl.Series, *, unit: str = "bytes") -> pl.Series:
-    """Measure each cell in bytes or characters, as the unit's first word says."""
+def length(text: pl.Series, *, unit: Unit = "bytes") -> pl.Series:
+    """Measure each cell in characters if that is the unit, else in bytes."""
     if isinstance(text.dtype, pl.Binary):
         return text.bin.size()
-    return text.str.len_chars() if unit.startswith("characters") else text.str.len_bytes()
+    return text.str.len_chars() if unit == "characters" else text.str.len_bytes()
 
 
 def longest(text: pl.Series) -> int:
@@ -267,7 +267,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     lines = [text.removesuffix(end)] if rows.height == 1 else text.split(end)[:-1]
     if len(lines) != rows.height:
         return [_measure(row, format, limit)[0] for row in rows.iter_slices(1)]
-    return [len(line.decode()) if limit.unit.startswith("characters") else len(line) for line in lines]
+    return [len(line.decode()) if limit.unit == "characters" else len(line) for line in lines]
 
 
 def _widths(batch: pl.DataFrame, format: Csv) -> int:

@@ -52,7 +52,7 @@ class Preset:
     limits: tuple[Limit, ...] = ()
 
     def bytes_per_file(self, format: Format) -> int | None:
-        """Return the stored size at which files of a format are split: `max_bytes_per_file` for the preset's own format."""
+        """Return the stored size at which files of a format are split: `max_bytes_per_file` for the preset's own."""
         if format.extension == self.format.extension:
             return self.max_bytes_per_file
         sizes = [limit.number for limit in self.limits if limit.name == "file size" and limit.holds_for(format)]

@@ -9,12 +9,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mc_sink import validation
-from mc_sink._display import printable
+from mc_sink._display import count, printable
 from mc_sink._runtime.batches import check_num_rows, pull
 from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
-from mc_sink.receipt import count
 from mc_sink.sink.options import ACTION
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"Only {count(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. If so few "
-                "rows are right, lower min_rows."
+                f"Only {count(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. "
+                "If so few rows are right, lower min_rows."
             )
         if guard is not None:
             guard.check(num_rows, found.num_rows_before if found else None)

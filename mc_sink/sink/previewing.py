@@ -14,12 +14,11 @@ import polars as pl
 
 from mc_sink import _display, validation
 from mc_sink._arrow import empty_batch
-from mc_sink._display import labelled, lines
+from mc_sink._display import count, labelled, lines
 from mc_sink._frames import as_lazyframe
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import Parquet
-from mc_sink.receipt import count
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mc_sink._display import count
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
-from mc_sink.receipt import count
 from mc_sink.staged import Claim, Present
 from mc_sink.storage import already_exists
 from mc_sink.target import parse_target
@@ -56,8 +56,8 @@ class PriorAttempt:
             raise already_exists(foreign[0])
         if strays := sorted(self.published - made):
             raise AlreadyExistsError(
-                f"Cannot continue run {staged.run_id}: this attempt doesn't make {count(len(strays), 'object')} that an earlier attempt "
-                f"published, such as {strays[0]}. The data or the options changed. Use a new run_id.",
+                f"Cannot continue run {staged.run_id}: an earlier attempt published {count(len(strays), 'object')} "
+                f"that this one doesn't make, such as {strays[0]}. The data or the options changed. Use a new run_id.",
                 visible="some",
             )
         new = [file.path for file in staged.all_files if not isinstance(file.upload, Present)]
