@@ -253,7 +253,7 @@ def check_key(name: str, origin: str) -> None:
         fault = "spaces at its ends are invisible. Leave them out."
     elif "?" in name:
         fault = "a question mark begins a query. Leave it out."
-    if fault := fault or key_fault(name):
+    if fault := fault or key_fault(name) or "":
         raise ConfigurationError(f"{origin} gives the name {name!r}: {fault}")
 
 

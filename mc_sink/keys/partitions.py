@@ -78,8 +78,8 @@ class Partitioning:
         self._check_names()
         if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
             raise ConfigurationError(
-                f"{count(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast to "
-                "text, whole numbers, booleans, dates or times in the query."
+                f"{count(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
+                "to text, whole numbers, booleans, dates or times in the query."
             )
         if self.columns and not self.file_schema:
             raise ConfigurationError(
@@ -140,7 +140,7 @@ class Partitioning:
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
             raise ConfigurationError(f"partition_by has {twice} twice. Name each column once.")
         if odd := [name for name in self.columns if not name or _REFUSED.search(name)]:
-            raise ConfigurationError(f"{odd} of partition_by can't be part of a key. Rename in the query.")
+            raise ConfigurationError(f"The names {odd} of partition_by can't be part of a key. Rename in the query.")
 
 
 def columns_of(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -116,20 +116,20 @@ MESSAGES = {
     "nearest": ({"template": "{run-id}{ext}"}, "did you mean {run_id}?"),
     "nearest column": ({"template": "{run_id}/{contry}{ext}", "columns": ["country"]}, "did you mean {country}?"),
     "none near": ({"template": "{customer}{ext}"}, "use {run_id}, {timestamp}, {date}, {schema}, {part}, {ext}"),
-    "no name": ({"template": "{}{ext}"}, "{} in name='{}{ext}' is no token"),
-    "attribute": ({"template": "{run_id.hex}{ext}"}, "is no token"),
-    "conversion": ({"template": "{run_id!r}{ext}"}, "takes no conversion"),
+    "no name": ({"template": "{}{ext}"}, "{} in name='{}{ext}' is not a token"),
+    "attribute": ({"template": "{run_id.hex}{ext}"}, "is not a token"),
+    "conversion": ({"template": "{run_id!r}{ext}"}, "can't have a conversion"),
     "open brace": ({"template": "{run_id{ext}"}, "brace"),
     "single brace": ({"template": "{run_id}}{ext}"}, "brace"),
     "nothing": ({"template": ""}, "names nothing"),
-    "format of text": ({"template": "{run_id:>30}{ext}"}, "takes no format"),
+    "format of text": ({"template": "{run_id:>30}{ext}"}, "can't have a format"),
     "nested format": ({"template": "{run_id}-{part:{ext}}"}, "{part:05d}"),
     "negative width": ({"template": "{run_id}-{part:-5d}"}, "{part:05d}"),
     "wide": ({"template": "{run_id}-{part:010d}"}, "01d to 09d"),
     "no directive": ({"template": "{date:YYYY-MM-DD}/{run_id}"}, "write {date:%Y-%m-%d}"),
     "hours of a date": ({"template": "{date:%Y%m%d%H}/{run_id}"}, "use {timestamp:%Y%m%d%H}"),
-    "names of months": ({"template": "{timestamp:%d%B}/{run_id}"}, "takes no %B: use %Y"),
-    "percent": ({"template": "{timestamp:%Y%}/{run_id}"}, "takes no %: use %Y"),
+    "names of months": ({"template": "{timestamp:%d%B}/{run_id}"}, "can't have %B. Use %Y"),
+    "percent": ({"template": "{timestamp:%Y%}/{run_id}"}, "can't have %. Use %Y"),
     "no time": ({"template": "{run_id}-{date}{ext}", "run_id": "nightly"}, "20261122T101530Z-nightly"),
     "no such time": ({"template": "{date}/{run_id}{ext}", "run_id": "20261322T101530Z"}, "begins with none"),
     "no run id": ({"template": "{date}{ext}"}, 'run_id="20261122"'),
@@ -279,7 +279,7 @@ def test_a_key_is_measured_with_the_longest_number() -> None:
     names(target=f"/{'k' * 901}{'k' * room}/", splits=True)
 
 
-VALUES = {"a/b": "slash", "": "nothing to stand for", "__HIVE_DEFAULT_PARTITION__": "Spark", "a#b": "advises against"}
+VALUES = {"a/b": "slash", "": "has no text", "__HIVE_DEFAULT_PARTITION__": "Spark", "a#b": "advises against"}
 
 
 @pytest.mark.parametrize(("value", "told"), VALUES.items())
