@@ -29,16 +29,16 @@ STEPS = {
 _UNITS = {"ms": "millisecond", "us": "microsecond", "ns": "nanosecond"}
 
 # The supported specifiers of chrono's formats, without their "%", and the fields that each writes: a letter for each
-# field, digits for fractions of a second. They write letters, digits and . - + : only. Each has a fixed width, is a name,
-# or is matched by _UNPADDED. Left out are those that drop the century (%y, %D), pad with spaces (%e, %k), depend on a
-# locale (%c, %x) or count in ISO weeks (%G).
+# field, digits for fractions of a second. They write letters, digits and . - + : only. Each has a fixed width, is a
+# name, or is matched by _UNPADDED. Left out are those that drop the century (%y, %D), pad with spaces (%e, %k), depend
+# on a locale (%c, %x) or count in ISO weeks (%G).
 _DAYS = {"Y": "Y", "m": "m", "b": "m", "h": "m", "B": "m", "d": "d", "j": "md", "a": "", "A": "", "F": "Ymd"}
 _DAYS |= {"-m": "m", "-d": "d", "-j": "md"}
 _CLOCK = {"H": "H", "I": "I", "p": "p", "P": "p", "M": "M", "S": "S", "T": "HMS", "R": "HM", "f": "369", ".f": "369"}
 _CLOCK |= {"-H": "H", "-I": "I", "-M": "M", "-S": "S"}
 _CLOCK |= {f"{dot}{digits}f": "369"[: digits // 3] for dot in ("", ".") for digits in (3, 6, 9)}
 _ZONES = {"z": "z", ":z": "z"}
-_INSTEAD = {"y": "%Y", "D": "%m/%d/%Y", "e": "%d or %-d", "k": "%H", "l": "%I", "r": "%I:%M:%S %p", "Z": "%z", "+": "'iso'"}
+_INSTEAD = {"y": "%Y", "D": "%m/%d/%Y", "e": "%d or %-d", "k": "%H", "l": "%I", "r": "%I:%M:%S %p", "Z": "%z"}
 _SPECIFIERS: dict[DataTypeClass, dict[str, str]] = {
     pl.Date: {"%": "", **_DAYS},
     pl.Time: {"%": "", **_CLOCK},
@@ -55,7 +55,7 @@ _IN_NUMBERS = frozenset(".-+:")
 
 
 def check_formats(formats: dict[DataTypeClass, str | None], ends: str) -> None:
-    """Refuse formats with an unsupported specifier, that write one of `ends`, or that don't tell days or hours apart."""
+    """Refuse formats with an unsupported specifier, with one of `ends`, or in which two days or hours read alike."""
     for kind, pattern in formats.items():
         option = f"Csv({OPTIONS[kind]}={pattern!r})"
         if pattern is None or pattern in ISO:

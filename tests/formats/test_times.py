@@ -60,7 +60,10 @@ def first_cells(dialect: Csv, frame: pl.DataFrame) -> list[str]:
     [
         ({"date_format": "%y-%m-%d"}, "%y, which date_format doesn't support. Use %Y."),
         ({"date_format": "%e.%m.%Y"}, "%e, which date_format doesn't support. Use %d or %-d."),
-        ({"date_format": "%G-W%V-%u"}, "%G, which date_format doesn't support. Use one of the specifiers that docs/csv.md"),
+        (
+            {"date_format": "%G-W%V-%u"},
+            "%G, which date_format doesn't support. Use one of the specifiers that docs/csv.md",
+        ),
         ({"date_format": "%0d.%m.%Y"}, "%0d, which date_format doesn't support"),
         ({"date_format": "%Y"}, "more than one day: a day needs %Y, %m and %d, or %F"),
         ({"date_format": "%m/%d"}, "more than one day"),
@@ -97,8 +100,12 @@ def test_a_format_that_could_lose_something_is_refused(options: dict[str, Any], 
 
 
 DAYS = st.sampled_from(["F", "Y m d", "Y -m -d", "Y B -d", "Y b d", "Y j", "Y -j"]).map(str.split)
-CLOCKS = st.sampled_from(["H", "-H", "I p", "-I P", "R", "T", "H M S", "-H -M -S .f", "T 3f", "T .f", "T f"]).map(str.split)
-OTHERS = st.lists(st.sampled_from([*"YmbdjaAFHIpMSTRfszyDeGZ+", "-m", "-H", ".f", ".3f", "6f", ":z", "_d", "0m"]), max_size=3)
+CLOCKS = st.sampled_from(["H", "-H", "I p", "-I P", "R", "T", "H M S", "-H -M -S .f", "T 3f", "T .f", "T f"]).map(
+    str.split
+)
+OTHERS = st.lists(
+    st.sampled_from([*"YmbdjaAFHIpMSTRfszyDeGZ+", "-m", "-H", ".f", ".3f", "6f", ":z", "_d", "0m"]), max_size=3
+)
 SEPARATORS = st.sampled_from(["", "", " ", "-", ".", "/", "T", " o'clock ", "0", "%%"])
 BASES = {pl.Date: DAYS, pl.Time: CLOCKS, pl.Datetime: st.tuples(DAYS, CLOCKS).map(lambda both: both[0] + both[1])}
 
@@ -115,7 +122,9 @@ def samples(kind: Any, step: int) -> pl.Series:
     days = pl.Series([date(y, m, d) for y in (26, 1926, 2026) for m in (1, 2, 11, 12) for d in (1, 2, 11, 12, 21)])
     if kind == pl.Date:
         return days
-    clocks = [hour * STEPS["hour"] + n * step for hour in (0, 1, 11, 12, 13, 23) for n in (0, 1, 9, 10, 11, 30, 100, 110)]
+    clocks = [
+        hour * STEPS["hour"] + n * step for hour in (0, 1, 11, 12, 13, 23) for n in (0, 1, 9, 10, 11, 30, 100, 110)
+    ]
     clocks = sorted({clock for clock in clocks if step < STEPS["day"] and clock < STEPS["day"]} | {0})
     if kind == pl.Time:
         return pl.Series(clocks).cast(pl.Time)
@@ -142,13 +151,18 @@ def test_a_supported_format_never_writes_two_values_alike(kind: Any, data: st.Da
 
 
 ACCEPTED = [
-    ("date_format", ["%d.%m.%Y", "%-d.%-m.%Y", "%Y%m%d", "%d-%b-%Y", "%A, %d. %B %Y", "%Y-%j", "%m/%d/%Y", "%F 100 %%"]),
+    (
+        "date_format",
+        ["%d.%m.%Y", "%-d.%-m.%Y", "%Y%m%d", "%d-%b-%Y", "%A, %d. %B %Y", "%Y-%j", "%m/%d/%Y", "%F 100 %%"],
+    ),
     ("time_format", ["%R", "%-I:%M:%S %p", "%H%M%S%6f", "%T%.f", "%H.%M.%S%.9f"]),
     ("datetime_format", ["%d/%m/%Y %R", "%a, %d %b %Y %T", "%Y-%jT%T%.3f", "%F%%%T"]),
 ]
 
 
-@pytest.mark.parametrize(("option", "pattern"), [(option, pattern) for option, all_of in ACCEPTED for pattern in all_of])
+@pytest.mark.parametrize(
+    ("option", "pattern"), [(option, pattern) for option, all_of in ACCEPTED for pattern in all_of]
+)
 def test_common_formats_are_supported(option: str, pattern: str) -> None:
     """The formats that receivers ask for are written, and Polars reads them back with the same format."""
     moment = pl.Series([datetime(2026, 11, 2, 17, 5), datetime(1926, 1, 31)], dtype=pl.Datetime("us"))  # noqa: DTZ001  naive
@@ -178,9 +192,7 @@ def test_what_a_format_would_drop_is_refused_where_there_is_any(
 ) -> None:
     """A format may be coarse as long as the values are; nulls are never in the way."""
     assert first_cells(Csv(**options), frame_of([value, None])) == [kept, ""]
-    with pytest.raises(
-        ConfigurationError, match=r"1 cell\(s\) in a batch hold less than a .*, which .* would drop: 'x'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"1 cell is not in whole [a-z]+s, and .* would drop the rest, in 'x'"):
         text_of(Csv(**options), frame_of([value, None, dropped]))
 
 
@@ -190,7 +202,7 @@ def test_a_format_is_as_fine_as_the_dtype_needs() -> None:
     dialect = Csv(datetime_format="%F %T%.3f")
     assert first_cells(dialect, frame_of([moment], pl.Datetime("ms"))) == ["2026-11-22 10:15:30.123"]
     for unit in ("us", "ns"):
-        with pytest.raises(ConfigurationError, match="less than a millisecond"):
+        with pytest.raises(ConfigurationError, match="not in whole milliseconds"):
             text_of(dialect, frame_of([moment], pl.Datetime(unit)))
 
 
@@ -199,7 +211,7 @@ def test_a_coarse_format_looks_at_the_clock_of_the_zone() -> None:
     moment = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
     dialect = Csv(datetime_format="%F %H%z")
     assert first_cells(dialect, frame_of([moment], pl.Datetime("us", "Asia/Kolkata"))) == ["2026-11-22 16+0530"]
-    with pytest.raises(ConfigurationError, match="less than a hour"):
+    with pytest.raises(ConfigurationError, match="not in whole hours"):
         text_of(dialect, frame_of([moment], pl.Datetime("us", "UTC")))
 
 
@@ -219,7 +231,7 @@ def test_iso_is_a_format_and_not_a_word() -> None:
 
 def test_a_format_that_wants_a_zone_is_refused_for_columns_without_one() -> None:
     """Polars could write `%z` for no such column; it is said before the first byte, with the columns' names."""
-    with pytest.raises(ConfigurationError, match=r"1 column.*'naive' \(Datetime.*wants a time zone"):
+    with pytest.raises(ConfigurationError, match=r"1 column.*'naive' \(Datetime.*no time zone"):
         Csv(datetime_format="%F %T%z").check(pl.Schema({"naive": pl.Datetime("us"), "zoned": pl.Datetime("us", "UTC")}))
 
 
@@ -247,9 +259,7 @@ def test_other_years_are_refused(day: int, dtype: pl.DataType) -> None:
     if isinstance(dtype, pl.Datetime):
         limit = {"us": 9 * 10**18 // 86_400_000_000, "ms": 2**31}[dtype.time_unit]
         far = far.cast(pl.Int64).clip(-limit, limit) * (86_400_000 if dtype.time_unit == "ms" else 86_400_000_000)
-    with pytest.raises(
-        ConfigurationError, match=r"1 cell\(s\) in a batch are of a year that isn't from 0 to 9999.*'x'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"1 cell has a year outside 0 to 9999.*'x'"):
         text_of(Csv(), pl.DataFrame({"x": far.cast(dtype), "y": [1, 2, 3]}))
 
 
@@ -270,7 +280,7 @@ def test_offsets_with_seconds_are_refused(unit: Any) -> None:
         return pl.DataFrame({"x": when, "y": [1]})
 
     assert first_cells(Csv(), moments(1894))[0].endswith("+0100")
-    with pytest.raises(ConfigurationError, match=r"not whole minutes from UTC.*'x'.*Convert them to UTC"):
+    with pytest.raises(ConfigurationError, match=r"offset from UTC that isn't whole minutes.*'x'.*Convert them to UTC"):
         text_of(Csv(), moments(1890))
     in_utc = moments(1890).with_columns(pl.col("x").dt.convert_time_zone("UTC"))
     assert first_cells(Csv(), in_utc)[0].startswith("1890-02-28T23:06:32")
