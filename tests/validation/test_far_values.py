@@ -12,7 +12,7 @@ import pytest
 
 import mc_sink
 from mc_sink import ValidationError
-from mc_sink.validation.failure_report import fits_python, shown_values
+from mc_sink.validation.python_values import fits_python, shown_values
 
 if TYPE_CHECKING:
     from pathlib import Path

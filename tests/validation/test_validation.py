@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 ADVICE = (
-    'Correct these rows in the query, or deliver the others with on_invalid="reject"; '
-    "every failure is in `.failure_cases`."
+    'Correct these rows in the query, or deliver the others with on_invalid="reject". '
+    "`.failure_cases` has all failures."
 )
 
 
