@@ -171,7 +171,7 @@ class Csv:
         metadata: Mapping[str, str] | None = None,  # noqa: ARG002  CSV has no metadata
         runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
-        """Have Polars encode the rows, and count the cells that the receiver should know of."""
+        """Encode the rows by Polars, and count the cells that the receiver should know of."""
         counts = CellCounts()
         with gzip_into(file, self.compression_level) if self.compression == "gzip" else nullcontext(file) as opened:
             self._encode(frame, opened, counts, 0)

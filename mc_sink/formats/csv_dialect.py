@@ -44,7 +44,7 @@ _SPECIFIERS: dict[DataTypeClass, dict[str, str]] = {
     pl.Time: {"%": "", **_CLOCK},
     pl.Datetime: {"%": "", **_DAYS, **_CLOCK, **_ZONES, "s": "YmdHMS"},
 }
-# The fields that must be written for values of a step to be told apart, if those of all coarser steps are.
+# The fields that a format must write to keep a step, besides those of all coarser steps.
 _FIELDS = dict(zip(STEPS, ("Ymd", "H", "M", "S", "3", "6", "9"), strict=True))
 _NEEDED = {"day": "a day needs %Y, %m and %d, or %F", "hour": "an hour needs %H, or %I and %p"}
 

@@ -63,7 +63,7 @@ class Joined:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: bytes that are held back are passed on by `end_run`."""
+        """Leave bytes that are held back to `end_run`."""
 
     def tell(self) -> int:
         """Return the number of bytes of the current run."""

@@ -157,4 +157,4 @@ class NoSchema:
         )
 
     def close(self) -> None:
-        """Do nothing: no memory or disk is held."""
+        """Return at once: no memory or disk is held."""

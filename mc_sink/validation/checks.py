@@ -44,7 +44,7 @@ class Checks:
     notes: list[str] = field(default_factory=list)
 
     def add_unique(self, columns: tuple[str, ...], check: str) -> None:
-        """Require the values of `columns` to be unique."""
+        """Add the requirement that the values of `columns` are unique."""
         self.unique.append(Uniqueness(columns, check))
         self.notes.append(f"  {', '.join(columns)}: {check}: over the whole delivery")
 

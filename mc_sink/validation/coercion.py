@@ -1,8 +1,8 @@
 """Shape the input as Pandera would deliver it, as a plan: columns added, dropped, ordered, coerced, filled in.
 
 Pandera's own steps are used where they are lazy. Only its strict cast is replaced: it would end the query at the first
-value that can't be converted, without a row number. Ours leaves null there. The values as they came are kept under a
-reserved name, for reports and rejects.
+value that can't be converted, without a row number. A cast that leaves null there takes its place. The values as they
+came are kept under a reserved name, for reports and rejects.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _refuse_added_matches(schema: DataFrameSchema, added: pl.Schema) -> None:
     if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
         raise ConfigurationError(
             f"Schema {schema.name!r} can't be used: it adds {counted(len(taken), 'column')} that its own patterns also "
-            f"match: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
+            f"match, and Pandera may match before it adds: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
         )
 
 

@@ -281,7 +281,7 @@ def uses_pydantic(schema: DataFrameSchema) -> bool:
 
 
 def call_check(check: Check, frame: Any, column: str | None) -> Any:
-    """Call a check's function as Pandera does, with `frame` in place of the lazy frame."""
+    """Return what a check's function returns when called as Pandera calls it, with `frame` as the lazy frame."""
     import pandera.backends.polars.builtin_checks  # noqa: F401  its import fills the registry
     from pandera.api.polars.types import PolarsData
 

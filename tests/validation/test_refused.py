@@ -140,5 +140,5 @@ def test_a_pattern_for_a_column_that_the_schema_adds_is_refused() -> None:
         "^v_.+$": pa.Column(float, regex=True, required=False),
     }
     schema = pa.DataFrameSchema(columns, add_missing_columns=True, name="torn")
-    with pytest.raises(ConfigurationError, match=r"adds 1 column that its own patterns also match: v_2 by"):
+    with pytest.raises(ConfigurationError, match=r"adds 1 column that its own patterns also match, .*: v_2 by"):
         validation.compile(schema, pl.LazyFrame({"a": [1]}))
