@@ -143,7 +143,7 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "told"),
+    ("dtype", "message"),
     [
         (pl.Duration("us"), "Duration"),
         (pl.Binary(), "Binary"),
@@ -155,10 +155,10 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
     ],
 )
 @pytest.mark.parametrize("format", ALL_FORMATS[:2], ids=NAMES[:2])
-def test_csv_names_the_columns_it_cannot_carry(format: Csv, dtype: pl.DataType, told: str) -> None:
+def test_csv_names_the_columns_it_cannot_carry(format: Csv, dtype: pl.DataType, message: str) -> None:
     """The message counts the columns and names each with its dtype."""
     schema = pl.Schema({"fine": pl.String(), "first": dtype, "second": dtype})
-    with pytest.raises(ConfigurationError, match=rf"^2 column.*'first' \({told}.*'second' \({told}") as raised:
+    with pytest.raises(ConfigurationError, match=rf"^2 column.*'first' \({message}.*'second' \({message}") as raised:
         format.check(schema)
     assert "fine" not in str(raised.value)
 
@@ -174,7 +174,7 @@ def test_csv_takes_what_has_a_text(dtype: pl.DataType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"compression": "zip"}, "'uncompressed' or 'gzip'"),
         ({"compression": "gzip", "compression_level": 4}, "0 to 3"),
@@ -215,7 +215,7 @@ def test_csv_takes_what_has_a_text(dtype: pl.DataType) -> None:
         ({"boolean_format": ("Y ", "N")}, "three different texts"),
     ],
 )
-def test_bad_csv_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+def test_bad_csv_options_are_refused_when_written_down(options: dict[str, Any], message: str) -> None:
     """A dialect that makes no sense never becomes a value."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         Csv(**options)

@@ -102,7 +102,7 @@ def test_integers_and_decimals_are_written_in_full() -> None:
 
 @pytest.mark.parametrize("texts", [("true", "false"), ("Y", "N"), ("1", "0"), ("ja, gern", 'nein "danke"')], ids=str)
 def test_booleans_have_the_texts_asked_for(texts: tuple[str, str]) -> None:
-    """True, false and null are three texts, in columns of any name, whatever has to be quoted."""
+    """True, false and null are three texts, in columns of any name, also where they must be quoted."""
     frame = pl.DataFrame({"x": [True, False, None], "*": [False, True, None], "": [None, None, True], "y": [1, 2, 3]})
     true, false = texts
     expected = [[true, false, "", "1"], [false, true, "", "2"], ["", "", true, "3"]]
@@ -122,7 +122,7 @@ def test_no_name_is_a_pattern(name: str) -> None:
 
 
 def test_a_byte_order_mark_at_the_start_is_refused() -> None:
-    """Readers drop it from the first header, and from the first cell where there is no header."""
+    """Readers drop it from the first header, and from the first cell of a file without one."""
     frame = pl.DataFrame({"\ufeffx": ["\ufeffa", None], "y": ["\ufeffb", "c"]})
     with pytest.raises(ConfigurationError, match=r"The header '\\ufeffx' starts with a byte order mark"):
         Csv().check(frame.schema)

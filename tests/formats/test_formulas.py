@@ -32,7 +32,7 @@ def test_every_start_is_seen(start: str, rest: str, repeated: int) -> None:
 
 @pytest.mark.parametrize("repeated", [1, 2_000], ids=["few rows", "many rows"])
 def test_nothing_else_is_seen(repeated: int) -> None:
-    """What starts otherwise is no formula, though it may share its first byte with one."""
+    """A text with another start isn't a formula, even if it shares its first byte with one."""
     frame = pl.DataFrame({"x": HARMLESS * repeated})
     assert counted(frame, formulas="allow") == counted(frame, formulas="escape") == {}
     assert cells(Csv(formulas="escape"), frame)[1:] == [[text] for text in frame["x"]]
@@ -54,7 +54,7 @@ def test_full_width_formulas_are_seen_where_no_cell_starts_in_ascii() -> None:
 
 
 def test_columns_are_counted_by_name_and_numbers_not_at_all() -> None:
-    """Texts, categories, enums and headers count; a negative number is no formula."""
+    """Texts, categories, enums and headers count; a negative number isn't a formula."""
     labels = pl.Enum(["=1", "x"])
     frame = pl.DataFrame(
         {
@@ -138,5 +138,5 @@ def test_a_warning_says_what_it_counts() -> None:
 
 
 def test_parquet_has_no_formulas() -> None:
-    """A typed format is opened by nobody's spreadsheet: nothing is counted, and nothing is changed."""
+    """Spreadsheets don't execute cells of a typed format: nothing is counted, and nothing is changed."""
     assert written(Parquet(), pl.DataFrame({"=x": ["=1"]}))[1] == []

@@ -57,7 +57,7 @@ def texts(dialect: Csv, frame: pl.DataFrame) -> list[str]:
     ids=lambda value: ascii(value)[:40],
 )
 def test_any_json_reader_reads_it(values: list[Any], dtype: Any, expected: list[Any]) -> None:
-    """What Python's JSON reader finds are the values, numbers in full and the rest as text; a null is no text."""
+    """Python's JSON reader finds the values: numbers in full, and the rest as text. A null has no text."""
     found = texts(JSON, column(values, dtype))
     assert [json.loads(cell, parse_int=int) if cell else None for cell in found] == expected
 

@@ -122,7 +122,7 @@ def test_parquet_names_the_columns_that_others_cannot_read(dtype: pl.DataType) -
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"compression": "lzo"}, "lzo"),
         ({"compression": "zstd", "compression_level": 0}, "1 to 22"),
@@ -135,14 +135,14 @@ def test_parquet_names_the_columns_that_others_cannot_read(dtype: pl.DataType) -
         ({"data_page_size": 0}, "data_page_size"),
     ],
 )
-def test_bad_parquet_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+def test_bad_parquet_options_are_refused_when_written_down(options: dict[str, Any], message: str) -> None:
     """A codec, level, statistic or page size that doesn't exist never becomes a value."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         Parquet(**options)
 
 
 def test_facts_about_the_run_are_in_the_footer() -> None:
-    """Metadata is what readers find under its keys, beside Arrow's schema; without any there is only that."""
+    """Readers find the metadata under its keys, beside Arrow's schema; without metadata they find only that."""
     facts = {"mc_sink.run_id": "20261122T101530Z-4f2a9c", "mc_sink.schema": "aud\u00efence"}
     tape = Tape()
     Parquet().write(FRAME.lazy(), tape, 100_000, metadata=facts)

@@ -1,4 +1,4 @@
-"""Dates and times in CSV: formats keep what there is or are refused, as are years and offsets that no reader reads."""
+"""Dates and times in CSV: formats that lose digits are refused, as are years and offsets that readers can't read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BERLIN = "Europe/Berlin"
 
 
 def test_a_time_zone_is_written() -> None:
-    """Both hours named half past two, when clocks go back, can be told apart."""
+    """When clocks go back, both hours called half past two are written differently."""
     frame = pl.DataFrame(
         {"when": [datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]}
     )
@@ -39,7 +39,7 @@ def test_a_datetime_format_that_drops_the_zone_is_refused_for_zoned_columns_alon
     Csv(datetime_format="%F %T%:z").check(pl.Schema({"when": pl.Datetime("us", BERLIN), "n": pl.Int64()}))
 
 
-def test_a_percent_sign_before_a_z_is_no_zone() -> None:
+def test_an_escaped_percent_sign_before_a_z_is_not_a_zone() -> None:
     """`%%z` writes "%z" as text, which drops the zone like any other format without one."""
     with pytest.raises(ConfigurationError, match=r"'when' \(Datetime"):
         Csv(datetime_format="%F %T%%z").check(pl.Schema({"when": pl.Datetime("us", BERLIN)}))
@@ -230,7 +230,7 @@ def test_iso_is_a_format_and_not_a_word() -> None:
 
 
 def test_a_format_that_wants_a_zone_is_refused_for_columns_without_one() -> None:
-    """Polars could write `%z` for no such column; it is said before the first byte, with the columns' names."""
+    """Polars can't write `%z` for such a column: it is refused before the first byte, with the columns' names."""
     with pytest.raises(ConfigurationError, match=r"1 column.*'naive' \(Datetime.*no time zone"):
         Csv(datetime_format="%F %T%z").check(pl.Schema({"naive": pl.Datetime("us"), "zoned": pl.Datetime("us", "UTC")}))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("options", [{"max_rejects": 1}, {"on_invalid": "drop"}])
 @pytest.mark.parametrize("schema", [None, POSITIVE])
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], schema: Any) -> None:
-    """`max_rejects` needs rejects, and there are two ways to treat bad rows."""
+    """`max_rejects` needs rejects, and bad rows are treated in one of two ways."""
     with pytest.raises(ConfigurationError):
         validation.compile(schema, frame(1).lazy(), **options)
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_judged_in_a_stream_is_refused_by_name(schema: Any, words
 
 
 def test_reserved_names_are_refused() -> None:
-    """A column of the input can't be mistaken for ours."""
+    """A column of the input can't be mistaken for a reserved one."""
     with pytest.raises(ConfigurationError, match="reserved"):
         validation.compile(POSITIVE, frame(1).lazy().with_columns(__mc_sink_clean__=pl.lit(value=True)))
 
@@ -112,7 +112,7 @@ def test_pandera_switched_off_is_said_and_not_believed() -> None:
 
 
 def test_the_environment_s_switch_is_seen() -> None:
-    """The variable that silences Pandera for a whole program silences no warning of ours."""
+    """The variable that silences Pandera for a whole program doesn't silence our warnings."""
     program = (
         "import warnings, polars as pl; from mc_sink import validation\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
@@ -126,7 +126,7 @@ def test_the_environment_s_switch_is_seen() -> None:
 
 
 def test_half_a_validation_is_said() -> None:
-    """Pandera told to look at columns only does so, and the run doesn't call itself validated."""
+    """Where Pandera is configured to check columns only, it does, and the run is not reported as validated."""
     with config_context(validation_depth="SCHEMA_ONLY"), pytest.warns(UserWarning, match="SCHEMA_ONLY"):
         run = validation.compile(POSITIVE, frame(-1).lazy())
     assert (run.validated, delivered(run).height) == (False, 1)

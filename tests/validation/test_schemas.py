@@ -120,7 +120,7 @@ def test_one_s_own_yaml_works_by_path_and_by_url(tmp_path: Path) -> None:
     ],
 )
 def test_a_schema_that_is_not_there_is_a_configuration_error(source: str, words: str) -> None:
-    """Nothing is guessed: what can't be found is said, with what could be."""
+    """An unknown name is refused with the nearest one and all others."""
     with pytest.raises(ConfigurationError, match=words):
         validation.load_schema(source)
 

@@ -1,4 +1,4 @@
-"""Uniqueness holds over the whole delivery, exactly, whatever is spilled to disk."""
+"""Uniqueness holds over the whole delivery, exactly, in memory and spilled to disk."""
 
 from __future__ import annotations
 
