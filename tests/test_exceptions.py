@@ -75,7 +75,7 @@ def test_a_pickle_keeps_everything(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_the_message_is_what_was_written(error: Exception) -> None:
-    """No base class decorates the message, as OSError would with two arguments; visibility is stated once, at the end."""
+    """No base class decorates the message, as OSError would; its visibility is stated once, at the end."""
     assert isinstance(error, mc_sink.SinkError)
     assert error.message == error.args[0]
     assert str(error) == f"{error.message} {error.visibility}"
