@@ -19,7 +19,6 @@ import pytest
 import mc_sink
 from mc_sink import CommitError, CommitUnknown
 from mc_sink.staged import Multipart
-from mc_sink.storage.s3 import uploads
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, Reset, Status
 from tests.support.frames import FORMATS, as_text
@@ -57,12 +56,6 @@ def is_intact(server: FaultServer, format: str, folder: Path) -> bool:
     return not server.destroyed(server.bucket) and rows(server, format, folder).equals(as_text(FRAME, format))
 
 
-def forget() -> None:
-    """Know no more of uploads than a process that has just begun."""
-    for known in (uploads._begun, uploads._completing):  # noqa: SLF001  there is no other way to be another process
-        known.clear()
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("how", LOST)
 @pytest.mark.parametrize("format", FORMATS)
@@ -80,10 +73,9 @@ def test_a_delivery_that_is_settled_by_evidence_is_left_alone(  # noqa: PLR0913,
 
 
 @pytest.mark.parametrize("ending", ["recover", "rerun", "discard", "discard staged"])
-@pytest.mark.parametrize("memory", ["the same process", "another process"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_interrupted_delivery_destroys_nothing(
-    keeper: FaultServer, format: Any, memory: str, ending: str, tmp_path: Path
+    keeper: FaultServer, format: Any, ending: str, tmp_path: Path
 ) -> None:
     """It stopped after the second of three was made; whatever ends it leaves what is visible as it is."""
     staged = mc_sink.stage(
@@ -102,8 +94,6 @@ def test_an_interrupted_delivery_destroys_nothing(
     keeper.heal()
     visible = {key: one.data for key, one in seen(keeper).items()}
     assert len(visible) == 2
-    if memory == "another process":
-        forget()
     if ending == "discard staged":
         mc_sink.discard([pickle.loads(pickle.dumps(staged))], storage_options=options(keeper))  # noqa: S301  our own
     elif ending == "discard":
@@ -140,7 +130,6 @@ def test_a_third_try_tidies_what_never_was_an_object_and_nothing_else(format: st
         (journal,) = mc_sink.list_journals()
         first = journal.staged[0].files[0].upload
         assert isinstance(first, Multipart)
-        forget()
         assert deliver(server, format=format).verify().ok
         assert first.upload_id not in {one.upload_id for one in server.log.of("Abort")}
         assert len(server.log.of("Abort")) == 2
@@ -153,7 +142,6 @@ def test_a_late_discard_looks_first(tmp_path: Path) -> None:
         how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
         staged = mc_sink.stage(FRAME, server.writer.target("p/"), **how)
         mc_sink.publish([staged], storage_options=options(server))
-        forget()
         left = mc_sink.discard([staged], storage_options=options(server))
         assert server.log.of("Abort") == []
         assert len(left) == 3
@@ -167,8 +155,7 @@ def test_what_is_certainly_no_object_is_aborted() -> None:
         how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
         for _ in range(2):
             staged = mc_sink.stage(FRAME, server.writer.target("p/"), **how)
-            forget()
-            assert mc_sink.discard([staged], storage_options=options(server)) == []
+                assert mc_sink.discard([staged], storage_options=options(server)) == []
             assert server.pending_uploads(server.bucket) == []
         server.fault("Complete", Status(403, "AccessDenied"))
         with pytest.raises(mc_sink.PermissionDenied):

@@ -14,8 +14,8 @@ import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, CommitUnknown, ObjectOptions, UploadError
 from mc_sink.receipt import CountedWarning
 from mc_sink.storage import StoreWays
-from mc_sink.storage.s3.http import PartBody
-from mc_sink.storage.s3.store_ways import SIGNED, SUMMED, SentBody, proof_of
+from mc_sink.storage.s3.evidence import SentBody, proof_of
+from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, FlipByte, Reset, Status
 from tests.support.frames import FORMATS

@@ -18,9 +18,8 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage import StoreWays
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
 from mc_sink.storage.s3.multipart import MIB, PartPlan, S3Parts, abort_upload
-from mc_sink.storage.s3.store_ways import SIGNED, SUMMED
+from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

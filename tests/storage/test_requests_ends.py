@@ -20,8 +20,8 @@ from mc_sink import UploadError
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import SLOWEST, Clock
 from mc_sink.storage.s3.multipart import PartPlan, S3Parts
+from mc_sink.storage.s3.request import SLOWEST, Clock
 from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
@@ -55,7 +55,7 @@ def test_a_store_that_never_finishes_its_answer_is_left(
     assert watch.seconds < SOON
     assert (failed.status, failed.uncertain) == (None, True)
     assert failed.code in {"TimeoutError", "ReadTimeoutError"}
-    assert failed.tries == len([record for record in fault_s3.log.of(OPS[operation]) if record.fault]) <= 2
+    assert failed.attempts == len([record for record in fault_s3.log.of(OPS[operation]) if record.fault]) <= 2
 
 
 class _Piece(bytearray):
@@ -213,7 +213,7 @@ def test_no_file_left_to_connect_with_ends_in_an_error(fault_s3: FaultServer) ->
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert os.strerror(errno.EMFILE) in failed.message
-    assert (failed.status, failed.uncertain, failed.tries) == (None, False, Pace().tries)
+    assert (failed.status, failed.uncertain, failed.attempts) == (None, False, Pace().attempts)
     assert requests.call("list_objects_v2", Bucket="bucket")["KeyCount"] == 0
 
 
@@ -226,5 +226,5 @@ def test_a_store_that_cannot_be_reached_ends_in_an_error(endpoint: str) -> None:
         requests.call("put_object", Bucket="bucket", Key="key", Body=b"abc")
     assert watch.seconds < SOON
     assert (raised.value.status, raised.value.code) == (None, "EndpointConnectionError")
-    assert raised.value.tries > 1
+    assert raised.value.attempts > 1
     assert not raised.value.uncertain

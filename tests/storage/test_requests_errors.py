@@ -11,9 +11,9 @@ import pytest
 from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, SinkError, TargetError, UploadError
 from mc_sink.exceptions import NOTHING_VISIBLE
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.errors import ACTIONS, translated
+from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed, cleaned
-from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation
+from mc_sink.storage.s3.retry_rules import OPERATIONS, RULES, Operation
 from tests.servers.faults import FOREVER, BlackHole, Body, Reset, Status
 from tests.support.hurried_requests import OPS, WHERE, failure, hurried, ready
 
@@ -92,8 +92,8 @@ def test_a_missing_permission_is_named_for_each_operation(operation: Operation, 
     """Whatever the store calls its refusal, the error has the action that is to be granted."""
     raised = translated(RequestFailed(operation, status, code, "no", uncertain=False), URL)
     assert isinstance(raised, PermissionDenied)
-    assert raised.action == ACTIONS[operation]
-    assert f"Grant {ACTIONS[operation]} to this user" in str(raised)
+    assert raised.action == RULES[operation].action
+    assert f"Grant {RULES[operation].action} to this user" in str(raised)
     assert str(raised).startswith("1 try of ")
 
 
@@ -137,7 +137,7 @@ def test_a_librarys_words_are_kept(fault_s3: FaultServer) -> None:
     """The kind of exception and its message say what went wrong, on one line and of a length that can be read."""
     requests = hurried(fault_s3)
     failed = failure(requests, "put_object", Bucket="bucket", Key="key", ContentLength="many")
-    assert (failed.code, failed.status, failed.tries) == ("ParamValidationError", 0, 1)
+    assert (failed.code, failed.status, failed.attempts) == ("ParamValidationError", 0, 1)
     assert "ContentLength" in str(failed)
     assert len(fault_s3.log) == 0
     long = cleaned("a\n  b" + "c" * 1000, str)
@@ -173,7 +173,7 @@ def test_found_credentials_are_cut_out_too(monkeypatch: pytest.MonkeyPatch, faul
 
 def test_each_operation_has_an_action_and_a_name() -> None:
     """A new operation must be given both."""
-    assert set(ACTIONS) == set(OPS) == set(OPERATIONS)
+    assert set(RULES) == set(OPS) == set(OPERATIONS)
 
 
 def test_credentials_that_are_nowhere_are_said_so(monkeypatch: pytest.MonkeyPatch, fault_s3: FaultServer) -> None:

@@ -132,7 +132,7 @@ def test_an_expired_token_that_was_given_is_sent_once(store: ExpiringServer, wri
     for credentials in (given, {"client_kwargs": in_client}):
         store.seen.clear()
         failed = failure(Requests(options(store) | credentials), "list_objects_v2", Bucket="bucket")
-        assert (failed.code, failed.tries, failed.uncertain) == ("ExpiredToken", 1, False)
+        assert (failed.code, failed.attempts, failed.uncertain) == ("ExpiredToken", 1, False)
         assert store.tokens("List") == ["given"]
 
 

@@ -11,7 +11,7 @@ import pytest
 import mc_sink
 from mc_sink import UploadError
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
+from mc_sink.storage.s3.request import PartBody
 from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation, Pace
 from tests.servers.faults import FOREVER, Body, Fault, FlipByte, Reset, Status
 from tests.support.frames import SMALL_PARTS, numbers
@@ -79,7 +79,7 @@ def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> 
             before = len(fault_s3.log.of(OPS[operation]))
             fault_s3.fault(OPS[operation], fault, times=FOREVER)
             failed = failure(requests, operation, **parameters)
-            assert (failed.code, failed.tries) == (code, 1)
+            assert (failed.code, failed.attempts) == (code, 1)
             may_be_done = isinstance(fault, Body) or status > 500
             assert failed.uncertain == (may_be_done and code != "NotImplemented")
             assert len(fault_s3.log.of(OPS[operation])) - before == 1, fault
@@ -137,8 +137,8 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
     fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
     failed = failure(requests, operation, **parameters)
     code = "BadDigest" if operation == "upload_part" else "XAmzContentSHA256Mismatch"  # such a Put is signed
-    assert (failed.code, failed.tries, failed.uncertain) == (code, Pace().tries, False)
-    assert len(fault_s3.log.of(OPS[operation])) == Pace().tries
+    assert (failed.code, failed.attempts, failed.uncertain) == (code, Pace().attempts, False)
+    assert len(fault_s3.log.of(OPS[operation])) == Pace().attempts
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, 
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
-    assert len(fault_s3.log.of(op)) == Pace().tries
-    assert f"{Pace().tries} tries" in str(raised.value)
+    assert len(fault_s3.log.of(op)) == Pace().attempts
+    assert f"{Pace().attempts} tries" in str(raised.value)
     assert "max_concurrency" in str(raised.value)
     assert fault_s3.listing(fault_s3.bucket) == {}
 
@@ -184,7 +184,7 @@ def test_a_200_that_answers_nothing_is_no_success(fault_s3: FaultServer, operati
     for reply in (b"", b"<html>Please log in.</html>", with_a_namespace):
         fault_s3.fault(OPS[operation], Body(200, reply))
         failed = failure(requests, operation, **parameters)
-        assert (failed.status, failed.uncertain, failed.tries) == (200, True, 1), reply
+        assert (failed.status, failed.uncertain, failed.attempts) == (200, True, 1), reply
         assert "not an answer" in str(failed)
 
 
@@ -196,13 +196,13 @@ def test_what_an_earlier_try_left_open_is_not_forgotten(fault_s3: FaultServer) -
         fault_s3.fault("Put", Reset(), when="after")
         where = WHERE | {"Key": f"x-{kept}"}
         failed = failure(requests, "put_object", **where, Body=b"abc", IfNoneMatch="*")
-        assert (failed.code, failed.uncertain, failed.tries) == ("PreconditionFailed", True, 1 + kept)
+        assert (failed.code, failed.uncertain, failed.attempts) == ("PreconditionFailed", True, 1 + kept)
 
 
 def test_waits_are_random_and_bounded() -> None:
     """All times follow from the read timeout, and the first and the longest wait are what they are said to be."""
     usual = Pace()
-    assert (usual.tries, usual.deadline, usual.first_wait, usual.longest_wait) == (8, 120, 0.2, 10)
+    assert (usual.attempts, usual.deadline, usual.first_wait, usual.longest_wait) == (8, 120, 0.2, 10)
     assert Pace.of({"read_timeout": 1}).deadline == 2
     assert Pace.of({"read_timeout": None}) == Pace.of({}) == usual
     assert usual.quiet("upload_part") == 120

@@ -18,9 +18,9 @@ from mc_sink import ConfigurationError, SinkError, platforms
 from mc_sink.platforms import Platform, check
 from mc_sink.platforms.secret_store import platforms_folder
 from mc_sink.staged import Part
-from mc_sink.storage.s3 import sums as _sums
+from mc_sink.storage.s3 import checksums
+from mc_sink.storage.s3.checksums import ALGORITHMS, SUMS, of_whole
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.sums import ALGORITHMS, SUMS, of_whole
 from tests.servers import checksums
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, FlipByte, Reset
@@ -212,7 +212,7 @@ def test_an_unknown_algorithm_is_refused(name: str) -> None:
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its algorithm is asked for; elsewhere it is not missed, and no store is asked to take it."""
-    monkeypatch.setattr(_sums, "find_spec", lambda _: None)
+    monkeypatch.setattr(checksums, "find_spec", lambda _: None)
     with FaultServer(TINY) as server:
         with pytest.raises(ConfigurationError, match=r"needs the library awscrt: pip install 'mc-sink\[crc64nvme\]'"):
             run(server, "CRC64NVME")
