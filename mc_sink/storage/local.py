@@ -274,7 +274,7 @@ def _size_and_crc(path: Path) -> tuple[int, int]:
         raise UploadError(f"{path} was present a moment ago and is gone. Rerun.") from error
     except OSError as error:
         raise PermissionDenied(
-            f"{path} could not be read: {error.strerror}. It stays as it is. Grant the permission to read it, and rerun."
+            f"{path} could not be read: {error.strerror}. Grant the permission to read it, and rerun."
         ) from error
     return num_bytes, crc
 

@@ -155,7 +155,7 @@ def test_what_is_certainly_no_object_is_aborted() -> None:
         how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
         for _ in range(2):
             staged = mc_sink.stage(FRAME, server.writer.target("p/"), **how)
-                assert mc_sink.discard([staged], storage_options=options(server)) == []
+            assert mc_sink.discard([staged], storage_options=options(server)) == []
             assert server.pending_uploads(server.bucket) == []
         server.fault("Complete", Status(403, "AccessDenied"))
         with pytest.raises(mc_sink.PermissionDenied):

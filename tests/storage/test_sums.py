@@ -18,7 +18,6 @@ from mc_sink import ConfigurationError, SinkError, platforms
 from mc_sink.platforms import Platform, check
 from mc_sink.platforms.secret_store import platforms_folder
 from mc_sink.staged import Part
-from mc_sink.storage.s3 import checksums
 from mc_sink.storage.s3.checksums import ALGORITHMS, SUMS, of_whole
 from mc_sink.storage.s3.client import Requests
 from tests.servers import checksums
@@ -212,9 +211,11 @@ def test_an_unknown_algorithm_is_refused(name: str) -> None:
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its algorithm is asked for; elsewhere it is not missed, and no store is asked to take it."""
-    monkeypatch.setattr(checksums, "find_spec", lambda _: None)
+    monkeypatch.setattr("mc_sink.storage.s3.checksums.find_spec", lambda _: None)
     with FaultServer(TINY) as server:
-        with pytest.raises(ConfigurationError, match=r"needs the library awscrt: pip install 'mc-sink\[crc64nvme\]'"):
+        with pytest.raises(
+            ConfigurationError, match=r"needs the library awscrt\. Run pip install 'mc-sink\[crc64nvme\]'"
+        ):
             run(server, "CRC64NVME")
         assert list(server.log) == []
     with FaultServer(Rules(sums={"CRC64NVME": {"FULL_OBJECT"}}, no_sum=NOT_IMPLEMENTED, min_part_size=1)) as server:
