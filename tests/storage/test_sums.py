@@ -194,7 +194,7 @@ def test_r2_takes_crc64nvme_of_the_whole() -> None:
 
 @pytest.mark.parametrize("calculation", ["when_required", "when_supported"])
 def test_a_chosen_algorithm_goes_before_botocores_setting(calculation: str) -> None:
-    """As a request of botocore's with an algorithm has it whatever `request_checksum_calculation` says."""
+    """As a request of botocore's with an algorithm has it with every `request_checksum_calculation`."""
     asked = {"key": "k", "secret": "s", "config_kwargs": {"request_checksum_calculation": calculation}}
     assert Requests(asked | {"checksum_algorithm": "sha256"}).sums == "sha256"
     assert Requests(asked).sums == ("none" if calculation == "when_required" else "full")
@@ -202,7 +202,7 @@ def test_a_chosen_algorithm_goes_before_botocores_setting(calculation: str) -> N
 
 @pytest.mark.parametrize("name", ["SHA1", "", "crc"])
 def test_an_unknown_algorithm_is_refused(name: str) -> None:
-    """Before anything is sent, with those that there are."""
+    """Before anything is sent, with the known ones."""
     with FaultServer(TINY) as server:
         with pytest.raises(ConfigurationError, match=r"checksum_algorithm.*CRC32, SHA256, CRC64NVME"):
             run(server, name)
@@ -234,7 +234,7 @@ def test_sums_are_those_of_s3(sums: Any, pieces: list[bytes]) -> None:
 
 
 def test_the_sums_of_parts_make_that_of_the_whole() -> None:
-    """CRC64NVME is combined from the parts', of whatever sizes."""
+    """CRC64NVME is combined from the parts', of any sizes."""
     bodies = [b"123", b"4567890" * 100, b"x"]
     parts = [
         Part(number, "", len(body), SUMS["crc64nvme"].of([memoryview(body)])) for number, body in enumerate(bodies, 1)
