@@ -117,12 +117,12 @@ class Comparison:
         now, before = sides
         now.fill(map(_by_place, batches))
         before.fill(self.recast.batches(pull(self.frame, ROW_GROUP_SIZE)))
-        check_num_rows(before.num_rows, self.expected)
+        check_num_rows(before.buckets.num_rows, self.expected)
 
     def _ordered(self, now: KeyBuckets, before: KeyBuckets) -> RowOrderBuffer:
-        num_bytes = now.num_bytes + before.num_bytes
+        num_bytes = now.buckets.num_bytes + before.buckets.num_bytes
         return RowOrderBuffer(
-            (now.num_rows + before.num_rows) * self.bounds.lot // max(num_bytes, 1) + 1, self.bounds.lot
+            (now.buckets.num_rows + before.buckets.num_rows) * self.bounds.lot // max(num_bytes, 1) + 1, self.bounds.lot
         )
 
     def _compare(self, sides: list[KeyBuckets], ordered: dict[Action, RowOrderBuffer]) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 
 from mc_sink._display import lines
 from mc_sink._frames import from_batches
-from mc_sink._runtime.kept_rows import Slot, Spill
+from mc_sink._runtime.spill import Slot, Spill
 from mc_sink.exceptions import ValidationError
 
 if TYPE_CHECKING:

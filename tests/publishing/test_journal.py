@@ -158,7 +158,7 @@ def test_a_journal_that_can_not_be_read_is_named(server: FaultServer, broken: An
         mc_sink.list_journals,
         lambda: deliver(server),
     ):
-        with pytest.raises(ConfigurationError, match="The journal .* can't be read") as raised:
+        with pytest.raises(ConfigurationError, match=r"The journal .* can't be read") as raised:
             call()
         assert str(path) in str(raised.value)
     assert not {"Create", "Part", "Complete", "Put"} & {record.op for record in list(server.log)[number:]}
@@ -312,7 +312,7 @@ def test_a_journal_of_a_later_version_is_left_alone(server: FaultServer, change:
     path.write_text(json.dumps(noted))
     before, pending = seen(server), server.pending_uploads(server.bucket)
     for attempt in (lambda: mc_sink.recover(RUN, storage_options=options(server)), lambda: deliver(server)):
-        with pytest.raises(ConfigurationError, match="The journal .* can't be read"):
+        with pytest.raises(ConfigurationError, match=r"The journal .* can't be read"):
             attempt()
     assert (seen(server), server.pending_uploads(server.bucket)) == (before, pending)
     assert path.exists()

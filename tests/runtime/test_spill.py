@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from mc_sink import UploadError
-from mc_sink._runtime.kept_rows import Spill, copied
+from mc_sink._runtime.kept_rows import copied
+from mc_sink._runtime.spill import Spill
 from tests.support.frames import numbers
 
 if TYPE_CHECKING:
