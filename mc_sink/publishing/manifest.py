@@ -82,7 +82,7 @@ def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenF
     """Return the facts of a small file that is visible already; raise if it has another size."""
     facts = WrittenFile(url, 0, num_bytes, None, None, "", found=True)
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
-        raise AlreadyExistsError(f"An object that is {otherwise}")
+        raise AlreadyExistsError(f"An object that is {otherwise}", visible="some")
     return facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mc_sink._display import logger
+from mc_sink._display import lines, logger
 from mc_sink.exceptions import AlreadyExistsError, PermissionDenied
 from mc_sink.target import parse_target
 
@@ -51,11 +51,12 @@ def raise_stale(urls: Collection[str]) -> None:
         return
     them, their = ("it", "its") if len(urls) == 1 else ("them", "their")
     named = sorted(urls)[:_SHOWN] + ([f"… and {len(urls) - _SHOWN:,} more"] if len(urls) > _SHOWN else [])
-    raise AlreadyExistsError(
+    message = (
         f"{_objects(urls)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
         f"reader would find old rows among the new. Have {their} owner delete {them}, put {{run_id}} "
-        f'into name=, or accept {them} with stale="keep". Stale: {", ".join(named)}.'
+        f'into name=, or accept {them} with stale="keep". Stale:'
     )
+    raise AlreadyExistsError(lines(message, *(f"  {url}" for url in named)))
 
 
 def _visible(stores: Stores, claim: Claim) -> Iterator[str]:

@@ -52,9 +52,7 @@ def test_what_was_checked_for_each_part_alone_is_refused(
         own: dict[str, Any] = {"rejects": fault_s3.writer.target(f"bad/{number}.csv")} if "max_rejects" in how else {}
         own |= {"previous": how["previous"].filter(k=number)} if "previous" in how else {}
         staged.append(part(fault_s3, number, **how | own, format=format))
-    with pytest.raises(
-        ConfigurationError, match=rf"2 parts can't be published .* with {option}.*became visible"
-    ):
+    with pytest.raises(ConfigurationError, match=rf"2 parts can't be published .* with {option}.*became visible"):
         mc_sink.publish(staged, **storage)
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert mc_sink.publish(staged[:1], **storage).num_files > 0
