@@ -11,7 +11,7 @@ import polars as pl
 
 from mc_sink._display import counted, lines
 from mc_sink._frames import from_batches
-from mc_sink._runtime.kept_rows import Slot, Spill
+from mc_sink._runtime.spill import Slot, Spill
 from mc_sink.exceptions import ValidationError
 from mc_sink.validation.python_values import shown_values
 

@@ -8,19 +8,17 @@ hash are never reported as duplicates, and equal keys always meet. Null equals n
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._runtime.kept_rows import Slot, Spill, compact
+from mc_sink._runtime.spill import Buckets, divide_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROW = "__mc_sink_row__"
-_PART = "__mc_sink_part__"
 _PARTITIONS = 64
 _MEMORY = 32 * 1024 * 1024  # bytes of keys kept before they are spilled
 
@@ -36,18 +34,14 @@ class Uniqueness:
     columns: tuple[str, ...]
     check: str
     memory: int = _MEMORY
-    _kept: list[pl.DataFrame] = field(default_factory=list, init=False)
-    _kept_bytes: int = field(default=0, init=False)
-    _slots: dict[int, list[Slot]] = field(default_factory=lambda: defaultdict(list), init=False)
-    _spill: Spill = field(default_factory=Spill, init=False)
+    _buckets: Buckets[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._buckets = Buckets(divide_by(_hashed(self.columns) % _PARTITIONS), self.memory)
 
     def add(self, batch: pl.DataFrame, rows: pl.Series) -> None:
         """Keep the keys of `batch`, whose rows have the numbers `rows` in the delivery."""
-        keys = compact(batch.select(*self.columns, rows.alias(ROW)))
-        self._kept.append(keys)
-        self._kept_bytes += int(keys.estimated_size())
-        if self._kept_bytes > self.memory:
-            self._spill_kept()
+        self._buckets.add(batch.select(*self.columns, rows.alias(ROW)))
 
     def duplicates(self) -> Iterator[pl.DataFrame]:
         """Yield every row whose key occurs more than once, as frames of the key columns and the row number (`ROW`)."""
@@ -59,26 +53,14 @@ class Uniqueness:
 
     def close(self) -> None:
         """Drop the keys, and free memory and disk."""
-        self._kept.clear()
-        self._spill.close()
+        self._buckets.close()
 
     def _partitions(self) -> Iterator[pl.DataFrame]:
-        if not self._slots:
-            yield from [pl.concat(self._kept)] if self._kept else []
-            return
-        self._spill_kept()
-        for slots in self._slots.values():
-            yield pl.concat([self._spill.read(slot) for slot in slots])
-
-    def _spill_kept(self) -> None:
-        if not self._kept:
-            return
-        keys = pl.concat(self._kept)
-        self._kept, self._kept_bytes = [], 0
-        part = (_hashed(self.columns) % _PARTITIONS).cast(pl.UInt8).alias(_PART)
-        for frame in keys.with_columns(part).partition_by(_PART):
-            number = int(frame[_PART][0])
-            self._slots[number].append(self._spill.append(frame.drop(_PART)))
+        if self._buckets.is_parked:
+            self._buckets.park()
+            yield from (pl.concat(self._buckets.read(key)) for key in self._buckets.keys)
+        elif (keys := self._buckets.take_lot()) is not None:
+            yield keys
 
 
 def _hashed(columns: tuple[str, ...]) -> pl.Expr:
