@@ -109,7 +109,7 @@ def _refuse_added_matches(schema: DataFrameSchema, added: pl.Schema) -> None:
     if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
         raise ConfigurationError(
             f"Schema {schema.name!r} can't be used: it adds {counted(len(taken), 'column')} that its own patterns also "
-            f"match, and Pandera may match before it adds: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
+            f"match, and Pandera may match them first: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
         )
 
 
