@@ -186,7 +186,7 @@ APART = [
 @pytest.mark.parametrize("template", BLURRED)
 def test_tokens_that_run_into_each_other_are_refused(template: str) -> None:
     """Where a name could be read in two ways, two files could have it."""
-    with pytest.raises(ConfigurationError, match="nothing tells where one token ends"):
+    with pytest.raises(ConfigurationError, match="the tokens can't be told apart"):
         names(template, columns=["a"] if "{a}" in template else [], splits="{part" in template)
 
 
@@ -274,7 +274,7 @@ def test_a_key_is_measured_with_the_longest_number() -> None:
     """A prefix that leaves too little room is refused before the run, not by its hundred thousandth file."""
     room = 1024 - len(f"{'k' * 900}/{RUN_ID}-{'9' * 10}.csv")
     names(target=f"s3://bucket/{'k' * 900}{'k' * room}/", splits=True)
-    with pytest.raises(TargetError, match="1,025 bytes; S3 takes at most 1,024"):
+    with pytest.raises(TargetError, match="1,025 bytes, and S3 accepts at most 1,024"):
         names(target=f"s3://bucket/{'k' * 901}{'k' * room}/", splits=True)
     names(target=f"/{'k' * 901}{'k' * room}/", splits=True)
 
@@ -331,6 +331,6 @@ def test_rejects_have_a_place_of_their_own(tmp_path: Path) -> None:
         "run_id": "a",
         "format": "parquet",
     }
-    with pytest.raises(ConfigurationError, match="both the rejects and the delivery"):
+    with pytest.raises(ConfigurationError, match="both the rejected and the delivered rows"):
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", name="{run_id}.rejects{ext}", **given)
     assert mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given).rejects
