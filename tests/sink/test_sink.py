@@ -79,7 +79,7 @@ def test_of_two_that_were_staged_the_second_is_refused(seaweed: Admin, writer: W
     assert seaweed.listing(writer.bucket) == {}
     mc_sink.publish([first], storage_options=options)
     before = seaweed.read(writer.bucket, "p/audience.csv")
-    with pytest.raises(AlreadyExistsError, match="already"):
+    with pytest.raises(AlreadyExistsError, match="stays as it was"):
         mc_sink.publish([second], storage_options=options)
     assert seaweed.read(writer.bucket, "p/audience.csv") == before
     mc_sink.discard([second], storage_options=options)
