@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
@@ -58,7 +57,8 @@ def choose_place() -> Place:
 def keep(name: str, held: dict[str, Secret], place: Place) -> None:
     """Keep a platform's secrets, in place of those that were kept before, or raise `ConfigurationError`."""
     if place == "file":
-        write_private(_path(name), _Text(held))
+        prepare_platforms()
+        state_dir.write_private(_path(name), lambda: str(_Text(held)).encode())
         return
     import keyring
 
@@ -109,22 +109,6 @@ def forget(name: str, place: Place) -> None:
             f"The secrets of the platform {name} are still in the keyring, which refuses ({kind}). Unlock it, and "
             "remove the platform again."
         ) from None
-
-
-def write_private(path: Path, text: object) -> None:
-    """Write a file that nobody else could read at any moment; what was there stays until all of it is written."""
-    prepare_platforms()
-    written = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    descriptor = state_dir.open_private(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
-            opened.write(str(text))
-            opened.flush()
-            os.fsync(descriptor)
-        written.replace(path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
 
 
 class _Text:
