@@ -1,4 +1,4 @@
-"""How the formats' files are written in tests, and read by three libraries, each with the options that docs/csv.md states."""
+"""How tests write the formats' files, and read them by three libraries with the options that docs/csv.md states."""
 
 from __future__ import annotations
 
