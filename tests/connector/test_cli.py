@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mc_sink import sink_madconnect
-from mc_sink.connector.cli import app
+from mc_sink.connector.cli.app import app
 from mc_sink.connector.cli.exit import Code
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connector.history import list_runs
@@ -83,14 +83,14 @@ def test_help_teaches_by_example() -> None:
         group, _, _ = command.partition(" ")
         assert re.search(rf"^  {group}  ", whole, re.MULTILINE)
         for words in {group, command}:
-            _, _, examples = mc_sink(*words.split(), "--help").stdout.partition("By example:\n")
+            _, _, examples = mc_sink(*words.split(), "--help").stdout.partition("Examples:\n")
             assert f"  mc-sink {words}" in examples, words
 
 
 def test_examples_are_words_that_exist() -> None:
     """Every option in an example of the help is one that the command has."""
     for command in commands():
-        told, _, examples = mc_sink(*command.split(), "--help").stdout.partition("By example:")
+        told, _, examples = mc_sink(*command.split(), "--help").stdout.partition("Examples:")
         ours = "\n".join(re.findall(r"^  mc-sink [^|>\n]*", examples, re.MULTILINE))
         assert set(re.findall(r"(?<= )--[a-z-]+", ours)) <= set(re.findall(r"--[a-z-]+", told)), command
 

@@ -75,7 +75,7 @@ def test_the_missing_permission_is_named_and_no_other(seaweed: Admin, missing: s
     report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
     assert (report.status, report.missing) == ("Failing", (missing,))
     assert missing in report.reason
-    assert missing in json.loads(report[missing].mend)["Action"]
+    assert missing in json.loads(report[missing].fix)["Action"]
     assert state_of(seaweed, bucket) == ({}, [])
 
 
@@ -103,7 +103,7 @@ def test_the_grants_of_a_check_mend_what_it_found(seaweed: Admin) -> None:
     statements: list[Any] = []
     for _ in range(4):
         report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
-        statements += [json.loads(report[one].mend) for one in report.missing[:1]]
+        statements += [json.loads(report[one].fix) for one in report.missing[:1]]
         policy = {
             "Version": "2012-10-17",
             "Statement": [{**one, "Sid": f"S{n}"} for n, one in enumerate([elsewhere, *statements])],
@@ -187,7 +187,7 @@ def test_a_bucket_without_acls_needs_none(fault_s3: FaultServer) -> None:
     assert checked(fault_s3)["s3:PutObjectAcl"].verdict == "not needed"
     assert checked(fault_s3, leaving="an object").ok
     refused = checked(fault_s3, acl="public-read")
-    assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].mend) == ("Failing", True)
+    assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].fix) == ("Failing", True)
 
 
 def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
@@ -207,7 +207,7 @@ def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) 
     key = "arn:aws:kms:us-east-1:123456789012:key/k"
     report = checked(fault_s3, kms_key=key)
     assert report.missing == ("KMS",)
-    assert json.loads(report["KMS"].mend)["Resource"] == [key]
+    assert json.loads(report["KMS"].fix)["Resource"] == [key]
     assert checked(fault_s3, kms_key=key)["KMS"].verdict == "yes"
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
 
@@ -280,9 +280,9 @@ def test_what_comes_first_is_said_first(fault_s3: FaultServer, fault: Any, quest
     report = checked(fault_s3)
     assert (report.status, report[question].verdict) == ("Failing", "no")
     assert words in report[question].found
-    assert report[question].mend
+    assert report[question].fix
     if "301" in words:
-        assert "eu-west-3" in report[question].mend
+        assert "eu-west-3" in report[question].fix
     if question != "clock":
         assert set(fault_s3.log.ops()) == {"List"}
 
@@ -362,7 +362,7 @@ def test_an_acl_that_the_bucket_blocks_is_no_missing_permission() -> None:
     with AclServer() as server:
         server.fault("Create", Status(403, "AccessDenied"))
         row = checked(server, acl="public-read")["s3:PutObjectAcl"]
-        assert (row.verdict, "block public ACLs" in row.mend) == ("no", True)
+        assert (row.verdict, "block public ACLs" in row.fix) == ("no", True)
 
 
 def test_a_probe_sends_what_a_delivery_sends() -> None:
