@@ -173,8 +173,7 @@ class Platform:
         named = {name for name, value in given.items() if value is not None} & who
         if twice := sorted(named | {name for name in inner if name.startswith("aws_") or name in _IDENTITY}):
             raise ConfigurationError(
-                f"storage_options has {', '.join(twice)}, which the platform {self.name} already sets. Leave one of them "
-                "out."
+                f"storage_options has {', '.join(twice)}, which the platform {self.name} sets too. Leave one out."
             )
         client = ({"region_name": self.region} if self.region else {}) | inner
         own = {"endpoint_url": self.endpoint, _OWNER: self.expected_bucket_owner}

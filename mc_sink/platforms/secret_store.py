@@ -90,8 +90,8 @@ def fetch(name: str, place: Place) -> dict[str, Secret]:
             raise
         kind = type(error).__name__
     raise ConfigurationError(
-        f"Cannot read the secrets of platform {name} from the {place} ({kind}). Save the platform again: "
-        f"mc-sink platforms add {name} --replace."
+        f"Cannot read the secrets of platform {name} from the {place} ({kind}). Save them again with "
+        f'platforms.save(Platform(name="{name}", …), if_exists="overwrite").'
     )
 
 

@@ -63,7 +63,7 @@ def test_the_script_is_the_command() -> None:
     """What is installed as `mc-sink` is the function that `python -m mc_sink.connector.cli` calls."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     module, _, name = scripts["mc-sink"].partition(":")
-    assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli"
+    assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli.app"
 
 
 def test_help_is_light() -> None:
@@ -108,10 +108,10 @@ def test_the_documentation_has_every_key_and_code() -> None:
 def test_check_finds_what_a_run_would_refuse(tmp_path: Path) -> None:
     """Checking a file tells of contradictions between its keys, and of a schema that isn't there."""
     for more, said in (
-        ('rejects = "bad/"', 'on_invalid="reject"'),
+        ('rejects = "bad/"', 'on_invalid = "reject"'),
         ('schema = "no-such-schema"', "no-such-schema"),
         ('platform = "acme"', "acme" if "platform" in signature(sink_madconnect).parameters else "platform"),
-        ("[schedule]\ncron = '0 0 * * 9'", "9 is no weekday"),
+        ("[schedule]\ncron = '0 0 * * 9'", "9 is not a weekday"),
     ):
         file = write_connection(tmp_path, "s3://bucket/p/", more)
         assert said in mc_sink("connections", "check", file, code=Code.CONFIGURATION).stderr
@@ -158,7 +158,7 @@ def test_send_needs_no_file(writer: Writer, seaweed: Admin, tmp_path: Path, monk
     mc_sink("verify", run["run_id"])
     assert len(seaweed.listing(writer.bucket)) == 4
     said = mc_sink("send", "a.csv", writer.target("p/"), "--set", "if_exist=fail", code=Code.CONFIGURATION).stderr
-    assert "did you mean if_exists?" in said
+    assert "Did you mean 'if_exists'?" in said
     mc_sink("send", "a.csv", code=Code.USAGE)
 
 
@@ -218,7 +218,7 @@ def test_recover_ends_what_was_cut_short(recorded: Recorded, tmp_path: Path, mon
     mc_sink("recover", run["run_id"])
     assert as_json("show", run["run_id"])["status"] == "delivered"
     assert "4 of 4 files" in mc_sink("verify", run["run_id"]).stdout
-    assert "Nothing waits" in mc_sink("recover").stdout
+    assert "No delivery of this machine is unfinished" in mc_sink("recover").stdout
 
 
 def test_completion_knows_commands_and_runs(ambient: Writer, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_signal_when_all_is_visible(writer: Writer, seaweed: Admin, tmp_path: 
     _, err = child.communicate(timeout=30)
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()
-    assert f"run {run.run_id} had delivered by then: everything is visible" in err
+    assert f"run {run.run_id} was delivered before this error: everything is visible" in err
     assert (run.status, len(seaweed.listing(writer.bucket))) == ("delivered", 1)
 
 

@@ -273,14 +273,16 @@ def test_a_module_that_is_missing_is_named_as_it_was_asked_for(tmp_path: Path) -
     """Neither the message nor a record has the name that a folder's module has within."""
     file = make(tmp_path / "one")
     for name in ("nothing:rows", "tools.nothing:rows"):
-        with pytest.raises(ConfigurationError, match=f"0 modules are named {name.partition(':')[0]},"):
+        with pytest.raises(ConfigurationError, match=f"No module is named {name.partition(':')[0]},"):
             find_named(name, file.parent)
     with pytest.raises(ValueError, match="canary") as raised:
         find_named("rows:broken", file.parent)()
     assert failure_of(raised.value).kind == "rows.Broken"
     with pytest.raises(ConfigurationError) as refused:
         find_named("rows:refused", file.parent)()
-    assert failure_of(refused.value).text == "…"  # a connection's own source is none of ours
+    assert (
+        failure_of(refused.value).text == "… Nothing became visible."
+    )  # the source of a connection is not this package's
 
 
 def in_a_child(pickled: bytes) -> Any:

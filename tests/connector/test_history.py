@@ -64,7 +64,7 @@ def test_a_run_that_goes_on_is_running() -> None:
     assert [run.status for run in list_runs()] == ["running", "failed"]
     assert find_run("r-1").status == "running"
     assert [run.number for run in list_runs(status="failed", connection="nightly")] == [1]
-    with pytest.raises(ConfigurationError, match="0 runs"):
+    with pytest.raises(ConfigurationError, match="No run of this machine"):
         find_run("r-2")
 
 
@@ -152,15 +152,18 @@ def test_a_record_keeps_our_own_words() -> None:
     """What failed and what to do next are there, and the target; what was put in between is not."""
     assert connections.__name__ in sys.modules  # what raises it is loaded, as it is wherever it is raised
     target = "s3://bucket/p/"
-    error = ConfigurationError(
-        f"0 files match {target}mail=canary/r.csv in /canary: correct source.files. Nothing became visible."
-    )
+    error = ConfigurationError(f"No file matches {target}mail=canary/r.csv in /canary. Correct source.files.")
     error.add_note("mc_sink: Nothing became visible. (s3://bucket/p/mail=canary/r.csv)")
     kept = failure_of(error, known=(target,)).text
-    assert kept.startswith("0 files match s3://bucket/p/…: correct source.files. Nothing became visible. ")
+    assert kept.startswith("No file matches s3://bucket/p/…. Correct source.files. Nothing became visible. ")
     assert "canary" not in kept
-    assert failure_of(CommitError("canary", committed=["a"], uncommitted=["b", "c"])).text == "1 of 3 are visible. …"
-    assert failure_of(PermissionDenied("canary", action="s3:PutObject")).text == "Missing: s3:PutObject. …"
+    assert (
+        failure_of(CommitError("canary", committed=["a"], uncommitted=["b", "c"])).text == "… 1 of 3 files are visible."
+    )
+    assert (
+        failure_of(PermissionDenied("canary", action="s3:PutObject")).text
+        == "Missing: s3:PutObject. … Nothing became visible."
+    )
 
 
 def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_what_the_environment_keeps_secret_is_cut_out(monkeypatch: pytest.Monkey
 def test_what_can_not_be_noted_does_not_begin(state: Path) -> None:
     """A history that can't be read is told before anything is sent, and leaves no lock behind."""
     (state / "history.sqlite3").write_bytes(b"no database at all" * 100)
-    with pytest.raises(ConfigurationError, match=r"1 history can't be used"):
+    with pytest.raises(ConfigurationError, match=r"Cannot open the run history at"):
         begin(FACTS)
     assert list((state / "runs").iterdir()) == []
 

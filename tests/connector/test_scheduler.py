@@ -115,7 +115,7 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
         (Schedule(cron="* * *"), "3 fields"),
         (Schedule(cron="61 * * * *"), "61"),
         (Schedule(cron="0 0 1 * 1"), "two connections"),
-        (Schedule(cron="0 0 * * 8"), "8 is no weekday"),
+        (Schedule(cron="0 0 * * 8"), "8 is not a weekday"),
         (Schedule(cron="0 0 * * *", timezone="Mars/Olympus"), "Mars"),
     ],
 )

@@ -51,7 +51,7 @@ def test_options_reach_polars(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "a.txt", separator=";")
     source = 'files = "a.txt"\nformat = "csv"\n[source.options]\n'
     assert read(tmp_path, source + 'separator = ";"').equals(FRAME)
-    with pytest.raises(ConfigurationError, match=r"did you mean separator\?"):
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'separator'\?"):
         read(tmp_path, source + 'seperator = ";"')
 
 
@@ -66,8 +66,8 @@ def test_options_reach_polars(tmp_path: Path) -> None:
         ('query = "select 1"\ndatabase = "x"\nuri_env = "X"', "more than one of"),
         ('query = "select 1"\nuri_env = "NO_SUCH_VARIABLE"', "has no NO_SUCH_VARIABLE"),
         ('function = "no_such_module:f"', "0 modules are named no_such_module"),
-        ('function = "sources_of_tests:sume"', r"did you mean some\?"),
-        ('function = "sources_of_tests"', "is no module:function"),
+        ('function = "sources_of_tests:sume"', r"Did you mean 'some'\?"),
+        ('function = "sources_of_tests"', "is not of the form module:function"),
         ('function = "sources_of_tests:FRAME"', "and no function"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_database_by_its_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     try:
         import connectorx  # type: ignore[import-not-found]
     except ImportError:
-        with pytest.raises(ConfigurationError, match=r"1 library is missing to read a sqlite: database"):
+        with pytest.raises(ConfigurationError, match=r"Cannot read a sqlite: database"):
             read(tmp_path, source)
     else:
         assert connectorx

@@ -150,7 +150,7 @@ def test_a_permission_that_was_forgotten_is_named(walk: Walk, tmp_path: Path, mi
     report = machine.here("platforms", "check", "amazon-s3", walk.target(), "--json", code=1).json()
     refused = [row for row in report["rows"] if row["required"] and row["verdict"] == "no"]
     assert ([row["question"] for row in refused], report["status"]) == ([missing], "Failing")
-    assert missing in json.loads(refused[0]["mend"])["Action"]
+    assert missing in json.loads(refused[0]["fix"])["Action"]
     assert (walk.owner.listing(walk.writer.bucket), walk.owner.pending_uploads(walk.writer.bucket)) == before
 
 
@@ -175,7 +175,7 @@ def test_configuring_the_connector(configured: tuple[Walk, dict[str, str]]) -> N
     assert walk.writer.credentials.secret not in shown["Configure"]
     assert walk.writer.credentials.key not in shown["Configure"]
     assert re.search(r"amazon-s3 .* Unverified .* never", shown["Save Configuration"])
-    assert "Unverified objects, uploads could not be told" in shown["Verify"]
+    assert "Unverified objects, uploads not known" in shown["Verify"]
     assert "Configured" in shown["Write Probe"]
     assert re.search(r"amazon-s3 .* Configured .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", shown["Configured"])
 
@@ -318,5 +318,5 @@ def test_the_same_credentials_in_two_workspaces(configured: tuple[Walk, dict[str
     assert run["run_id"] not in walk.machine.here("history").out
     since = len(walk.proxy.log)
     refused = other.machine.here("run", other.connection(walk.target("elsewhere/")), code=Code.CONFIGURATION)
-    assert "outside of what the platform amazon-s3 may be used for" in refused.err
+    assert "outside the buckets that the platform amazon-s3 allows" in refused.err
     assert len(walk.proxy.log) == since

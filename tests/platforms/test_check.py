@@ -87,7 +87,7 @@ def test_with_all_three_nothing_is_missing_and_nothing_is_left(recorded: Recorde
     before = state_of(server, writer.bucket)
     report = check(platform_of(writer.credentials, writer.url), writer.target("p/"))
     assert (report.status, report.missing, report.left) == ("Unverified", (), ())
-    assert report.reason.startswith("objects, uploads could not be told")
+    assert report.reason.startswith("objects, uploads not known")
     assert "--write-probe" in report.reason
     assert report["checksums"].verdict == "yes"
     assert state_of(server, writer.bucket) == before
@@ -174,7 +174,7 @@ def test_on_aws_a_put_with_a_wrong_sum_tells(fault_s3: FaultServer) -> None:
     judged_rows = report_rows(found, platform, where)
     rows = {row.question: row.verdict for row in judged_rows}
     assert judged(judged_rows)[0] == "Configured"
-    assert "was not tried: AWS documents it" in judged(judged_rows)[1]
+    assert "requests were not sent: AWS documents them" in judged(judged_rows)[1]
     assert {rows[one] for one in (*THREE, "checksums")} == {"yes"}
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
     assert [one.headers["if-none-match"] for one in fault_s3.log.of("Put")] == ["*"]
@@ -196,7 +196,7 @@ def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
     report = checked(fault_s3)
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
     assert pending.key in report.left[0]
-    assert "mc-sink lifecycle s3://bucket/p/" in report.left[0]
+    assert 'mc_sink.lifecycle("s3://bucket/p/")' in report.left[0]
     assert report["s3:AbortMultipartUpload"].verdict == "no"
 
 
@@ -237,7 +237,7 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
         ("whole", "no", "Complete answers the MD5 of the whole, a listing shows the MD5 of the whole"),
         ("empty", "no", "Complete answers none, a listing shows the MD5 of the parts' MD5s"),
         ("other", "no", "Complete answers the MD5 of the parts' MD5s, a listing shows the MD5 of the whole"),
-        ("opaque", "no", "Complete answers one of the store's own making"),
+        ("opaque", "no", "Complete answers a value that only the store can compute"),
     ],
 )
 @pytest.mark.parametrize("condition", ["honoured", "ignored"])
@@ -396,7 +396,7 @@ def _sent(server: FaultServer) -> dict[str, set[str]]:
     ("rules", "way", "verdict"),
     [
         (Rules(), "and of the whole object", "yes"),
-        (Rules(sums={"CRC32": {"COMPOSITE"}}), "none of the whole object", "yes"),
+        (Rules(sums={"CRC32": {"COMPOSITE"}}), "no checksum of the whole object", "yes"),
         (Rules(sums={"SHA256": {"COMPOSITE"}}, no_sum=NOT_IMPLEMENTED), "SHA-256 of each body", "yes"),
         (Rules(sums={"CRC64NVME": {"FULL_OBJECT"}}, no_sum=NOT_IMPLEMENTED), "CRC64NVME of each body", "yes"),
         (Rules(sums={}, no_sum=NOT_IMPLEMENTED), "the store takes none", "no"),
@@ -419,4 +419,4 @@ def test_a_store_that_refuses_an_upload_is_failing() -> None:
         server.fault("Complete", Status(400, "MalformedXML"), times=FOREVER)
         report = checked(server, leaving="an object")
         assert (report.status, report["objects"].verdict, report["uploads"].verdict) == ("Failing", "yes", "no")
-        assert "A delivery ends with: " in report.reason
+        assert "A delivery fails with: " in report.reason

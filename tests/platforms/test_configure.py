@@ -86,7 +86,7 @@ def test_nobody_is_asked_in_vain(asked: list[str]) -> None:
     for wrong in ({"acl": "all"}, {"name": "a b"}, {"credentials": "none"}, {"name": "work"}):
         with pytest.raises(ConfigurationError):
             mc_sink.configure(**({"name": "acme"} | wrong))  # type: ignore[call-overload]
-    with pytest.raises(ConfigurationError, match="outside of what"):
+    with pytest.raises(ConfigurationError, match="outside the buckets"):
         mc_sink.configure("acme", "s3://other/p/", buckets=("feeds",))
     assert asked == []
 

@@ -33,7 +33,10 @@ class NoKeyring(MemoryKeyring):
 
 def test_a_keyring_that_keeps_nothing_is_told() -> None:
     """One that takes a secret and forgets it, because somebody has switched it off, has saved nothing."""
-    with installed(null.Keyring()), pytest.raises(ConfigurationError, match=r"not saved: .* doesn't keep"):  # type: ignore[no-untyped-call]
+    with (
+        installed(null.Keyring()),
+        pytest.raises(ConfigurationError, match=r"Cannot save the secrets .* doesn't return"),
+    ):  # type: ignore[no-untyped-call]
         platforms.save(a_platform(), store="keyring")
     assert platforms.list() == []
 
@@ -42,10 +45,10 @@ def test_a_keyring_may_fail_in_any_way() -> None:
     """What a backend raises of its own is told as what it means, with what to do next."""
     platforms.save(a_platform(), store="file")
     with installed(NoKeyring()):
-        with pytest.raises(ConfigurationError, match="was not saved"):
+        with pytest.raises(ConfigurationError, match="Cannot save the secrets"):
             platforms.save(a_platform("other"))
         saved._write(saved._Saved(saved._plain(a_platform()), "keyring"))  # noqa: SLF001  as it was before it failed
-        with pytest.raises(ConfigurationError, match="doesn't give the secrets"):
+        with pytest.raises(ConfigurationError, match="Cannot read the secrets of platform acme from the keyring"):
             platforms.load("acme")
         with pytest.raises(ConfigurationError, match="still in the keyring"):
             platforms.remove("acme")
@@ -56,7 +59,7 @@ def test_a_keyring_that_can_not_be_loaded_is_told(state: Path) -> None:
     code = "from mc_sink import platforms as p\np.save(p.Platform(name='a', access_key_id='AK', secret_access_key='s'))"
     env = os.environ | {"PYTHON_KEYRING_BACKEND": "no.such.Backend"}
     told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert "ConfigurationError: The keyring that was configured can't be loaded (ModuleNotFoundError)" in told.stderr
+    assert "ConfigurationError: Cannot load the configured keyring (ModuleNotFoundError)" in told.stderr
     assert not list(state.rglob("*.json"))
 
 

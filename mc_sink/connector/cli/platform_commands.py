@@ -99,8 +99,8 @@ def list_all(*, as_json: AsJson = False) -> None:
         output.print_json(found, indent=2)
         return
     columns = ("name", "credentials", "secrets", "region", "buckets", "status", "checked_at")
-    rows = [[one[name] for name in columns] for one in found]
-    output.table(columns, [[lines(*value) if isinstance(value, list) else value for value in row] for row in rows])
+    empty = {"buckets": "everything", "checked_at": "never"}
+    output.table(columns, [[_cell(one[name]) or empty.get(name, "") for name in columns] for one in found])
 
 
 @platforms.command("show", epilog=example("platforms show"))
@@ -110,12 +110,8 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     if as_json:
         output.print_json(facts, indent=2)
         return
-    rows = [(label, value) for label, value in facts.items() if value not in (None, [])]
-    output.table(
-        ("field", "value"),
-        [(label, lines(*value) if isinstance(value, list) else value) for label, value in rows],
-        show_header=False,
-    )
+    rows = [(label, text) for label, value in facts.items() if (text := _cell(value))]
+    output.table(("field", "value"), rows, show_header=False)
 
 
 @platforms.command("check", epilog=example("platforms check"))
@@ -249,6 +245,10 @@ def _facts(one: Listed) -> dict[str, Any]:
         "target": check.target,
         "checked_at": check.at.isoformat() if check.at else None,
     }
+
+
+def _cell(value: Any) -> Any:
+    return lines(*value) if isinstance(value, list) else value
 
 
 def _for_terminal(report: CheckReport) -> CheckReport:

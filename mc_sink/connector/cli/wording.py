@@ -61,7 +61,9 @@ _ARGUMENTS = {
     *(name for _, name, _ in VALUES),
 }
 _VALUE = r"\"[^\"]*\"|'[^']*'|\[[^\[\]]*\]|\{[^{}]*\}|[\w.+-]+|…"
-_ARGUMENT = re.compile(rf"(?<![\w.-])((?:\w+\.)?(?:{'|'.join(sorted(_ARGUMENTS))}))=({_VALUE})?(?!=)")
+_NAME = rf"(?:object_options|storage_options)\.\w+|{'|'.join(sorted(_ARGUMENTS))}"
+# Not after a slash, where it is a part of a key, as in Hive's folders.
+_ARGUMENT = re.compile(rf"(?<![\w./-])({_NAME})=({_VALUE})?(?!=)")
 
 
 def for_command(text: str, command: str | None) -> str:
@@ -79,5 +81,5 @@ def _translated(name: str, value: str, command: str) -> str:
         return f"{flag} {shlex.quote(plain)}" if plain else flag
     if not plain:
         return name
-    value = {"True": "true", "False": "false"}.get(value, value)
+    value = {"True": "true", "False": "false"}.get(value, f'"{plain}"' if value[0] == "'" else value)
     return f"--set {shlex.quote(f'{name}={value}')}" if command == "send" else f"{name} = {value}"

@@ -94,7 +94,7 @@ class Ongoing:
 
 
 def begin(beginning: Beginning) -> Ongoing:
-    """Record that a run begins, before anything is sent. Raises `ConfigurationError` where the table can't be written."""
+    """Record that a run begins, before anything is sent, or raise `ConfigurationError`."""
     token = secrets.token_hex(8)
     lock = _lock_of(token)
     descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -232,7 +232,7 @@ def prepared_state_folder() -> Path:
 
 @contextmanager
 def hold(name: str, what: str) -> Iterator[None]:
-    """Hold the lock `name` of this machine within the `with`, or raise `Busy` with `what` is going on, and its process."""
+    """Hold the lock `name` of this machine within the `with`, or raise `Busy`; `what` says what holds it then."""
     descriptor = lock_file(LOCKS_FOLDER, name, os.O_RDWR | os.O_CREAT)
     try:
         if not take(descriptor):
