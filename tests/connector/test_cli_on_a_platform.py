@@ -82,8 +82,8 @@ def test_what_a_platform_may_not_is_refused_by_every_command(
     """A target out of its bounds, and a platform that isn't there; nothing is sent."""
     file = write_connection(machine.folder, "s3://bucket/in/", 'platform = "acme"')
     assert "outside the buckets that the platform acme" in machine.here(*words, file, code=Code.CONFIGURATION).err
-    file = write_connection(machine.folder, "s3://bucket/out/", 'platform = "nobody"')
-    assert "platform nobody is not saved" in machine.here(*words, file, code=Code.CONFIGURATION).err
+    file = write_connection(machine.folder, "s3://bucket/out/", 'platform = "missing"')
+    assert "platform missing is not saved" in machine.here(*words, file, code=Code.CONFIGURATION).err
     assert len(fault_s3.log) == 0
 
 

@@ -47,7 +47,7 @@ def test_files_of_every_kind(tmp_path: Path, suffix: str) -> None:
 
 
 def test_options_reach_polars(tmp_path: Path) -> None:
-    """What Polars' scan takes can be said; what it doesn't know is refused with the nearest name."""
+    """Arguments of Polars' scan are passed on; an unknown one is refused with the nearest name."""
     FRAME.write_csv(tmp_path / "a.txt", separator=";")
     source = 'files = "a.txt"\nformat = "csv"\n[source.options]\n'
     assert read(tmp_path, source + 'separator = ";"').equals(FRAME)
@@ -56,7 +56,7 @@ def test_options_reach_polars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "shown"),
     [
         ('files = "none/*.csv"', "0 files match"),
         ('files = "nightly.toml"', "write source.format"),
@@ -71,9 +71,9 @@ def test_options_reach_polars(tmp_path: Path) -> None:
         ('function = "sources_of_tests:FRAME"', "and no function"),
     ],
 )
-def test_a_wrong_source_is_refused(tmp_path: Path, source: str, said: str) -> None:
-    """What can't be read is told before anything is written, with what to do."""
-    with pytest.raises(ConfigurationError, match=said):
+def test_a_wrong_source_is_refused(tmp_path: Path, source: str, shown: str) -> None:
+    """An unreadable source fails before anything is written, with advice."""
+    with pytest.raises(ConfigurationError, match=shown):
         read(tmp_path, source)
 
 

@@ -39,7 +39,7 @@ ACTIONS = {"Put", "Create", "Part", "Complete", "Abort", "PutAcl", "List"}
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Somebody with a machine, and what the bucket's owner gave them: a user's key as the console's file has it."""
+    """A person with a machine, and what the bucket's owner gave them: a user's key as the console's file has it."""
 
     machine: Machine
     writer: Writer
@@ -274,7 +274,7 @@ def test_cross_account_access_needs_put_object_acl(configured: tuple[Walk, dict[
 
 
 def test_large_datasets_are_streamed(configured: tuple[Walk, dict[str, str]]) -> None:
-    """They go up in parts while the source goes on; a run that is told to end then shows nothing, and says so."""
+    """They are uploaded in parts while the source goes on; a run that is terminated then shows nothing, and says so."""
     walk, _ = configured
     file = walk.connection(walk.target("large/"), source='function = "sources_of_tests:endless"')
     since = len(walk.proxy.log.of("Part"))
@@ -282,10 +282,10 @@ def test_large_datasets_are_streamed(configured: tuple[Walk, dict[str, str]]) ->
         wait_until(lambda: len(walk.proxy.log.of("Part")) > since + 1, child)
         assert walk.objects(f"{PREFIX}large/") == set()
         child.send_signal(signal.SIGTERM)
-        told = time.monotonic()
+        output = time.monotonic()
         _, err = child.communicate(timeout=10)
-    assert (child.returncode, time.monotonic() - told < 10) == (Code.TERMINATED, True), err
-    assert "Told to end by SIGTERM" in err
+    assert (child.returncode, time.monotonic() - output < 10) == (Code.TERMINATED, True), err
+    assert "Terminated by SIGTERM" in err
     assert walk.objects(f"{PREFIX}large/") == set()
     run = walk.machine.here("history", "--limit", 1, "--json").json()
     assert (run["status"], run["files"], run["connection"]) == ("interrupted", [], "nightly")

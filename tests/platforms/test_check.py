@@ -83,7 +83,7 @@ def test_with_all_three_nothing_is_missing_and_nothing_is_left(recorded: Recorde
     """The bucket is listed the same before and after; what only an object tells is open, and the reason says how."""
     writer, server = recorded.writer, recorded.server
     with server.client() as s3:
-        s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"theirs")
+        s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"other")
     before = state_of(server, writer.bucket)
     report = check(platform_of(writer.credentials, writer.url), writer.target("p/"))
     assert (report.status, report.missing, report.left) == ("Unverified", (), ())
@@ -202,8 +202,8 @@ def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
 
 def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) -> None:
     """AWS names the key's permission in its words."""
-    said = b"<Error><Code>AccessDenied</Code><Message>not authorized to perform: kms:GenerateDataKey</Message></Error>"
-    fault_s3.fault("Create", Body(403, said, (("Content-Type", "application/xml"),)))
+    shown = b"<Error><Code>AccessDenied</Code><Message>not authorized to perform: kms:GenerateDataKey</Message></Error>"
+    fault_s3.fault("Create", Body(403, shown, (("Content-Type", "application/xml"),)))
     key = "arn:aws:kms:us-east-1:123456789012:key/k"
     report = checked(fault_s3, kms_key=key)
     assert report.missing == ("KMS",)
@@ -217,7 +217,7 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
     """The probe says so, of Put and of Complete, and nothing else was touched."""
     ignored: dict[str, Any] = {f"if_none_match_on_{op}": "ignored" for op in ops}
     with AclServer(Rules(**ignored)) as server:
-        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        server.put_foreign(server.bucket, "p/other.csv", b"other")
         report = checked(server, leaving="an object")
         assert ("replaced" in report["If-None-Match"].unkept) == ("put" in ops)
         assert "Not kept by this store: If-None-Match" in report.reason
@@ -225,8 +225,8 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
         verdicts = {"put": report["If-None-Match"].verdict, "complete": report["If-None-Match of uploads"].verdict}
         assert verdicts == {op: "no" if op in ops else "yes" for op in ("put", "complete")}
         assert server.pending_uploads(server.bucket) == []
-        assert server.read(server.bucket, "p/theirs.csv") == b"theirs"
-        assert not [one for one in server.log if one.key == "p/theirs.csv"]
+        assert server.read(server.bucket, "p/other.csv") == b"other"
+        assert not [one for one in server.log if one.key == "p/other.csv"]
         assert len(server.listing(server.bucket)) == 2
 
 
@@ -288,7 +288,7 @@ def test_what_comes_first_is_said_first(fault_s3: FaultServer, fault: Any, quest
 
 
 def test_the_finding_is_kept_with_the_platform(seaweed: Admin, writer: Writer) -> None:
-    """With its time and target; a platform that is saved anew is unverified again."""
+    """With its time and target; a platform that is saved again is unverified."""
     wrong = who_may(seaweed, writer.bucket, "s3:ListBucket")
     assert platforms.save(platform_of(writer.credentials, writer.url)).last_check.status == "Unverified"
     before = datetime.now(UTC)
@@ -320,14 +320,14 @@ def test_a_store_is_not_taken_for_aws_by_its_endpoints_place(
 def test_a_report_is_a_table_without_secrets(fault_s3: FaultServer) -> None:
     """In a notebook, in text, and as any other fact."""
     report = checked(fault_s3)
-    told = "\n".join([*tell(report), report._repr_html_()])
-    assert WRITER.secret not in told
-    assert not found_in(told.encode())
+    output = "\n".join([*tell(report), report._repr_html_()])
+    assert WRITER.secret not in output
+    assert not found_in(output.encode())
     assert report._repr_html_().count("<tr>") == len(report.rows) + 1
 
 
 def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
-    """It was begun, nobody knows under what id, and it is not begun a second time."""
+    """It was begun under an unknown id, and it is not begun a second time."""
     fault_s3.fault("Create", Reset(), when="after")
     report = checked(fault_s3)
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
@@ -349,11 +349,11 @@ class CarelessServer(AclServer):
 def test_what_a_careless_store_makes_of_a_question_is_told() -> None:
     """The key is random, so nothing was replaced; it is looked for, and the answer counts for nothing."""
     with CarelessServer(Rules(granted=GRANTED - {"Abort"})) as server:
-        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        server.put_foreign(server.bucket, "p/other.csv", b"other")
         report = checked(server)
         made = sorted(server.listing(server.bucket))
         assert report.left == (f"an object at s3://bucket/{made[0]}, which may be deleted",)
-        assert made[1:] == ["p/theirs.csv"]
+        assert made[1:] == ["p/other.csv"]
         assert (report.status, report["s3:PutObjectAcl"].verdict) == ("Unverified", "unknown")
 
 
@@ -403,7 +403,7 @@ def _sent(server: FaultServer) -> dict[str, set[str]]:
     ],
 )
 def test_the_probe_says_which_checksum_is_sent(rules: Rules, way: str, verdict: str) -> None:
-    """As the store takes it; where it takes none, what that means is said."""
+    """As the store takes it; where it takes none, the report says what that means."""
     with AclServer(rules) as server:
         report = checked(server, leaving="an object")
         assert (report.status, report["checksum sent"].verdict) == ("Configured", verdict)

@@ -1,4 +1,4 @@
-"""Keyrings that fail, each in its own way: nothing is said to be saved that isn't, and what to do next is told."""
+"""Keyrings that fail, each in its own way: nothing is reported as saved that isn't, and the error has advice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NoKeyring(MemoryKeyring):
 
 
 def test_a_keyring_that_keeps_nothing_is_told() -> None:
-    """One that takes a secret and forgets it, because somebody has switched it off, has saved nothing."""
+    """One that takes a secret and forgets it, because it is switched off, has saved nothing."""
     with (
         installed(null.Keyring()),
         pytest.raises(ConfigurationError, match=r"Cannot save the secrets .* doesn't return"),
@@ -42,7 +42,7 @@ def test_a_keyring_that_keeps_nothing_is_told() -> None:
 
 
 def test_a_keyring_may_fail_in_any_way() -> None:
-    """What a backend raises of its own is told as what it means, with what to do next."""
+    """A backend's own errors become a `ConfigurationError` with advice."""
     platforms.save(a_platform(), store="file")
     with installed(NoKeyring()):
         with pytest.raises(ConfigurationError, match="Cannot save the secrets"):
@@ -58,8 +58,8 @@ def test_a_keyring_that_can_not_be_loaded_is_told(state: Path) -> None:
     """A backend that was configured and isn't installed is named as the cause, and a file is offered."""
     code = "from mc_sink import platforms as p\np.save(p.Platform(name='a', access_key_id='AK', secret_access_key='s'))"
     env = os.environ | {"PYTHON_KEYRING_BACKEND": "no.such.Backend"}
-    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert "ConfigurationError: Cannot load the configured keyring (ModuleNotFoundError)" in told.stderr
+    output = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert "ConfigurationError: Cannot load the configured keyring (ModuleNotFoundError)" in output.stderr
     assert not list(state.rglob("*.json"))
 
 

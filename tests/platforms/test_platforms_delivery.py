@@ -63,7 +63,7 @@ def test_what_the_caller_says_of_an_object_wins(fault_s3: FaultServer) -> None:
         ("out/", {}, "is not in S3"),
         ("s3://bucket/out/", {"rejects": "s3://other/x/", "on_invalid": "reject"}, "s3://other/x/ is outside"),
         ("s3://bucket/out/", {"storage_options": {"key": "a", "secret": "b"}}, "sets too"),
-        ("s3://bucket/out/", {"platform": "nobody"}, "platform nobody is not saved. Saved platforms: acme"),
+        ("s3://bucket/out/", {"platform": "missing"}, "platform missing is not saved. Saved platforms: acme"),
     ],
 )
 def test_what_a_platform_may_not_is_refused_before_anything_is_sent(

@@ -118,7 +118,7 @@ def test_a_prefix_policy_names_the_prefix_everywhere() -> None:
 
 
 def test_other_shapes_of_targets() -> None:
-    """The root has no condition, a file is one key, a dollar is no variable, and China has ARNs of its own."""
+    """The root has no condition, a file is one key, a dollar isn't a variable, and China has ARNs of its own."""
     root = policy("s3://bucket/./")["Statement"]
     assert (root[0]["Resource"], "Condition" in root[1]) == (["arn:aws:s3:::bucket/*"], False)
     assert policy("s3://bucket/out/x.csv")["Statement"][0]["Resource"] == ["arn:aws:s3:::bucket/out/x.csv"]

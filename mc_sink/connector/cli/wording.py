@@ -60,7 +60,7 @@ _ARGUMENTS = {
     *(name for flags in FLAGS.values() for name in flags),
     *(name for _, name, _ in VALUES),
 }
-_VALUE = r"\"[^\"]*\"|'[^']*'|\[[^\[\]]*\]|\{[^{}]*\}|[\w.+-]+|…"
+_VALUE = r"\"[^\"]*\"|'[^']*'|\[[^\[\]]*\]|\{[^{}]*\}|[\w+-]+(?:\.[\w+-]+)*|…"
 _NAME = rf"(?:object_options|storage_options)\.\w+|{'|'.join(sorted(_ARGUMENTS))}"
 # Not after a slash, where it is a part of a key, as in Hive's folders.
 _ARGUMENT = re.compile(rf"(?<![\w./-])({_NAME})=({_VALUE})?(?!=)")
