@@ -96,7 +96,7 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "shown"), UNKNOWN)
+@pytest.mark.parametrize(("config", "output"), UNKNOWN)
 def test_a_misspelt_key_of_the_configuration_is_refused(
     fault_s3: FaultServer, config: dict[str, Any], output: str
 ) -> None:
