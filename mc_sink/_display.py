@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _SPACES = "Zs"  # no-break and other spaces, which Python's `isprintable` leaves out, too
+_SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}
 _LOOK = "<style>table.mc-sink th,table.mc-sink td{text-align:left}table.mc-sink td.number{text-align:right}</style>"
 
 
@@ -40,6 +41,13 @@ def printable(text: str) -> Printable:
 def lines(*texts: str) -> Printable:
     """Return texts as a line each."""
     return Printable("\n".join(map(printable, texts)))
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Return "1 row" or "2,000 rows"; with a `verb` in the plural, such as "are", "1 row is" or "2,000 rows are"."""
+    if number != 1:
+        return f"{number:,} {noun}s {verb}".rstrip()
+    return f"1 {noun} {_SINGULAR.get(verb, verb and f'{verb}s')}".rstrip()
 
 
 def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:

@@ -71,7 +71,7 @@ PUBLIC: dict[str, set[str]] = {
 # Public names that two modules may share, because nobody meets both at once.
 SHARED = {"load": "platforms.load() and connector.load() are public, each in a package of its own"}
 # Modules whose functions are always used with the module's name, as in `journal.write(...)`.
-WITH_MODULE = {"mc_sink.publishing.journal", "mc_sink.storage.s3.uploads"}
+WITH_MODULE = {"mc_sink.publishing.journal"}
 ONLY_HOME = {
     "pandera": "validation",
     "s3fs": "storage.s3",

@@ -13,7 +13,7 @@ from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import secret_store
 from mc_sink.platforms.platform import CREDENTIALS, Checked, Platform, check_name
-from mc_sink.platforms.secret_store import Place, platforms_folder, write_private
+from mc_sink.platforms.secret_store import Place, platforms_folder, prepare_platforms
 from mc_sink.secret import Secret
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
@@ -209,8 +209,8 @@ def _read(name: str) -> _Saved | None:
 
 
 def _write(saved: _Saved) -> None:
-    text = _adapter().dump_json(saved, indent=2).decode()
-    write_private(_path(str(saved.platform["name"])), text)
+    prepare_platforms()
+    state_dir.write_private(_path(str(saved.platform["name"])), _adapter().dump_json(saved, indent=2))
 
 
 def _path(name: str) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,7 +62,8 @@ def choose_place() -> Place:
 def keep(name: str, held: dict[str, Secret], place: Place) -> None:
     """Store a platform's secrets in place of its former ones, or raise `ConfigurationError`."""
     if place == "file":
-        write_private(_path(name), _Text(held))
+        prepare_platforms()
+        state_dir.write_private(_path(name), lambda: str(_Text(held)).encode())
         return
     keyring = _keyring(name)
     try:
@@ -112,22 +112,6 @@ def forget(name: str, place: Place) -> None:
             f"Cannot remove the secrets of platform {name}: the keyring refused ({kind}), and they are still in it. "
             "Unlock it, and remove the platform again."
         ) from None
-
-
-def write_private(path: Path, text: object) -> None:
-    """Write a file that only its owner can read. The former file stays until all of the new one is written."""
-    prepare_platforms()
-    written = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    descriptor = state_dir.open_private(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode
-            opened.write(str(text))
-            opened.flush()
-            os.fsync(descriptor)
-        written.replace(path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
 
 
 class _Text:

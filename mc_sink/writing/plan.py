@@ -1,4 +1,4 @@
-"""The planned files: their names, their contents, and their limits."""
+"""The planned files of a delivery: their names, their columns and format, and their limits."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 
 def check_files_apart(url: str, run_id: str, waiting: frozenset[str]) -> None:
-    """Raise where another part of the run is to have a file at the same URL."""
+    """Raise if another staged part of the run has a file at the same URL."""
     if url in waiting:
         raise ConfigurationError(
-            f"1 file of run {run_id} is already staged for {url} and waits to be published, and this part would have "
-            f"the same name. Give each part names and rejects= of its own, or discard what is staged."
+            f"A file of run {run_id} is already staged for {url} and waits to be published, and this part would have "
+            f"the same name. Give each part names and rejects= of its own, or discard the staged file."
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeliveryPlan:
-    """The files to be: their names, columns and format, what each may hold at most, and which are there already.
+    """How a delivery is divided into files.
 
-    `max_rows` and `max_bytes` bound a file, the latter as it is stored; without both, all rows of a partition are one.
-    `partition_by` are columns of `schema`, left out of the files unless `include_key`. What has to wait for its file
-    waits in `folder`, by default where temporary files go. `metadata` are facts about the run. `waiting` are URLs that
-    another part of the run has staged.
+    `max_rows` and `max_bytes` bound a file, the latter as it is stored. Without both, each partition is one file.
+    `partition_by` names columns of `schema`; the files don't have them unless `include_key` is set.
+    `already_published` are URLs of files that a previous attempt published, and `waiting` URLs that another part of the
+    run has staged. `folder` is for rows that wait on disk, by default where temporary files go. `metadata` is stored in
+    formats that have a place for it.
     """
 
     names: FileNames
@@ -55,16 +56,16 @@ class DeliveryPlan:
 
     @property
     def is_one_file(self) -> bool:
-        """Whether there is one file, whatever comes."""
+        """Whether exactly one file is made, of any rows."""
         return self.max_rows is None and self.max_bytes is None and not self.partition_by
 
     @property
     def partitioning(self) -> Partitioning:
-        """How rows are divided; raises `ConfigurationError` where they can't be."""
+        """How rows are divided; raises `ConfigurationError` if they can't be."""
         return Partitioning(self.partition_by, self.schema, self.include_key)
 
     def files(self, schema: pl.Schema, partition: Partition | None = None) -> Iterator[FilePlan]:
-        """Plan one file after the other, numbered from 0: of one partition, or of all rows."""
+        """Plan one file after the other, numbered from 0, for one partition or for all rows."""
         for part in count():
             named = self.names.file(part, partition.folder, partition.names) if partition else self.names.file(part)
             check_files_apart(named.url, self.names.run_id, self.waiting)
@@ -82,9 +83,10 @@ class DeliveryPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilePlan:
-    """One file to be: where, with which columns, in which format; one of `is_numbered`, or `already_published` already.
+    """One planned file: its URL, columns and format.
 
-    `metadata` are facts about the run that a format may have a place for.
+    `is_numbered` means that it is one of several, `already_published` that a previous attempt published it. `metadata`
+    is stored in formats that have a place for it.
     """
 
     target: Target
@@ -97,7 +99,7 @@ class FilePlan:
     metadata: Mapping[str, str] | None = None
 
     def open(self, store: Store) -> Writer:
-        """Take bytes for it, or compare them with those that an earlier try has published."""
+        """Open the file for writing, or for comparison with the file that a previous attempt published."""
         if self.already_published:
             return Writer(store.compare(self.target))
         return Writer(store.open(self.target, self.format.content_type, several=self.is_numbered))

@@ -199,7 +199,7 @@ def test_a_taken_key_is_told_before_the_query_runs(
     first = deliver(connection(10), progress=False)
     (tmp_path / "opened").unlink()
     before, asked = fault_s3.listing(fault_s3.bucket), len(fault_s3.log)
-    with pytest.raises(AlreadyExistsError, match=r"1 object is already at .*one\.csv and stays as it was"):
+    with pytest.raises(AlreadyExistsError, match=r"An object is already at .*one\.csv and stays as it was"):
         deliver(connection(num_rows), progress=False)
     assert not (tmp_path / "opened").exists()
     assert fault_s3.listing(fault_s3.bucket) == before

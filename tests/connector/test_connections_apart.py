@@ -280,9 +280,8 @@ def test_a_module_that_is_missing_is_named_as_it_was_asked_for(tmp_path: Path) -
     assert failure_of(raised.value).kind == "rows.Broken"
     with pytest.raises(ConfigurationError) as refused:
         find_named("rows:refused", file.parent)()
-    assert (
-        failure_of(refused.value).text == "… Nothing became visible."
-    )  # the source of a connection is not this package's
+    # The source of a connection is not the package's.
+    assert failure_of(refused.value).text == "… Nothing became visible."
 
 
 def in_a_child(pickled: bytes) -> Any:

@@ -157,13 +157,10 @@ def test_a_record_keeps_our_own_words() -> None:
     kept = failure_of(error, known=(target,)).text
     assert kept.startswith("No file matches s3://bucket/p/…. Correct source.files. Nothing became visible. ")
     assert "canary" not in kept
-    assert (
-        failure_of(CommitError("canary", committed=["a"], uncommitted=["b", "c"])).text == "… 1 of 3 files are visible."
-    )
-    assert (
-        failure_of(PermissionDenied("canary", action="s3:PutObject")).text
-        == "Missing: s3:PutObject. … Nothing became visible."
-    )
+    stopped = CommitError("canary", committed=["a"], uncommitted=["b", "c"])
+    assert failure_of(stopped).text == "… 1 of 3 files are visible."
+    denied = PermissionDenied("canary", action="s3:PutObject")
+    assert failure_of(denied).text == "Missing: s3:PutObject. … Nothing became visible."
 
 
 def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path: Path) -> None:

@@ -298,13 +298,13 @@ def test_a_value_that_can_not_stand_in_a_name_is_refused(value: str, told: str) 
 )
 def test_an_extension_of_another_format_is_refused(template: str, format: Any) -> None:
     """What a name promises a reader is what is in it."""
-    with pytest.raises(ConfigurationError, match="promises"):
+    with pytest.raises(ConfigurationError, match=r"suffix of another format|ends in"):
         mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name=template, format=format)
 
 
 def test_an_extension_that_the_run_id_brings_is_no_exception() -> None:
     """A name that ends in the run id promises what that ends in."""
-    with pytest.raises(ConfigurationError, match=r"promises \.parquet"):
+    with pytest.raises(ConfigurationError, match=r"ends in \.parquet"):
         mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name="{run_id}", run_id="nightly.parquet", format="csv")
 
 

@@ -22,7 +22,7 @@ EXPECTED = {
     "quickstart": [
         "1 file(s); nothing was sent",
         "1 of 1 files are there",
-        "AlreadyExistsError: 1 object is already at",
+        "AlreadyExistsError: An object is already at",
         "2 files and a manifest",
         "1 row failed 1 check of schema 'audience'",
         "<th>removed</th><th>unchanged</th>",
@@ -61,7 +61,7 @@ EXPECTED = {
         "1 of 1 files are there",
         "their-bucket has from-us/RUN_ID.csv.gz",
         "ConfigurationError: s3://their-bucket/elsewhere/ is outside",
-        "PermissionDenied: 1 try of s3:PutObject",
+        "PermissionDenied: s3:PutObject at",
     ],
 }
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

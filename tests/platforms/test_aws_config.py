@@ -86,13 +86,13 @@ def test_a_profiles_addressing_style_is_kept(
 
 
 UNKNOWN: list[tuple[dict[str, Any], str]] = [
-    ({"read_timout": 5}, "config_kwargs has 'read_timout'.*did you mean 'read_timeout'"),
+    ({"read_timout": 5}, "config_kwargs has 'read_timout'.*Did you mean 'read_timeout'"),
     ({"s3": {"payload_signing": True}}, r"config_kwargs\['s3'\] has 'payload_signing'.*'payload_signing_enabled'"),
     ({"s3": {"adressing_style": "path"}}, r"config_kwargs\['s3'\] has 'adressing_style'.*'addressing_style'"),
     ({"s3": {"use_dualstack": True}}, r"'use_dualstack'.*'use_dualstack_endpoint'"),
-    ({"s3": "path"}, r"config_kwargs\['s3'\] is to be a dict"),
-    ({"s3": {"payload_signing_enabled": "false"}}, r"payload_signing_enabled'\] is to be True or False"),
-    ({"request_checksum": "when_required"}, "did you mean 'request_checksum_calculation'"),
+    ({"s3": "path"}, r"config_kwargs\['s3'\] must be a dict"),
+    ({"s3": {"payload_signing_enabled": "false"}}, r"payload_signing_enabled'\] must be True or False"),
+    ({"request_checksum": "when_required"}, "Did you mean 'request_checksum_calculation'"),
 ]
 
 

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from mc_sink import UploadError
-from mc_sink._runtime.kept_rows import Spill, copied
+from mc_sink._runtime.kept_rows import copied
+from mc_sink._runtime.spill import Spill
 from tests.support.frames import numbers
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_rows_that_are_not_there_any_more_are_an_error(tmp_path: Path) -> None:
         slot = spill.append(numbers(5_000))
         assert spill._file is not None  # noqa: SLF001  the file has no name to damage it by
         os.ftruncate(spill._file.fileno(), slot.length - 1)  # noqa: SLF001  the same
-        with pytest.raises(UploadError, match=r"could not be read back from .*: [\d,]+ of [\d,]+ bytes are there"):
+        with pytest.raises(UploadError, match=r"could not be read back from .*: [\d,]+ of [\d,]+ bytes are left"):
             spill.read(slot)
 
 

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from mc_sink._runtime.batches import regrouped
-from mc_sink._runtime.kept_rows import Spill, compact
+from mc_sink._runtime.kept_rows import compact
+from mc_sink._runtime.spill import Spill
 from mc_sink.comparison.buckets import Bounds, KeyBuckets, numbered
 from mc_sink.comparison.join import Duplicates
 from mc_sink.keys import Partitioning

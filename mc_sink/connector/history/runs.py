@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from mc_sink._runtime import state_dir
 from mc_sink.connector.history.record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
 from mc_sink.exceptions import ConfigurationError, SinkError
-from mc_sink.publishing import journal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,10 +57,9 @@ class Beginning:
 class Ongoing:
     """A run that is going on. Its end may be recorded again where the first attempt was interrupted."""
 
-    def __init__(self, run: Run, lock: Path, descriptor: int) -> None:
+    def __init__(self, run: Run, lock: state_dir.Lock) -> None:
         self.run = run
         self._lock = lock
-        self._descriptor: int | None = descriptor
 
     def delivered(self, receipt: Receipt) -> Run:
         """Record that everything is visible, or that the run had no rows to deliver."""
@@ -85,26 +82,21 @@ class Ongoing:
             _update(self.run, ended)
             raise
         finally:
-            with suppress(OSError):
-                self._lock.unlink()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._lock.release()
         return self.run
 
 
 def begin(beginning: Beginning) -> Ongoing:
     """Record that a run begins, before anything is sent, or raise `ConfigurationError`."""
     token = secrets.token_hex(8)
-    lock = _lock_of(token)
-    descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    lock = _lock_in(LOCKS, token)
     try:
-        take(descriptor)  # before the record exists, so that it is never seen without its lock
+        with _locking(lock):  # before the record exists, so that it is never seen without its lock
+            lock.acquire()
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
-        return Ongoing(replace(run, number=_insert(run)), lock, descriptor)
+        return Ongoing(replace(run, number=_insert(run)), lock)
     except BaseException:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
+        lock.release()
         raise
 
 
@@ -182,16 +174,13 @@ def _settle(table: sqlite3.Connection) -> None:
     """Mark "running" records whose lock is free as interrupted."""
     going = table.execute("select number, token from runs where status = 'running'").fetchall()
     for row in going:
-        if is_free(lock := _lock_of(row["token"])):
+        lock = _lock_in(LOCKS, row["token"])
+        if lock.is_free():
             facts = as_row({"status": "interrupted", "error": _KILLED, "number": row["number"]})
             table.execute(
                 "update runs set status = :status, error = :error where number = :number and status = 'running'", facts
             )
-            lock.unlink(missing_ok=True)
-
-
-def _lock_of(token: str) -> Path:
-    return prepared_state_folder() / LOCKS / f"{token}.lock"
+            lock.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -226,55 +215,38 @@ def prepared_state_folder() -> Path:
 
     Raises `UploadError` where it can't be written.
     """
-    journal.prepare()
-    return state_dir.state_folder()
+    with state_dir.writing("state folder", state_dir.state_folder()):
+        return state_dir.prepare_folder()
 
 
 @contextmanager
 def hold(name: str, what: str) -> Iterator[None]:
     """Hold the lock `name` of this machine within the `with`, or raise `Busy`; `what` says what holds it then."""
-    descriptor = lock_file(LOCKS_FOLDER, name, os.O_RDWR | os.O_CREAT)
+    lock = _lock_in(LOCKS_FOLDER, name)
+    with _locking(lock):
+        is_held = lock.acquire()
+    if not is_held:
+        raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
     try:
-        if not take(descriptor):
-            raise Busy(f"{what} already, as process {_holder(descriptor)}. Wait until it ends, or stop it.")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(descriptor)  # the file stays: after its removal, two processes could hold locks of one name
+        lock.release()
 
 
-def lock_file(folder: str, name: str, flags: int) -> int:
-    """Open a lock's file and return its descriptor, or raise `ConfigurationError`."""
-    prepared_state_folder()
+def _lock_in(folder: str, name: str) -> state_dir.Lock:
+    """Return a lock of the state folder, not held yet, or raise `ConfigurationError`."""
+    lock = state_dir.Lock(prepared_state_folder() / folder / f"{name}.lock")
+    with _locking(lock):
+        state_dir.prepare_folder(folder)
+    return lock
+
+
+@contextmanager
+def _locking(lock: state_dir.Lock) -> Iterator[None]:
     try:
-        return state_dir.open_private(state_dir.prepare_folder(folder) / f"{name}.lock", flags)
+        yield
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot open the lock {error.filename}: {error.strerror}. Free disk space, or name another folder in "
-            f"{state_dir.STATE_DIR}."
+            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. Free disk space, or set "
+            f"{state_dir.STATE_DIR} to another folder."
         ) from error
-
-
-def take(descriptor: int) -> bool:
-    """Lock an open file; False where another process holds the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_free(path: Path) -> bool:
-    """Return True if the lock of a file is free, or the file is gone."""
-    with suppress(FileNotFoundError):
-        descriptor = state_dir.open_private(path, os.O_RDWR)
-        try:
-            return take(descriptor)
-        finally:
-            os.close(descriptor)
-    return True
-
-
-def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, 20, 0).decode("ascii", "replace") or "?"
