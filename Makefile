@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 
-.PHONY: setup demo test test-long bench figures pictures clean
+.PHONY: setup demo test test-long test-wheel bench figures pictures clean
 
 setup: $(VENV)/ready
 
-# The environment is made anew when what it is made of has changed.
+# The environment is made again when a file that defines it has changed.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mc_sink needs Python 3.11 or newer; say make PYTHON=…")'
 	$(PYTHON) -m venv --clear $(VENV)
@@ -27,6 +27,10 @@ test: setup
 
 test-long: setup
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist load --durations=10
+
+# The wheel in an environment of its own, with the core dependencies alone; `make test` includes it.
+test-wheel: setup
+	$(BIN)/python -m pytest tests/test_wheel.py
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q
