@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
+from mc_sink._polars import BaseExtension, Map
 from mc_sink.exceptions import UploadError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _owned(values: pl.Series) -> pl.Series:
         return values
     # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
-    if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
+    if values.dtype.is_nested() or isinstance(values.dtype, BaseExtension):
         fresh = values.gather(pl.int_range(len(values), eager=True))
     else:
         fresh = pl.concat([values, values.head(1)], rechunk=True).head(len(values))
@@ -79,9 +80,9 @@ def _inner(dtype: AnyType) -> list[AnyType]:
         return [dtype.inner]
     if isinstance(dtype, pl.Struct):
         return [field.dtype for field in dtype.fields]
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return [dtype.key, dtype.value]
-    return [dtype.ext_storage()] if isinstance(dtype, pl.BaseExtension) else []
+    return [dtype.ext_storage()] if isinstance(dtype, BaseExtension) else []
 
 
 def compact(frame: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 
 from mc_sink._display import lines
 from mc_sink._frames import from_batches
+from mc_sink._polars import BaseExtension, Map
 from mc_sink._runtime.kept_rows import Slot, Spill
 from mc_sink.exceptions import ValidationError
 
@@ -222,7 +223,7 @@ class RejectedRows:
 
 def fits_python(values: pl.Series) -> pl.Series:
     """Return, for each value, whether Python can hold it; a null it can."""
-    if not values.dtype.is_nested() and not isinstance(values.dtype, pl.BaseExtension):
+    if not values.dtype.is_nested() and not isinstance(values.dtype, BaseExtension):
         bounds = _bounds(values.dtype)
         if bounds is None:
             return pl.repeat(value=True, n=len(values), eager=True)
@@ -268,16 +269,16 @@ def _unit(dtype: pl.DataType) -> str:
 
 
 def _stored(values: pl.Series) -> pl.Series:
-    return (values.ext.storage() if isinstance(values.dtype, pl.BaseExtension) else values).to_physical()
+    return (values.ext.storage() if isinstance(values.dtype, BaseExtension) else values).to_physical()
 
 
 def _leaves(values: pl.Series) -> Iterator[pl.Series]:
     """Yield the values at the ends of a column; without their names, which its methods may take for patterns."""
     values = values.alias("")
     dtype = values.dtype
-    if isinstance(dtype, pl.BaseExtension):
+    if isinstance(dtype, BaseExtension):
         yield from _leaves(values.ext.storage())
-    elif isinstance(dtype, pl.Map):
+    elif isinstance(dtype, Map):
         yield from _leaves(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
         yield from _leaves(values.explode())
