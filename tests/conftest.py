@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 from hypothesis import settings
 
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
+from tests.support.dtypes import absent_dtype
 from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 # A machine that is busy is no fault of what is tested.
 settings.register_profile("mc_sink", deadline=None)
 settings.load_profile("mc_sink")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases of dtypes that this Polars lacks."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            for value in item.callspec.params.values():
+                if name := absent_dtype(value):
+                    item.add_marker(pytest.mark.skip(reason=f"Polars {pl.__version__} has no {name}"))
 
 
 @dataclass(frozen=True, slots=True)
