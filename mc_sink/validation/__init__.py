@@ -122,7 +122,7 @@ def _depth(settings: Any, defaults: Any) -> Any:
     """Return how deep Pandera is told to validate, and warn where that is less than everything."""
     from pandera.config import ValidationDepth
 
-    if settings.use_narwhals_backend:
+    if getattr(settings, "use_narwhals_backend", False):  # older Pandera has none
         raise ConfigurationError(
             "Pandera's Narwhals backend is switched on, and checks compile for its Polars backend only."
         )
