@@ -1,4 +1,4 @@
-"""The pictures of the README: whole, legible to programs too, of nobody's machine, and of what really runs today."""
+"""The pictures of the README: whole, legible to programs too, free of personal data, and of commands that run today."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXPECTED = {
         "Nothing became visible.",
     ],
 }
-# Of the machine, of the time, or of somebody: an address, a port, a path, a whole key id, a key, another day.
+# Of the machine, of the time, or of a person: an address, a port, a path, a whole key id, a key, another day.
 OUT_OF_PLACE = re.compile(r"127\.0\.0\.1|localhost|/tmp|/home|/root|/Users|AKIA\w{5}|secret_access_key=|202[7-9]-")
 
 
@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_picture_shows_what_it_should_and_nothing_of_the_machine(name: str, made: Path) -> None:
-    """It is plain SVG, holds the words, and no path, address, key or time of whoever made it; the stored one too."""
+    """It is plain SVG, holds the words, and no path, address, key or time of the machine that drew it; the stored one too."""
     for picture in (made / f"{name}.svg", STORED / f"{name}.svg"):
         told = "\n".join(texts(picture))
         assert [words for words in EXPECTED[name] if words not in told] == []
