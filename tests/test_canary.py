@@ -1,4 +1,4 @@
-"""No credential is in anything that is printed, logged, pickled, written or raised, whether a delivery succeeds or fails."""
+"""No credential is in anything that is printed, logged, pickled, written or raised, on success or failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of the package: which floor imports which, what has one home, how long a file is, which words are unused."""
+"""The layout of the package: which floor imports which, what has one home, the size of files, and words not used."""
 
 from __future__ import annotations
 

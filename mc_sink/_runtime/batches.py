@@ -299,7 +299,7 @@ def _sizes(column: pl.Series) -> pl.Series:
 def _sizes_of_lists(column: pl.Series) -> pl.Series:
     lengths = column.list.len().cast(pl.UInt64).fill_null(0)
     ends = lengths.cum_sum()
-    items = _sizes(column.filter(lengths > 0).explode())
+    items = _sizes(column.filter(lengths > 0).explode(empty_as_null=False))
     sums = pl.concat([pl.Series([0], dtype=pl.UInt64), items.cum_sum()])
     return sums.gather(ends) - sums.gather(ends - lengths)
 

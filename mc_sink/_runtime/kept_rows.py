@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import polars as pl
 
-from mc_sink._polars import BaseExtension, Map
+from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension, Map
 from mc_sink.exceptions import UploadError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def _owned(values: pl.Series) -> pl.Series:
     # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
     if values.dtype.is_nested() or isinstance(values.dtype, BaseExtension):
+        if not GATHER_COPIES_NESTED:
+            return _through_ipc(values)
         fresh = values.gather(pl.int_range(len(values), eager=True))
     else:
         fresh = pl.concat([values, values.head(1)], rechunk=True).head(len(values))
@@ -57,6 +59,11 @@ def _with_own_bytes(values: pl.Series) -> pl.Series:
         else:
             if copied.dtype == values.dtype:
                 return copied
+    return _through_ipc(values)
+
+
+def _through_ipc(values: pl.Series) -> pl.Series:
+    """Return the values as they are read back from Arrow's IPC format."""
     encoded = io.BytesIO()
     values.to_frame().write_ipc_stream(encoded)
     encoded.seek(0)

@@ -89,7 +89,7 @@ def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
     if isinstance(dtype, Map):
         yield from leaves_of(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from leaves_of(values.explode())
+        yield from leaves_of(values.explode(empty_as_null=False))
     elif isinstance(dtype, pl.Struct):
         for field in values.struct.unnest().get_columns():
             yield from leaves_of(field)

@@ -281,7 +281,7 @@ def _leaves(values: pl.Series) -> Iterator[pl.Series]:
     elif isinstance(dtype, Map):
         yield from _leaves(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from _leaves(values.explode())
+        yield from _leaves(values.explode(empty_as_null=False))
     elif isinstance(dtype, pl.Struct):
         for field in values.struct.unnest().get_columns():
             yield from _leaves(field)

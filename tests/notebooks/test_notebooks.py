@@ -115,7 +115,7 @@ def test_a_notebook_runs_shows_what_it_tells_and_leaves_nothing(
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
-    """Stored notebooks hold no output: it would show one machine and one day. The tests and the pictures show fresh output."""
+    """Stored output would show one machine and one day. The tests and the pictures show fresh output."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_picture_shows_what_it_should_and_nothing_of_the_machine(name: str, made: Path) -> None:
-    """It is plain SVG, holds the words, and no path, address, key or time of the machine that drew it; the stored one too."""
+    """It is plain SVG with the words, without a path, address, key or time of the machine; the stored one too."""
     for picture in (made / f"{name}.svg", STORED / f"{name}.svg"):
         told = "\n".join(texts(picture))
         assert [words for words in EXPECTED[name] if words not in told] == []
