@@ -75,8 +75,36 @@ def test_a_pickle_keeps_everything(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_the_message_is_what_was_written(error: Exception) -> None:
-    """No base class decorates the message, as OSError would with two arguments."""
-    assert str(error) == error.args[0]
+    """No base class decorates the message, as OSError would; its visibility is stated once, at the end."""
+    assert isinstance(error, mc_sink.SinkError)
+    assert error.message == error.args[0]
+    assert str(error) == f"{error.message} {error.visibility}"
+    assert error.visibility.endswith(("visible.", "is."))
+
+
+@pytest.mark.parametrize(
+    ("error", "visible", "sentence"),
+    [
+        (mc_sink.UploadError("1 part"), "nothing", "Nothing became visible."),
+        (mc_sink.AlreadyExistsError("1 file", visible="some"), "some", "nothing more became visible."),
+        (mc_sink.CommitError("x", uncommitted=["a"]), "nothing", "Nothing became visible."),
+        (mc_sink.CommitError("x", committed=["a"]), "some", "1 of 1 file is visible."),
+        (mc_sink.CommitError("x", committed=["a"], uncommitted=["b", "c"]), "some", "1 of 3 files are visible."),
+        (mc_sink.CommitUnknown("x", uncommitted=["a"]), "unknown", "not known whether anything became visible."),
+        (
+            mc_sink.CommitUnknown("x", committed=["a"], uncommitted=["b"]),
+            "unknown",
+            "1 of 2 files are visible. It is not",
+        ),
+    ],
+    ids=str,
+)
+def test_every_error_states_what_is_visible(error: mc_sink.SinkError, visible: str, sentence: str) -> None:
+    """As a field, which a program reads, and as a sentence; both survive a pickle."""
+    for one in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301  our own bytes
+        assert one.visible == visible
+        assert sentence in str(one)
+        assert str(one).count("visible.") == 1
 
 
 def test_failure_cases_survive_a_pickle() -> None:

@@ -78,7 +78,9 @@ def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) ->
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
         what = "manifest" if text else "success marker"
         told = " Was it asked for in another form?" * there
-        raise AlreadyExistsError(f"1 object that is not this delivery's {what} is at {url}, and stays.{told}")
+        raise AlreadyExistsError(
+            f"1 object that is not this delivery's {what} is at {url}, and stays.{told}", visible="some"
+        )
     return facts
 
 

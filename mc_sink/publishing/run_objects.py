@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from mc_sink._display import logger
+from mc_sink._display import lines, logger
 from mc_sink.exceptions import (
     AlreadyExistsError,
     CommitError,
@@ -192,8 +192,8 @@ def leftovers(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:
         first = min(left)
         raise AlreadyExistsError(
             f"{_objects(left)} of an earlier try of run {run.run_id} {'is' if len(left) == 1 else 'are'} no part of "
-            f"this one, from {first} on: data, options or the number of parts changed. Nothing of this try became "
-            "visible. Use a new run_id."
+            f"this one, from {first} on: data, options or the number of parts changed. Use a new run_id.",
+            visible="some",
         )
     if left:
         _log.warning("%s of an earlier run stay beside run %s, from %s on.", _objects(left), run.run_id, min(left))
@@ -206,11 +206,12 @@ def raise_stale(urls: Collection[str]) -> None:
         return
     them, their = ("it", "its") if len(urls) == 1 else ("them", "their")
     named = sorted(urls)[:_SHOWN] + ([f"… and {len(urls) - _SHOWN:,} more"] if len(urls) > _SHOWN else [])
-    raise AlreadyExistsError(
+    message = (
         f"{_objects(urls)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
         f"reader would find old rows among the new. Have {their} owner delete {them}, put {{run_id}} "
-        f'into name=, or accept {them} with stale="keep". Stale: {", ".join(named)}'
+        f'into name=, or accept {them} with stale="keep". Stale:'
     )
+    raise AlreadyExistsError(lines(message, *(f"  {url}" for url in named)))
 
 
 def _visible(stores: Stores, claim: Claim) -> Iterator[str]:

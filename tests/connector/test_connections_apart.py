@@ -280,7 +280,7 @@ def test_a_module_that_is_missing_is_named_as_it_was_asked_for(tmp_path: Path) -
     assert failure_of(raised.value).kind == "rows.Broken"
     with pytest.raises(ConfigurationError) as refused:
         find_named("rows:refused", file.parent)()
-    assert failure_of(refused.value).text == "…"  # a connection's own source is none of ours
+    assert failure_of(refused.value).text == "… Nothing became visible."  # a connection's own source is none of ours
 
 
 def in_a_child(pickled: bytes) -> Any:

@@ -151,15 +151,15 @@ def test_a_record_keeps_our_own_words() -> None:
     """What failed and what to do next are there, and the target; what was put in between is not."""
     assert connections.__name__ in sys.modules  # what raises it is loaded, as it is wherever it is raised
     target = "s3://bucket/p/"
-    error = ConfigurationError(
-        f"0 files match {target}mail=canary/r.csv in /canary: correct source.files. Nothing became visible."
-    )
+    error = ConfigurationError(f"0 files match {target}mail=canary/r.csv in /canary: correct source.files.")
     error.add_note("mc_sink: Nothing became visible. (s3://bucket/p/mail=canary/r.csv)")
     kept = failure_of(error, known=(target,)).text
     assert kept.startswith("0 files match s3://bucket/p/…: correct source.files. Nothing became visible. ")
     assert "canary" not in kept
-    assert failure_of(CommitError("canary", committed=["a"], uncommitted=["b", "c"])).text == "1 of 3 are visible. …"
-    assert failure_of(PermissionDenied("canary", action="s3:PutObject")).text == "Missing: s3:PutObject. …"
+    stopped = CommitError("canary", committed=["a"], uncommitted=["b", "c"])
+    assert failure_of(stopped).text == "… 1 of 3 files are visible."
+    denied = PermissionDenied("canary", action="s3:PutObject")
+    assert failure_of(denied).text == "Missing: s3:PutObject. … Nothing became visible."
 
 
 def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path: Path) -> None:

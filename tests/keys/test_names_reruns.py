@@ -88,7 +88,7 @@ def test_an_overwrite_with_fewer_files_is_refused(fault_s3: FaultServer, run_id:
     deliver(fault_s3, name="{part:05d}{ext}", if_exists="overwrite")
     before = fault_s3.listing(fault_s3.bucket)
     with pytest.raises(
-        AlreadyExistsError, match=r"1 object of an earlier run would stay .*Stale: s3://bucket/p/00003.csv"
+        AlreadyExistsError, match=r"1 object of an earlier run would stay .*Stale:\n  s3://bucket/p/00003.csv\n"
     ):
         deliver(fault_s3, rows=9, name="{part:05d}{ext}", if_exists="overwrite", run_id=run_id)
     assert fault_s3.listing(fault_s3.bucket) == before

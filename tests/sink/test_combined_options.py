@@ -49,7 +49,7 @@ def test_rows_of_a_half_published_run_never_come_again_elsewhere(
     before = fault_s3.listing(fault_s3.bucket)
     with pytest.raises(
         AlreadyExistsError,
-        match=r"(no part of|stay beside the files of) this one.*Nothing (of this try )?became visible",
+        match=r"(no part of|stay beside the files of) this one(?s:.*)(Nothing|nothing more) became visible",
     ):
         deliver(fault_s3, **then)
     assert fault_s3.listing(fault_s3.bucket) == before
@@ -124,7 +124,7 @@ def test_another_form_of_manifest_changes_nothing(fault_s3: FaultServer) -> None
     """A run that is closed stays as it is: no journal waits, and the first form is found again."""
     deliver(fault_s3, partition_by="k", manifest="redshift")
     before = fault_s3.listing(fault_s3.bucket)
-    with pytest.raises(AlreadyExistsError, match="Nothing more became visible"):
+    with pytest.raises(AlreadyExistsError, match="nothing more became visible"):
         deliver(fault_s3, partition_by="k")
     assert fault_s3.listing(fault_s3.bucket) == before
     assert mc_sink.list_journals() == []

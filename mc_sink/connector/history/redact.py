@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink.connector.beside import without_folder
 from mc_sink.connector.history.record import Failure
-from mc_sink.exceptions import OUR_NOTE, CommitError, PermissionDenied, SinkError, ValidationError
+from mc_sink.exceptions import OUR_NOTE, PermissionDenied, SinkError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ def _text(error: BaseException, known: Iterable[str]) -> str:
     if isinstance(error, ValidationError):
         return _counts(error)
     if isinstance(error, SinkError):
-        return " ".join([*_facts(error), _kept(str(error), known)])
+        return " ".join([*_facts(error), _kept(error.message, known), error.visibility])
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return "The run was told to end."
     return f"{_place(error.__traceback__)}; its text is left out, for it may quote cells."
@@ -62,9 +62,6 @@ def _text(error: BaseException, known: Iterable[str]) -> str:
 
 def _facts(error: SinkError) -> Iterator[str]:
     """Yield what an error holds besides its message, where that can't be a value of the rows."""
-    if isinstance(error, CommitError) and (error.committed or error.uncommitted):
-        total = len(error.committed) + len(error.uncommitted)
-        yield f"{len(error.committed)} of {total} are visible."
     if isinstance(error, PermissionDenied) and error.action:
         yield f"Missing: {error.action}."
 
