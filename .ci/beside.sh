@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Install this package beside awswrangler and an older Polars, in an environment of its own, and deliver with it: to a
-# local folder, and to the tests' S3 server. Run by `make test-beside`.
+# Install this package beside libraries that hold pyarrow below 26, and Polars 1, in an environment of its own. Deliver
+# with it to a local folder and to the tests' S3 server. Run by `make test-beside`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VENV:-.venv-beside}"
 "${PYTHON:-python3}" -m venv --clear "$venv"
-# The tests' server needs aiohttp, which s3fs brings.
+# awswrangler takes any boto3, and aiobotocore only the botocore of a few weeks: without this bound pip finds no solution.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable . \
-    ${BESIDE_PACKAGES:-"awswrangler<4" "polars<2"}
+    awswrangler daft "boto3<1.44" "polars<2"
 "$venv/bin/python" -m pip check
-"$venv/bin/python" .ci/beside.py
+MC_SINK_STATE_DIR="$(mktemp -d)" "$venv/bin/python" .ci/beside.py
