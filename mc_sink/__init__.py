@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.validation import list_schemas, load_schema
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "PRESETS",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mc_sink import _display
 from mc_sink._display import printable
+from mc_sink._polars import source_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,10 +189,15 @@ class ValidationError(SinkError):
 
 @contextmanager
 def panics_as_query_errors() -> Iterator[None]:
-    """Raise a panic of the query engine, or of any other library written in Rust, as a `QueryError`."""
+    """Raise a panic of the query engine, or of any other library written in Rust, as a `QueryError`.
+
+    An exception of a Python source that an older Polars reports as an error of its own is raised as itself.
+    """
     try:
         yield
     except BaseException as error:
+        if (original := source_error(error)) is not None:
+            raise original from original.__cause__
         if not _is_panic(error):
             raise
         raise QueryError(

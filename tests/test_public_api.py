@@ -143,7 +143,7 @@ def test_an_option_that_there_is_none_of_is_refused(call: Callable[..., Any], tm
 
 @pytest.mark.parametrize("call", [mc_sink.publish, mc_sink.discard, mc_sink.verify])
 def test_what_follows_a_staging_takes_one_thing_and_storage_options(call: Callable[..., Any]) -> None:
-    """Credentials are given anew, by name, because nothing that was staged holds any."""
+    """Credentials are passed again, by name, because staged deliveries hold none."""
     first, *options = inspect.signature(call).parameters.values()
     assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert {one.name: (one.kind, one.default) for one in options} == dict.fromkeys(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
 from mc_sink.presets.limit import Excess, refusal
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 5
 _HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
-_LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
+_LONG_INTEGERS = (pl.Int64, pl.UInt64, Int128, UInt128)
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
-_WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
+_WIDE = (Int128, UInt128, pl.Decimal)
 _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 
 

@@ -56,7 +56,7 @@ EXPECTED = {
         '"sts:ExternalId": "an-id-for-both-sides"',
         "profile work, as arn:aws:iam::210987654321:role/receive",
         # All permissions are there; without a probe, it is open what a store that isn't AWS takes of a delivery.
-        "Unverified objects, uploads could not be told" if weed_binary() else "Unverified",
+        "Unverified objects, uploads not known" if weed_binary() else "Unverified",
         "20,000 rows, ",
         "1 of 1 files are there",
         "their-bucket has from-us/RUN_ID.csv.gz",
@@ -91,8 +91,8 @@ async def executed(path: Path, folder: Path) -> str:
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}})
     await client.async_execute(env=environment)
     cells = [cell.get("outputs", ()) for cell in notebook.cells]
-    told = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
-    return _COLOURS.sub("", "\n".join(told))
+    ended_text = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
+    return _COLOURS.sub("", "\n".join(ended_text))
 
 
 def _shown(output: nbformat.NotebookNode) -> str:
@@ -115,7 +115,7 @@ def test_a_notebook_runs_shows_what_it_tells_and_leaves_nothing(
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
-    """What was printed on somebody's machine, and when, is no part of it: the tests and the pictures show it anew."""
+    """Outputs of one machine and time are not part of it: the tests and the pictures show them again."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

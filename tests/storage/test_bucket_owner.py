@@ -75,7 +75,7 @@ def test_a_check_says_that_the_bucket_may_be_anothers(fault_s3: FaultServer) -> 
     row = check(platform, fault_s3.writer.target("p/"))["bucket"]
     assert row.verdict == "unknown"
     assert f"does not belong to {OWNER}" in row.found
-    assert "expected_bucket_owner" in row.mend
+    assert "expected_bucket_owner" in row.fix
 
 
 def test_a_connection_file_names_the_owner(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.testing import CliRunner
 
-from mc_sink.connector.cli import app
+from mc_sink.connector.cli.app import app
 from tests.support.connection_files import ROOT
 from tests.support.keyrings import installed
 
