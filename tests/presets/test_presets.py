@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import mc_sink
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
@@ -207,7 +207,7 @@ def check_rows(one: Preset, limit: Limit) -> None:
         )
     else:
         assert refused(lambda: list(one.watch(rows(limit.number - 1))), one, limit).startswith(
-            count(limit.number - 1, "row")
+            counted(limit.number - 1, "row")
         )
         refused(lambda: list(one.watch(rows(0))), one, limit)
         cut = replace(one, max_rows_per_file=100)
@@ -259,7 +259,7 @@ def test_a_row_is_measured_as_it_is_written(format: Csv, unit: Literal["bytes", 
         limit = Limit("row size", number, unit, "https://example.com")
         preset = Preset(name="own", format=format, limits=(limit,))
         if long := sum(length > number for length in lengths):
-            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(count(long, "row"))  # noqa: B023
+            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(counted(long, "row"))  # noqa: B023
         else:
             assert next(preset.watch([frame])) is frame
 
@@ -280,7 +280,7 @@ def test_many_numbers_in_a_row_are_measured_together() -> None:
     (limit,) = (limit for limit in liveramp.limits if limit.name == "row size")
     long = sum(560 * (len(str(row / 7)) + 1) - 1 > limit.number for row in range(1_000))
     assert 0 < long < frame.height
-    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(count(long, "row"))
+    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(counted(long, "row"))
 
 
 def test_ones_own_values_replace_the_presets() -> None:
