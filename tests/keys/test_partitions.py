@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mc_sink
 from mc_sink import ConfigurationError
-from mc_sink.keys import Partition, Partitioning, columns_of
+from mc_sink.keys import Partition, Partitioning, column_names
 from mc_sink.keys.partitions import HIVE_DEFAULT_PARTITION, encode
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def test_runs_hold_every_row_in_order(pairs: list[tuple[Any, Any]]) -> None:
 
 def test_the_argument_takes_one_column_or_several() -> None:
     """A text is one column, and not its letters."""
-    assert columns_of(None) == ()
-    assert columns_of("day") == ("day",)
-    assert columns_of(["day", "country"]) == ("day", "country")
+    assert column_names(None) == ()
+    assert column_names("day") == ("day",)
+    assert column_names(["day", "country"]) == ("day", "country")
 
 
 @pytest.mark.parametrize("name", ["*", "^x$", "a/b", "50%", "x y", "a:b", "=", "é"])
