@@ -107,7 +107,7 @@ def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
 
 
 class Orc(Parquet):
-    """A format that nobody takes."""
+    """A format that no receiver takes."""
 
     @property
     def extension(self) -> str:
@@ -155,8 +155,8 @@ def refused(call: Callable[[], object], preset: Preset, limit: Limit) -> str:
     with pytest.raises(LimitError) as error:
         call()
     assert (error.value.preset, error.value.limit) == (preset.name, limit.name)
-    for told in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
-        assert told in str(error.value)
+    for expected in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
+        assert expected in str(error.value)
     assert limit.source in str(error.value)
     return str(error.value)
 
@@ -307,11 +307,11 @@ def test_headers_of_a_csv_without_a_header_are_nobodys_concern() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
+    ("asked", "expected"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
 )
-def test_a_name_that_is_none_is_refused(asked: object, told: str) -> None:
+def test_a_name_that_is_none_is_refused(asked: object, expected: str) -> None:
     """The message has all names and the nearest; a limit with an unknown name is refused as well."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         preset_of(asked)
 
 
