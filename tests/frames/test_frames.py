@@ -156,7 +156,7 @@ def consumed_generator() -> Iterator[pl.DataFrame]:
     ids=["consumed reader", "consumed generator", "iterator", "list", "reader"],
 )
 def test_a_stream_without_batches_is_refused_at_the_door(frame: Any) -> None:
-    """A reader or an iterator with nothing in it was consumed before: that is an error, and not a delivery of zero rows."""
+    """A reader or iterator with nothing in it was consumed before: that is an error, not a delivery of zero rows."""
     with pytest.raises(ConfigurationError, match=r"0 batches: it was consumed before.*Nothing became visible"):
         as_lazyframe(frame)
 

@@ -198,7 +198,7 @@ def test_the_argument_takes_one_column_or_several() -> None:
 @pytest.mark.parametrize("name", ["*", "^x$", "a/b", "50%", "x y", "a:b", "=", "é"])
 @pytest.mark.parametrize("rows", ["sorted", "unsorted"])
 def test_columns_of_any_name_arrive(fault_s3: FaultServer, name: str, rows: str) -> None:
-    """A name isn't a pattern, and what can't stand in a key is encoded; columns that a pattern would find stay apart."""
+    """A name isn't a pattern, and what can't stand in a key is encoded; columns that a pattern would match are kept."""
     frame = pl.DataFrame({"x": range(4), name: ["b", "c"] * 2}).with_columns(pl.lit(1).alias("^.*$"))
     frame = frame.sort(pl.Series(frame[name]), maintain_order=True) if rows == "sorted" else frame
     how: dict[str, Any] = {"partition_by": name, "run_id": "a", "storage_options": fault_s3.storage_options}
