@@ -27,17 +27,19 @@ OTHER_CODE = [
 # Docstrings of functions begin with one of these. Add a verb where it is an ordinary one.
 VERBS = frozenset(
     """
-    Abort Accept Add Adopt Append Apply Ask Begin Bind Bound Break Build Cache Cast Check Choose Clean Clear Close Collect
-    Combine Compare Compile Complete Compress Compute Configure Connect Convert Copy Correct Count Create Cut Decide Decode
-    Delete Deliver Derive Describe Detach Discard Divide Draw Drop Encode End Ensure Enter Escape Estimate Evaluate Exclude
-    Execute Exit Expand Explain Export Extend Extract Fail Fill Filter Find Finish Fit Follow Format Free Generate Group
-    Hash Hold Ignore Import Include Inform Insert Inspect Install Issue Iterate Join Judge Keep Leave Limit List Load Lock
-    Log Look Make Map Mark Mask Match Measure Merge Move Name Normalise Note Notify Number Obtain Omit Open Order Parse Pass
-    Pause Peek Pick Plan Point Prepare Preview Print Prove Publish Pull Push Put Quote Raise Read Rebuild Receive Recognise
-    Record Recover Redact Refuse Register Reject Release Remember Remove Rename Render Repeat Replace Report Request Reset
-    Resolve Restore Resume Retry Return Rewrite Round Run Save Scan Seal Search Select Send Serialise Set Show Shut Sign
-    Silence Skip Sort Split Stage Start Stop Store Stream Strip Sum Sweep Test Time Trace Track Translate Treat
-    Truncate Turn Undo Unlock Update Upload Use Validate Verify Visit Wait Wake Warn Watch Wrap Write Yield
+    Abort Accept Add Adopt Append Apply Ask Begin Bind Bound Break Build Cache Cast Check Choose Clean Clear
+    Close Collect Combine Compare Compile Complete Compress Compute Configure Connect Convert Copy Correct Count
+    Create Cut Decide Decode Delete Deliver Derive Describe Detach Discard Divide Draw Drop Encode End Ensure
+    Enter Escape Estimate Evaluate Exclude Execute Exit Expand Explain Export Extend Extract Fail Fill Filter
+    Find Finish Fit Follow Format Free Generate Group Hash Hold Ignore Import Include Inform Insert Inspect
+    Install Issue Iterate Join Judge Keep Leave Limit List Load Lock Log Look Make Map Mark Mask Match Measure
+    Merge Move Name Normalise Note Notify Number Obtain Omit Open Order Parse Pass Pause Peek Pick Plan Point
+    Prepare Preview Print Prove Publish Pull Push Put Quote Raise Read Rebuild Receive Recognise Record Recover
+    Redact Refuse Register Reject Release Remember Remove Rename Render Repeat Replace Report Request Reset
+    Resolve Restore Resume Retry Return Rewrite Round Run Save Scan Seal Search Select Send Serialise Set Show
+    Shut Sign Silence Skip Sort Split Stage Start Stop Store Stream Strip Sum Sweep Test Time Trace Track
+    Translate Treat Truncate Turn Undo Unlock Update Upload Use Validate Verify Visit Wait Wake Warn Watch Wrap
+    Write Yield
     """.split()  # noqa: SIM905  a list of words is read most easily as text
 )
 # Each with what to write instead.
