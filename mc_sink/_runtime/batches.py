@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._polars import BaseExtension, Map
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
 from mc_sink.exceptions import QueryError, panics_as_query_errors
@@ -278,7 +279,7 @@ def _sizes(column: pl.Series) -> pl.Series:
         sizes = column.bin.size()
     elif isinstance(column.dtype, _LABELS):
         sizes = column.cat.len_bytes()
-    elif isinstance(column.dtype, pl.Map):
+    elif isinstance(column.dtype, Map):
         sizes = _sizes(column.map.entries())
     elif isinstance(column.dtype, pl.Array):
         sizes = _sizes(column.arr.to_list())
@@ -288,7 +289,7 @@ def _sizes(column: pl.Series) -> pl.Series:
         sizes = pl.zeros(len(column), pl.UInt64, eager=True)
         for field in column.struct.unnest():
             sizes += _sizes(field)
-    elif isinstance(column.dtype, pl.BaseExtension):
+    elif isinstance(column.dtype, BaseExtension):
         sizes = _sizes(column.ext.storage())
     else:
         sizes = pl.Series([_width(column.dtype)]).new_from_index(0, len(column))
@@ -298,7 +299,7 @@ def _sizes(column: pl.Series) -> pl.Series:
 def _sizes_of_lists(column: pl.Series) -> pl.Series:
     lengths = column.list.len().cast(pl.UInt64).fill_null(0)
     ends = lengths.cum_sum()
-    items = _sizes(column.filter(lengths > 0).explode())
+    items = _sizes(column.filter(lengths > 0).explode(empty_as_null=False))
     sums = pl.concat([pl.Series([0], dtype=pl.UInt64), items.cum_sum()])
     return sums.gather(ends) - sums.gather(ends - lengths)
 
@@ -314,6 +315,6 @@ def _has_labels(dtype: object) -> bool:
         return _has_labels(dtype.inner)
     if isinstance(dtype, pl.Struct):
         return any(_has_labels(field.dtype) for field in dtype.fields)
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return _has_labels(dtype.key) or _has_labels(dtype.value)
     return isinstance(dtype, _LABELS) or dtype in _LABELS

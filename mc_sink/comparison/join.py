@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ _BEFORE = "before:"
 _EXAMPLES = 5
 ROW = "row"
 _MOST_KEYS = 10_000
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
-_NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, UInt128)
+_NUMBERS = (*_INTEGERS, Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _COMPARED = (*_NUMBERS, *_TEXTS, pl.Date, pl.Time, pl.Datetime, pl.Duration)
 

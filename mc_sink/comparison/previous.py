@@ -13,6 +13,7 @@ import polars as pl
 from polars.selectors import by_name
 
 from mc_sink._frames import as_lazyframe
+from mc_sink._polars import Map
 from mc_sink.comparison.join import columns_of
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
@@ -270,4 +271,4 @@ def _with_lists(dtype: Any) -> Any:
         return pl.List(_with_lists(dtype.inner))
     if isinstance(dtype, pl.Struct):
         return pl.Struct({field.name: _with_lists(field.dtype) for field in dtype.fields})
-    return pl.Map(dtype.key, _with_lists(dtype.value)) if isinstance(dtype, pl.Map) else dtype
+    return Map(dtype.key, _with_lists(dtype.value)) if isinstance(dtype, Map) else dtype

@@ -113,7 +113,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         done.version_id,
         file.checksum,
         partition=file.partition,
-        found=done.found,
+        found=done.from_prior_attempt,
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,

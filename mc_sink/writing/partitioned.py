@@ -82,7 +82,7 @@ class _SortedRuns:
 
 def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, split: Split) -> None:
     """Write the files of all rows, one partition after the other; a partition that reappears gets further files."""
-    partitioning, schema, batch_rows = plan.partitioning, plan.schema, plan.row_group_size
+    partitioning, schema, batch_rows = plan.spec.partitioning(plan.schema), plan.schema, plan.spec.row_group_size
     begun: dict[Partition, Iterator[FilePlan]] = {}
 
     def plans(partition: Partition) -> Iterator[FilePlan]:
@@ -90,12 +90,12 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, split: Split) 
 
     windows = regrouped(promised(batches, schema), batch_rows)
     runs = _SortedRuns(windows, partitioning)
-    if plan.names.are_numbered:
+    if plan.spec.names.are_numbered:
         consume(runs.start(), schema)
     while (partition := runs.current) is not None:
         split.write(runs.run(partition), plans(partition))
     with PartitionBuffer(partitioning, plan.folder) as buffer:
-        consume(buffer.fill(runs.rest() if plan.names.are_numbered else windows), schema)
+        consume(buffer.fill(runs.rest() if plan.spec.names.are_numbered else windows), schema)
         for partition in buffer.partitions:
             split.write(regrouped(buffer.rows(partition), batch_rows), plans(partition))
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mc_sink import ConfigurationError, Parquet
+from tests.support.dtypes import Extension, Map, needs
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
 
 BERLIN = "Europe/Berlin"
@@ -111,7 +112,7 @@ def test_every_dtype_that_is_taken_is_read_back() -> None:
         pl.Object(),
         pl.List(pl.Int128),
         pl.Array(pl.UInt128, 2),
-        pl.Map(pl.String, pl.Int128),
+        Map(pl.String, pl.Int128),
         pl.Struct({"deep": pl.List(pl.Struct({"deeper": pl.Int128}))}),
     ],
 )
@@ -122,7 +123,7 @@ def test_parquet_names_the_columns_that_others_cannot_read(dtype: pl.DataType) -
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"compression": "lzo"}, "lzo"),
         ({"compression": "zstd", "compression_level": 0}, "1 to 22"),
@@ -135,14 +136,14 @@ def test_parquet_names_the_columns_that_others_cannot_read(dtype: pl.DataType) -
         ({"data_page_size": 0}, "data_page_size"),
     ],
 )
-def test_bad_parquet_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+def test_bad_parquet_options_are_refused_when_written_down(options: dict[str, Any], message: str) -> None:
     """A codec, level, statistic or page size that doesn't exist never becomes a value."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         Parquet(**options)
 
 
 def test_facts_about_the_run_are_in_the_footer() -> None:
-    """Metadata is what readers find under its keys, beside Arrow's schema; without any there is only that."""
+    """Readers find the metadata under its keys, beside Arrow's schema; without metadata they find only that."""
     facts = {"mc_sink.run_id": "20261122T101530Z-4f2a9c", "mc_sink.schema": "aud\u00efence"}
     tape = Tape()
     Parquet().write(FRAME.lazy(), tape, 100_000, metadata=facts)
@@ -163,7 +164,6 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
             "*": pl.Series([LARGEST, None, 0], dtype=dtype),
             "list": pl.Series([[LARGEST, None], None, []], dtype=pl.List(dtype)),
             "struct": pl.Series([{"a": [1]}, None, {"a": None}], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
-            "map": pl.Series([[{"key": "k", "value": 1}], None, []], dtype=pl.Map(pl.String, dtype)),
             "other": [1, 2, 3],
         }
     )
@@ -173,18 +173,27 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
         "decimal128(38, 0)",
         "large_list<element: decimal128(38, 0)>",
         "struct<a: fixed_size_list<element: decimal128(38, 0)>[1]>",
-        "map<large_string, decimal128(38, 0) ('map')>",
         "int64",
     ]
     assert table.column(0).to_pylist() == [LARGEST, None, 0]
     assert table.column(1).to_pylist() == [[LARGEST, None], None, []]
 
 
+@needs("Map")
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
+def test_wide_integers_in_maps_can_be_decimals(dtype: Any) -> None:
+    """The values of a map are written as decimals too."""
+    values = pl.Series([[{"key": "k", "value": 1}], None, []], dtype=Map(pl.String, dtype))
+    table = parquet(Parquet(int128="decimal"), pl.DataFrame({"map": values})).read()
+    assert str(table.column(0).type) == "map<large_string, decimal128(38, 0) ('map')>"
+    assert table.column(0).to_pylist() == [[("k", 1)], None, []]
+
+
 @pytest.mark.parametrize(("value", "dtype"), [(10**38, pl.Int128), (-(10**38), pl.Int128), (2**128 - 1, pl.UInt128)])
 def test_an_integer_that_fits_no_decimal_ends_the_run(value: int, dtype: Any) -> None:
     """39 digits are refused, deep inside a column too; nothing is rounded and nothing becomes null."""
     for values in (pl.Series([1, value], dtype=dtype), pl.Series([[1], [value]], dtype=pl.List(dtype))):
-        with pytest.raises(ConfigurationError, match=r"1 batch holds integers of more than 38 digits in 'x'.*visible"):
+        with pytest.raises(ConfigurationError, match=r"integers in 'x' have more than 38 digits.*visible"):
             encoded(Parquet(int128="decimal"), pl.DataFrame({"x": values}))
 
 
@@ -192,7 +201,7 @@ def test_the_refusal_of_wide_integers_says_how_to_write_them() -> None:
     """The option is named where it would help, and not where it wouldn't."""
     with pytest.raises(ConfigurationError, match="int128='decimal'"):
         Parquet().check(pl.Schema({"x": pl.List(pl.Int128)}))
-    with pytest.raises(ConfigurationError, match="cast or drop") as raised:
+    with pytest.raises(ConfigurationError, match="Cast or drop") as raised:
         Parquet(int128="decimal").check(pl.Schema({"x": pl.Object, "y": pl.Int128}))
     assert "'y'" not in str(raised.value)
     with pytest.raises(ConfigurationError, match="'raise' or 'decimal'"):
@@ -202,21 +211,23 @@ def test_the_refusal_of_wide_integers_says_how_to_write_them() -> None:
 @pytest.mark.parametrize("dtype", [pl.Struct({}), pl.List(pl.Struct({})), pl.Struct({"a": pl.Struct({})})], ids=str)
 def test_a_struct_without_fields_is_refused_before_the_first_byte(dtype: pl.DataType) -> None:
     """Parquet has no such thing, and Polars would find out only when it writes."""
-    with pytest.raises(ConfigurationError, match=r"1 column\(s\) can't be written as Parquet: 'x'"):
+    with pytest.raises(ConfigurationError, match=r"1 column can't be written as Parquet: 'x'"):
         Parquet().check(pl.Schema({"x": dtype, "y": pl.Int8()}))
 
 
+@needs("Map")
 def test_lists_of_maps_are_written_whatever_hides_under_their_nulls() -> None:
     """A list that was masked out, at which Polars' writer would fail, is a null like any other."""
-    dtype = pl.List(pl.Map(pl.String, pl.Int8))
+    dtype = pl.List(Map(pl.String, pl.Int8))
     frame = pl.DataFrame({"x": pl.Series([[[{"key": "a", "value": 1}]], [None], []], dtype=dtype)})
     masked = frame.select(pl.when(pl.Series([False, True, True])).then("x").alias("*"))
     assert parquet(Parquet(), masked).read().column(0).to_pylist() == [None, [None], []]
 
 
+@needs("Extension")
 def test_an_extension_is_written_as_what_it_is_made_of() -> None:
     """Others read its storage, and what it is made of decides whether it is taken."""
-    uuid, wide = pl.Extension("uuid", pl.Binary()), pl.Extension("wide", pl.Int128())
+    uuid, wide = Extension("uuid", pl.Binary()), Extension("wide", pl.Int128())
     frame = pl.DataFrame({"x": pl.Series([b"\x00", None], dtype=pl.Binary).ext.to(uuid)})
     Parquet().check(frame.schema)
     assert parquet(Parquet(), frame).read().column(0).to_pylist() == [b"\x00", None]

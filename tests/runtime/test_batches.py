@@ -188,7 +188,10 @@ def test_a_scan_that_loses_rows_is_noticed(tmp_path: Path, monkeypatch: pytest.M
         "a filter": (lambda scan: scan.filter(pl.col("id") > 5), None),
         "a head": (lambda scan: scan.head(5), None),
         "a group-by": (lambda scan: scan.group_by("id").len(), None),
-        "an explosion": (lambda scan: scan.with_columns(pl.col("id").repeat_by(2)).explode("id"), None),
+        "an explosion": (
+            lambda scan: scan.with_columns(pl.col("id").repeat_by(2)).explode("id", empty_as_null=False),
+            None,
+        ),
         "a union": (lambda scan: pl.concat([scan, scan]), None),
         "a frame": (lambda _: numbers(7).lazy(), 7),
         "a frame, filtered": (lambda _: numbers(7).lazy().filter(pl.col("id") > 3), None),

@@ -193,7 +193,7 @@ def losing_descriptors(place: str, format: str) -> None:
 
 
 def losing_memory(place: str, format: str) -> None:
-    """Deliver from a source that keeps what it gave, until there is no memory left."""
+    """Deliver from a source that keeps what it gave, until no memory is left."""
 
     def source() -> Iterator[pl.DataFrame]:
         kept = [numbers(50_000)] * 4
@@ -234,7 +234,7 @@ def tell(work: Callable[[], object]) -> None:
     """Do something and tell what was raised, if anything was."""
     try:
         work()
-    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001  whatever it is, the test judges it
+    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001  the test judges every error
         say(f"{'/'.join(kind.__name__ for kind in type(error).__mro__)}: {error}")
     else:
         say("delivered")

@@ -1,4 +1,4 @@
-"""The table of runs, and the lock of each. Every function opens the file, runs one transaction and closes it."""
+"""The table of runs, and their locks. Every function opens the file, runs one transaction and closes it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ create table if not exists runs (
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 """
-# A later version may have added columns of its own.
+# Columns are named, because a later version may have added others.
 _SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
-_KILLED = Failure("Killed", "The run ended without a word: it was killed, or the machine went down.")
+_KILLED = Failure("Killed", "The run was killed, or the machine went down.", "unknown")
 LOCKS_FOLDER = "locks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """What is known of a run before it begins."""
+    """The facts of a run before it begins."""
 
     run_id: str
     connection: str
@@ -55,30 +55,30 @@ class Beginning:
 
 
 class Ongoing:
-    """A run that is going on; whoever holds it ends it, and may say so again where that was cut short."""
+    """A run that is going on. Its end may be recorded again where the first attempt was interrupted."""
 
     def __init__(self, run: Run, lock: state_dir.Lock) -> None:
         self.run = run
         self._lock = lock
 
     def delivered(self, receipt: Receipt) -> Run:
-        """Note that everything is visible, or that there was nothing to deliver."""
+        """Record that everything is visible, or that the run had no rows to deliver."""
         return self._end(_status_of(receipt), facts_of(receipt))
 
     def failed(self, error: BaseException) -> Run:
-        """Note what ended the run; one that was told to end is "interrupted"."""
+        """Record the error that ended the run; a signal makes it "interrupted"."""
         status: Status = "failed" if isinstance(error, Exception) else "interrupted"
         return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
-        """Give the record, even where it can't be written any more: what happened is true all the same."""
+        """Return the record, also where it can't be written: the run has ended in either case."""
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
         ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
             _update(self.run, ended)
-        except SinkError as error:  # without its traceback, whose chain has what ended the run
+        except SinkError as error:  # without its traceback, whose chain has the error of the run
             _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
-        except BaseException:  # told to end in between, which took the record back: it is as true as before
+        except BaseException:  # interrupted, which rolled the transaction back
             _update(self.run, ended)
             raise
         finally:
@@ -87,11 +87,11 @@ class Ongoing:
 
 
 def begin(beginning: Beginning) -> Ongoing:
-    """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
+    """Record that a run begins, before anything is sent, or raise `ConfigurationError`."""
     token = secrets.token_hex(8)
     lock = _lock_in(LOCKS, token)
     try:
-        with _locking(lock):  # before the record exists, or another process could find it without its lock
+        with _locking(lock):  # before the record exists, so that it is never seen without its lock
             lock.acquire()
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
         return Ongoing(replace(run, number=_insert(run)), lock)
@@ -107,7 +107,7 @@ def list_runs(
     trigger: str | None = None,
     limit: int | None = 20,
 ) -> _display.Listing[Run]:
-    """List the runs of this machine, or those with these facts, the newest first."""
+    """List the runs of this machine, or those with the given facts, newest first."""
     with _opened() as table:
         _settle(table)
         found = table.execute(
@@ -119,25 +119,25 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Give the last try of a run; raises `ConfigurationError` where there is none."""
+    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
     with _opened() as table:
         _settle(table)
         row = table.execute(f"{_SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
     if row is None:
-        raise ConfigurationError(f"0 runs of this machine have the id {run_id}: `mc-sink history` lists those it has.")
+        raise ConfigurationError(f"No run of this machine has the id {run_id}. List the runs with mc-sink history.")
     return as_run(row)
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
-    """Note that a run that had stopped part way was ended later, and that everything is visible."""
+    """Record that a run that stopped while it was published was finished later, and that everything is visible."""
     ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
     return _update(run, facts_of(receipt) | ended)
 
 
 def last_rows(beginning: Beginning) -> int | None:
-    """Return how many rows the last run of a connection delivered; None where none has delivered any yet.
+    """Return the number of rows of the connection's last delivery; None before its first one.
 
-    A connection is known by its file, and one without a file by its name and its target.
+    A connection is identified by its file and, without one, by its name and target.
     """
     by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
     with _opened() as table:
@@ -171,7 +171,7 @@ def _update(run: Run, facts: Mapping[str, Any]) -> Run:
 
 
 def _settle(table: sqlite3.Connection) -> None:
-    """Call the runs interrupted that are going on by their record, and whose lock nobody holds."""
+    """Mark "running" records whose lock is free as interrupted."""
     going = table.execute("select number, token from runs where status = 'running'").fetchall()
     for row in going:
         lock = _lock_in(LOCKS, row["token"])
@@ -199,21 +199,21 @@ def _opened() -> Iterator[sqlite3.Connection]:
                 yield table
         finally:
             table.close()
-    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are rows that can't be read
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are for invalid rows
         raise ConfigurationError(
-            f"1 history can't be used: {path} ({type(error).__name__}: {error}). Make room, or move "
-            "the file away: a new one is begun."
+            f"Cannot open the run history at {path}: {type(error).__name__}: {error}. Free disk space, or move the "
+            "file; a new one will be created."
         ) from error
 
 
-class Busy(SinkError):  # noqa: N818  named like what it says
-    """Another process of this machine holds the lock. Nothing was done; try again later."""
+class Busy(SinkError):  # noqa: N818  the name states the condition
+    """Another process holds the lock. Nothing was done; try again later."""
 
 
 def prepared_state_folder() -> Path:
-    """Return the folder for all that this machine keeps, which exists now, for its owner alone.
+    """Create the state folder where it is missing, for its owner alone, and return it.
 
-    Raises `UploadError` where it can't be written to.
+    Raises `UploadError` where it can't be written.
     """
     with state_dir.writing("state folder", state_dir.state_folder()):
         return state_dir.prepare_folder()
@@ -221,12 +221,12 @@ def prepared_state_folder() -> Path:
 
 @contextmanager
 def hold(name: str, what: str) -> Iterator[None]:
-    """Hold the lock `name` of this machine, or raise `Busy` with `what` is going on and the process that does it."""
+    """Hold the lock `name` of this machine within the `with`, or raise `Busy`; `what` says what holds it then."""
     lock = _lock_in(LOCKS_FOLDER, name)
     with _locking(lock):
         is_held = lock.acquire()
     if not is_held:
-        raise Busy(f"{what} already, by pid {lock.holder}. Wait for it, or end it.")
+        raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
     try:
         yield
     finally:
@@ -234,7 +234,7 @@ def hold(name: str, what: str) -> Iterator[None]:
 
 
 def _lock_in(folder: str, name: str) -> state_dir.Lock:
-    """Return a lock of the state folder, not yet held; raises `ConfigurationError` where its folder can't be used."""
+    """Return a lock of the state folder, not held yet, or raise `ConfigurationError`."""
     lock = state_dir.Lock(prepared_state_folder() / folder / f"{name}.lock")
     with _locking(lock):
         state_dir.prepare_folder(folder)
@@ -247,6 +247,6 @@ def _locking(lock: state_dir.Lock) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"The lock {error.filename or lock.path} can't be opened: {error.strerror}. Free disk space, or set "
+            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. Free disk space, or set "
             f"{state_dir.STATE_DIR} to another folder."
         ) from error
