@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-long test-oldest test-beside bench figures pictures dist clean
+.PHONY: setup demo test test-long test-oldest test-beside test-wheel bench figures pictures dist clean
 
 setup: $(VENV)/ready
 
@@ -37,6 +37,10 @@ test: setup
 
 test-long: setup
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist load --durations=10
+
+# The wheel in an environment of its own, with the core dependencies alone; `make test` includes it.
+test-wheel: setup
+	$(BIN)/python -m pytest tests/test_wheel.py
 
 # The same tests on the oldest supported dependencies.
 test-oldest: $(OLDEST)/ready

@@ -121,7 +121,7 @@ def is_pandas(frame: object) -> bool:
 def pandas_table(frame: Any) -> pa.Table:
     """Return a pandas frame as an Arrow table: its columns, and after them the levels of its index that have a name.
 
-    An index without a name never becomes a column, whatever its values.
+    An index without a name never becomes a column.
     """
     import pyarrow as pa
 

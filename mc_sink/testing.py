@@ -1,12 +1,12 @@
-"""Sample data for the shipped schemas: valid rows without end, and one frame for each kind of violation.
+"""Sample data for the shipped schemas: any number of valid rows, and one frame for each kind of violation.
 
-Values are made from the row's number and the seed alone, so that any number of rows streams in bounded memory and the
-same call always gives the same rows. No value belongs to a person.
+Values are computed from the row's number and the seed only. So any number of rows streams in bounded memory, and the
+same call always returns the same rows. No value belongs to a person.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from mc_sink.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+_T = TypeVar("_T")
 _ROW = "row"
 _BATCH = 100_000
 _BEGIN = pl.lit("2026-01-01").str.to_datetime(time_unit="us", time_zone="UTC")
@@ -27,22 +28,30 @@ _ZERO_DEVICE = "00000000-0000-0000-0000-000000000000"
 
 
 def sample(name: str, rows: int, *, seed: int = 0) -> pl.LazyFrame:
-    """Return `rows` valid rows of the shipped schema `name`, made as they are read.
+    """Return `rows` valid rows of the shipped schema `name`, computed as they are read.
 
-    Raises `ConfigurationError` for a name that has no sample.
+    Raises `ConfigurationError` for the name of any other schema.
+
+        >>> sample("report", 50_000_000).head(2).collect().height
+        2
     """
-    if name not in _FEEDS:
-        raise ConfigurationError(f"There is no sample {name!r}: give one of {', '.join(sorted(_FEEDS))}.")
-    feed = _FEEDS[name](seed)
+    feed = _shipped(_FEEDS, name)(seed)
 
     def batches() -> Iterator[pl.DataFrame]:
         for start in range(0, rows, _BATCH):
-            yield _made(feed, start, min(start + _BATCH, rows))
+            yield _computed(feed, start, min(start + _BATCH, rows))
 
-    return from_batches(batches, _made(feed, 0, 0).schema)
+    return from_batches(batches, _computed(feed, 0, 0).schema)
 
 
-def _made(feed: _Columns, start: int, end: int) -> pl.DataFrame:
+def _shipped(table: dict[str, _T], name: str) -> _T:
+    if name not in table:
+        names = ", ".join(sorted(table))
+        raise ConfigurationError(f"Sample data is not available for the schema {name!r}. Pass one of {names}.")
+    return table[name]
+
+
+def _computed(feed: _Columns, start: int, end: int) -> pl.DataFrame:
     numbers = pl.int_range(start, end, dtype=pl.Int64, eager=True).alias(_ROW).to_frame()
     return numbers.lazy().select(**feed).collect()
 
@@ -54,7 +63,7 @@ def _audience(seed: int) -> _Columns:
         "external_id": pl.when(kind == 0).then(pl.format("crm-{}", _draw(seed, 2))),
         "email_sha256": pl.when(kind < 2).then(_hex(seed, 3, digits=64)),  # noqa: PLR2004  a part of the rows
         "phone_sha256": pl.when(kind == 2).then(_hex(seed, 4, digits=64)),  # noqa: PLR2004  the same
-        "device_id": pl.when(kind == 3).then(_uuid(seed, 5)),  # noqa: PLR2004  the same
+        "device_id": pl.when(kind == 3).then(_uuid(_hex(seed, 5, digits=32))),  # noqa: PLR2004  the same
         "device_type": pl.when(kind == 3).then(_one_of(seed, 6, ["gaid", "idfa"])),  # noqa: PLR2004  the same
         "segment_id": pl.format("seg_{}", _draw(seed, 7) % 200),
         "action": pl.when(pl.col(_ROW) % 10 == 9).then(pl.lit("remove")).otherwise(pl.lit("add")),  # noqa: PLR2004  the same
@@ -89,10 +98,10 @@ def _report(seed: int) -> _Columns:
 def _payload(seed: int) -> _Columns:
     happened = _BEGIN + pl.duration(milliseconds=pl.col(_ROW) * 250)
     amount = _draw(seed, 4) % 10_000 / 100
-    kind = _one_of(seed, 1, ["order.created", "order.shipped", "customer.updated"])
+    unique_digits = pl.concat_str(_hex(seed, 9, digits=16), pl.col(_ROW).cast(pl.String).str.zfill(16))
     return {
-        "id": _numbered_uuid(seed),
-        "type": kind,
+        "id": _uuid(unique_digits),
+        "type": _one_of(seed, 1, ["order.created", "order.shipped", "customer.updated"]),
         "source": _one_of(seed, 2, ["shop", "warehouse"]),
         "event_time": happened,
         "received_at": happened + pl.duration(milliseconds=_draw(seed, 3) % 5000),
@@ -101,7 +110,7 @@ def _payload(seed: int) -> _Columns:
 
 
 def _draw(seed: int, stream: int) -> pl.Expr:
-    """Return whole numbers from 0 to 2**31, as good as random, from the row's number."""
+    """Return pseudo-random whole numbers from 0 to 2**31, computed from the row's number."""
     return (_word(seed, stream) % 2**31).cast(pl.Int64)
 
 
@@ -110,22 +119,13 @@ def _word(seed: int, stream: int, word: int = 0) -> pl.Expr:
 
 
 def _hex(seed: int, stream: int, *, digits: int) -> pl.Expr:
-    """Return hexadecimal digits, at most 96, by reading decimal ones as base64."""
+    """Return up to 96 hexadecimal digits, by decoding decimal digits as base64."""
     words = [_word(seed, stream, word).cast(pl.String).str.zfill(20) for word in range(-(-digits // 30))]
     return pl.concat_str(*words).str.decode("base64").bin.encode("hex").str.slice(0, digits)
 
 
-def _uuid(seed: int, stream: int) -> pl.Expr:
-    digits = _hex(seed, stream, digits=32)
-    return _dashed(digits)
-
-
-def _numbered_uuid(seed: int) -> pl.Expr:
-    """Return identifiers that never repeat: the row's number stands in them."""
-    return _dashed(pl.concat_str(_hex(seed, 9, digits=16), pl.col(_ROW).cast(pl.String).str.zfill(16)))
-
-
-def _dashed(digits: pl.Expr) -> pl.Expr:
+def _uuid(digits: pl.Expr) -> pl.Expr:
+    """Return 32 hexadecimal digits in the form of a UUID."""
     parts = [digits.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
     return pl.concat_str(*parts, separator="-")
 
@@ -139,35 +139,21 @@ _FEEDS: dict[str, Callable[[int], _Columns]] = {"audience": _audience, "payload"
 
 
 def violations(name: str) -> dict[str, pl.DataFrame]:
-    """Return frames of 40 rows that the shipped schema `name` refuses, by what is wrong with them.
+    """Return frames of 40 rows that the shipped schema `name` refuses, by a description of the violation.
 
-    Where values are wrong it is the first row that is; `duplicate …` has its first row again as its last. Raises
-    `ConfigurationError` for a name that has no sample.
+    Where values are wrong, they are those of the first row. In `duplicate …`, the last row equals the first. Raises
+    `ConfigurationError` for the name of any other schema.
+
+        >>> violations("report")["clicks are negative"]["clicks"][0]
+        -1
     """
-    if name not in _WRONG_VALUES:
-        raise ConfigurationError(
-            f"There are no violations of {name!r}: give one of {', '.join(sorted(_WRONG_VALUES))}."
-        )
+    wrong_values = _shipped(_WRONG_VALUES, name)
     valid = sample(name, _ROWS).collect()
-    values = {what: _broken(valid, wrong) for what, wrong in _WRONG_VALUES[name].items()}
-    again = {what: pl.concat([valid.head(-1), valid.head(1)]) for what in _DUPLICATES.get(name, ())}
-    return {**values, **_missing(name, valid), **again, **_wrong_columns(valid)}
-
-
-def _broken(valid: pl.DataFrame, wrong: dict[str, object]) -> pl.DataFrame:
-    changes = (
-        pl.when(_FIRST).then(pl.lit(value, dtype=valid.schema[c])).otherwise(pl.col(c)) for c, value in wrong.items()
-    )
-    return valid.with_columns(change.alias(column) for column, change in zip(wrong, changes, strict=True))
-
-
-def _missing(name: str, valid: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    return {f"no {column}": _broken(valid, {column: None}) for column in _REQUIRED[name]}
-
-
-def _wrong_columns(valid: pl.DataFrame) -> dict[str, pl.DataFrame]:
     first, *others = valid.columns
     return {
+        **{violation: _changed(valid, values) for violation, values in wrong_values.items()},
+        **{f"no {column}": _changed(valid, {column: None}) for column in _REQUIRED[name]},
+        **{violation: pl.concat([valid.head(-1), valid.head(1)]) for violation in _DUPLICATES.get(name, ())},
         "a column is missing": valid.drop(first),
         "a column is unexpected": valid.with_columns(unexpected=pl.lit(1)),
         "the columns are in another order": valid.select(*others, first),
@@ -175,6 +161,12 @@ def _wrong_columns(valid: pl.DataFrame) -> dict[str, pl.DataFrame]:
             pl.col(first).cast(pl.Categorical) if valid.schema[first] == pl.String else pl.col(first).cast(pl.String)
         ),
     }
+
+
+def _changed(valid: pl.DataFrame, values: dict[str, object]) -> pl.DataFrame:
+    """Return the rows with other values in the first."""
+    first = {name: pl.when(_FIRST).then(pl.lit(value, dtype=valid.schema[name])) for name, value in values.items()}
+    return valid.with_columns(value.otherwise(pl.col(name)).alias(name) for name, value in first.items())
 
 
 _WRONG_VALUES: dict[str, dict[str, dict[str, object]]] = {
@@ -185,7 +177,7 @@ _WRONG_VALUES: dict[str, dict[str, dict[str, object]]] = {
         "hash in capital letters": {"email_sha256": "AB" * 32},
         "phone is not hashed": {"phone_sha256": "+491701234567"},
         "hash too short": {"phone_sha256": "0" * 40},
-        "device_id is no identifier": {"device_id": "tablet", "device_type": "gaid"},
+        "device_id isn't an identifier": {"device_id": "tablet", "device_type": "gaid"},
         "device_id of an opted-out device": {"device_id": _ZERO_DEVICE, "device_type": "idfa"},
         "device_type unknown": {"device_id": f"1{_ZERO_DEVICE[1:]}", "device_type": "fridge"},
         "device_id without a type": {"device_id": f"1{_ZERO_DEVICE[1:]}"},
@@ -200,7 +192,7 @@ _WRONG_VALUES: dict[str, dict[str, dict[str, object]]] = {
         "expires before it begins": {"expires_at": pl.Series(["2020-01-01"]).str.to_datetime(time_zone="UTC")[0]},
     },
     "payload": {
-        "id is no UUID": {"id": "42"},
+        "id isn't a UUID": {"id": "42"},
         "type without a dot": {"type": "order"},
         "type in capital letters": {"type": "Order.Created"},
         "source is empty": {"source": ""},

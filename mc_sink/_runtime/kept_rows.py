@@ -1,27 +1,21 @@
-"""Keep rows beyond their batch: in memory of their own, or on the local disk, where no crash leaves them behind."""
+"""Copy rows that outlive their batch into memory of their own, so that they keep nothing else alive."""
 
 from __future__ import annotations
 
 import io
 import sys
-import tempfile
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension, Map
-from mc_sink.exceptions import UploadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
-
     from polars.datatypes import DataTypeClass
 
     AnyType = pl.DataType | DataTypeClass
 
-# What a nested column may hold on to beside its own rows before it is copied.
+# A nested column that keeps more than this multiple of its own rows alive is copied.
 _SLACK = 1.25
 
 
@@ -34,7 +28,7 @@ def owned(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _owned(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.Object):  # refused by every format
+    if isinstance(values.dtype, pl.Object):  # every format refuses it
         return values
     # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
@@ -71,7 +65,7 @@ def _through_ipc(values: pl.Series) -> pl.Series:
 
 
 def has_bytes(dtype: AnyType) -> bool:
-    """Return whether there are texts or binaries at any depth, whose bytes slices and copies share."""
+    """Return whether the dtype has texts or binaries at any depth, whose bytes slices and copies share."""
     return dtype.base_type() in {pl.String, pl.Binary} or any(map(has_bytes, _inner(dtype)))
 
 
@@ -93,10 +87,9 @@ def _inner(dtype: AnyType) -> list[AnyType]:
 
 
 def compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give the frame in memory of its own: texts of a few rows that were filtered keep the texts of all rows alive.
+    """Return the frame, copied if it keeps more than twice its own rows alive, as filtered rows do.
 
-    A frame that keeps no more than twice its own rows alive is given as it is: measured, a copy takes a hundred times
-    as long as looking.
+    A few filtered rows keep the texts of all rows alive. Measured: a copy takes a hundred times as long as this check.
     """
     return frame if kept_alive(frame) <= 2 * frame.estimated_size() else copied(frame)
 
@@ -104,13 +97,13 @@ def compact(frame: pl.DataFrame) -> pl.DataFrame:
 def copied(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame in memory of its own."""
     encoded = io.BytesIO()
-    _dense(frame).write_ipc_stream(encoded)
+    dense(frame).write_ipc_stream(encoded)
     encoded.seek(0)
     return pl.read_ipc_stream(encoded)
 
 
-def _dense(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame as Arrow's IPC is to have it: without the texts inside nested values that no row has any more.
+def dense(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame for Arrow's IPC: without the texts inside nested values that no row has any more.
 
     Measured, Polars 2.1.0: its writer leaves such bytes out of columns of texts, and writes all of those in lists,
     arrays and structs, which for one partition of three is three times what its rows take.
@@ -126,7 +119,7 @@ def _without_others(values: pl.Series) -> pl.Series:
 
 
 def kept_alive(frame: pl.DataFrame) -> int:
-    """Return the bytes of all buffers that a frame holds on to; as many as can be where Arrow has no such dtype."""
+    """Return the bytes of all buffers that a frame keeps alive; `sys.maxsize` where Arrow has no such dtype."""
     import pyarrow as pa
 
     if has_nul(pl.Struct(frame.schema)):
@@ -135,112 +128,3 @@ def kept_alive(frame: pl.DataFrame) -> int:
         return int(frame.to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size())
     except pa.ArrowInvalid:  # 128-bit integers
         return sys.maxsize
-
-
-class Slot(NamedTuple):
-    """Where parked rows lie in their file, in bytes."""
-
-    offset: int
-    length: int
-
-
-class _Tail:
-    """Writes what is encoded to a file, without a copy, and keeps what the disk raised: Polars changes its type."""
-
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-        self.failure: OSError | None = None
-        self.num_bytes = 0
-
-    def write(self, data: bytes) -> int:
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            self.failure = error
-            raise
-        self.num_bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: the file has no buffer."""
-
-
-class Spill:
-    """An append-only store of frames in Arrow's IPC format, in `folder` or else where temporary files go.
-
-    It takes no disk until the first frame, and gives everything back on `close`, after which it can be used anew. The
-    file has mode 0600 and no name (it is unlinked before it is written), so that only this program can read it, and the
-    system frees it even when the program is killed. A full disk raises `UploadError`.
-    """
-
-    def __init__(self, folder: str | None = None) -> None:
-        self._folder = folder
-        self._file: io.FileIO | None = None
-        self.num_bytes = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def append(self, frame: pl.DataFrame) -> Slot:
-        """Park `frame` and give where it lies."""
-        with self._telling(frame.height):
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
-            self._file.seek(self.num_bytes)
-            tail = _Tail(self._file)
-            try:
-                _dense(frame).write_ipc_stream(cast("IO[bytes]", tail))
-            except Exception:
-                if tail.failure is not None:
-                    raise tail.failure from None
-                raise
-        slot = Slot(self.num_bytes, tail.num_bytes)
-        self.num_bytes += slot.length
-        return slot
-
-    def read(self, slot: Slot) -> pl.DataFrame:
-        """Return the frame that was parked at `slot`; `ValueError` after `close`.
-
-        Raises `UploadError` where the disk has fewer bytes than were written.
-        """
-        if self._file is None:
-            raise ValueError("The parked rows are gone: this spill is closed.")
-        self._file.seek(slot.offset)
-        # One read of the system's returns 2 GiB less 4 KiB at most; a BufferedReader reads on until it has all of it.
-        reader = io.BufferedReader(self._file)
-        data = reader.read(slot.length)
-        reader.detach()
-        if len(data) != slot.length:
-            raise UploadError(
-                f"Parked rows could not be read back from {self._where}: {len(data):,} of {slot.length:,} bytes are "
-                f"there. Check the disk, or name another folder in TMPDIR."
-            )
-        return pl.read_ipc_stream(io.BytesIO(data))
-
-    def close(self) -> None:
-        """Give the disk back; again and again if you like."""
-        if self._file is not None:
-            self._file.close()
-        self._file, self.num_bytes = None, 0
-
-    def __del__(self) -> None:
-        self.close()
-
-    @property
-    def _where(self) -> str:
-        return self._folder or tempfile.gettempdir()
-
-    @contextmanager
-    def _telling(self, num_rows: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UploadError(
-                f"{num_rows:,} rows could not be parked in {self._where}, where {self.num_bytes:,} "
-                f"bytes are: {error.strerror}. Make room there, or name another folder in TMPDIR."
-            ) from error

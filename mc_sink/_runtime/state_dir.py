@@ -1,23 +1,33 @@
-"""The folder for state on this machine: its place, its permissions and its private files.
+"""The state folder of this machine: its location, its permissions, its locks and its private files.
 
-`$MC_SINK_STATE_DIR`, or else the user's folder for state. Locks are emptied and journals are acted upon, so a file
-there is opened by what it is: a regular file of this user's, with one name. A link in its place is refused.
+It is `$MC_SINK_STATE_DIR`, or else the user's folder for state (`~/.local/state/mc_sink` on Linux). Locks are emptied
+and journals are acted upon, so a file is judged by what was opened: a regular file of this user, with a single name.
+Links are refused. Every lock of the package is a `Lock`, and every file but the database is written by `write_private`.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mc_sink.exceptions import UploadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
 
 STATE_DIR = "MC_SINK_STATE_DIR"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def state_folder() -> Path:
-    """Return the folder, which need not exist; a relative one begins where this program first asked for it."""
+    """Return the folder, which need not exist. A relative path is resolved once, where it is first asked for."""
     if asked := os.environ.get(STATE_DIR):
         return _absolute(asked)
     from platformdirs import user_state_path
@@ -30,25 +40,46 @@ def _absolute(asked: str) -> Path:
     return Path(asked).absolute()
 
 
-def prepare_folder(name: str) -> Path:
-    """Return the folder `name` within, which exists now, for its owner alone, or raise `OSError` with the reason."""
-    place = state_folder() / name
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # else its parents have the umask's mode
-    place.mkdir(mode=0o700, exist_ok=True)
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.ENOTDIR, "it is a link, and not a folder. Remove it", str(place))
-    _refuse_another_owner(found, place)
-    if found.st_mode & _OTHERS_WRITE:
-        place.chmod(0o700)
+def prepare_folder(name: str = "") -> Path:
+    """Create the state folder, or the folder `name` in it, for its owner alone, and return it.
+
+    Raises `OSError` with the reason where it can't be created or written to, or isn't this user's own.
+    """
+    root = state_folder()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)  # by itself, because parents get the umask's mode
+    place = root / name
+    if name:
+        place.mkdir(mode=0o700, exist_ok=True)
+        found = place.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.ENOTDIR, "it is a link, and not a folder. Remove it", str(place))
+        _refuse_another_owner(found, place)
+        if found.st_mode & _OTHERS_WRITE:
+            place.chmod(0o700)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no right to write", str(place))
     return place
 
 
-def open_private(path: Path, flags: int) -> int:
-    """Open a file in the state folder, or raise `OSError` where it is a link, no regular file, or another user's.
+@contextmanager
+def writing(what: str, place: Path) -> Iterator[None]:
+    """Raise an `OSError` of the block as an `UploadError` that names the file or folder and what to do."""
+    try:
+        yield
+    except UploadError:
+        raise
+    except OSError as error:
+        raise UploadError(
+            f"The {what} at {place} can't be written: {error.strerror}. Free disk space, or set {STATE_DIR} to another "
+            "folder."
+        ) from error
 
-    Returns a descriptor. With `os.O_CREAT` in `flags` a new file has mode 0600. Nothing is emptied: a caller that does
-    so has the file that it was given here.
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file in the state folder and return its descriptor.
+
+    Raises `OSError` for a link, for anything but a regular file, and for another user's file. With `os.O_CREAT` in
+    `flags` a new file has mode 0600. Nothing is truncated: a caller truncates the file that it was given.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -57,8 +88,7 @@ def open_private(path: Path, flags: int) -> int:
             raise
         raise OSError(errno.ELOOP, "it is a symbolic link, which isn't followed. Remove it", str(path)) from None
     try:
-        found = os.fstat(descriptor)
-        _check(found, path)
+        _check_file(os.fstat(descriptor), path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -66,12 +96,126 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def read_private(path: Path) -> tuple[bytes, float]:
-    """Return what a file in the state folder holds, and when it was written; raises as `open_private` does."""
+    """Return the bytes of a file in the state folder and when it was written; raises as `open_private` does."""
     with open(open_private(path, os.O_RDONLY), "rb") as opened:
         return opened.read(), os.fstat(opened.fileno()).st_mtime
 
 
-def _check(found: os.stat_result, path: Path) -> None:
+def write_private(path: Path, data: bytes | Callable[[], bytes]) -> None:
+    """Replace a file in the state folder, so that the disk holds either the old bytes or all of the new ones.
+
+    No other user can read it at any moment: it is written with mode 0600 under another name, and then renamed. A
+    secret is given as a function, so that no frame of the caller has its text.
+    """
+    partial = path.with_suffix(".partial")
+    with Lock(partial).held() as lock:  # two writers take turns; what a killed one left is overwritten
+        with open(os.dup(lock.descriptor), "wb") as opened:  # noqa: PTH123  a descriptor is not a path
+            opened.truncate(0)
+            opened.write(data() if callable(data) else data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(path)
+    with suppress(OSError):  # not every filesystem syncs folders
+        _sync(path.parent)
+
+
+class Lock:
+    """An exclusive lock on a file of the state folder, which holds the process id of its holder.
+
+    The system releases it when its holder's process ends. `release` removes the file, unless it was renamed. Another
+    process that waited for it notices that the file has lost its name, and locks the new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.holder = "?"
+        self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the locked file; `ValueError` where it isn't held."""
+        if self._descriptor is None:
+            raise ValueError(f"The lock {self.path} isn't held.")
+        return self._descriptor
+
+    def acquire(self, wait: Callable[[], None] | None = None) -> bool:
+        """Lock the file and return True; without `wait`, return False if another one holds it.
+
+        `wait` is called once if another one holds it; then this waits until it is released.
+        """
+        while self._descriptor is None:
+            descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not _try_lock(descriptor):
+                    if wait is None:
+                        self.holder = os.pread(descriptor, 20, 0).decode("ascii", "replace") or "?"
+                        return False
+                    wait()
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                        self._descriptor, descriptor = descriptor, -1
+                        self._write_holder()
+            finally:
+                if descriptor != -1:
+                    os.close(descriptor)
+        return True
+
+    def _write_holder(self) -> None:
+        with suppress(OSError):  # a full disk; the process id is only shown
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
+
+    @contextmanager
+    def held(self, wait: Callable[[], None] = lambda: None) -> Iterator[Self]:
+        """Hold the lock for a block; waits for it, as `acquire` does."""
+        self.acquire(wait)
+        try:
+            yield self
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Remove the file and release the lock, if it is held."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), self.path.lstat()):
+                self.path.unlink()
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # or a process forked meanwhile would go on holding it
+        os.close(descriptor)
+
+    def is_free(self) -> bool:
+        """Return whether no process holds it; its file need not exist."""
+        with suppress(FileNotFoundError):
+            descriptor = open_private(self.path, os.O_RDWR)
+            try:
+                return _try_lock(descriptor)
+            finally:
+                os.close(descriptor)
+        return True
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the disk holds the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_file(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it isn't a regular file. Remove it", str(path))
     if found.st_nlink > 1:

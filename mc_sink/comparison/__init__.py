@@ -1,11 +1,11 @@
-"""What changed since the last delivery: rows added, changed and removed, found by their keys, larger than memory.
+"""Find the rows added, changed and removed since the last delivery, by their keys, in data larger than memory.
 
     this run's batches ─► buckets by key ─┐
                                           ├─► pairs of buckets ─► differences ─► added, then changed, then removed
     previous= ─► recast ─► buckets by key ┘
 
-Both sides are parked on the local disk, once; what differs is parked once more where it is more than a lot. Memory:
-two lots of 32 MiB, and one pair of buckets of 64 MiB with its join; nothing of that grows with the data.
+Both sides are parked on the local disk, once. Rows that differ are parked once more if they are more than a lot.
+Memory: two lots of 32 MiB, and one pair of buckets of 64 MiB with its join; it does not grow with the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import polars as pl
 from mc_sink._frames import ROW_GROUP_SIZE
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import Bounds, KeyBuckets, RowOrderBuffer, numbered, pairs
-from mc_sink.comparison.join import Duplicates, check_keys, difference, refuse_duplicates
+from mc_sink.comparison.join import Duplicates, check_keys, columns_of, difference, refuse_duplicates
 from mc_sink.comparison.previous import Recast, open_previous
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt import ACTIONS, Changes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 
-def compare(  # noqa: PLR0913  what the caller of a delivery may say about it
+def compare(  # noqa: PLR0913  the options of a delivery
     previous: Frame | str | os.PathLike[str],
     schema: pl.Schema,
     *,
@@ -44,19 +44,21 @@ def compare(  # noqa: PLR0913  what the caller of a delivery may say about it
     dialect: Csv | None = None,
     bounds: Bounds | None = None,
 ) -> Comparison:
-    """Prepare to compare this run, whose columns are `schema`, with the last delivery; reads no more than a header.
+    """Prepare to compare this run, whose columns are `schema`, with the last delivery; read only its header.
 
     `previous` is a frame, or the path or glob of local files: Parquet, CSV, csv.gz, Arrow IPC or JSON lines. `dialect`
-    is how CSV were written, by default as `Csv()` does. `action` names the column that says what became of a row.
+    is the dialect of CSV files, by default `Csv()`. `action` names the column with the action of each row.
 
-    Raises `ConfigurationError` for keys that can't tell rows apart, columns that aren't the run's, dtypes that can't be
-    cast, a URL, and an action column that is there already.
+    Raises `ConfigurationError` for keys that don't identify rows, other columns than the run's, dtypes that can't be
+    cast, a URL, and an action column that the run has already.
     """
     names = check_keys(keys, schema)
     if action in schema:
-        raise ConfigurationError(f"1 column is called {action!r} already, and the actions are to be: rename one.")
+        raise ConfigurationError(
+            f"The column of the actions can't be named {action!r}: the frame has a column of this name. Rename it."
+        )
     if objects := [name for name, dtype in schema.items() if isinstance(dtype, pl.Object)]:
-        raise ConfigurationError(f"{len(objects)} column(s) can't be compared: {objects} (Object).")
+        raise ConfigurationError(f"{columns_of(objects)} can't be compared: {objects} (Object). Drop or cast them.")
     opened = open_previous(previous, schema, dialect)
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
     expected = known_num_rows(previous)
@@ -65,7 +67,7 @@ def compare(  # noqa: PLR0913  what the caller of a delivery may say about it
 
 @dataclass(slots=True)
 class Comparison:
-    """One run against the last delivery: `delivered` are the columns of what differs, `counts` are there at the end."""
+    """The comparison of one run with the last delivery. Iterate `changed` first; then `counts` is set."""
 
     frame: pl.LazyFrame
     schema: pl.Schema
@@ -78,7 +80,7 @@ class Comparison:
 
     @property
     def delivered(self) -> pl.Schema:
-        """The columns of what is delivered: the action first, then the run's."""
+        """The columns that are delivered: the action first, then the run's."""
         return pl.Schema({self.action: pl.String(), **self.schema})
 
     @property
@@ -93,11 +95,11 @@ class Comparison:
     ) -> Generator[pl.DataFrame, None, None]:
         """Yield the rows that differ, of one action in each batch: all added, then all changed, then all removed.
 
-        Rows added and changed come in the order of `batches`, removed ones in that of the last delivery, whatever the
-        bounds. Nothing is yielded before both sides were read to their ends. Closing gives the disk back.
+        Rows added and changed come in the order of `batches`, and removed ones in that of the last delivery, for any
+        bounds. Nothing is yielded before both sides were read to their ends. Closing returns the disk to the system.
 
-        Raises `ConfigurationError` for keys that occur twice on a side and for values that can't be cast, `UploadError`
-        for a full disk; what the sources raise arrives as it is.
+        Raises `ConfigurationError` for keys that occur twice on a side and for values that can't be cast, and
+        `UploadError` for a full disk. Errors of the sources are raised unchanged.
         """
         with ExitStack() as stack:
             sides = [stack.enter_context(side) for side in self._sides()]
@@ -110,19 +112,19 @@ class Comparison:
     def _sides(self) -> list[KeyBuckets]:
         places = tuple(str(list(self.schema).index(key)) for key in self.keys)
         empty = numbered(_by_place(pl.DataFrame(schema=self.schema)), 0)
-        told = ("this run", "previous=")
-        return [KeyBuckets(empty, Duplicates(side, self.keys, places), self.bounds) for side in told]
+        labels = ("this run", "previous=")
+        return [KeyBuckets(empty, Duplicates(label, self.keys, places), self.bounds) for label in labels]
 
     def _fill(self, sides: list[KeyBuckets], batches: Iterable[pl.DataFrame]) -> None:
         now, before = sides
         now.fill(map(_by_place, batches))
         before.fill(self.recast.batches(pull(self.frame, ROW_GROUP_SIZE)))
-        check_num_rows(before.num_rows, self.expected)
+        check_num_rows(before.buckets.num_rows, self.expected)
 
     def _ordered(self, now: KeyBuckets, before: KeyBuckets) -> RowOrderBuffer:
-        num_bytes = now.num_bytes + before.num_bytes
+        num_bytes = now.buckets.num_bytes + before.buckets.num_bytes
         return RowOrderBuffer(
-            (now.num_rows + before.num_rows) * self.bounds.lot // max(num_bytes, 1) + 1, self.bounds.lot
+            (now.buckets.num_rows + before.buckets.num_rows) * self.bounds.lot // max(num_bytes, 1) + 1, self.bounds.lot
         )
 
     def _compare(self, sides: list[KeyBuckets], ordered: dict[Action, RowOrderBuffer]) -> None:
@@ -146,5 +148,5 @@ class Comparison:
 
 
 def _by_place(batch: pl.DataFrame) -> pl.DataFrame:
-    """Call the columns by their places: no name of the caller's is then one of ours, or a pattern."""
+    """Rename the columns to their positions, so that no name is one that we add, or a pattern."""
     return pl.DataFrame([values.alias(str(place)) for place, values in enumerate(batch)])

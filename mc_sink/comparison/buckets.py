@@ -1,17 +1,15 @@
-"""Rows of a delivery by their keys, in buckets on disk where they are many, and the order that they came in.
+"""Divide the rows of a delivery by their keys, on disk where they are many, and restore the order that they came in.
 
     batches ─► a lot in memory ─(full)─► 256 buckets on disk ─► as many buckets at a time as fit
                                                                 └─(one alone doesn't fit)─► 256 finer buckets ─► …
 
-The hash only says in which bucket a row lies; what decides are the keys themselves.
+A hash chooses the bucket of a row; the keys themselves decide which rows are equal.
 
-rows ─► a lot in memory ─(full)─► ranges of numbers on disk ─► one range at a time, sorted
+    rows ─► a lot in memory ─(full)─► ranges of row numbers on disk ─► one range at a time, sorted
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,19 +17,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
-from mc_sink._runtime.kept_rows import Slot, Spill, compact
+from mc_sink._runtime.spill import Buckets, divide_by
 from mc_sink.comparison.join import ROW, Duplicates, hashed, refuse_duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self
 
-_BUCKET = "bucket"
 _BUCKETS = 256
-# Three splits give 16 M buckets: whatever doesn't fit then is one key over and over, or a few huge rows.
+# Three splits give 16 M buckets. A bucket that doesn't fit then has one key over and over, or a few huge rows.
 _DEEPEST = 2
-_RANGE = "range"
-# A range that is too large is cut into so many.
+# A range that is too large is divided into this many.
 _FINER = 64
 
 
@@ -44,80 +40,41 @@ class Bounds:
 
 
 class KeyBuckets:
-    """Takes the rows of one side; each column called by its place, and `ROW`, the row's number in that side.
+    """The rows of one side. Each column is named by its position, and `ROW` is the row's number in that side.
 
-    Memory: two lots, and 16 bytes for each lot and bucket. Disk: the rows once, as Arrow has them, and those of buckets
-    that have to be split again once more.
+    Memory and disk are those of `Buckets`. Buckets that have to be divided again are on disk once more.
     """
 
     def __init__(self, empty: pl.DataFrame, duplicates: Duplicates, bounds: Bounds, *, depth: int = 0) -> None:
         self.empty, self.duplicates, self.bounds, self.depth = empty, duplicates, bounds, depth
-        self.num_rows = 0
-        self._spill = Spill()
-        self._waiting: list[pl.DataFrame] = []
-        self._num_waiting = 0
-        self._slots = [array("Q") for _ in range(_BUCKETS)]
-        self._sizes = [0] * _BUCKETS
+        self.buckets = Buckets(divide_by(hashed(duplicates.keys, depth) % _BUCKETS), bounds.lot)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._waiting.clear()
-        self._spill.close()
+        self.buckets.close()
 
     def fill(self, batches: Iterable[pl.DataFrame]) -> None:
-        """Take all rows of the side; without `ROW`, they are numbered as they come."""
-        for batch in map(compact, batches):
-            self._waiting.append(batch if ROW in batch.columns else numbered(batch, self.num_rows))
-            self.num_rows += batch.height
-            self._num_waiting += int(batch.estimated_size())
-            if self._num_waiting > self.bounds.lot:
-                self.park()
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all rows, about."""
-        return self._spill.num_bytes + self._num_waiting
-
-    @property
-    def parked(self) -> bool:
-        """Whether anything is on the disk; else all rows are in memory."""
-        return self._spill.num_bytes > 0
-
-    def park(self) -> None:
-        """Put the rows that wait on the disk."""
-        if not self._waiting:
-            return
-        rows = pl.concat(self._waiting, rechunk=False)
-        self._waiting, self._num_waiting = [], 0
-        bucket = (hashed(self.duplicates.keys, self.depth) % _BUCKETS).cast(pl.UInt16).alias(_BUCKET)
-        for (number,), found in rows.with_columns(bucket).partition_by(_BUCKET, as_dict=True).items():
-            found.drop_in_place(_BUCKET)
-            slot = self._spill.append(found)
-            self._slots[int(number)].extend(slot)
-            self._sizes[int(number)] += slot.length
-
-    def size(self, number: int) -> int:
-        """Bytes in a bucket."""
-        return self._sizes[number]
+        """Add all rows of the side; rows without `ROW` are numbered as they come."""
+        for batch in batches:
+            self.buckets.add(batch if ROW in batch.columns else numbered(batch, self.buckets.num_rows))
 
     def pieces(self, numbers: Iterable[int]) -> Iterator[pl.DataFrame]:
-        """Read buckets, piece by piece."""
+        """Yield the rows of buckets on disk, a lot at a time."""
         for number in numbers:
-            places = self._slots[number]
-            for offset, length in zip(places[::2], places[1::2], strict=True):
-                yield self._spill.read(Slot(offset, length))
+            yield from self.buckets.read(number)
 
     def read(self, numbers: Iterable[int]) -> pl.DataFrame:
-        """Read buckets whole, counting duplicates; what waits is in none, and there while nothing was parked."""
-        pieces = [*self._waiting, *self.pieces(numbers)]
+        """Return the rows of buckets, or the rows in memory where nothing was parked; count duplicates among them."""
+        lot = self.buckets.take_lot()
+        pieces = [*([] if lot is None else [lot]), *self.pieces(numbers)]
         rows = pl.concat(pieces, rechunk=False) if pieces else self.empty
         self.duplicates.look(rows)
         return rows
 
     def refuse_one_key(self, numbers: Iterable[int]) -> None:
-        """Refuse a bucket that is too large because few keys fill it, without reading all of it."""
+        """Raise for a bucket that is too large because few keys fill it, without reading all of it."""
         held: list[pl.DataFrame] = []
         num_held = 0
         for piece in self.pieces(numbers):
@@ -129,27 +86,28 @@ class KeyBuckets:
                 num_held = 0
 
     def finer(self) -> KeyBuckets:
-        """Make a side for the rows of one bucket, which parts them by another hash."""
+        """Return buckets for the rows of one of these, divided by another hash."""
         return KeyBuckets(self.empty, self.duplicates, self.bounds, depth=self.depth + 1)
 
 
 def numbered(batch: pl.DataFrame, first: int) -> pl.DataFrame:
-    """Give the batch with its rows numbered, from `first` on."""
+    """Return the batch with its rows numbered from `first` on."""
     return batch.with_columns(pl.int_range(first, first + batch.height, dtype=pl.UInt64, eager=True).alias(ROW))
 
 
 def pairs(now: KeyBuckets, before: KeyBuckets) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield the rows of both sides, equal keys together, no more at a time than the bounds say; count duplicates.
+    """Yield the rows of both sides, equal keys together, no more at a time than the bounds allow; count duplicates.
 
-    Only rows that are huge themselves pass the bounds. One key over and over ends in `ConfigurationError`.
+    Only rows that are huge themselves exceed the bounds. One key over and over raises `ConfigurationError`.
     """
-    if not now.parked and not before.parked and now.num_bytes + before.num_bytes <= now.bounds.pair:
+    mine, other, most = now.buckets, before.buckets, now.bounds.pair
+    if not mine.is_parked and not other.is_parked and mine.num_bytes + other.num_bytes <= most:
         yield now.read(()), before.read(())
         return
-    now.park()
-    before.park()
+    mine.park()
+    other.park()
     for numbers in _groups(now, before):
-        fits = sum(map(now.size, numbers)) + sum(map(before.size, numbers)) <= now.bounds.pair
+        fits = sum(mine.size(number) + other.size(number) for number in numbers) <= most
         if not fits and now.depth < _DEEPEST:
             yield from _finer_pairs(now, before, numbers)
             continue
@@ -170,11 +128,11 @@ def _finer_pairs(
 
 
 def _groups(now: KeyBuckets, before: KeyBuckets) -> Iterator[list[int]]:
-    """Put neighbouring buckets together while they fit; one that doesn't fit is alone."""
+    """Yield groups of neighbouring buckets that fit together; a bucket that doesn't fit is alone."""
     group: list[int] = []
     held = 0
     for number in range(_BUCKETS):
-        size = now.size(number) + before.size(number)
+        size = now.buckets.size(number) + before.buckets.size(number)
         if group and held + size > now.bounds.pair:
             yield group
             group, held = [], 0
@@ -186,57 +144,51 @@ def _groups(now: KeyBuckets, before: KeyBuckets) -> Iterator[list[int]]:
 
 
 class RowOrderBuffer:
-    """Takes rows with their numbers (`ROW`), and gives them back sorted, without the numbers.
+    """Collects rows with their numbers (`ROW`), and yields them sorted, without the numbers.
 
-    `rows_in_range` is how many numbers lie in a range; one range is held and sorted at a time, and one of more than two
-    lots in parts. Memory beside it: two lots. Nothing goes to the disk until a lot is full.
+    A range has `rows_in_range` numbers. One range is read and sorted at a time, and one of more than two lots in finer
+    ranges. Memory beside it and disk are those of `Buckets`.
     """
 
     def __init__(self, rows_in_range: int, lot: int) -> None:
         self._rows_in_range, self._lot = rows_in_range, lot
-        self.num_rows = 0
-        self._spill = Spill()
-        self._waiting: list[pl.DataFrame] = []
-        self._num_waiting = 0
-        self._slots: dict[int, array[int]] = defaultdict(lambda: array("Q"))
+        self._buckets = Buckets(divide_by(pl.col(ROW) // rows_in_range), lot)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._waiting.clear()
-        self._spill.close()
+        self._buckets.close()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that were added."""
+        return self._buckets.num_rows
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take rows."""
-        if rows.is_empty():
-            return
-        self.num_rows += rows.height
-        self._waiting.append(compact(rows))
-        self._num_waiting += int(rows.estimated_size())
-        if self._num_waiting > self._lot:
-            self._park()
+        """Add rows."""
+        if rows.height:
+            self._buckets.add(rows)
 
     def batches(self, row_group_size: int) -> Iterator[pl.DataFrame]:
-        """Yield all rows in order, `row_group_size` of them at a time, or fewer if they are wide; once."""
+        """Yield all rows in order, once, in batches of `row_group_size` rows, or fewer if they are wide."""
         regroup = Regroup(row_group_size, BATCH_BYTES)
         for rows in self._ranges():
             yield from regroup.add(rows.drop(ROW))
         yield from regroup.rest()
 
     def _ranges(self) -> Iterator[pl.DataFrame]:
-        if self._slots:
-            self._park()
-            for number in sorted(self._slots):
-                places = self._slots.pop(number)
-                pieces = (self._spill.read(Slot(*place)) for place in zip(places[::2], places[1::2], strict=True))
-                if sum(places[1::2]) > 2 * self._lot and self._rows_in_range > 1:
-                    yield from self._finer(pieces)
-                else:
-                    yield _sorted(list(pieces))
-        elif self._waiting:
-            waiting, self._waiting = self._waiting, []
-            yield _sorted(waiting)
+        if not self._buckets.is_parked:
+            if (lot := self._buckets.take_lot()) is not None:
+                yield lot.sort(ROW)
+            return
+        self._buckets.park()
+        for number in sorted(self._buckets.keys):
+            pieces = self._buckets.read(number)
+            if self._buckets.size(number) > 2 * self._lot and self._rows_in_range > 1:
+                yield from self._finer(pieces)
+            else:
+                yield pl.concat(pieces, rechunk=False).sort(ROW)
 
     def _finer(self, pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the rows of a range that has far wider rows than most, as ranges of fewer numbers."""
@@ -244,17 +196,3 @@ class RowOrderBuffer:
             for piece in pieces:
                 finer.add(piece)
             yield from finer._ranges()
-
-    def _park(self) -> None:
-        if not self._waiting:
-            return
-        rows = pl.concat(self._waiting, rechunk=False)
-        self._waiting, self._num_waiting = [], 0
-        ranged = rows.with_columns((pl.col(ROW) // self._rows_in_range).alias(_RANGE))
-        for (number,), found in ranged.partition_by(_RANGE, as_dict=True).items():
-            found.drop_in_place(_RANGE)
-            self._slots[int(number)].extend(self._spill.append(found))
-
-
-def _sorted(pieces: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(pieces, rechunk=False).sort(ROW)

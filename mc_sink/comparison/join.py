@@ -1,4 +1,4 @@
-"""Match rows by their keys: find the rows added, changed and removed, and the keys that occur twice."""
+"""Match rows by their keys. Find the rows added, changed and removed, and the keys that occur twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._polars import Float16
+from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _BEFORE = "before:"
 _EXAMPLES = 5
 ROW = "row"
 _MOST_KEYS = 10_000
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, UInt128)
 _NUMBERS = (*_INTEGERS, Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _COMPARED = (*_NUMBERS, *_TEXTS, pl.Date, pl.Time, pl.Datetime, pl.Duration)
@@ -30,7 +30,7 @@ _COMPARED = (*_NUMBERS, *_TEXTS, pl.Date, pl.Time, pl.Datetime, pl.Duration)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Difference:
-    """Rows by action, each with its number on its side: changed ones as they are now, removed ones as they were."""
+    """Rows by action, with their numbers. Changed rows are those of this run, removed rows those of the last one."""
 
     rows: dict[Action, pl.DataFrame]
     unchanged: int
@@ -51,13 +51,13 @@ def difference(now: pl.DataFrame, before: pl.DataFrame, keys: tuple[str, ...]) -
         nulls_equal=True,
     )
     verdict = joined.select(**_verdicts([name for name in now.columns if name not in {*keys, ROW}], old))
-    mine = joined.select(now.columns)
-    theirs = joined.select(pl.col(old[name]).alias(name) for name in now.columns)
+    current = joined.select(now.columns)
+    previous = joined.select(pl.col(old[name]).alias(name) for name in now.columns)
     return Difference(
         {
-            "added": mine.filter(verdict["added"]),
-            "changed": mine.filter(verdict["changed"]),
-            "removed": theirs.filter(verdict["removed"]),
+            "added": current.filter(verdict["added"]),
+            "changed": current.filter(verdict["changed"]),
+            "removed": previous.filter(verdict["removed"]),
         },
         unchanged=int(verdict["unchanged"].sum()),
     )
@@ -76,7 +76,7 @@ def _verdicts(values: list[str], old: dict[str, str]) -> dict[str, pl.Expr]:
 
 @dataclass(slots=True)
 class Duplicates:
-    """The rows of one side that share their key with another; counted, and the first few by number.
+    """The rows of one side that share their key with another: their count, and the numbers of the first few.
 
     `label` names the side, `names` the keys as the caller knows them, `keys` their columns.
     """
@@ -104,37 +104,41 @@ class Duplicates:
 
 
 def refuse_duplicates(*sides: Duplicates, partly: bool = False) -> None:
-    """Raise `ConfigurationError` where a side has duplicates; it names rows and never shows a key."""
+    """Raise `ConfigurationError` if a side has duplicates. The message has row numbers, and never a key."""
     found = [side for side in sides if side]
     if not found:
         return
-    told, names = "; ".join(map(str, found)), ", ".join(map(repr, found[0].names))
+    sides_text, names = "; ".join(map(str, found)), ", ".join(map(repr, found[0].names))
     raise ConfigurationError(
-        f"{'At least ' if partly else ''}{told}; the keys are {names}, and rows are counted from "
-        "0. Nobody can say which of them became which: add columns to keys= until they are unique, or drop the "
-        f"duplicates."
+        f"{'At least ' if partly else ''}{sides_text}; the keys are {names}, and rows are counted from 0. "
+        "Rows cannot be matched. Add columns to keys= until they are unique, or drop the duplicates."
     )
 
 
 def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
-    """Give the keys as a tuple, or refuse none, one twice, one that isn't there, and one that can't be compared."""
+    """Return the keys as a tuple; raise if they are empty, repeated, missing in the frame, or not comparable."""
     names = (keys,) if isinstance(keys, str) else tuple(keys)
     if not names:
-        raise ConfigurationError("keys= is empty: name the columns that tell rows apart.")
+        raise ConfigurationError("keys= is empty. Name the columns that identify a row.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigurationError(f"{len(twice)} column(s) stand twice in keys=: {twice}.")
+        raise ConfigurationError(f"{columns_of(twice)} given twice in keys=: {twice}. Name each column once.")
     if missing := [name for name in names if name not in schema]:
         raise ConfigurationError(
-            f"{len(missing)} column(s) of keys= are not in the frame: {missing}; it has {list(schema)}."
+            f"{columns_of(missing)} of keys= not in the frame: {missing}. The frame has {list(schema)}."
         )
     if wrong := [f"{name!r} ({schema[name]})" for name in names if not isinstance(schema[name], _COMPARED)]:
         raise ConfigurationError(
-            f"{len(wrong)} column(s) of keys= can't be compared: {', '.join(wrong)}. Use columns of numbers, texts or "
-            f"times."
+            f"{columns_of(wrong)} of keys= can't be compared: {', '.join(wrong)}. "
+            "Use columns of numbers, texts or times."
         )
     return names
 
 
+def columns_of(names: Sequence[str]) -> str:
+    """Return the number of columns as text: "1 column", "2 columns"."""
+    return f"{len(names):,} {'column' if len(names) == 1 else 'columns'}"
+
+
 def hashed(keys: Sequence[str], depth: int = 0) -> pl.Expr:
-    """Hash the keys: equal ones alike, NaN and both zeros too, and otherwise than at another depth."""
+    """Hash the keys. Equal keys have equal hashes, NaN and both zeros included; each depth has another hash."""
     return reduce(xor, (pl.col(key).hash(seed=depth * _MOST_KEYS + place) for place, key in enumerate(keys)))

@@ -14,6 +14,7 @@ from polars.selectors import by_name
 
 from mc_sink._frames import as_lazyframe
 from mc_sink._polars import Map
+from mc_sink.comparison.join import columns_of
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
 
@@ -35,46 +36,46 @@ _MOST_DIGITS = 38
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Previous:
-    """The rows of the last delivery; `dialect` where all its columns are text, written in that dialect."""
+    """The rows of the last delivery. `dialect` is set where all columns are text, written in that dialect."""
 
     frame: pl.LazyFrame
     dialect: Csv | None = None
 
 
 def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, dialect: Csv | None) -> Previous:
-    """Make a plan of what the caller gave; `dialect` is how its CSV were written, if it is any.
+    """Open the last delivery as a plan; `dialect` is that of its CSV files, if it has any.
 
-    Raises `ConfigurationError` for a URL, a file that isn't there, and one whose name doesn't say what it is.
+    Raises `ConfigurationError` for a URL, for a missing file, and for a name without a known suffix.
     """
     if not isinstance(previous, (str, os.PathLike)):
         return Previous(as_lazyframe(previous))
     path = os.path.expanduser(os.fspath(previous))  # noqa: PTH111  a Path would make one slash of two
     if _URL.match(path):
         raise ConfigurationError(
-            f"previous={path!r} is a URL: the last delivery is read from your side, never from the bucket, which this "
-            f"library only writes to. Give a frame or a local file."
+            f"previous={path!r} is a URL: the last delivery is read from local files, never from the bucket, "
+            f"which this library only writes to. Pass a frame or a local file."
         )
     return _scan(path, _suffix(path), schema, dialect or Csv())
 
 
 def _suffix(path: str) -> str:
     try:
-        is_there = Path(path).is_file() or bool(glob.glob(path, recursive=True))  # noqa: PTH207  a Path has no pattern with a root
+        exists = Path(path).is_file() or bool(glob.glob(path, recursive=True))  # noqa: PTH207  a Path has no pattern with a root
     except (OSError, ValueError):  # nothing can have such a name
-        is_there = False
-    if not is_there:
-        raise ConfigurationError(f"0 files are at previous={path[:200]!r}.")
+        exists = False
+    if not exists:
+        raise ConfigurationError(f"No file matches previous={path[:200]!r}. Correct the path or the pattern.")
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if path.lower().endswith(suffix):
             return suffix
     raise ConfigurationError(
-        f"previous={path!r} doesn't say what it is: let it end in one of {', '.join(_SUFFIXES)} (for the files of a "
-        f"folder, give a glob such as 'folder/*.parquet'), or give a frame."
+        f"previous={path!r} has no known suffix. Use one of {', '.join(_SUFFIXES)} (for the files of a "
+        f"folder, pass a glob such as 'folder/*.parquet'), or pass a frame."
     )
 
 
 def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
-    pattern = not Path(path).is_file()  # a name may hold brackets that are no pattern
+    pattern = not Path(path).is_file()  # a file's name may have brackets
     if suffix == ".parquet":
         return Previous(pl.scan_parquet(path, glob=pattern))
     if suffix in {".arrow", ".ipc", ".feather"}:
@@ -86,7 +87,7 @@ def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
 
 
 def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.LazyFrame:
-    """Read every cell as the text it is; the casts are ours, so that what can't be cast is counted and not shown."""
+    """Scan every cell as text. We cast it ourselves, so that values that can't be cast are counted and not shown."""
     frame = pl.scan_csv(
         path,
         has_header=dialect.include_header,
@@ -107,7 +108,7 @@ def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.L
 
 
 def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
-    """Read every value as its text; columns that the first lines don't have are missing.
+    """Scan every value as text; columns that the first lines don't have are missing.
 
     Polars writes datetimes without a zone with a space, and those with one with a T.
     """
@@ -118,32 +119,32 @@ def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
 
 
 def _column_named(name: str) -> pl.Expr:
-    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    """Return exactly the column of that name; `pl.col` takes "*" and "^a$" for patterns."""
     return by_name(name).as_expr()
 
 
 def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
-    """Refuse options that change what is written: then a row would never equal itself."""
-    told = ""
+    """Refuse options that change values when they are written: a row would never equal itself."""
+    change = ""
     if dialect.formulas == "escape" and any(
         isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) for dtype in schema.values()
     ):
-        told = "formulas='escape' changes texts"
+        change = "formulas='escape' changes texts"
     elif dialect.non_finite == "null" and any(dtype.is_float() for dtype in schema.values()):
-        told = "non_finite='null' changes numbers"
-    if told:
+        change = "non_finite='null' changes numbers"
+    if change:
         raise ConfigurationError(
-            f"previous={path!r}: {told}, so a row that is written so may differ from itself. Keep the rows of each "
-            f"delivery as Parquet, and give those."
+            f"previous={path!r} can't be compared: {change}, so a row may differ from itself once it is written. Keep "
+            f"the rows of each delivery as Parquet, and pass those."
         )
 
 
 @dataclass(slots=True)
 class Recast:
-    """Casts batches with the columns `found` to those that are `wanted`; they come out called by their places.
+    """Casts batches with the columns `found` to the columns `wanted`, which are renamed to their positions.
 
-    `dialect` is that of a file of text, where every column is found as text; else None. `lost` counts, by column, the
-    values that can't be cast as they are.
+    `dialect` is set for files of text, where every column is found as text. `lost` counts, by column, the values that
+    can't be cast without loss.
     """
 
     found: pl.Schema
@@ -155,23 +156,24 @@ class Recast:
         missing = [name for name in self.wanted if name not in self.found]
         more = [name for name in self.found if name not in self.wanted]
         if missing or more:
-            told = [f"{len(missing)} column(s) are missing: {missing}"] * bool(missing)
-            told += [f"{len(more)} column(s) are not in this run: {more}"] * bool(more)
+            parts = [f"{columns_of(missing)} missing: {missing}"] * bool(missing)
+            parts += [f"{columns_of(more)} not in this run: {more}"] * bool(more)
             raise ConfigurationError(
-                f"previous= has other columns than this run: {'; '.join(told)}. Give the whole rows of the last "
-                f"delivery, and add or drop columns there (a file of changes alone won't do)."
+                f"previous= has other columns than this run: {'; '.join(parts)}. Pass the whole rows of the last "
+                f"delivery (not only its changes), and add or drop columns there."
             )
         self._check_dtypes()
 
     def batches(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Cast batch after batch, and at their end raise `ConfigurationError` for what was lost."""
+        """Yield the batches cast; at their end raise `ConfigurationError` if values were lost."""
         for batch in batches:
             yield self._batch(batch)
         if self.lost:
-            told = ", ".join(f"{count:,} of {name!r} ({self._told(name)})" for name, count in self.lost.items())
+            columns = ", ".join(f"{count:,} of {name!r} ({self._dtypes(name)})" for name, count in self.lost.items())
+            total = sum(self.lost.values())
             raise ConfigurationError(
-                f"{sum(self.lost.values()):,} value(s) of previous= are not what this run's dtypes can hold: {told}. "
-                f"Cast them in previous=, or give this run's columns wider dtypes."
+                f"{total:,} {'value' if total == 1 else 'values'} of previous= can't be cast to this run's dtypes: "
+                f"{columns}. Cast them in previous=, or give this run's columns wider dtypes."
             )
 
     def _batch(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -192,11 +194,11 @@ class Recast:
 
     def _check_dtypes(self) -> None:
         wrong = [
-            f"{name!r} ({self._told(name)})" for name, wanted in self.wanted.items() if not self._casts(name, wanted)
+            f"{name!r} ({self._dtypes(name)})" for name, wanted in self.wanted.items() if not self._casts(name, wanted)
         ]
         if wrong:
             raise ConfigurationError(
-                f"{len(wrong)} column(s) of previous= may not mean what this run's do: {', '.join(wrong)}. "
+                f"{columns_of(wrong)} of previous= may have another meaning than in this run: {', '.join(wrong)}. "
                 f"Cast them in previous=, or keep the last delivery as Parquet."
             )
 
@@ -208,22 +210,22 @@ class Recast:
             return has_text(wanted)
         zones = [dtype.time_zone is None for dtype in (found, wanted) if isinstance(dtype, pl.Datetime)]
         if len(set(zones)) > 1:
-            return False  # nobody knows in which zone a naive clock ran
+            return False  # the zone of a naive clock is not known
         # A number can be seconds or nanoseconds, and text can be in any format.
         return found.is_temporal() == wanted.is_temporal() and not (found == pl.String and wanted.is_nested())
 
-    def _told(self, name: str) -> str:
+    def _dtypes(self, name: str) -> str:
         found = "text" if self.dialect is not None else str(self.found[name])
         return f"{found}, wanted {self.wanted[name]}"
 
 
 def has_text(dtype: pl.DataType) -> bool:
-    """Whether the formats have a text for values of the dtype."""
+    """Return whether the formats write values of the dtype as text."""
     return not isinstance(dtype, _NEVER_TEXT)
 
 
 def parsed(text: pl.Expr, dtype: pl.DataType, dialect: Csv) -> pl.Expr:
-    """Make the dtype of text; what isn't such a text becomes null."""
+    """Parse text as a dtype; text that isn't a value of it becomes null."""
     if isinstance(dtype, pl.Boolean):
         true, false = map(pl.lit, dialect.boolean_format)
         return pl.when(text == true).then(statement=True).when(text == false).then(statement=False)
@@ -250,7 +252,7 @@ def _moments(text: pl.Expr, dtype: pl.Datetime, dialect: Csv) -> pl.Expr:
 
 
 def _decimals(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
-    """Take no more digits than the dtype has; a plain cast would round."""
+    """Parse decimals, with null for more digits than the dtype has; a plain cast would round."""
     exact = text.cast(
         pl.Decimal(_MOST_DIGITS, _MOST_DIGITS - ((dtype.precision or _MOST_DIGITS) - dtype.scale)), strict=False
     )
@@ -259,12 +261,12 @@ def _decimals(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
 
 
 def _pattern(pattern: str | None, default: str, *, iso: str | None = None) -> str:
-    """Give the pattern in which Polars wrote; "iso" differs from the default for datetimes, by a space."""
+    """Return the pattern that Polars wrote with; "iso" differs from the default for datetimes, by a space."""
     return {None: default, "iso:strict": default, "iso": iso or default}.get(pattern) or str(pattern)
 
 
 def _with_lists(dtype: Any) -> Any:
-    """Give the dtype with lists for arrays, which Polars doesn't decode from JSON."""
+    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return pl.List(_with_lists(dtype.inner))
     if isinstance(dtype, pl.Struct):

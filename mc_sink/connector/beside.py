@@ -1,12 +1,12 @@
-"""Modules that lie beside a connection file, each under a name of its folder's, so that equal names stay apart.
+"""Import modules beside a connection file, under names that contain the folder, so that equal names stay apart.
 
     /etc/feeds/rows.py  ──►  mc_sink.connector.beside.<the folder, in hex>.rows
 
-Neither `sys.path` nor the working directory changes. An `import` in such a module looks beside it first, as it does in
-a script that Python runs; then wherever Python looks. Modules that are compiled into Python come before both, and a
-module that the program has itself imported from that very file is used as it is. Because the name has the folder,
-another process that has mc_sink finds such a module by its name alone, and so functions of it can be pickled.
-`importlib.import_module("sibling")` passes this by: there, write `import_module(".sibling", __package__)`.
+Neither `sys.path` nor the working directory changes. An `import` in such a module looks in its folder first, as in a
+script that Python runs, and then on Python's path. Modules that are compiled into Python come before both. A module
+that the program has already imported from the same file is reused. Because the name contains the folder, another
+process with mc_sink finds the module by its name, and its functions can be pickled.
+`importlib.import_module("sibling")` does not look in the folder. Write `import_module(".sibling", __package__)`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__path__: list[str] = []  # Python takes it for a package, whose modules `_Finder` finds
+__path__: list[str] = []  # makes this module a package, whose modules `_Finder` finds
 _PREFIX = f"{__name__}."
 
 
 def import_beside(folder: Path, name: str) -> ModuleType:
-    """Import the module `name` that lies in `folder`, or else wherever Python finds it.
+    """Import the module `name` from `folder`, or else from Python's path.
 
-    Raises `ModuleNotFoundError`, whose `name` is the one that was asked for, and whatever the module raises.
+    Raises `ModuleNotFoundError`, whose `name` is the requested one, and the exceptions of the module.
     """
-    importlib.invalidate_caches()  # the file may have been written just now
+    importlib.invalidate_caches()  # the file may be new
     if not _lies_in(str(folder), name.partition(".")[0]):
         return importlib.import_module(name)
     try:
@@ -44,7 +44,7 @@ def import_beside(folder: Path, name: str) -> ModuleType:
 
 
 def without_folder(module: str) -> str:
-    """Return a module's name as its own folder knows it."""
+    """Return a module's name without the prefix of its folder."""
     return module.removeprefix(_PREFIX).partition(".")[2] if module.startswith(_PREFIX) else module
 
 
@@ -57,11 +57,11 @@ def _folder_of(package: str) -> str:
 
 
 def _lies_in(folder: str, top: str) -> bool:
-    """Return whether `top` is a module of the folder, and not one that the program has from elsewhere."""
+    """Return True if `top` is a module of the folder that the program has not imported from elsewhere."""
     found = None if top in sys.builtin_module_names else PathFinder.find_spec(top, [folder])
     if found is None:
         return False
-    if found.origin is None:  # a folder without __init__.py, which gives way to any module, as it does in Python
+    if found.origin is None:  # a folder without __init__.py; any module precedes it, as in Python
         return top not in sys.modules and importlib.util.find_spec(top) is None
     loaded = getattr(sys.modules.get(top), "__file__", None)
     return loaded is None or os.path.realpath(loaded) != os.path.realpath(found.origin)
@@ -75,7 +75,7 @@ def _import(  # noqa: PLR0913, PLR0917  as Python calls it
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """Import what a module beside a connection names, from beside it where it lies there."""
+    """Import a name for a module beside a connection, from its folder if it is there."""
     top = name.partition(".")[0]
     if level or not _lies_in(_folder_of(package), top):
         return builtins.__import__(name, globals, locals, fromlist or (), level)
@@ -86,21 +86,21 @@ def _import(  # noqa: PLR0913, PLR0917  as Python calls it
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module whose `import` is `_import`; CPython reads it from the module's own builtins."""
+    """Loads a module whose `import` is `_import`. CPython reads `__import__` from the module's builtins."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module."""
+        """Execute the module."""
         package = ".".join(module.__name__.split(".")[: _PREFIX.count(".") + 1])
         module.__dict__["__builtins__"] = vars(builtins) | {"__import__": partial(_import, package)}
         super().exec_module(module)
 
 
 class _Finder:
-    """Finds modules under names that begin as this one does, and no others."""
+    """Finds only modules whose names begin with this module's."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Find a folder, or what lies in it."""
+        """Find a folder, or a module in it."""
         if not name.startswith(_PREFIX):
             return None
         if "." not in name.removeprefix(_PREFIX):

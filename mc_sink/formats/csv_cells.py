@@ -1,7 +1,7 @@
 """Check and rewrite cells on their way into a CSV, only where a dtype or an option requires it.
 
-A step takes a batch and the numbers of its rows, and gives the batch to be written, or raises: the engine hands on what
-is raised here as it is. Batches arrive on several threads at once.
+A step takes a batch and the numbers of its rows. It returns the batch to write, or raises; the engine passes on what is
+raised here unchanged. Batches arrive on several threads at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_dialect import OPTIONS, STEPS, finest, finest_of
 from mc_sink.formats.csv_values import (
@@ -21,12 +22,11 @@ from mc_sink.formats.csv_values import (
     escaped,
     find_dropped,
     find_far_years,
+    find_formulas,
     find_odd_offsets,
-    formulas_among,
     leaves_of,
     starts_like_formula,
 )
-from mc_sink.formats.format import column_named
 from mc_sink.receipt import CountedWarning
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     Step = Callable[[pl.DataFrame, pl.Series | None], pl.DataFrame]
     Find = Callable[[pl.Series], pl.Series | None]
 
-_TOLD_ROWS = 5
+_SHOWN_ROWS = 5
 _BOM = "\ufeff"
-_CAST = "Correct them in the query, or use Parquet."
+_OTHER_NULL = "Use another null_value."
 
 
 class CellCounts:
@@ -52,43 +52,88 @@ class CellCounts:
         self._lock = Lock()
 
     def add(self, kind: WarningKind, column: str, num_cells: int) -> None:
-        """Count so many more cells."""
+        """Add to the count of a kind and column."""
         with self._lock:
             self._counts[kind, column] += num_cells
 
     def warnings(self) -> tuple[CountedWarning, ...]:
-        """Give what was counted, a warning for each kind and column, in an order that doesn't depend on the run."""
+        """Return a warning for each kind and column, sorted, so that equal data gives equal warnings."""
         return tuple(CountedWarning(kind, column, number) for (kind, column), number in sorted(self._counts.items()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
-    """A step that raises as soon as `find` finds cells in one of the columns, or at the ends of a nested one."""
+    """A step that raises as soon as `find` finds cells in one of the columns, or inside the values of a nested one.
+
+    `verb` is in the plural: "cells `verb` `what`" is the reason in the message.
+    """
 
     columns: Sequence[str]
     find: Find
+    verb: str
     what: str
     advice: str
 
     def __call__(self, batch: pl.DataFrame, rows: pl.Series | None) -> pl.DataFrame:
-        """Pass the batch on as it is, or refuse it with counts, columns and, where they are known, row numbers."""
-        found = {name: masks for name in self.columns if (masks := _found(self.find, batch.get_column(name)))}
-        if found:
-            number = sum(map(_number, found.values()))
-            nested = {name for name in found if batch.schema[name].is_nested()}  # whose ends are not rows
-            where = ", ".join(_told(name, masks[0], None if name in nested else rows) for name, masks in found.items())
-            raise ConfigurationError(f"{number:,} cell(s) in a batch {self.what}: {where}. {self.advice}")
+        """Return the batch unchanged, or raise with counts, columns and, where they are known, row numbers."""
+        found = {name: masks for name in self.columns if (masks := _masks(self.find, batch.get_column(name)))}
+        if not found:
+            return batch
+        where = []
+        for name, masks in found.items():
+            numbers = None if rows is None or batch.schema[name].is_nested() else rows.filter(masks[0])
+            where.append(f"{name!r}{'' if numbers is None else _shown_rows(numbers)}")
+        cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
+        raise ConfigurationError(
+            f"A batch can't be written as CSV: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
+        )
+
+
+def _shown_rows(numbers: pl.Series) -> str:
+    first = ", ".join(f"{number:,}" for number in numbers.head(_SHOWN_ROWS))
+    return f" (row {first}{', …' if len(numbers) > _SHOWN_ROWS else ''})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rewrite:
+    """A step that counts the cells that `find` finds, as `kind`, and replaces them by what `rewrite` makes of them.
+
+    `rewrite` gets a column and the mask of its cells; without it the cells stay. Nested columns are only counted.
+    """
+
+    columns: Sequence[str]
+    find: Find
+    counts: CellCounts
+    kind: WarningKind
+    rewrite: Callable[[pl.Series, pl.Series], pl.Series] | None = None
+
+    def __call__(self, batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
+        """Return the batch with the cells replaced."""
+        for name in self.columns:
+            if masks := _masks(self.find, values := batch.get_column(name)):
+                self.counts.add(self.kind, name, _num_cells(masks))
+                if self.rewrite is not None and not values.dtype.is_nested():
+                    batch = batch.with_columns(self.rewrite(values, masks[0]))
         return batch
 
 
-def look_at(frame: pl.LazyFrame, steps: Sequence[Step], *, first_row: int | None) -> pl.LazyFrame:
-    """Pass every batch through the steps, with the numbers of its rows, counted from `first_row`, if they want them."""
+def _masks(find: Find, values: pl.Series) -> list[pl.Series]:
+    masks = (find(leaf) for leaf in leaves_of(values))
+    return [mask for mask in masks if mask is not None and mask.any()]
+
+
+def _num_cells(masks: Sequence[pl.Series]) -> int:
+    return sum(int(mask.sum()) for mask in masks)
+
+
+def apply_steps(frame: pl.LazyFrame, steps: Sequence[Step], *, first_row: int | None) -> pl.LazyFrame:
+    """Pass every batch through the steps; with `first_row`, they get row numbers counted from it."""
     if not steps:
         return frame
     schema = frame.collect_schema()
     row = next(name for number in count() if (name := f"row {number}") not in schema)
 
-    def look(batch: pl.DataFrame) -> pl.DataFrame:
+    def apply(batch: pl.DataFrame) -> pl.DataFrame:
         rows = None if first_row is None else batch.get_column(row)
         batch = batch if first_row is None else batch.drop(row)
         for step in steps:
@@ -96,66 +141,21 @@ def look_at(frame: pl.LazyFrame, steps: Sequence[Step], *, first_row: int | None
         return batch
 
     numbered = frame if first_row is None else frame.with_row_index(row, offset=first_row)
-    return numbered.map_batches(look, schema=schema, streamable=True)
-
-
-def count_formulas(columns: Sequence[str], tally: CellCounts) -> Step:
-    """Count cells that a spreadsheet would execute, and let them pass."""
-
-    def look(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
-        for name in columns:
-            if found := _found(find_formulas, batch.get_column(name)):
-                tally.add("formula", name, _number(found))
-        return batch
-
-    return look
-
-
-def escape_formulas(columns: Sequence[str], tally: CellCounts) -> Step:
-    """Give cells that a spreadsheet would execute an apostrophe, and count them."""
-
-    def look(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
-        for name in columns:
-            if found := _found(find_formulas, texts := batch.get_column(name)):
-                tally.add("escaped", name, _number(found))
-                batch = batch.with_columns(escaped(texts, found[0]))
-        return batch
-
-    return look
-
-
-def null_non_finite(columns: Sequence[str], tally: CellCounts) -> Step:
-    """Make NaN and infinities null, and count them; at the ends of nested columns the JSON encoder makes them null."""
-
-    def look(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
-        for name in columns:
-            if masks := _found(find_non_finite, batch.get_column(name)):
-                tally.add("nulled", name, _number(masks))
-                if batch.schema[name].is_float():
-                    values = column_named(name)
-                    batch = batch.with_columns(pl.when(values.is_finite()).then(values))
-        return batch
-
-    return look
+    return numbered.map_batches(apply, schema=schema, streamable=True)
 
 
 def refuse_blank_lines(column: str) -> Step:
-    """Refuse a null in the only column, as soon as there is one."""
+    """Return a step that refuses a null in the only column."""
 
-    def look(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
+    def refuse(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
         if nulls := batch.get_column(column).null_count():
             raise ConfigurationError(
-                f"{nulls:,} null(s) in a batch of {column!r}, the only column: each would be a blank line, which "
-                f"readers skip. Use Csv(null_value='NULL'), or add a column."
+                f"A batch can't be written as CSV: {counted(nulls, 'null')} in {column!r}, the only column, would be a "
+                "blank line each, which readers skip. Use Csv(null_value='NULL'), or add a column."
             )
         return batch
 
-    return look
-
-
-def find_formulas(values: pl.Series) -> pl.Series | None:
-    """Find cells that a spreadsheet would execute."""
-    return formulas_among(values.cast(pl.String))
+    return refuse
 
 
 def find_non_finite(values: pl.Series) -> pl.Series | None:
@@ -163,36 +163,17 @@ def find_non_finite(values: pl.Series) -> pl.Series | None:
     return ~values.is_finite() if values.dtype.is_float() else None
 
 
-def find_text(text: str) -> Find:
-    """Find cells that read as the text."""
-    return lambda values: values.cast(pl.String) == text
+def _find_mark(values: pl.Series) -> pl.Series:
+    return values.cast(pl.String).str.starts_with(_BOM)
 
 
-def find_start(text: str) -> Find:
-    """Find cells that start with the text."""
-    return lambda values: values.cast(pl.String).str.starts_with(text)
-
-
-def _found(find: Find, values: pl.Series) -> list[pl.Series]:
-    masks = (find(leaf) for leaf in leaves_of(values))
-    return [mask for mask in masks if mask is not None and mask.any()]
-
-
-def _number(masks: Sequence[pl.Series]) -> int:
-    return sum(int(mask.sum()) for mask in masks)
-
-
-def _told(name: str, mask: pl.Series, rows: pl.Series | None) -> str:
-    if rows is None:
-        return f"{name!r}"
-    numbers = rows.filter(mask)
-    first = ", ".join(f"{number:,}" for number in numbers.head(_TOLD_ROWS))
-    return f"{name!r} (row {first}{', …' if len(numbers) > _TOLD_ROWS else ''})"
+def _null_where(values: pl.Series, mask: pl.Series) -> pl.Series:
+    return pl.select(pl.when(~mask).then(values)).to_series().alias(values.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class CellRules:
-    """What the options of a CSV say about its cells."""
+    """What the options of a CSV require of its cells."""
 
     formulas: str
     non_finite: str
@@ -201,74 +182,64 @@ class CellRules:
     shows_nulls: bool
     starts_with_cell: bool
 
+    def steps(self, schema: pl.Schema, counts: CellCounts) -> tuple[list[Step], bool]:
+        """Return the steps that every batch has to pass, and whether they need row numbers."""
+        texts = [name for name in schema if isinstance(schema[name], (pl.String, pl.Categorical, pl.Enum))]
+        suspects = [name for name in texts if _may_hold_formula(schema[name])]
+        floats = _having(schema, lambda dtype: dtype.is_float())
+        steps = [*self._formula_steps(suspects, counts), *self._float_steps(schema, floats, counts)]
+        steps += [*self._time_steps(schema), *self._ambiguity_steps(schema, texts)]
+        numbered = bool((self.formulas == "raise" and suspects) or (self.non_finite == "raise" and floats))
+        return steps, numbered
 
-def steps_for(schema: pl.Schema, rules: CellRules, tally: CellCounts) -> tuple[list[Step], bool]:
-    """Give the steps that every batch has to pass, and whether they want to know row numbers."""
-    texts = [name for name in schema if _may_hold_text(schema[name])]
-    suspects = [name for name in texts if _may_hold_formula(schema[name])]
-    floats = _having(schema, lambda dtype: dtype.is_float())
-    steps = [*_formula_steps(suspects, rules, tally), *_float_steps(schema, floats, rules, tally)]
-    steps += [*_time_steps(schema), *_format_steps(schema, rules), *_ambiguous_steps(schema, texts, rules)]
-    numbered = bool((rules.formulas == "raise" and suspects) or (rules.non_finite == "raise" and floats))
-    return steps, numbered
+    def _formula_steps(self, suspects: list[str], counts: CellCounts) -> Iterator[Step]:
+        if suspects and self.formulas == "allow":
+            yield Rewrite(suspects, find_formulas, counts, "formula")
+        elif suspects and self.formulas == "escape":
+            yield Rewrite(suspects, find_formulas, counts, "escaped", escaped)
+        elif suspects:
+            what = "like a formula, which a spreadsheet would execute"
+            advice = "Correct them in the query, or use Csv(formulas='escape') or Csv(formulas='allow')."
+            yield Refusal(suspects, find_formulas, "start", what, advice)
 
+    def _float_steps(self, schema: pl.Schema, floats: list[str], counts: CellCounts) -> Iterator[Step]:
+        nested = [name for name in floats if schema[name].is_nested()]
+        if floats and self.non_finite == "null":  # inside nested values, Polars' JSON encoder writes null
+            yield Rewrite(floats, find_non_finite, counts, "nulled", _null_where)
+        elif floats and self.non_finite == "raise":
+            advice = "Correct them in the query, or use Csv(non_finite='null') or Csv(non_finite='write')."
+            yield Refusal(floats, find_non_finite, "are", "NaN or infinite", advice)
+        elif nested:
+            what = "NaN or infinite, which JSON can't express"
+            advice = "Correct them in the query, or use Csv(non_finite='null')."
+            yield Refusal(nested, find_non_finite, "are", what, advice)
 
-def _formula_steps(suspects: list[str], rules: CellRules, tally: CellCounts) -> Iterator[Step]:
-    if suspects and rules.formulas == "allow":
-        yield count_formulas(suspects, tally)
-    elif suspects and rules.formulas == "escape":
-        yield escape_formulas(suspects, tally)
-    elif suspects:
-        what = "start like a formula, which a spreadsheet would execute"
-        advice = "Correct them in the query, or use Csv(formulas='escape') or Csv(formulas='allow')."
-        yield Refusal(suspects, find_formulas, what, advice)
+    def _time_steps(self, schema: pl.Schema) -> Iterator[Step]:
+        if dated := _having(schema, lambda dtype: isinstance(dtype, (pl.Date, pl.Datetime))):
+            what = "a year outside 0 to 9999, which readers can't read"
+            yield Refusal(dated, find_far_years, "have", what, "Correct them in the query, or use Parquet.")
+        if zoned := _having(schema, lambda dtype: getattr(dtype, "time_zone", None) not in {None, "UTC"}):
+            what = "an offset from UTC that isn't whole minutes, which CSV can't express"
+            yield Refusal(zoned, find_odd_offsets, "have", what, "Convert them to UTC.")
+        for kind, pattern in self.formats.items():
+            if pattern is None:
+                continue
+            step = finest(kind, pattern)
+            if columns := [name for name in schema if schema[name] == kind and finest_of(schema[name]) < STEPS[step]]:
+                what = f"not in whole {step}s, and {OPTIONS[kind]}={pattern!r} would drop the rest"
+                advice = "Truncate them in the query, or use a finer format."
+                yield Refusal(columns, find_dropped(step), "are", what, advice)
 
-
-def _float_steps(schema: pl.Schema, floats: list[str], rules: CellRules, tally: CellCounts) -> Iterator[Step]:
-    nested = [name for name in floats if schema[name].is_nested()]
-    if floats and rules.non_finite == "null":
-        yield null_non_finite(floats, tally)
-    elif floats and rules.non_finite == "raise":
-        advice = "Correct them in the query, or use Csv(non_finite='null') or Csv(non_finite='write')."
-        yield Refusal(floats, find_non_finite, "are NaN or infinite", advice)
-    elif nested:
-        what = "hold NaN or an infinity, for which JSON has no word"
-        yield Refusal(nested, find_non_finite, what, "Correct them in the query, or use Csv(non_finite='null').")
-
-
-def _time_steps(schema: pl.Schema) -> Iterator[Step]:
-    if dated := _having(schema, lambda dtype: isinstance(dtype, (pl.Date, pl.Datetime))):
-        yield Refusal(dated, find_far_years, "are of a year that isn't from 0 to 9999, which readers can't read", _CAST)
-    if zoned := _having(schema, lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone not in {None, "UTC"}):
-        what = "are from when their zone was not whole minutes from UTC, which an offset can't say"
-        yield Refusal(zoned, find_odd_offsets, what, "Convert them to UTC.")
-
-
-def _format_steps(schema: pl.Schema, rules: CellRules) -> Iterator[Step]:
-    for kind, pattern in rules.formats.items():
-        if pattern is None:
-            continue
-        step = finest(kind, pattern)
-        columns = [name for name in schema if schema[name] == kind and finest_of(schema[name]) < STEPS[step]]
-        if columns:
-            what = f"hold less than a {step}, which {OPTIONS[kind]}={pattern!r} would drop"
-            yield Refusal(columns, find_dropped(step), what, "Truncate them in the query, or take a finer format.")
-
-
-def _ambiguous_steps(schema: pl.Schema, texts: list[str], rules: CellRules) -> Iterator[Step]:
-    first = next(iter(schema), "")
-    if rules.null_value and texts:
-        what = f"read {rules.null_value!r}, as nulls are written"
-        yield Refusal(texts, find_text(rules.null_value), what, "Choose another null_value.")
-    if rules.starts_with_cell and first in texts:
-        what = "start with a byte order mark, which readers would drop from the first"
-        yield Refusal([first], find_start(_BOM), what, "Write a header.")
-    if len(schema) == 1 and not rules.shows_nulls:
-        yield refuse_blank_lines(first)
-
-
-def _may_hold_text(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))
+    def _ambiguity_steps(self, schema: pl.Schema, texts: list[str]) -> Iterator[Step]:
+        null_value, first = self.null_value, next(iter(schema), "")
+        if null_value and texts:
+            what = f"{null_value!r}, as nulls are written"
+            yield Refusal(texts, lambda values: values.cast(pl.String) == null_value, "are", what, _OTHER_NULL)
+        if self.starts_with_cell and first in texts:
+            what = "with a byte order mark, which readers drop at the start of a file"
+            yield Refusal([first], _find_mark, "start", what, "Write a header.")
+        if len(schema) == 1 and not self.shows_nulls:
+            yield refuse_blank_lines(first)
 
 
 def _may_hold_formula(dtype: pl.DataType) -> bool:

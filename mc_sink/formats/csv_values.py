@@ -1,16 +1,17 @@
-"""Values that CSV cannot hold as they are: nested values, formulas, dates and times out of range.
+"""Values that CSV can't hold as they are: nested values, formulas, dates and times out of range.
 
-Polars encodes structs alone, so a column goes in as the one field of a struct and what stands around it is cut off.
-What JSON has no word for is refused: binary, durations, keys that are not text, and NaN, which the encoder would write
-as null. Decimals and dates are written as JSON text, integers of any width in full.
+**Nested values.** Polars encodes JSON of structs only, so a column is wrapped as the one field of a struct, and the
+text around it is cut off. What JSON can't express is refused: binary, durations, keys that are not text, and NaN, which
+the encoder would write as null. Decimals and dates are written as JSON strings, integers of any width in full.
 
-https://owasp.org/www-community/attacks/CSV_Injection names = + - @, tab, carriage return and line feed, and the
-full-width twins of the first four. Measured on 8 M rows with three columns of text, beside encoding them: a regular
-expression takes 21 % of the time, looking at the first bytes, which Arrow keeps beside every text's length, under 3 %.
+**Formulas.** https://owasp.org/www-community/attacks/CSV_Injection names = + - @, tab, carriage return and line feed,
+and the full-width forms of the first four. Measured on 8 million rows with three text columns: finding them by a
+regular expression takes 21 % of the time that encoding takes; by the first bytes, which Arrow stores beside the length
+of every text, it takes under 3 %.
 
-Polars writes years before 0 and after 9999 with a sign, which neither pyarrow nor DuckDB reads. Before clocks were
-standardised, zones kept the sun's time: Berlin was 53 minutes and 28 seconds ahead, and an offset in a CSV has no
-seconds. The last such zone, Monrovia's, ended in 1972.
+**Dates and times.** Polars writes years before 0 and after 9999 with a sign, which neither pyarrow nor DuckDB reads.
+Before clocks were standardised, zones followed the sun: Berlin was 53 minutes and 28 seconds ahead of UTC, and an
+offset in a CSV has no seconds. The last such zone, Monrovia's, ended in 1972.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _PATTERN = rf"^[=+\-@\t\r\n{FULL_WIDTH_STARTS}]"
 _FULL_WIDTH_BYTE, _LAST_ASCII_BYTE = 0xEF, ord("@")
 # An Arrow view has 16 bytes: four of length, then the first bytes of the text.
 _VIEW_SIZE, _TEXT_AT = 16, 4
-# Below this, a regular expression is as fast, and pyarrow need not be loaded.
+# Rows of a batch below which a regular expression is as fast, and pyarrow need not be loaded.
 _FEW = 1_000
 _EPOCH = date(1970, 1, 1)
 # Days from 1970 to the first of the year 0 (a leap year before year 1), the last of 9999, and 1973.
@@ -49,7 +50,7 @@ _PER_DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 def has_json(dtype: pl.DataType | DataTypeClass, leaves: tuple[type[pl.DataType], ...]) -> bool:
-    """Whether JSON can hold the dtype, if it can hold `leaves`."""
+    """Return True if JSON can hold the dtype, given that it can hold `leaves`."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return has_json(dtype.inner, leaves)
     if isinstance(dtype, pl.Struct):
@@ -60,14 +61,14 @@ def has_json(dtype: pl.DataType | DataTypeClass, leaves: tuple[type[pl.DataType]
 
 
 def as_json(column: str) -> pl.Expr:
-    """Write a nested column as JSON text; a null stays one."""
+    """Return the expression that writes a nested column as JSON text; a null stays null."""
     values = column_named(column)
     text = pl.struct(values.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
     return pl.when(values.is_not_null()).then(text).alias(column)
 
 
 def dtypes_of(dtype: pl.DataType) -> Iterator[pl.DataType]:
-    """Give the dtypes at the ends of a dtype, which is the dtype itself where it isn't nested."""
+    """Yield the innermost dtypes of a nested dtype, or the dtype itself."""
     if isinstance(dtype, (pl.List, pl.Array)):
         yield from dtypes_of(_instance(dtype.inner))
     elif isinstance(dtype, pl.Struct):
@@ -80,9 +81,9 @@ def dtypes_of(dtype: pl.DataType) -> Iterator[pl.DataType]:
 
 
 def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
-    """Give the values at the ends of a column, which is the column itself where it isn't nested.
+    """Yield the innermost values of a nested column, or the column itself.
 
-    They come without their names: a Series that is called "*" or "^a$" takes that for a pattern in its own methods.
+    They have no names: the methods of a Series called "*" or "^a$" would treat its name as a pattern.
     """
     values = values.alias("")
     dtype = values.dtype
@@ -102,18 +103,19 @@ def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
 
 
 def starts_like_formula(text: str) -> bool:
-    """Whether a spreadsheet may execute a cell with this text."""
+    """Return True if a spreadsheet may execute a cell with this text."""
     return text.startswith((*ASCII_STARTS, *FULL_WIDTH_STARTS))
 
 
-def formulas_among(texts: pl.Series) -> pl.Series | None:
-    """Tell of every cell whether a spreadsheet may execute it; None if none is like that."""
+def find_formulas(values: pl.Series) -> pl.Series | None:
+    """Find cells that a spreadsheet may execute; None if no cell is one."""
+    texts = values.cast(pl.String)
     found = _by_pattern(texts) if len(texts) < _FEW else _by_first_byte(texts)
     return found if found is not None and found.any() else None
 
 
 def escaped(texts: pl.Series, formulas: pl.Series) -> pl.Series:
-    """Give those cells an apostrophe, which makes a spreadsheet take them for text."""
+    """Return the cells with an apostrophe before each formula, which makes a spreadsheet treat it as text."""
     frame = texts.to_frame("text").with_columns(formula=formulas)
     text = pl.col("text")
     return frame.select(pl.when("formula").then(pl.lit("'") + text).otherwise(text)).to_series().alias(texts.name)
@@ -132,7 +134,7 @@ def _by_first_byte(texts: pl.Series) -> pl.Series | None:
 
 
 def _first_bytes(texts: pl.Series) -> pl.Series:
-    """Give the first byte of every cell, 0 for an empty one and anything for a null."""
+    """Return the first byte of every cell: 0 for an empty cell, undefined for a null."""
     import pyarrow as pa
 
     views = texts.to_arrow(compat_level=pl.CompatLevel.newest()).cast(pa.string_view())
@@ -143,7 +145,7 @@ def _first_bytes(texts: pl.Series) -> pl.Series:
 
 
 def find_far_years(values: pl.Series) -> pl.Series | None:
-    """Find dates and datetimes whose year, on their own clock, is not from 0 to 9999."""
+    """Find dates and datetimes whose year, in their zone, is not from 0 to 9999."""
     per_day = _per_day(values.dtype)
     if per_day is None:
         return None
@@ -159,7 +161,7 @@ def find_far_years(values: pl.Series) -> pl.Series | None:
 
 
 def find_odd_offsets(values: pl.Series) -> pl.Series | None:
-    """Find datetimes in zones that were not whole minutes away from UTC."""
+    """Find datetimes at which their zone was not whole minutes away from UTC."""
     dtype = values.dtype
     if not isinstance(dtype, pl.Datetime) or dtype.time_zone in {None, "UTC"}:
         return None
@@ -171,7 +173,7 @@ def find_odd_offsets(values: pl.Series) -> pl.Series | None:
 
 
 def find_dropped(step: str) -> Callable[[pl.Series], pl.Series]:
-    """Find times and datetimes that aren't whole steps, on their own clock: what is less, their format would drop."""
+    """Return a function that finds times and datetimes that aren't whole steps on the clock of their zone."""
 
     def find(values: pl.Series) -> pl.Series:
         per_day = _per_day(values.dtype) or STEPS["day"]

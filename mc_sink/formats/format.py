@@ -1,4 +1,4 @@
-"""What a format is: a value that can say what it can't carry, and have Polars write the rest into a file object."""
+"""The protocol of a format: a value that refuses what it can't hold, and has Polars encode the rest into a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checka
 
 from polars.selectors import by_name
 
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,36 +18,36 @@ if TYPE_CHECKING:
 
 
 class BinaryFile(Protocol):
-    """All that engines and encoders ask of a file."""
+    """The methods of a file that engines and encoders call."""
 
     def write(self, data: bytes) -> int:
-        """Take bytes."""
+        """Write bytes and return their number."""
 
     def flush(self) -> None:
-        """Do whatever flushing is."""
+        """Write out buffered bytes, where the file has a buffer."""
 
     def tell(self) -> int:
-        """Bytes taken so far."""
+        """Return the number of bytes written so far."""
 
 
 class Runs(Protocol):
-    """Rows that an encoder is run for more than once: each run of a plan yields those that follow the run before."""
+    """Rows that an encoder is run for more than once: each run of a plan yields the rows after those of the last."""
 
     @property
     def ended(self) -> bool:
-        """Whether the rows of the run that is under way, or was last, have all been given."""
+        """Whether the current or last run has yielded all its rows."""
 
     @property
     def more(self) -> bool:
-        """Whether more rows follow those of that run."""
+        """Whether rows follow those of that run."""
 
     @property
     def num_rows(self) -> int:
-        """Rows that have been given in all runs."""
+        """Rows yielded in all runs."""
 
 
 class Gathers(NamedTuple):
-    """What an encoder holds at once: it gathers `num_rows` rows, which should be no more than `num_bytes`."""
+    """What an encoder holds at once: it gathers `num_rows` rows, which should take no more than `num_bytes`."""
 
     num_rows: int
     num_bytes: int
@@ -62,13 +63,13 @@ class Format(Protocol):
 
     @property
     def content_type(self) -> str:
-        """The media type that a store should note."""
+        """The media type to store with a file."""
 
     def gathers(self, row_group_size: int) -> Gathers:
-        """Return how many rows the encoder gathers in memory, whatever they take, and what they should take at most."""
+        """Return how many rows the encoder gathers in memory, however large they are, and how many bytes it should."""
 
     def check(self, schema: pl.Schema) -> None:
-        """Refuse columns that this format can't carry, by name and dtype, before the first byte."""
+        """Raise for columns that this format can't hold, with their names and dtypes, before the first byte."""
 
     def write(
         self,
@@ -79,28 +80,28 @@ class Format(Protocol):
         metadata: Mapping[str, str] | None = None,
         runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
-        """Run the query and encode its rows into `file`, in order; returns when all bytes are written.
+        """Run the query and encode its rows into `file`, in order; return when all bytes are written.
 
-        With `runs`, the query is run again as long as more rows follow, and all of them make one file. `metadata` are
-        facts about the delivery, kept in the file where the format has a place for them. What comes back is what the
-        receiver should be told about the cells, counted.
+        With `runs`, the query is run again as long as rows follow, and all of them make one file. `metadata` are facts
+        about the delivery, stored in the file if the format has a place for them. The counted warnings are about cells
+        that the receiver should know of.
         """
 
 
 def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.DataType], bool], advice: str) -> None:
-    """Raise `ConfigurationError` that names every column whose dtype `refused` picks."""
+    """Raise `ConfigurationError` naming every column for whose dtype `refused` is true."""
     found = [f"{name!r} ({dtype})" for name, dtype in schema.items() if refused(dtype)]
     if found:
         raise ConfigurationError(
-            f"{len(found)} column(s) can't be written as {format_name}: {', '.join(found)}. {advice} Nothing was sent."
+            f"{counted(len(found), 'column')} can't be written as {format_name}: {', '.join(found)}. {advice}"
         )
 
 
 def column_named(name: str) -> pl.Expr:
-    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    """Return the column of exactly that name; `pl.col` would treat "*" and "^a$" as patterns."""
     return by_name(name).as_expr()
 
 
 def as_io(file: BinaryFile) -> IO[bytes]:
-    """Call a file what Polars' types call it; measured: it asks for no more than `BinaryFile` has."""
+    """Cast a file to the type that Polars declares; measured, it calls only the methods of `BinaryFile`."""
     return cast("IO[bytes]", file)

@@ -1,22 +1,23 @@
 """Parquet, by Polars' encoder, with columns converted that other readers could not read.
 
-128-bit integers, which Parquet has no type for, become Decimal(38, 0), at any depth: Polars would write sixteen bytes,
-which pyarrow refuses and DuckDB takes for bytes. Lists of maps are cast to what they are: that drops what may hide
-under a null list, at which Polars' writer fails ("a missing value to required parquet column 'key'").
-
-Enums become text: Polars would write all their categories, into the pages and into the Arrow schema in the footer, and
-so values of rows that were filtered out, rejected, or went to another file. So do Categoricals inside lists and other
-dtypes, whose pages have the categories of what is hidden under a null list. A Categorical column has only its own.
+- 128-bit integers, which Parquet doesn't have, become Decimal(38, 0) at any depth. Polars would write sixteen bytes,
+  which pyarrow refuses and DuckDB reads as bytes.
+- Lists of maps are cast to their own dtype. That drops what may be hidden under a null list, at which Polars' writer
+  fails ("a missing value to required parquet column 'key'").
+- Enums become text. Polars would write all their categories, into the pages and into the Arrow schema in the footer,
+  and with them values of rows that were filtered out, rejected, or went to another file. Categoricals inside lists and
+  other dtypes become text too: their pages have the categories of what is hidden under a null list. A Categorical
+  column is written with its own categories only, and stays one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
-from mc_sink._polars import BaseExtension, Float16, Map
+from mc_sink._polars import BaseExtension, Float16, Int128, Map, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     AnyType = pl.DataType | DataTypeClass
 
-# A row group of wide rows ends here: from 335 bytes a row on, of 100,000.
+# A row group ends at this size. Row groups of 100,000 rows reach it from 335 bytes a row on.
 _ROW_GROUP_BYTES = 32 * 2**20
 ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompressed"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
@@ -41,17 +42,24 @@ _NUMBERS = (Float16, pl.Float32, pl.Float64, pl.Decimal)
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
 _READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean, pl.Null)
-WIDE = (pl.Int128, pl.UInt128)
+WIDE = (Int128, UInt128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parquet:
-    """Parquet; the options are those of Polars' `sink_parquet`, under its names.
+    """Parquet. The options are those of Polars' `sink_parquet`, under its names.
 
-    zstd at level 1 by default: measured, level 3 takes 1.7 times as long for 3 % fewer bytes. `statistics` are written
-    for every column unless switched off, which readers use to skip row groups; a mapping switches "min", "max",
-    "distinct_count" and "null_count" one by one. `data_page_size` is in bytes. 128-bit integers, which Parquet doesn't
-    have, are refused by `int128="raise"`; "decimal" writes them as decimals of 38 digits, and raises for a longer one.
+    Arguments:
+        compression: The codec.
+        compression_level: The codec's level; 1 by default for zstd. Measured, level 3 takes 1.7 times as long for 3 %
+            fewer bytes.
+        statistics: Whether statistics are written for every column, by which readers skip row groups. A mapping
+            switches "min", "max", "distinct_count" and "null_count" one by one.
+        data_page_size: In bytes.
+        int128: "raise" refuses 128-bit integers, which Parquet doesn't have. "decimal" writes them as decimals of 38
+            digits, and raises for a longer one.
+
+    Raises `ConfigurationError`, as does writing with it.
     """
 
     compression: ParquetCompression = "zstd"
@@ -61,23 +69,26 @@ class Parquet:
     int128: Literal["raise", "decimal"] = "raise"
 
     def __post_init__(self) -> None:
-        if self.compression not in {*_LEVELS, "snappy", "lz4", "uncompressed"}:
-            raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not one that Parquet has.")
+        if self.compression not in get_args(ParquetCompression):
+            codecs = " or ".join(map(repr, get_args(ParquetCompression)))
+            raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not supported. Use {codecs}.")
         self._check_level()
         self._check_statistics()
         if self.int128 not in {"raise", "decimal"}:
-            raise ConfigurationError(f"Parquet(int128={self.int128!r}): use 'raise' or 'decimal'.")
+            raise ConfigurationError(f"Parquet(int128={self.int128!r}) is not supported. Use 'raise' or 'decimal'.")
         if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
-            raise ConfigurationError(f"Parquet(data_page_size={self.data_page_size!r}): use bytes, 1 or more.")
+            raise ConfigurationError(
+                f"Parquet(data_page_size={self.data_page_size!r}) is not a size. Use 1 byte or more."
+            )
 
     def _check_level(self) -> None:
         levels = _LEVELS.get(self.compression, range(0))
         if self.compression_level is not None and not (
             _is_int(self.compression_level) and self.compression_level in levels
         ):
-            takes = f"{levels[0]} to {levels[-1]}" if levels else "no level"
+            reason = f"has levels {levels[0]} to {levels[-1]}" if levels else "has no level"
             raise ConfigurationError(
-                f"Parquet(compression_level={self.compression_level}): {self.compression} takes {takes}."
+                f"Parquet(compression_level={self.compression_level}) is not possible: {self.compression} {reason}."
             )
 
     def _check_statistics(self) -> None:
@@ -86,12 +97,13 @@ class Parquet:
         for name, value in dict(self.statistics).items():
             if name not in _STATISTICS or not isinstance(value, bool):
                 raise ConfigurationError(
-                    f"Parquet(statistics={{{name!r}: {value!r}}}): use True or False for {', '.join(_STATISTICS)}."
+                    f"Parquet(statistics={{{name!r}: {value!r}}}) is not supported. "
+                    f"Use True or False for {', '.join(_STATISTICS)}."
                 )
 
     @property
     def extension(self) -> str:
-        """`.parquet`, whatever the compression inside it."""
+        """`.parquet`, for every compression."""
         return ".parquet"
 
     @property
@@ -100,21 +112,18 @@ class Parquet:
         return "application/vnd.apache.parquet"
 
     def check(self, schema: pl.Schema) -> None:
-        """Refuse columns that other readers can't read, at any depth."""
-        advice = "Other readers can't read them: cast or drop them."
+        """Raise for columns that other readers can't read, at any depth."""
+        advice = "Other readers can't read them. Cast or drop them."
         if self.int128 == "raise" and any(narrowed(dtype) != dtype for dtype in schema.dtypes()):
             advice += " Parquet(int128='decimal') writes 128-bit integers as decimals."
-        refuse_dtypes(schema, "Parquet", lambda dtype: not _is_readable(dtype, self._readable), advice)
+        readable = (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
+        refuse_dtypes(schema, "Parquet", lambda dtype: not _is_readable(dtype, readable), advice)
         if len(schema) == 0:
-            raise ConfigurationError("The frame has no columns, and a Parquet file needs one.")
+            raise ConfigurationError("The frame has no columns, and a Parquet file needs one. Add a column.")
 
     def gathers(self, row_group_size: int) -> Gathers:
-        """Return the bounds of a row group: it is encoded when all its rows are there."""
+        """Return the bounds of a row group, which is encoded once all its rows have arrived."""
         return Gathers(row_group_size, _ROW_GROUP_BYTES)
-
-    @property
-    def _readable(self) -> tuple[type[pl.DataType], ...]:
-        return (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
 
     def write(
         self,
@@ -125,9 +134,9 @@ class Parquet:
         metadata: Mapping[str, str] | None = None,
         runs: Runs | None = None,
     ) -> tuple[CountedWarning, ...]:
-        """Have Polars encode the rows, in row groups of `row_group_size` rows; `metadata` goes into the footer.
+        """Encode the rows by Polars, in row groups of `row_group_size` rows, and write `metadata` into the footer.
 
-        A row group is smaller where the rows of a run end.
+        The last row group of each run may be smaller.
         """
         joined = Joined(file, runs) if runs else None
         while True:
@@ -152,19 +161,19 @@ class Parquet:
 
 
 def _is_int(value: object) -> bool:
-    """Whether it is a whole number and not something equal to one, such as True or 1.0."""
+    """Return True for a whole number; False for True and 1.0, which are equal to one."""
     return type(value) is int
 
 
 def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.DataType], ...]) -> bool:
     if isinstance(dtype, (pl.List, pl.Array)):
         return _is_readable(dtype.inner, readable)
-    if isinstance(dtype, pl.Struct):  # Polars can't write one without fields
+    if isinstance(dtype, pl.Struct):  # Polars can't write a struct without fields
         return bool(dtype.fields) and all(_is_readable(field.dtype, readable) for field in dtype.fields)
     if isinstance(dtype, Map):
         return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
-    if isinstance(dtype, BaseExtension):  # written as what it is made of, and its name beside it
-        storage = dtype.ext_storage()  # of categories all would be written
+    if isinstance(dtype, BaseExtension):  # written as its storage, with its name in the metadata
+        storage = dtype.ext_storage()  # over a dtype with categories, all categories would be written
         return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
     return dtype.base_type() in readable
 
@@ -184,7 +193,7 @@ def _keeps_categories(dtype: AnyType, *, nested: bool) -> bool:
 
 
 def _mapped(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested: bool = False) -> AnyType:
-    """Return the dtype with its ends replaced by what `leaf` makes of them; it learns whether they are nested."""
+    """Return the dtype with its innermost dtypes replaced by `leaf(dtype, is_nested)`."""
 
     def inner(each: AnyType) -> AnyType:
         return _mapped(each, leaf, nested=True)
@@ -201,7 +210,7 @@ def _mapped(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested:
 
 
 def recast(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Cast what has to be; an integer of more than 38 digits raises `ConfigurationError`."""
+    """Cast the columns that need it; raise `ConfigurationError` for an integer of more than 38 digits."""
     schema = frame.collect_schema()
     casts: dict[str, Any] = {
         name: to
@@ -216,15 +225,15 @@ def recast(frame: pl.LazyFrame) -> pl.LazyFrame:
             return batch.with_columns([batch.get_column(name).cast(dtype) for name, dtype in casts.items()])
         except pl.exceptions.InvalidOperationError as error:
             raise ConfigurationError(
-                f"1 batch holds integers of more than 38 digits in {', '.join(map(repr, casts))}, and a decimal has no "
-                f"more. Write them as text, or as CSV."
+                f"A batch can't be written as Parquet: integers in {', '.join(map(repr, casts))} have more than 38 "
+                "digits, the most that a decimal has. Cast them to text, or use CSV."
             ) from error
 
     return frame.map_batches(cast, schema=pl.Schema({**schema, **casts}), streamable=True)
 
 
 def _lists_maps(dtype: AnyType, *, listed: bool = False) -> bool:
-    """Whether there are maps anywhere inside a list."""
+    """Return True if a map is inside a list, at any depth."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return _lists_maps(dtype.inner, listed=True)
     if isinstance(dtype, pl.Struct):

@@ -1,16 +1,15 @@
 """Join several runs of an encoder into one Parquet file: their row groups, and one footer, read and written as Thrift.
 
-    run 1   PAR1 groups │footer│        kept back, and joined:   PAR1 groups groups groups footer
+    run 1   PAR1 groups │footer│        held back, and joined:   PAR1 groups groups groups footer
     run 2   PAR1 groups │footer│
 
-Polars' encoder gathers as many rows as a row group was asked to have, whatever they take, and ends a smaller one only
-where its rows end. So its rows end where a row group would take too much memory, and it is run again for those that
-follow. A file of one run is passed on as it is.
+Polars' encoder gathers as many rows as a row group was asked to have, however large they are, and ends a smaller one
+only where its rows end. So we end its rows where a row group would take too much memory, and run it again for the rows
+that follow. A file of one run is passed on unchanged.
 
 The footer's fields: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
-
-Every field is kept, those without a meaning here too. The protocol:
-https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+The protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+Fields that have no meaning here are kept.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ _TAIL = 8  # the footer's length, and the magic bytes again
 _NUM_ROWS, _ROW_GROUPS = 3, 4
 # RowGroup
 _COLUMNS, _GROUP_OFFSET, _ORDINAL = 1, 5, 7
-# ColumnChunk: where it lies, what is in it, where its page indexes lie, and how long they are
+# ColumnChunk: its offset, its metadata, and the offsets and lengths of its page indexes
 _COLUMN_OFFSET, _METADATA, _INDEX_OFFSETS, _INDEXES = 2, 3, (4, 6), (4, 5, 6, 7)
-# ColumnMetaData: where its data, index and dictionary pages begin, and its Bloom filter
+# ColumnMetaData: the offsets of its data, index and dictionary pages, and of its Bloom filter
 _PAGE_OFFSETS = (9, 10, 11, 14)
-# A struct is its fields by number, each with its type; a list is the type of its items, and the items.
+# A struct maps the number of each field to its type and value. A list is the type of its items, and the items.
 Struct = dict[int, tuple[int, Any]]
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 _NUMBERS = (I16, I32, I64)
-_LONG = 15  # a size or a step that doesn't fit in four bits has its own bytes
+_LONG = 15  # marks a size or a step that doesn't fit in four bits, and follows in its own bytes
 _DOUBLE_BYTES = 8
 
 
 class Joined:
-    """Takes what an encoder writes, run by run, and passes on the bytes of one file.
+    """A file that an encoder writes run by run, and that passes on the bytes of one Parquet file.
 
-    Memory: what comes after the rows of a run have ended, which is the last row groups and a footer. The page indexes,
-    which name the places of pages and which no reader needs, are left out of a file of several runs.
+    It holds in memory what is written after the rows of a run have ended: the last row groups and a footer. Page
+    indexes, which contain offsets and which no reader needs, are left out of a file of several runs.
     """
 
     def __init__(self, file: BinaryFile, runs: Runs) -> None:
@@ -55,8 +54,8 @@ class Joined:
         self._footer: Struct | None = None
 
     def write(self, data: bytes) -> int:
-        """Take bytes of the run under way."""
-        # The encoder writes no footer before it has seen the end of its rows.
+        """Write bytes of the current run."""
+        # The encoder writes a footer only after it has seen the end of its rows.
         if self._runs.ended and (self._runs.more or self._footer is not None):
             self._held.append(data)
         else:
@@ -64,14 +63,14 @@ class Joined:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: what is held back has its own end."""
+        """Leave bytes that are held back to `end_run`."""
 
     def tell(self) -> int:
-        """Bytes of the run under way."""
+        """Return the number of bytes of the current run."""
         return self._taken + sum(map(len, self._held))
 
     def end_run(self) -> bool:
-        """Keep the footer of a run that has been written, and return whether another run follows."""
+        """Join a run that has been written to those before, and return True if another run follows."""
         if not self._runs.more and self._footer is None:
             return False
         end = self._tail(_TAIL)
@@ -88,7 +87,7 @@ class Joined:
         return self._runs.more
 
     def _tail(self, size: int) -> bytes:
-        """Return the last bytes that are held back, which must end as a Parquet file does."""
+        """Return the last bytes that are held back; raise if they don't end like a Parquet file."""
         pieces, missing = deque[bytes](), size
         for piece in reversed(self._held):
             if missing <= 0:
@@ -97,11 +96,11 @@ class Joined:
             missing -= len(pieces[0])
         tail = b"".join(pieces)
         if missing > 0 or not tail.endswith(_MAGIC):
-            raise UploadError("Row groups came without a footer. This should not happen: please report it.")
+            raise UploadError("The encoder wrote row groups without a footer. This is a bug; please report it.")
         return tail
 
     def _pass_on(self, data: bytes) -> None:
-        """Pass bytes on, without the magic ones that a further run begins with."""
+        """Write bytes to the file, without the magic bytes at the start of a further run."""
         skipped = max(0, len(_MAGIC) - self._taken) if self._footer is not None else 0
         self._taken += len(data)
         if kept := data[skipped:] if skipped else data:
@@ -109,7 +108,7 @@ class Joined:
             self._passed += len(kept)
 
     def _join(self, footer: Struct, moved: int) -> None:
-        """Add the row groups of a run to those before, at the places where they are now."""
+        """Add the row groups of a run to those before, with their offsets moved."""
         groups = _items(footer, _ROW_GROUPS)
         for group in groups:
             _move(group, (_GROUP_OFFSET,), moved)
@@ -132,14 +131,14 @@ class Joined:
         if footer[_NUM_ROWS][1] != self._runs.num_rows:
             raise UploadError(
                 f"The encoder wrote {footer[_NUM_ROWS][1]:,} of {self._runs.num_rows:,} rows. "
-                "This should not happen: please report it."
+                "This is a bug; please report it."
             )
         encoded = write_struct(footer)
         self._file.write(encoded + len(encoded).to_bytes(4, "little") + _MAGIC)
 
 
 def _indexes_begin(footer: Struct, end: int) -> int:
-    """Return where the page indexes of a run begin, which lie behind all row groups; `end` where it has none."""
+    """Return the offset of a run's page indexes, which follow all row groups; `end` if it has none."""
     columns = [column for group in _items(footer, _ROW_GROUPS) for column in _items(group, _COLUMNS)]
     return min([column[number][1] for column in columns for number in _INDEX_OFFSETS if number in column], default=end)
 
@@ -157,7 +156,7 @@ def _move(struct: Struct, numbers: tuple[int, ...], by: int) -> None:
 
 
 def read_struct(data: bytes) -> Struct:
-    """Parse a struct; raises `ValueError` for what isn't one and nothing else."""
+    """Parse a struct; raise `ValueError` for bytes that aren't exactly one struct."""
     reader = _Reader(data)
     struct = reader.struct()
     if reader.at != len(data):
@@ -166,7 +165,7 @@ def read_struct(data: bytes) -> Struct:
 
 
 def write_struct(struct: Struct) -> bytes:
-    """Encode a struct as the compact protocol does."""
+    """Encode a struct in the compact protocol."""
     out = bytearray()
     before = 0
     for number, (kind, value) in sorted(struct.items()):
@@ -179,7 +178,7 @@ def write_struct(struct: Struct) -> bytes:
 
 
 class _Reader:
-    """Reads values one after the other."""
+    """Reads values in order."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,10 +1,10 @@
-"""Platforms: credentials saved once under a name and used everywhere, checked, and the policies that go with them.
+"""Platforms: credentials that are saved under a name, checked, and used by deliveries; and the policies for them.
 
     platforms.save(Platform(name="acme", access_key_id=…, secret_access_key=…, region="eu-west-1"))
     platforms.check("acme", "s3://bucket/prefix/").status
 
-Secrets are in the keyring of the operating system or in a file for its owner alone; everything else is in a file beside
-the journals. Loading this loads neither the keyring nor anything else that is heavy.
+Secrets are in the keyring of the operating system or in a file that only its owner can read. All other fields are in a
+file beside the journals. The import loads neither the keyring nor other large libraries.
 """
 
 from __future__ import annotations
@@ -14,18 +14,13 @@ from mc_sink.platforms.checking import check
 from mc_sink.platforms.configuring import configure
 from mc_sink.platforms.platform import Checked, Platform, Status
 from mc_sink.platforms.policies import ArchiveClass, bucket_policy, lifecycle, new_external_id, policy, trust
-from mc_sink.platforms.saved import (
-    Listed,
-    describe,
-    exported,
-    list_platforms,
-    load,
-    memory_of,
-    refuse_unsaved,
-    remove,
-    save,
-    stores_for,
-)
+from mc_sink.platforms.saved import Listed, describe, list_platforms, load, remove, save
+
+# For the other folders of the package; users call what `__all__` lists.
+from mc_sink.platforms.saved import exported as exported
+from mc_sink.platforms.saved import memory_of as memory_of
+from mc_sink.platforms.saved import refuse_unsaved as refuse_unsaved
+from mc_sink.platforms.saved import stores_for as stores_for
 
 __all__ = [
     "ArchiveClass",
@@ -39,19 +34,14 @@ __all__ = [
     "check",
     "configure",
     "describe",
-    "exported",
     "lifecycle",
     "list",
-    "list_platforms",
     "load",
-    "memory_of",
     "new_external_id",
     "policy",
-    "refuse_unsaved",
     "remove",
     "save",
-    "stores_for",
     "trust",
 ]
 
-list = list_platforms  # noqa: A001  `platforms.list()` is what one would write
+list = list_platforms  # noqa: A001  users call `platforms.list()`

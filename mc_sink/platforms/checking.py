@@ -26,31 +26,34 @@ if TYPE_CHECKING:
 def check(
     platform: str | Platform, target: str | os.PathLike[str] | None = None, *, leaving: Leaving = "nothing"
 ) -> CheckReport:
-    """Find out whether a platform can deliver to a prefix, with the three permissions of a delivery and no others.
+    """Check whether a platform can deliver to a prefix, with the three permissions of a delivery and no others.
 
-    Nothing that is there is touched, and nothing is left, unless `leaving="an object"` allows for one under a key of
-    its own, which tells more. `target` is the platform's own prefix by default. The finding is kept with a platform
-    that was given by its name. Raises `ConfigurationError` for a target that the platform may not be used for; whatever
-    the store says is in the report.
+    No existing object is touched, and nothing is left behind. With `leaving="an object"` the check sends the requests
+    of a delivery too, and leaves one small object under a random key.
+
+    - `platform`: a saved platform's name, with which the result is recorded, or a `Platform`.
+    - `target`: a prefix, by default the platform's own.
+
+    Raises `ConfigurationError` for a target that the platform doesn't allow. All answers of the store are in the
+    report.
     """
-    asked = load(platform) if isinstance(platform, str) else platform.checked()
-    where = _prefix(asked, target)
-    report = _report(asked, where, leaving, memory_of(platform))
+    chosen = load(platform) if isinstance(platform, str) else platform.checked()
+    report = _report(chosen, _prefix(chosen, target), leaving, memory_of(platform))
     if isinstance(platform, str):
-        record_check(asked, Checked(report.status, report.reason, report.checked_at, report.target))
+        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
     return report
 
 
 def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target:
-    asked = target or platform.prefix
-    if asked is None:
+    url = target or platform.prefix
+    if url is None:
         raise ConfigurationError(
-            f"The platform {platform.name} has no prefix of its own: name one, s3://bucket/prefix/"
+            f"Cannot check the platform {platform.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
         )
-    where = platform.check_bounds(asked)
+    where = platform.check_bounds(url)
     if not where.is_prefix:
         raise ConfigurationError(
-            f"{where.url} is one object, and a check needs keys of its own: name the prefix, {where.folder.url}"
+            f"Cannot check {where.url}: it is one object, and a check needs a prefix. Name {where.folder.url}"
         )
     return where
 
@@ -63,18 +66,19 @@ def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory 
         probes = Probes(platform.storage_options_for(where))
         trial = Trial(platform.storage_options_for(where), options) if leaving == "an object" else None
     except ConfigurationError as error:
-        said = error.message
-        rows: tuple[CheckRow, ...] = (CheckRow("credentials", "no", "AWS' own configuration", said, required=True),)
+        rows: tuple[CheckRow, ...] = (
+            CheckRow("credentials", "no", "the configuration of the AWS tools", error.message, required=True),
+        )
     else:
         found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
-        found = _remembered(found, trial, memory, (probes.endpoint, where.bucket))
-        rows, left = report_rows(found, platform, where), found.left
+        found = _with_memory(found, trial, memory, (probes.endpoint, where.bucket))
+        rows, left = report_rows(found, platform, where), tuple(map(str, found.left))
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)
 
 
-def _remembered(found: Evidence, trial: Trial | None, memory: Memory | None, place: tuple[str, str]) -> Evidence:
-    """Add what is known of the store: what the trial has shown, which is kept, or what was kept before."""
+def _with_memory(found: Evidence, trial: Trial | None, memory: Memory | None, place: tuple[str, str]) -> Evidence:
+    """Add the store's ways: those that the trial has shown, which are recorded, or those recorded before."""
     if trial:
         if memory:
             memory.renew(*place, trial.ways.facts())

@@ -24,7 +24,7 @@ Asking = Literal["ask", "ambient"]
 
 
 class Facts(TypedDict, total=False):
-    """What may be said of a platform besides its key; see `Platform`."""
+    """The fields of a `Platform` besides its name and key."""
 
     profile: str | None
     role_arn: str | None
@@ -73,16 +73,20 @@ def configure(
     store: Place | None = None,
     **facts: Unpack[Facts],
 ) -> Platform | CheckReport:
-    """Ask for a key without showing it, save it as a platform, and check it where a target is given.
+    """Ask for a key without showing it, save it as a platform, and check it if a target is given.
 
-    Asks for the name too, where there is none. Nobody is asked for a key where `profile` or `web_identity_token_file`
-    say whose it is, or `credentials="ambient"` leaves it to what AWS' own tools find. `external_id="new"` makes one.
-    The other facts are those of `Platform`, and `if_exists` and `store` those of `platforms.save`. Gives the platform,
-    or what the check of `target` has found. Raises `ConfigurationError` before it asks for a key, where the name
-    is taken, the facts can't be meant or the target is out of bounds.
+    - `name`: asked for where it is left out.
+    - `target`: a prefix to check. Then the result is the report of the check, and otherwise the platform.
+    - `credentials`: "ambient" asks for no key, and leaves it to boto to find credentials. No key is asked for with
+      `profile` or `web_identity_token_file` either.
+    - `if_exists`, `store`: as in `platforms.save`.
+    - The other arguments are the fields of `Platform`. `external_id="new"` generates one.
+
+    Raises `ConfigurationError` before it asks for a key: for a name that exists, for invalid fields, and for a target
+    outside `buckets`.
     """
     if credentials not in {"ask", "ambient"}:
-        raise ConfigurationError('credentials=… is neither "ask" nor "ambient". Nothing was saved.')
+        raise ConfigurationError('credentials= is neither "ask" nor "ambient". Nothing was saved.')
     chosen = name or input("Platform: ").strip()
     if facts.get("external_id") == "new":
         facts["external_id"] = new_external_id()
@@ -90,14 +94,14 @@ def configure(
     refuse_unsaved(described, if_exists=if_exists, store=store)
     if target is not None:
         described.check_bounds(target)
-    elsewhere = credentials == "ambient" or described.profile or described.web_identity_token_file
-    held: Any = {} if elsewhere else _asked()
-    saved = save(Platform(name=chosen, **facts, **held), if_exists=if_exists, store=store)
+    has_credentials = credentials == "ambient" or described.profile or described.web_identity_token_file
+    key: Any = {} if has_credentials else _ask()
+    saved = save(Platform(name=chosen, **facts, **key), if_exists=if_exists, store=store)
     return saved if target is None else check(chosen, target)
 
 
-def _asked() -> dict[str, Secret]:
-    """Ask for the parts of a key; the token may stay empty. A notebook puts a field of its own in getpass' place."""
+def _ask() -> dict[str, Secret]:
+    """Ask for the parts of a key; the token may stay empty. In a notebook, getpass shows a password field."""
     key = {
         "access_key_id": Secret(getpass.getpass("Access Key ID: ")),
         "secret_access_key": Secret(getpass.getpass("Secret Access Key: ")),

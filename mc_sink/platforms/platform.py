@@ -12,7 +12,7 @@ from mc_sink import _display
 from mc_sink._s3_names import find_access_point
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
-from mc_sink.secret import Sealed, Secret, seal
+from mc_sink.secret import Sealed, Secret, seal, seals_options
 from mc_sink.storage import Role, check_owner, is_aws, session_in
 from mc_sink.target import Target, parse_target
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Status = Literal["Configured", "Failing", "Unverified"]
-# By what name s3fs knows each.
+# The name of each in s3fs.
 CREDENTIALS = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
-# What says who asks and where; given twice, nobody could tell which was meant.
-_WHO = {*CREDENTIALS.values(), "username", "password", "profile", "session", "anon", "endpoint_url"}
+# Storage options that state the identity and the endpoint. A platform states them too, and two would be ambiguous.
+_IDENTITY = {*CREDENTIALS.values(), "username", "password", "profile", "session", "anon", "endpoint_url"}
 _OWNER = "expected_bucket_owner"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[\w./-]*)?")
@@ -37,26 +37,31 @@ _WHOLE_BUCKET = re.compile(r"(?:s3a?://)?([a-z0-9][a-z0-9._-]*)/?", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the last check found, and when; `target` is where it looked."""
+    """The result of the last check, with its time and target."""
 
     status: Status = "Unverified"
-    reason: str = "It was never checked."
+    reason: str = "It has not been checked."
     at: datetime | None = None
     target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """Saved credentials and what goes with them; shows none of its secrets, and refuses to be pickled with them.
+    """Named credentials with their endpoint, bounds and object options. Its secrets are neither shown nor pickled.
 
-    Credentials are `access_key_id` and `secret_access_key` (text becomes a `Secret`), with a `session_token` where they
-    are temporary; or a `profile` of AWS' own tools, single sign-on included; or neither, which is whatever boto finds
-    by itself. `role_arn` is assumed by them, with `external_id`, or by the token in `web_identity_token_file`, and
-    renewed in mid-run. `expected_bucket_owner` is the account, 12 digits, that the bucket must belong to: every request
-    names it, and S3 refuses those to a bucket of another. `buckets` are what it may be used for, all where it is
-    empty; `prefix` is the target to check where none is named; `acl` and `kms_key` go with every object. What is wrong
-    with them, `checked()` raises, which every use calls: making one raises nothing, because its caller still has the
-    plain secrets at hand.
+    - `access_key_id`, `secret_access_key`, `session_token`: a key. Text becomes a `Secret`.
+    - `profile`: a profile of the AWS tools, single sign-on included, instead of a key. Without either, boto looks in
+      the environment.
+    - `role_arn`: a role to assume with these credentials and `external_id`, or with the token in
+      `web_identity_token_file`. Its credentials are renewed during a run.
+    - `expected_bucket_owner`: the account, 12 digits, that must own the bucket. Every request names it, and S3 refuses
+      requests to other accounts' buckets.
+    - `buckets`: the buckets and prefixes that deliveries may go to. Empty allows all.
+    - `prefix`: the target of a check that names none.
+    - `acl`, `kms_key`: apply to every object.
+
+    Construction raises nothing, because the caller's frame still holds the plain secrets. Every use calls `checked()`,
+    which raises for invalid fields.
     """
 
     name: str
@@ -87,12 +92,11 @@ class Platform:
         object.__setattr__(self, "buckets", (buckets,) if isinstance(buckets, str) else tuple(buckets))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self.shown().items() if value)
-        return f"Platform({told})"
+        return f"Platform({', '.join(f'{name}={value!r}' for name, value in self.shown().items() if value)})"
 
     @property
     def masked_key_id(self) -> str | None:
-        """The ends of the access key id, enough to tell keys apart."""
+        """The first and last characters of the access key id, to distinguish keys."""
         if not isinstance(self.access_key_id, Secret):
             return None
         text = self.access_key_id
@@ -102,16 +106,23 @@ class Platform:
 
     @property
     def credentials(self) -> str:
-        """In a few words, where credentials come from; none of them."""
+        """Where the credentials come from, in a few words and without a secret."""
+        return self.credentials_with(self.masked_key_id)
+
+    def credentials_with(self, masked_key_id: str | None) -> str:
+        """Return where the credentials come from, for a key that is known only by the ends of its id."""
         source = f"profile {self.profile}" if self.profile else "the environment"
-        source = f"key {self.masked_key_id}" if self.access_key_id else source
+        source = f"key {masked_key_id}" if masked_key_id else source
         source = f"the token in {self.web_identity_token_file}" if self.web_identity_token_file else source
         return f"{source}, as {self.role_arn}" if self.role_arn else source
 
     def shown(self, credentials: str | None = None) -> dict[str, object]:
-        """Give what may be shown of it by name; of one that is wrong, which may be a secret in a wrong place, why."""
-        if wrong := next(_wrongs(self), None):
-            return {"name": shown_name(self.name), "wrong": wrong}
+        """Return the labelled facts without secrets. An invalid platform shows only why it is invalid.
+
+        An invalid field may hold a secret that was passed in the wrong place.
+        """
+        if wrong := next(_faults(self), None):
+            return {"name": shown_name(self.name), "invalid": wrong}
         check = self.last_check
         return {
             "name": self.name,
@@ -130,39 +141,40 @@ class Platform:
         return _display.facts(self.shown().items())
 
     def checked(self) -> Platform:
-        """Give itself, or raise `ConfigurationError` that says what in it can't be meant."""
-        wrong = next(_wrongs(self), None)
-        if wrong:
-            raise ConfigurationError(f"The platform {shown_name(self.name)}: {wrong}")
+        """Return the platform itself, or raise `ConfigurationError` for its first invalid field."""
+        if wrong := next(_faults(self), None):
+            raise ConfigurationError(f"The platform {shown_name(self.name)} is invalid: {wrong}")
         return self
 
     def check_bounds(self, target: str | os.PathLike[str] | Target) -> Target:
-        """Give a target that the platform may be used for, or raise `ConfigurationError` for one that it may not."""
+        """Return the parsed target, or raise `ConfigurationError` where the platform doesn't allow it."""
         where = target if isinstance(target, Target) else parse_target(target)
         if where.protocol != "s3":
             raise ConfigurationError(f"{where.url} is not in S3, and the platform {self.name} is: leave platform= out.")
         if not is_within(where, map(parse_bound, self.checked().buckets)):
             raise ConfigurationError(
-                f"{where.url} is outside of what the platform {self.name} may be used for: {', '.join(self.buckets)}. "
-                "Choose a target within, another platform, or save it again with more buckets."
+                f"{where.url} is outside the buckets that the platform {self.name} allows: {', '.join(self.buckets)}. "
+                "Choose a target in one of them or another platform, or save the platform again with more buckets."
             )
         return where
 
+    @seals_options
     def storage_options_for(
         self, target: str | os.PathLike[str] | Target, storage_options: Mapping[str, Any] | None = None
     ) -> Sealed:
-        """Give the options, by s3fs' names and sealed, that deliver to a target; the caller's own are added.
+        """Return the sealed options of s3fs for a delivery to a target, with the caller's own added.
 
-        Raises `ConfigurationError` for a target out of bounds, and where both say who asks. Sends nothing.
+        Raises `ConfigurationError` for a target that the platform doesn't allow, and where the caller's options state
+        the identity too. Sends nothing.
         """
         given = seal(storage_options).checked()
         self.check_bounds(target)
         inner = dict(given.get("client_kwargs") or {})
-        who = {*_WHO, *([_OWNER] if self.expected_bucket_owner else [])}
+        who = {*_IDENTITY, *([_OWNER] if self.expected_bucket_owner else [])}
         named = {name for name, value in given.items() if value is not None} & who
-        if twice := sorted(named | {name for name in inner if name.startswith("aws_") or name in _WHO}):
+        if twice := sorted(named | {name for name in inner if name.startswith("aws_") or name in _IDENTITY}):
             raise ConfigurationError(
-                f"storage_options has {', '.join(twice)}, and the platform {self.name} says so too: leave one out."
+                f"storage_options has {', '.join(twice)}, which the platform {self.name} sets too. Leave one out."
             )
         client = ({"region_name": self.region} if self.region else {}) | inner
         own = {"endpoint_url": self.endpoint, _OWNER: self.expected_bucket_owner}
@@ -170,7 +182,7 @@ class Platform:
         return seal({**dict(given), **own, **self._identity(), **({"client_kwargs": client} if client else {})})
 
     def object_options(self, given: ObjectOptions | None = None) -> ObjectOptions | None:
-        """Give the caller's options with the platform's ACL and KMS key where they say nothing else; None for none."""
+        """Return the caller's options, completed by the platform's ACL and KMS key; None where none is set."""
         options = given or ObjectOptions()
         if self.acl and options.acl is None:
             options = replace(options, acl=self.acl)
@@ -179,7 +191,7 @@ class Platform:
         return None if given is None and options == ObjectOptions() else options
 
     def _identity(self) -> dict[str, Any]:
-        """Give what says who asks: a key, a profile, or a session that acts in the role; nothing where boto looks."""
+        """Return the options that state the identity: a key, a profile or a role's session; empty to let boto look."""
         own = _own(self) | ({"profile": Secret(self.profile)} if self.profile else {})
         if not self.role_arn:
             return own
@@ -195,35 +207,35 @@ class Platform:
 
 
 def _own(platform: Platform) -> dict[str, Any]:
-    """Give the credentials that were given, by s3fs' names."""
-    return {theirs: found for ours, theirs in CREDENTIALS.items() if (found := getattr(platform, ours))}
+    """Return the platform's key, by the names of s3fs."""
+    return {name: value for field_name, name in CREDENTIALS.items() if (value := getattr(platform, field_name))}
 
 
 def shown_name(name: object) -> str:
-    """Give a platform's name as it may be shown: what can't be one may be a credential in the wrong place."""
+    """Return a platform's name for display. An invalid one, which may be a misplaced credential, is hidden."""
     return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
 
 
 def check_name(name: str) -> str:
-    """Return a name that can stand in a file's, or refuse it without repeating it."""
+    """Return a name that is safe in a file name, or raise without repeating it."""
     if shown_name(name) != name:
         raise ConfigurationError("A platform's name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit.")
     return name
 
 
-def _wrongs(platform: Platform) -> Iterator[str]:
-    """Say all that is wrong, without repeating what may be a secret."""
+def _faults(platform: Platform) -> Iterator[str]:
+    """Yield a sentence for each invalid field, without repeating a value that may be a secret."""
     if shown_name(platform.name) != platform.name:
-        yield "its name is to be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit."
+        yield "its name must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit."
     yield from (
-        f"{one.name} is of type {type(value).__name__}, and is to be text."
+        f"{one.name} is of type {type(value).__name__}. Pass text."
         for one in fields(Platform)
         if one.name not in {"buckets", "last_check"} and not isinstance(value := getattr(platform, one.name), _TEXT)
     )
-    yield from _wrong_credentials(platform)
-    yield from _wrong_role(platform)
+    yield from _credential_faults(platform)
+    yield from _role_faults(platform)
     yield from (
-        f"{name} is no URL that can be shown: write https://host or https://host:port, and no credentials in it."
+        f"{name} is not a plain URL. Write https://host or https://host:port, without credentials."
         for name in ("endpoint", "sts_endpoint")
         if (url := getattr(platform, name)) and not _URL.fullmatch(url)
     )
@@ -234,34 +246,34 @@ def _wrongs(platform: Platform) -> Iterator[str]:
         for text in (*platform.buckets, *([platform.prefix] if platform.prefix else [])):
             parse_bound(text)
     except SinkError as error:
-        yield str(error)
+        yield error.message
 
 
-def _wrong_credentials(platform: Platform) -> Iterator[str]:
+def _credential_faults(platform: Platform) -> Iterator[str]:
     if bool(platform.access_key_id) != bool(platform.secret_access_key):
-        yield "one half of its key is missing: give both access_key_id and secret_access_key."
+        yield "one half of its key is missing. Pass both access_key_id and secret_access_key."
     if platform.session_token and not platform.access_key_id:
-        yield "a session token belongs to a key: give access_key_id and secret_access_key too."
+        yield "a session token belongs to a key. Pass access_key_id and secret_access_key too."
     sources = {
         "a key": platform.access_key_id,
         "profile": platform.profile,
         "web_identity_token_file": platform.web_identity_token_file,
     }
     if len(given := [name for name, value in sources.items() if value]) > 1:
-        yield f"it has {' and '.join(given)}: leave all but one out."
+        yield f"it has {' and '.join(given)}. Leave all but one out."
 
 
-def _wrong_role(platform: Platform) -> Iterator[str]:
+def _role_faults(platform: Platform) -> Iterator[str]:
     if platform.role_arn and not _ROLE.fullmatch(platform.role_arn):
-        yield "role_arn is no role's: write arn:aws:iam::123456789012:role/NAME."
+        yield "role_arn is not the ARN of a role. Write arn:aws:iam::123456789012:role/NAME."
     if not platform.role_arn and (platform.external_id or platform.web_identity_token_file):
-        yield "external_id and web_identity_token_file are for a role: give role_arn too."
+        yield "external_id and web_identity_token_file are for a role. Pass role_arn too."
     if platform.external_id and not _EXTERNAL_ID.fullmatch(platform.external_id):
-        yield "external_id is 2 to 1,224 of A-Z a-z 0-9 + = , . @ : / _ -"
+        yield "external_id must be 2 to 1,224 of A-Z a-z 0-9 + = , . @ : / _ -."
 
 
 def parse_bound(text: str) -> Target:
-    """Read a bucket (`bucket`, `s3://bucket/`) or a prefix in one (`s3://bucket/prefix/`, its slash or not).
+    """Parse a bucket (`bucket`, `s3://bucket/`) or a prefix in one (`s3://bucket/prefix/`, with or without the slash).
 
     An access point's ARN may stand in place of the bucket.
     """
@@ -271,12 +283,12 @@ def parse_bound(text: str) -> Target:
     bound = parse_target(f"s3://{whole[1]}/./" if whole else f"{text.removesuffix('/')}/")
     if bound.protocol != "s3":
         raise ConfigurationError(
-            f"{bound.url} is no bucket: a platform is bound to s3://bucket/ or s3://bucket/prefix/."
+            f"{bound.url} is not a bucket. Bind a platform to s3://bucket/ or s3://bucket/prefix/."
         )
     return bound
 
 
 def is_within(target: Target, bounds: Iterable[Target]) -> bool:
-    """Whether a target lies in one of the bounds; where there are none, every bucket does."""
+    """Return True if a target lies in one of the bounds, or if no bounds are given."""
     bounds = tuple(bounds)
     return not bounds or any(target.bucket == one.bucket and target.path.startswith(one.path) for one in bounds)

@@ -1,4 +1,4 @@
-"""Write the policies and the lifecycle configuration that a bucket's owner may want. Sends nothing to AWS.
+"""Generate the policies and the lifecycle configuration for a bucket's owner. Sends nothing to AWS.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/list_amazons3.html for actions, resources and
 condition keys, and https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html for the escapes.
@@ -36,7 +36,7 @@ _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(iam|sts)::\d{12}:[\w+=,.@/:-]+")
 _PARTITIONS = {"cn-": ("aws-cn", "amazonaws.com.cn"), "us-gov-": ("aws-us-gov", "amazonaws.com")}
 _STAR = re.compile(r"[*?$]")
 ArchiveClass = Literal["GLACIER", "DEEP_ARCHIVE", "GLACIER_IR", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"]
-# S3 takes no object that is younger than this into an infrequent-access class.
+# S3 moves younger objects into no infrequent-access class.
 _INFREQUENT, _LEAST_DAYS = {"STANDARD_IA", "ONEZONE_IA"}, 30
 _ID_BYTES = 255
 
@@ -49,17 +49,23 @@ def policy(
     also: Sequence[str] = (),
     region: str | None = None,
 ) -> Policy:
-    """Give the IAM policy that a delivery to a target needs, and no more.
+    """Return the IAM policy with the permissions that a delivery to a target needs, and no others.
 
-    `scope="bucket"` gives the documented one for the whole bucket. `kms_key` is the ARN of a key to encrypt with;
-    `also` takes `s3:AbortMultipartUpload`, to throw unfinished uploads away, and what some object options need:
-    `s3:PutObjectTagging` (tags), `s3:PutObjectRetention` (object_lock_mode) and `s3:PutObjectLegalHold`
-    (object_lock_legal_hold). A `region` in China or of the US government changes the ARNs. For an access point, which
-    its ARN names, the statements are for the access point; the bucket's own policy must allow what comes through it.
+    - `scope`: "bucket" returns the documented policy for the whole bucket.
+    - `kms_key`: the ARN of a key to encrypt with.
+    - `also`: `s3:AbortMultipartUpload` to abort unfinished uploads, and the permissions of object options:
+      `s3:PutObjectTagging` (tags), `s3:PutObjectRetention` (object_lock_mode) and `s3:PutObjectLegalHold`
+      (object_lock_legal_hold).
+    - `region`: in China or of the US government, it changes the ARNs.
+
+    For an access point's ARN, the statements are for the access point. The policy of its bucket must allow requests
+    through it.
     """
     where = _in_s3(target)
     if unknown := set(also) - set(ALSO):
-        raise ConfigurationError(f"also={sorted(unknown)} is more than a delivery can use: {', '.join(ALSO)}.")
+        raise ConfigurationError(
+            f"also={sorted(unknown)} is not a permission of a delivery. Choose from {', '.join(ALSO)}."
+        )
     kms = [_kms_statement(kms_key)] if kms_key else []
     if scope == "bucket":
         bucket = bucket_arn(where, region)
@@ -69,10 +75,10 @@ def policy(
 
 
 def bucket_policy(target: str | os.PathLike[str], principal: str, *, region: str | None = None) -> Policy:
-    """Give the bucket's own policy that lets somebody of another account deliver to a target.
+    """Return the bucket policy that lets a principal of another account deliver to a target.
 
-    `principal` is the ARN of a user or role, or an account's number, which then decides itself who of it may. The other
-    account has to allow the same, with what `policy` gives.
+    `principal` is the ARN of a user or role, or an account's number, which lets that account choose its users. The
+    other account has to allow the same actions, with the result of `policy`.
     """
     who = {"Principal": {"AWS": principal_arn(principal, region)}}
     statements = _prefix_statements(_in_s3(target), region, ())
@@ -80,7 +86,7 @@ def bucket_policy(target: str | os.PathLike[str], principal: str, *, region: str
 
 
 def trust(principal: str, *, external_id: str, region: str | None = None) -> Policy:
-    """Give the trust policy of a role, which `principal` may take on by saying the external id and not otherwise."""
+    """Return the trust policy of a role that `principal` may assume only with the external id."""
     return _document(
         [
             {
@@ -94,12 +100,12 @@ def trust(principal: str, *, external_id: str, region: str | None = None) -> Pol
 
 
 def new_external_id() -> str:
-    """Make an external id that nobody can guess."""
+    """Return a new external id that cannot be guessed."""
     return f"mc-sink-{secrets.token_hex(16)}"
 
 
 def statement_for(action: str, target: Target, *, kms_key: str | None = None, region: str | None = None) -> Policy:
-    """Give the one statement that grants an action where a delivery to a target needs it."""
+    """Return the statement that grants an action for deliveries to a target."""
     if action in KMS:
         key = kms_key if kms_key and _KEY_ARN.fullmatch(kms_key) else None
         return _kms_statement(key) if key else _allow(list(KMS), ["<the ARN of the KMS key>"], "EncryptWithKey")
@@ -118,7 +124,7 @@ def bucket_arn(target: Target, region: str | None = None) -> str:
 
 
 def principal_arn(principal: str, region: str | None = None) -> str:
-    """Give the ARN of an account, where only its number is given; refuse what is none, `*` above all."""
+    """Return the ARN of a principal or an account's number; raise for other texts, `*` above all."""
     if _ACCOUNT.fullmatch(principal):
         return f"arn:{_partition(region)[0]}:iam::{principal}:root"
     if not _PRINCIPAL.fullmatch(principal):
@@ -142,7 +148,7 @@ def _prefix_statements(where: Target, region: str | None, also: Sequence[str]) -
 
 
 def _list_statement(where: Target, region: str | None) -> Policy:
-    """Allow to list the bucket, under the prefix alone: every listing of ours names it."""
+    """Return the statement that allows listing under the prefix alone, which every listing names."""
     condition = {"Condition": {"StringLike": {"s3:prefix": [_pattern(where)]}}} if where.path else {}
     return _allow([LIST], [bucket_arn(where, region)], "List", **condition)
 
@@ -152,23 +158,23 @@ def _objects(where: Target, region: str | None) -> str:
 
 
 def _objects_of(where: Target, region: str | None) -> str:
-    """Return what the ARN of every object begins with; the objects of an access point have a folder of their own."""
+    """Return the start of every object's ARN; objects of an access point have a folder of their own."""
     return bucket_arn(where, region) + ("/object" if access_point_of(where.bucket) else "")
 
 
 def _pattern(where: Target) -> str:
-    """Give the keys of a target as a pattern; its own characters are escaped where they would mean something."""
+    """Return a pattern for the keys of a target, with special characters escaped."""
     literal = _STAR.sub(lambda found: f"${{{found[0]}}}", where.path)
     return f"{literal}*" if where.is_prefix else literal
 
 
 def _kms_statement(key: str) -> Policy:
-    """Allow to use the key through S3, in the key's own region, and not otherwise."""
+    """Return the statement that allows the use of a key through S3 in the key's region."""
     found = _KEY_ARN.fullmatch(key)
     if not found:
         raise ConfigurationError(
-            "A policy names a KMS key by its ARN, and this is none: write arn:aws:kms:REGION:ACCOUNT:key/ID "
-            "(aws kms describe-key says it)."
+            "The KMS key is not an ARN, which a policy needs. Write arn:aws:kms:REGION:ACCOUNT:key/ID "
+            "(aws kms describe-key prints it)."
         )
     service = f"s3.{found[2]}.{_partition(found[2])[1]}"
     return _allow(list(KMS), [key], "EncryptWithKey", Condition={"StringEquals": {"kms:ViaService": service}})
@@ -182,17 +188,17 @@ def _partition(region: str | None) -> tuple[str, str]:
 def _in_s3(target: str | os.PathLike[str]) -> Target:
     where = parse_target(target)
     if where.protocol != "s3":
-        raise ConfigurationError(f"{where.url} is not in S3, and needs no policy. Write s3://bucket/prefix/")
+        raise ConfigurationError(f"{where.url} is not in S3 and needs no policy. Write s3://bucket/prefix/")
     if is_alias(where.bucket):
         raise ConfigurationError(
-            f"{where.bucket} is an access point's alias, which policies can't name: they need its ARN. Write "
+            f"{where.bucket} is the alias of an access point, and policies need its ARN. Write "
             f"s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/{where.path} (aws s3control list-access-points "
             "--account-id ACCOUNT prints region, name and alias)."
         )
     if not where.is_prefix and not has_suffix(where.name):
         raise ConfigurationError(
-            f"The policy would be for one object, {where.url}, whose name doesn't say its format. Did you mean the "
-            f"prefix {where.url}/? For this very object, ask for the prefix it is under, {where.folder.url}"
+            f"{where.url} names one object without the suffix of a format. Did you mean the prefix {where.url}/? For "
+            f"this object, use the prefix that it is under, {where.folder.url}"
         )
     return where
 
@@ -205,16 +211,18 @@ def lifecycle(
     archive_class: ArchiveClass = "GLACIER",
     abort_days: int = 7,
 ) -> dict[str, Any]:
-    """Give a lifecycle configuration: what is to become of objects under a prefix, in days after they were made.
+    """Return a lifecycle configuration for the objects under a prefix, in days after their creation.
 
-    Uploads that were never completed are aborted after `abort_days`: a write-only key can't always do it itself, and
-    they cost until then. Objects, and their earlier versions in a bucket that keeps any, expire after `expire_days`,
-    and move to `archive_class` after `archive_days`; neither happens by default. Putting a configuration on a bucket
-    replaces the one it has: add these rules to those.
+    - `abort_days`: when uploads that were not completed are aborted. A write-only key can't always abort them, and
+      the bucket's owner pays for them until then.
+    - `expire_days`: when objects expire, and earlier versions in a versioned bucket. By default never.
+    - `archive_days`, `archive_class`: when objects move to a storage class. By default never.
+
+    A configuration replaces all rules of a bucket: add these rules to the existing ones.
     """
     where = parse_target(target)
     if where.protocol != "s3" or not where.is_prefix:
-        raise ConfigurationError(f"{where.url} is no prefix in S3: a lifecycle rule needs s3://bucket/prefix/")
+        raise ConfigurationError(f"{where.url} is not a prefix in S3. A lifecycle rule needs s3://bucket/prefix/.")
     _check_days(expire_days, archive_days, archive_class, abort_days)
     rule: dict[str, Any] = {
         "ID": f"mc-sink {where.path or 'the whole bucket'}".encode()[:_ID_BYTES].decode(errors="ignore"),
@@ -233,8 +241,10 @@ def lifecycle(
 def _check_days(expire: int | None, archive: int | None, archive_class: str, abort: int) -> None:
     asked = {"expire_days": expire, "archive_days": archive, "abort_days": abort}
     if few := [name for name, days in asked.items() if days is not None and days < 1]:
-        raise ConfigurationError(f"{few[0]}={asked[few[0]]}: give at least 1 day.")
+        raise ConfigurationError(f"{few[0]}={asked[few[0]]} is too few. Pass at least 1 day.")
     if archive is not None and archive_class in _INFREQUENT and archive < _LEAST_DAYS:
-        raise ConfigurationError(f"S3 moves nothing to {archive_class} in {archive} days: give at least {_LEAST_DAYS}.")
+        raise ConfigurationError(
+            f"S3 moves no object to {archive_class} in {archive} days: the minimum is {_LEAST_DAYS}."
+        )
     if archive is not None and expire is not None and archive >= expire:
-        raise ConfigurationError(f"archive_days={archive} comes after expire_days={expire}: nothing would be archived.")
+        raise ConfigurationError(f"archive_days={archive} is not before expire_days={expire}: nothing is archived.")

@@ -1,21 +1,21 @@
-"""The requests of a check. They leave nothing behind and change no existing object.
+"""Send the requests of a check. They leave nothing behind and change no existing object.
 
-All of them name a key that nobody can have: a random one. They are refused for a reason of our own making, and the
-reason that the store gives instead tells a permission from the lack of one:
+All of them name a random key, which no object has. They are built to be refused, and the code of the refusal shows
+whether the permission exists:
 
-- UploadPart and AbortMultipartUpload of an upload that was never begun: NoSuchUpload where they are allowed;
-- PutObjectAcl of an object that isn't there: NoSuchKey where it is allowed;
-- where Abort is allowed, and so nothing need stay: CreateMultipartUpload with the ACL and the KMS key, as a delivery
-  sends it, a part with a wrong checksum, and Abort;
-- where it isn't, and the store is AWS, which is known to check: PutObject with a wrong checksum, refused as BadDigest.
+- UploadPart and AbortMultipartUpload of an upload that doesn't exist: NoSuchUpload where they are allowed;
+- PutObjectAcl of an object that doesn't exist: NoSuchKey where it is allowed;
+- where Abort is allowed, so that nothing has to stay: CreateMultipartUpload with the ACL and the KMS key of a
+  delivery, a part with a wrong checksum, and Abort;
+- where Abort is refused, and on AWS, which checks: PutObject with a wrong checksum, refused as BadDigest.
 
-A conditional PutObject, or CompleteMultipartUpload, to a key that is taken would tell too whether conditions are
-honoured; but a store that doesn't know them would replace somebody's object. So both are only tried on an object of our
-own, which has to be left behind. The upload then replaces it by the same bytes, without the condition: what Complete
-answers, and what a listing shows afterwards, tell what ETags the store makes.
+A conditional PutObject or CompleteMultipartUpload to an existing key would show whether the store honours conditions.
+But a store that ignores them would replace that object. So the check sends both only to an object that it has put
+itself, which has to be left behind. An upload then replaces it by the same bytes, without the condition. The reply to
+Complete, and a listing, show which ETags the store makes.
 
-At last an upload with parts of two sizes replaces it, and the small object is put back: whether the store takes such
-parts is asked at no other time than at Complete, which deliveries reach after all bytes are up.
+At last an upload with parts of two sizes replaces the object, and the small one is put back. Stores refuse such parts
+only at Complete, which a delivery reaches after all its bytes are uploaded.
 """
 
 from __future__ import annotations
@@ -36,23 +36,37 @@ if TYPE_CHECKING:
     from mc_sink.target import Target
 
 Leaving = Literal["nothing", "an object"]
-# The one canned ACL that S3 takes where ACLs are disabled too.
+# The only canned ACL that S3 takes in a bucket with disabled ACLs.
 ACL = "bucket-owner-full-control"
 BODY = b"Left by `mc-sink platforms check --write-probe`. It may be deleted.\n"
 _DENIED = {"AccessDenied", "403", "Forbidden"}
 _FORBIDDEN, _BROKEN = 403, 500
-# No body of ours has it.
+# The checksum of no body that is sent here.
 _WRONG = wrong_sum("full")
 _ONLY_NEW = {"IfNoneMatch": "*"}
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An object or a pending upload that a check may have left behind; `text` names it, and how to remove it."""
+
+    kind: Literal["object", "upload"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the store said; None for what wasn't asked. `left` is what stayed behind, in sentences.
+    """The answers of the store, None for requests that were not sent.
 
-    `sums` is the checksum that a delivery sends, and `wrong` the one that went with a body that it isn't of. `uneven`
-    answers an upload with parts of two sizes. `ways` is what is known of the store: by this check, or, where there is a
-    `since`, from before.
+    - `created_plain`, `written_plain`: the requests without the options that may have been the cause of a refusal.
+    - `again`: a second PutObject to the same key, under the condition.
+    - `completed`, `uploaded`: Complete to the same key, under the condition and without it.
+    - `uneven`: an upload with parts of two sizes.
+    - `sums`: the checksum that a delivery sends. `wrong`: the kind of the wrong checksum that was sent.
+    - `ways`: what is known of the store, from this check or, if `since` is set, from that time.
     """
 
     listed: Answer
@@ -75,16 +89,16 @@ class Evidence:
     ways: StoreWays | None = None
     since: datetime | None = None
     on_aws: bool = False
-    left: tuple[str, ...] = ()
+    left: tuple[Leftover, ...] = ()
 
 
 def denied(answer: Answer | None) -> bool:
-    """Whether it was refused for want of a permission."""
+    """Return True for a refusal because of a missing permission."""
     return answer is not None and answer.status == _FORBIDDEN and answer.code in _DENIED
 
 
 def about_kms(answer: Answer | None) -> bool:
-    """Whether it was refused by the key, and not by the bucket."""
+    """Return True for a refusal by the KMS key, and not by the bucket."""
     if answer is None or answer.ok:
         return False
     return answer.code.startswith("KMS.") or (denied(answer) and "kms:" in answer.message.lower())
@@ -93,9 +107,9 @@ def about_kms(answer: Answer | None) -> bool:
 def gather(
     probes: Probes, where: Target, options: ObjectOptions, *, on_aws: bool = False, trial: Trial | None = None
 ) -> Evidence:
-    """Ask everything that can be asked; nothing but a listing, where that doesn't reach the bucket.
+    """Send all requests of a check, or only a listing where that doesn't reach the bucket.
 
-    With a `trial`, an object is left behind.
+    A `trial` sends the requests of a delivery too, and leaves an object behind.
     """
     listed = probes.ask("list_objects_v2", Bucket=where.bucket, Prefix=where.path, MaxKeys=1)
     found = Evidence(listed, on_aws=on_aws)
@@ -103,7 +117,7 @@ def gather(
         return found
     at = {"Bucket": where.bucket, "Key": f"{where.path}mc-sink-check-{secrets.token_hex(8)}.txt"}
     asked = {"ACL": ACL} | options.request("text/plain")
-    found = _ask_nobody(probes, at, found)
+    found = _ask_in_vain(probes, at, found)
     if found.aborts and allowed(found.aborts, "NoSuchUpload") and not denied(found.parts):
         found = _begin(probes, at, asked, found)
     elif on_aws:
@@ -112,12 +126,12 @@ def gather(
 
 
 def allowed(answer: Answer | None, *reasons: str) -> bool:
-    """Whether it was done, or refused for one of our own reasons."""
+    """Return True for success, or for a refusal with one of the intended codes."""
     return answer is not None and (answer.ok or answer.code in reasons)
 
 
-def _ask_nobody(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
-    """Ask about an upload and an object that aren't there; the ACL is one that no bucket blocks."""
+def _ask_in_vain(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
+    """Ask about an upload and an object that don't exist, with an ACL that no bucket blocks."""
     upload = {**at, "UploadId": secrets.token_hex(20)}
     return replace(
         found,
@@ -128,7 +142,7 @@ def _ask_nobody(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence
 
 
 def _begin(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evidence) -> Evidence:
-    """Begin an upload as a delivery does, and throw it away; where that is refused, try with less, to tell why."""
+    """Begin an upload as a delivery does, and abort it. After a refusal, repeat it with fewer options."""
     created = probes.ask("create_multipart_upload", **at, **asked)
     found = replace(found, created=created)
     if created.ok:
@@ -149,19 +163,20 @@ def _throw_away(probes: Probes, at: dict[str, Any], created: Answer, found: Evid
     finally:
         thrown = probes.ask("abort_multipart_upload", **upload)
     left = () if thrown.ok else (_pending(at, thrown),)
-    return replace(found, wrong_sum=wrong, left=found.left + left)
+    return replace(found, wrong_sum=wrong, left=(*found.left, *left))
 
 
 def _write(probes: Probes, trial: Trial, at: dict[str, Any], found: Evidence) -> Evidence:
-    """Leave an object, at a key of its own; what follows can only replace it with the same bytes."""
+    """Put an object at the random key. All later requests replace it only by the same bytes."""
     place = parse_target(_url(at))
     written = trial.put(place, BODY)
     plain = None
     if not written.ok and found.parts is not None:
         plain = probes.ask("put_object", **at, ContentType="text/plain", Body=BODY)
     if not (written.ok or (plain and plain.ok)):
-        lost = (f"an object at {_url(at)}, perhaps: no reply came",) if written.status is None else ()
-        return replace(found, written=written, written_plain=plain, left=found.left + lost)
+        lost = Leftover("object", f"perhaps an object at {_url(at)}: no reply came")
+        left = (*found.left, lost) if written.status is None else found.left
+        return replace(found, written=written, written_plain=plain, left=left)
     found = replace(found, written=written, written_plain=plain, again=trial.put_again(place, BODY))
     found = replace(_upload(probes, trial, place, found), sums=trial.sums)
     unclear = found.wrong_sum is None or (found.wrong_sum.is_refusal and found.wrong != trial.algorithm)
@@ -169,45 +184,51 @@ def _write(probes: Probes, trial: Trial, at: dict[str, Any], found: Evidence) ->
         wrong = probes.ask("put_object", **at, ContentType="text/plain", **wrong_sum(trial.sums), Body=BODY)
         found = replace(found, wrong_sum=wrong, wrong=trial.algorithm)
     found, size = _upload_unevenly(trial, place, found)
-    return replace(found, left=(*found.left, f"an object at {_url(at)}, of {size}"))
+    return replace(found, left=(*found.left, Leftover("object", f"an object at {_url(at)}, of {size}")))
 
 
 def _upload(probes: Probes, trial: Trial, place: Target, found: Evidence) -> Evidence:
-    """Ask an upload to replace our own object, by the same bytes, under the condition that forbids it."""
+    """Replace the check's object by an upload of the same bytes, under the condition and without it."""
     made = trial.upload_again(place, BODY)
     shown = None
     if made.replaced.ok:
         shown = probes.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.path, MaxKeys=1)
-    left = (made.left,) if made.left else ()
-    return replace(found, completed=made.completed, uploaded=made.replaced, shown=shown, left=found.left + left)
+    left = (*found.left, *_uploads_left(made.left))
+    return replace(found, completed=made.completed, uploaded=made.replaced, shown=shown, left=left)
 
 
 def _upload_unevenly(trial: Trial, place: Target, found: Evidence) -> tuple[Evidence, str]:
-    """Ask an upload of parts of two sizes to replace our own object, and say how large the one is that stays."""
+    """Replace the check's object by an upload with parts of two sizes; return also how large the remaining one is."""
     small, large = f"{len(BODY)} bytes", "10 MiB"
     made = trial.upload_unevenly(place, BODY) if found.uploaded and found.uploaded.ok else None
     if made is None:
         return found, small
     size = small if made.replaced.ok or made.completed.is_refusal else f"{small} or {large}"
-    return replace(found, uneven=made.completed, left=found.left + ((made.left,) if made.left else ())), size
+    return replace(found, uneven=made.completed, left=(*found.left, *_uploads_left(made.left))), size
+
+
+def _uploads_left(pending: str | None) -> tuple[Leftover, ...]:
+    return (Leftover("upload", pending),) if pending else ()
 
 
 def _look(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
-    """Find out whether a store has done what every other refuses, and so something is there after all."""
+    """List the probe key, and report an object that a lenient store has created there."""
     if found.listed.ok:
         keys = probes.ask("list_objects_v2", Bucket=at["Bucket"], Prefix=at["Key"], MaxKeys=1)
-        there = bool(keys.reply.get("Contents"))
+        exists = bool(keys.reply.get("Contents"))
     else:
-        there = any(one.ok for one in (found.acl, found.put_wrong) if one)
-    return replace(found, left=(*found.left, f"an object at {_url(at)}, which may be deleted")) if there else found
+        exists = any(answer.ok for answer in (found.acl, found.put_wrong) if answer)
+    left = Leftover("object", f"an object at {_url(at)}, which may be deleted")
+    return replace(found, left=(*found.left, left)) if exists else found
 
 
-def _pending(at: dict[str, Any], thrown: Answer) -> str:
-    """Say that an upload was begun, or may have been, and what ends it."""
+def _pending(at: dict[str, Any], thrown: Answer) -> Leftover:
+    """Return an upload that was begun, or may have been, with the rule that aborts it."""
     folder = _url(at).rpartition("/")[0]
-    return (
-        f"a pending upload at {_url(at)}, perhaps ({thrown.operation}: {thrown}); a lifecycle rule ends it: "
-        f"mc-sink lifecycle {folder}/"
+    return Leftover(
+        "upload",
+        f"perhaps a pending upload at {_url(at)} ({thrown.operation}: {thrown}); a lifecycle rule aborts it: "
+        f'mc_sink.lifecycle("{folder}/")',
     )
 
 

@@ -1,4 +1,4 @@
-"""Save, load, list and remove platforms, and what is known of their stores. Their files hold no secrets."""
+"""Save, load, list and remove platforms, with what is known of their stores. Their files hold no secrets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import secret_store
 from mc_sink.platforms.platform import CREDENTIALS, Checked, Platform, check_name
-from mc_sink.platforms.secret_store import (
-    Place,
-    platforms_folder,
-    write_private,
-)
-from mc_sink.secret import Secret
+from mc_sink.platforms.secret_store import Place, platforms_folder, prepare_platforms
+from mc_sink.secret import Secret, seals_options
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
@@ -29,13 +25,13 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
 
 WAYS_VERSION, WAYS_HOLD = 1, timedelta(days=30)
-# What a file may hold of a platform, and what may be exported.
+# The fields that a platform's file holds, and that may be exported.
 PLAIN = tuple(one.name for one in fields(Platform) if one.name not in {*CREDENTIALS, "last_check"})
 
 
 @dataclass(frozen=True, slots=True)
 class KeptWays:
-    """What was learnt of one bucket's store, and since when; `version` is that of the names and words of `facts`."""
+    """What was learnt of one bucket's store, and when; `version` numbers the names and values of `facts`."""
 
     endpoint: str
     bucket: str
@@ -45,13 +41,13 @@ class KeptWays:
 
     @property
     def holds(self) -> bool:
-        """Whether it may still be relied upon: a store's makers and owners change it."""
+        """Whether it is recent enough to rely on. Stores change with their software and configuration."""
         return self.version == WAYS_VERSION and datetime.now(UTC) - self.since < WAYS_HOLD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Saved:
-    """What is in the file; `secrets` says where the rest is."""
+    """The content of a platform's file; `secrets` states where its secrets are stored."""
 
     platform: dict[str, str | tuple[str, ...] | None]
     secrets: Place | None
@@ -62,14 +58,14 @@ class _Saved:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """A saved platform as a list shows it; its secrets were not looked at."""
+    """A saved platform as a list shows it, made without reading its secrets."""
 
     platform: Platform
     credentials: str
     secrets: Place | None
 
     def shown(self) -> dict[str, object]:
-        """Give what may be shown of it, by name."""
+        """Return the labelled facts, in display order."""
         return self.platform.shown(self.credentials) | {"secrets": self.secrets or "none"}
 
     def _repr_html_(self) -> str:
@@ -79,13 +75,13 @@ class Listed:
 def save(
     platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
 ) -> Platform:
-    """Save a platform under its name for every run on this machine, and give it back; its last check is forgotten.
+    """Save a platform under its name for every run on this machine, and return it as unverified.
 
-    Secrets go to the keyring, or to a file for its owner alone where there is none or `store="file"` asks for it.
-    Raises `ConfigurationError` for one that is there already, unless `if_exists="overwrite"`, and for what is wrong
-    with it; what was saved before then stays as it was.
+    Secrets go to the keyring, or to a file that only its owner can read: with `store="file"`, or where no keyring is
+    installed. Raises `ConfigurationError` for an invalid platform and, unless `if_exists="overwrite"`, for a name that
+    exists. Then the platform that was saved before stays unchanged.
     """
-    before = _replaced(platform, if_exists=if_exists, store=store)
+    before = _to_replace(platform, if_exists=if_exists, store=store)
     held = {name: text for name in CREDENTIALS if isinstance(text := getattr(platform, name), Secret)}
     place = (store or secret_store.choose_place()) if held else None
     with _writing(platform.name):
@@ -100,49 +96,48 @@ def save(
 def refuse_unsaved(
     platform: Platform, *, if_exists: Literal["fail", "overwrite"] = "fail", store: Place | None = None
 ) -> None:
-    """Raise what `save` would raise, before anybody is asked for a secret."""
-    _replaced(platform, if_exists=if_exists, store=store)
+    """Raise what `save` would raise, before a person is asked for a secret."""
+    _to_replace(platform, if_exists=if_exists, store=store)
 
 
-def _replaced(platform: Platform, *, if_exists: Literal["fail", "overwrite"], store: Place | None) -> _Saved | None:
-    """Give what was saved under the name before, or raise what forbids to save."""
+def _to_replace(platform: Platform, *, if_exists: Literal["fail", "overwrite"], store: Place | None) -> _Saved | None:
+    """Return the platform that `save` would replace, or raise why it may not be saved."""
     before = _read(platform.checked().name)
     if before and if_exists != "overwrite":
         raise ConfigurationError(
-            f"There is a platform {platform.name} already. Choose another name, or replace it: if_exists='overwrite' "
-            "(--replace)."
+            f'A platform {platform.name} exists already. Choose another name, or replace it with if_exists="overwrite".'
         )
     if store not in {None, "keyring", "file"}:
-        raise ConfigurationError("store=… (--store) is neither keyring nor file. Nothing was saved.")
+        raise ConfigurationError('store= is neither "keyring" nor "file". Nothing was saved.')
     return before
 
 
 def load(name: str) -> Platform:
-    """Give a saved platform with its secrets, or raise `ConfigurationError` that names those there are."""
+    """Return a saved platform with its secrets, or raise `ConfigurationError` that lists the saved names."""
     saved = _found(name)
     held = secret_store.fetch(name, saved.secrets) if saved.secrets else {}
-    found: Any = {one: held[one] for one in CREDENTIALS if one in held}
-    return replace(_platform(saved), **found).checked()
+    key: Any = {name: held[name] for name in CREDENTIALS if name in held}
+    return replace(_platform(saved), **key).checked()
 
 
 def list_platforms() -> _display.Listing[Listed]:
-    """List what is saved, by name; no secret is looked at."""
+    """List the saved platforms by name, without reading a secret."""
     names = sorted(path.name.removesuffix(".json") for path in platforms_folder().glob("*.json"))
     return _display.Listing(describe(name) for name in names)
 
 
 def describe(name: str) -> Listed:
-    """Give what is known of a saved platform without looking at its secrets."""
+    """Return a saved platform's facts without reading its secrets."""
     saved = _found(name)
     platform = _platform(saved)
-    said = platform.credentials
-    if saved.masked_key_id:
-        said = said.replace("the environment", f"key {saved.masked_key_id}", 1)
-    return Listed(platform, said, saved.secrets)
+    return Listed(platform, platform.credentials_with(saved.masked_key_id), saved.secrets)
 
 
 def remove(name: str) -> None:
-    """Remove a platform and its secrets; `ConfigurationError` where there is none. Nobody's access ends by that."""
+    """Remove a platform and its secrets from this machine. Its key stays valid at the store.
+
+    Raises `ConfigurationError` for a name that is not saved.
+    """
     saved = _found(name)
     if saved.secrets:
         secret_store.forget(name, saved.secrets)
@@ -150,20 +145,20 @@ def remove(name: str) -> None:
 
 
 def exported(name: str) -> dict[str, Any]:
-    """Give a platform without its secrets and without its key's id, ready for JSON."""
+    """Return a platform without its secrets and its key id, ready for JSON."""
     plain = _plain(_platform(_found(name)))
     return {one: list(value) if isinstance(value, tuple) else value for one, value in plain.items() if value}
 
 
 def record_check(platform: Platform, check: Checked) -> None:
-    """Keep what a check has found; a platform that was removed or replaced meanwhile stays as it is."""
+    """Record the result of a check, unless the platform was removed or replaced meanwhile."""
     with suppress(ConfigurationError), _writing(platform.name):
         if load(platform.name) == platform:
             _write(replace(_found(platform.name), last_check=check))
 
 
 def kept_ways(name: str) -> tuple[KeptWays, ...]:
-    """Return what is kept of the stores of a saved platform; empty where that can't be read."""
+    """Return what was learnt of a saved platform's stores; empty where its file can't be read."""
     try:
         saved = _read(name)
     except ConfigurationError:
@@ -172,7 +167,7 @@ def kept_ways(name: str) -> tuple[KeptWays, ...]:
 
 
 def keep_ways(name: str, learnt: KeptWays) -> None:
-    """Keep what was learnt of a bucket, and drop what was kept of another endpoint."""
+    """Record what was learnt of a bucket, and drop the records of other endpoints."""
     with suppress(ConfigurationError), _writing(name):
         saved = _found(name)
         others = [one for one in saved.ways if one.endpoint == learnt.endpoint and one.bucket != learnt.bucket]
@@ -191,9 +186,10 @@ def _platform(saved: _Saved) -> Platform:
 def _found(name: str) -> _Saved:
     saved = _read(check_name(name))
     if saved is None:
-        there = ", ".join(sorted(path.stem for path in platforms_folder().glob("*.json"))) or "none"
+        names = sorted(path.stem for path in platforms_folder().glob("*.json"))
         raise ConfigurationError(
-            f"There is no platform {name}; saved are: {there}. Save one: mc-sink platforms add {name}"
+            f"The platform {name} is not saved. Saved platforms: {', '.join(names) or 'none'}. Save it with "
+            f'platforms.save(Platform(name="{name}", …)).'
         )
     return saved
 
@@ -207,14 +203,14 @@ def _read(name: str) -> _Saved | None:
     except (OSError, ValueError) as error:
         kind = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigurationError(
-            f"1 platform can't be read: {path} ({kind}). Remove the file and save the platform again."
+            f"Cannot read the platform {name} from {path} ({kind}). Remove the file and save the platform again."
         ) from error
     return saved if saved.platform.get("name") == name else None  # names may differ by case where files' don't
 
 
 def _write(saved: _Saved) -> None:
-    text = _adapter().dump_json(saved, indent=2).decode()
-    write_private(_path(str(saved.platform["name"])), text)
+    prepare_platforms()
+    state_dir.write_private(_path(str(saved.platform["name"])), _adapter().dump_json(saved, indent=2))
 
 
 def _path(name: str) -> Path:
@@ -227,7 +223,7 @@ def _writing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"1 platform, {name}, can't be saved in {platforms_folder()}: {error.strerror}. Make room, or name "
+            f"Cannot save the platform {name} in {platforms_folder()}: {error.strerror}. Free disk space, or name "
             "another folder in MC_SINK_STATE_DIR."
         ) from error
 
@@ -241,22 +237,22 @@ def _adapter() -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """Keeps the facts of stores with the platform `name`; a platform that isn't saved any more keeps none."""
+    """Stores what was learnt of stores with the platform `name`, as long as that platform is saved."""
 
     name: str
 
     def recall(self, endpoint: str, bucket: str) -> Mapping[str, bool | str]:
-        """Return what is known of a bucket at this endpoint."""
+        """Return what was learnt of a bucket at this endpoint."""
         found = self._kept(endpoint, bucket)
         return found.facts if found else {}
 
     def since(self, endpoint: str, bucket: str) -> datetime | None:
-        """Return since when something is known of a bucket at this endpoint."""
+        """Return when it was learnt, or None."""
         found = self._kept(endpoint, bucket)
         return found.since if found else None
 
     def keep(self, endpoint: str, bucket: str, facts: Mapping[str, bool | str]) -> None:
-        """Keep facts, where they aren't kept already; those that were known keep their time, and so end in time."""
+        """Record changed facts under their first time, so that they expire; new ones under the present time."""
         before = self._kept(endpoint, bucket)
         if before is None:
             keep_ways(self.name, KeptWays(endpoint, bucket, datetime.now(UTC), dict(facts)))
@@ -264,7 +260,7 @@ class Memory:
             keep_ways(self.name, replace(before, facts=dict(facts)))
 
     def renew(self, endpoint: str, bucket: str, facts: Mapping[str, bool | str]) -> None:
-        """Keep facts that were all found out now."""
+        """Record facts that were all learnt now."""
         keep_ways(self.name, KeptWays(endpoint, bucket, datetime.now(UTC), dict(facts)))
 
     def _kept(self, endpoint: str, bucket: str) -> KeptWays | None:
@@ -273,17 +269,18 @@ class Memory:
 
 
 def memory_of(platform: str | Platform | None) -> Memory | None:
-    """Return the memory of a saved platform, which is one that was given by its name."""
+    """Return the memory of a platform that was passed by its name; others have none."""
     return Memory(platform) if isinstance(platform, str) else None
 
 
+@seals_options
 def stores_for(
     target: str,
     platform: str | Platform | None,
     storage_options: Mapping[str, Any] | None,
     object_options: ObjectOptions | None = None,
 ) -> Stores:
-    """Open nothing yet; raises where the target is outside of what the platform may be used for."""
+    """Return the stores of a target, unopened; raises `ConfigurationError` where the platform doesn't allow it."""
     if platform is None:
         return Stores(storage_options, object_options)
     chosen = load(platform) if isinstance(platform, str) else platform

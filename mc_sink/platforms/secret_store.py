@@ -1,17 +1,18 @@
-"""Keep secrets in the operating system's keyring or, without one, in a file that only its owner can read.
+"""Store secrets in the operating system's keyring or, without one, in a file that only its owner can read.
 
-A file is made with mode 0600 under another name and then renamed, in a folder with mode 0700, so there is no moment
-at which others could have opened it. One that others can read is refused, because its secrets are known by then.
+A file is written with mode 0600 under another name and then renamed, in a folder with mode 0700, so other users can
+open it at no moment. A file that others can read is refused, because its secrets may be known.
+
+The library `keyring` comes with `mc-sink[cli]`. Where it is not installed, secrets go to the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError
@@ -24,6 +25,7 @@ Place = Literal["keyring", "file"]
 SERVICE = "mc-sink"
 _FOLDER = "platforms"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_TO_A_FILE = 'save with store="file": a file that only you can read'
 
 
 def platforms_folder() -> Path:
@@ -32,103 +34,88 @@ def platforms_folder() -> Path:
 
 
 def prepare_platforms() -> Path:
-    """Return the folder, which exists now, for its owner alone."""
+    """Create the folder of platforms where it is missing, for its owner alone, and return it."""
     place = state_dir.prepare_folder(_FOLDER)
     place.chmod(0o700)
     return place
 
 
 def choose_place() -> Place:
-    """Say where new secrets go: to the keyring, if there is one that keeps what it is given."""
-    import keyring
-    from keyring.backends import fail, null
-
+    """Return where new secrets go: the keyring, where one is installed that stores what it is given."""
     try:
-        found = keyring.get_keyring()
-    except Exception as error:  # noqa: BLE001  it loads whatever was configured
+        import keyring
+        from keyring.backends import fail, null
+    except ModuleNotFoundError:
+        return "file"
+    try:
+        backend = keyring.get_keyring()
+    except Exception as error:  # noqa: BLE001  it loads any configured backend
         kind = type(error).__name__
     else:
-        return "file" if isinstance(found, fail.Keyring | null.Keyring) else "keyring"
+        return "file" if isinstance(backend, fail.Keyring | null.Keyring) else "keyring"
     raise ConfigurationError(
-        f"The keyring that was configured can't be loaded ({kind}). Correct PYTHON_KEYRING_BACKEND or keyringrc.cfg, "
-        "or save with store='file' (--store file): a file that only you can read. Nothing was saved."
+        f"Cannot load the configured keyring ({kind}). Correct PYTHON_KEYRING_BACKEND or keyringrc.cfg, or "
+        f"{_TO_A_FILE}. Nothing was saved."
     )
 
 
 def keep(name: str, held: dict[str, Secret], place: Place) -> None:
-    """Keep a platform's secrets, in place of those that were kept before, or raise `ConfigurationError`."""
+    """Store a platform's secrets in place of its former ones, or raise `ConfigurationError`."""
     if place == "file":
-        write_private(_path(name), _Text(held))
+        prepare_platforms()
+        state_dir.write_private(_path(name), lambda: str(_Text(held)).encode())
         return
-    import keyring
-
+    keyring = _keyring(name)
     try:
         keyring.set_password(SERVICE, name, str(_Text(held)))
         if keyring.get_password(SERVICE, name) == str(_Text(held)):
             return
-        kind = "it doesn't keep what it is given"
-    except Exception as error:  # noqa: BLE001  each backend has its own, and their frames hold the secrets
+        kind = "it doesn't return what it was given"
+    except Exception as error:  # noqa: BLE001  each backend has its own errors, and their frames hold the secrets
         kind = type(error).__name__
     raise ConfigurationError(
-        f"1 platform, {name}, was not saved: the keyring refuses ({kind}). Unlock it, or save with store='file' "
-        "(--store file): a file that only you can read."
+        f"Cannot save the secrets of platform {name}: the keyring refused them ({kind}). Unlock it, or {_TO_A_FILE}."
     )
 
 
 def fetch(name: str, place: Place) -> dict[str, Secret]:
-    """Give a platform's secrets, or raise `ConfigurationError` that says how to give them anew."""
+    """Return a platform's secrets, or raise `ConfigurationError` that says how to save them again."""
     try:
         text = _from_file(_path(name)) if place == "file" else _from_keyring(name)
         if text is not None:
-            return {str(one): Secret(str(value)) for one, value in json.loads(text.reveal()).items()}
-        kind = "nothing is there"
+            return {str(part): Secret(str(value)) for part, value in json.loads(text.reveal()).items()}
+        kind = "it has none"
     except (ValueError, AttributeError, OSError) as error:
         if isinstance(error, ConfigurationError):
             raise
         kind = type(error).__name__
     raise ConfigurationError(
-        f"The secrets of the platform {name} can't be read from the {place} ({kind}). Save it again: mc-sink platforms "
-        f"add {name} --replace."
+        f"Cannot read the secrets of platform {name} from the {place} ({kind}). Save them again with "
+        f'platforms.save(Platform(name="{name}", …), if_exists="overwrite").'
     )
 
 
 def forget(name: str, place: Place) -> None:
-    """Remove a platform's secrets; there need be none."""
+    """Remove a platform's secrets, where it has any."""
     if place == "file":
         _path(name).unlink(missing_ok=True)
         return
-    import keyring
+    keyring = _keyring(name)
     from keyring.errors import PasswordDeleteError
 
     try:
         with suppress(PasswordDeleteError):
             keyring.delete_password(SERVICE, name)
-    except Exception as error:  # noqa: BLE001  each backend has its own
+    except Exception as error:  # noqa: BLE001  each backend has its own errors
         kind = type(error).__name__
         raise ConfigurationError(
-            f"The secrets of the platform {name} are still in the keyring, which refuses ({kind}). Unlock it, and "
-            "remove the platform again."
+            f"Cannot remove the secrets of platform {name}: the keyring refused ({kind}), and they are still in it. "
+            "Unlock it, and remove the platform again."
         ) from None
 
 
-def write_private(path: Path, text: object) -> None:
-    """Write a file that nobody else could read at any moment; what was there stays until all of it is written."""
-    prepare_platforms()
-    written = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    descriptor = state_dir.open_private(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
-            opened.write(str(text))
-            opened.flush()
-            os.fsync(descriptor)
-        written.replace(path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
-
-
 class _Text:
-    """Secrets as JSON, made only where `str` is asked for, so that no frame of ours has the text."""
+    """Secrets as JSON. The text exists only while `str` is called, so that no frame of this package holds it."""
 
     def __init__(self, held: dict[str, Secret]) -> None:
         self._held = held
@@ -141,20 +128,32 @@ def _path(name: str) -> Path:
     return platforms_folder() / f"{name}.secrets"
 
 
-def _from_keyring(name: str) -> Secret | None:
-    import keyring
-
+def _keyring(name: str) -> Any:
+    """Import the library of the keyring, or raise `ConfigurationError` that says how to do without it."""
     try:
-        found = keyring.get_password(SERVICE, name)
-    except Exception as error:  # noqa: BLE001  each backend has its own, and what hangs on it is let go
+        import keyring
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The secrets of platform {name} belong in the keyring, and the library keyring is not installed. Install "
+            f"it (pip install 'mc-sink[cli]'), or {_TO_A_FILE}, or leave platform= out and use the environment's "
+            "credentials."
+        ) from error
+    return keyring
+
+
+def _from_keyring(name: str) -> Secret | None:
+    keyring = _keyring(name)
+    try:
+        text = keyring.get_password(SERVICE, name)
+    except Exception as error:  # noqa: BLE001  each backend has its own errors, whose frames may hold secrets
         kind = type(error).__name__
     else:
-        return None if found is None else Secret(found)
-    raise ConfigurationError(f"The keyring doesn't give the secrets of the platform {name} ({kind}). Unlock it.")
+        return None if text is None else Secret(text)
+    raise ConfigurationError(f"Cannot read the secrets of platform {name} from the keyring ({kind}). Unlock it.")
 
 
 def _from_file(path: Path) -> Secret | None:
-    """Read a file that is its owner's alone, judged by what was opened and not by its name."""
+    """Read a file that only its owner can open; its mode is checked on the open file, not on the path."""
     try:
         descriptor = state_dir.open_private(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -165,9 +164,9 @@ def _from_file(path: Path) -> Secret | None:
         return Secret(opened.read())
 
 
-def _refuse_others(path: Path, found: os.stat_result, mode: str) -> None:
-    if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
+def _refuse_others(path: Path, stats: os.stat_result, mode: str) -> None:
+    if stats.st_mode & _OTHERS or stats.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):o}, user {found.st_uid}), and so its secrets "
-            f"may be known: have new ones made and save them. To use them all the same: chmod {mode} {path}"
+            f"Other users can read {path} (mode {stat.S_IMODE(stats.st_mode):o}, owner {stats.st_uid}), so its secrets "
+            f"may be known. Create new credentials and save them. To use these anyway: chmod {mode} {path}"
         )

@@ -1,6 +1,6 @@
-"""Publish, discard, recover, verify: the only part of the package that makes anything visible.
+"""Publish, discard, recover and verify. Nothing outside this folder makes anything visible.
 
-staged ──► noted in a journal ──► file, file, … ──► manifest ──► struck out ──► receipt
+staged ──► journal written ──► file, file, … ──► manifest ──► marker ──► journal removed ──► receipt
 staged ──discard──► gone
 """
 
@@ -8,7 +8,7 @@ from mc_sink.publishing import journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
 from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
 from mc_sink.publishing.recovery import recover
-from mc_sink.publishing.run_objects import raise_stale
+from mc_sink.publishing.stale import raise_stale
 from mc_sink.publishing.verification import verify
 
 __all__ = [

@@ -1,26 +1,24 @@
 """Record on this machine what is about to be published, so that a crash part way can be rolled forward.
 
-    staged ──► noted ──► publish, publish, … manifest ──► struck out
+    staged ──► written ──► publish, publish, … manifest ──► removed
 
-One JSON file for each delivery, mode 0600, in the folder `journals` of `$MC_SINK_STATE_DIR`, or else of the user's
-folder for state (`~/.local/state/mc_sink` on Linux). It holds what `Staged` holds: no credentials, but a file smaller
-than a part is in it as its bytes. It is removed as soon as everything is visible. A second try of a run takes the place
-of the first, and goes on noting what that one had stored, so that it can be thrown away in the end. Whoever publishes
-holds a lock beside the journal, which goes with the process that holds it.
+Each delivery has one JSON file, mode 0600, in the folder `journals` of the state folder. It holds what `Staged` holds:
+no credentials, but the bytes of each file that is smaller than a part. It is removed as soon as everything is visible.
+A later attempt of a run replaces the journal of the earlier one, and lists what that one had stored, so that it can be
+discarded in the end. The publisher holds a lock beside the journal.
 
-A second file, `.sent`, has a line for each upload that is about to be completed, and another for the answer, if there
-is one: an upload whose Complete was sent, and not refused for certain, may be an object, and must never be aborted.
+A second file, `.sent`, has a line for each upload that is about to be completed, and another for the answer, if one
+came. An upload whose Complete was sent, and not refused for certain, may be an object, and is never aborted.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping  # noqa: TC003  pydantic reads a note by this type
+from collections.abc import Mapping  # noqa: TC003  pydantic reads a journal by this type
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Upload
 
 Sent = Literal["sent", "refused", "published"]
-STATE_DIR, _FOLDER = state_dir.STATE_DIR, "journals"
+_FOLDER, _KIND = "journals", "journal"
 _log = logger(__name__)
 # The system, or this program, has no file descriptor left.
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
@@ -50,8 +48,9 @@ _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 class Journal:
     """A delivery whose publishing began and is not known to have ended; `recover(run_id)` ends it.
 
-    `superseded` is what earlier tries of the same run had stored; it is thrown away when this one has ended. `replaces`
-    says, of a run that may replace files, what stood at their URLs when it was noted; None where that isn't known.
+    `superseded` is what earlier attempts of the same run had stored; it is discarded when this one has ended.
+    `replaces` is set for a run that may replace files: what stood at their URLs when the journal was written. It is
+    None where that isn't known.
     """
 
     run_id: str
@@ -64,11 +63,11 @@ class Journal:
 
     @property
     def num_files(self) -> int:
-        """Files of the delivery, visible or not, its rejects' included."""
+        """Files of the delivery, visible or not, including those of its rejects."""
         return sum(len(part.all_files) for part in self.staged)
 
     def shown(self) -> dict[str, object]:
-        """Give what a person wants to know of it, by name."""
+        """Return the labelled values in display order."""
         noted = f"{self.noted_at:%Y-%m-%d %H:%M:%S} UTC"
         return {"run id": self.run_id, "target": self.target, "noted at": noted, "files": self.num_files}
 
@@ -78,7 +77,7 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Note:
-    """What is in the file."""
+    """The content of a journal's file."""
 
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...]
@@ -91,50 +90,43 @@ def folder() -> Path:
 
 
 def prepare() -> None:
-    """Make the folder, for its owner alone, or raise what makes that impossible before any work is done."""
-    with _writing(folder()):
-        place = state_dir.prepare_folder(_FOLDER)
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no right to write", str(place))
+    """Create the folder, for its owner alone; raises `UploadError` where it can't be, before any work is done."""
+    with state_dir.writing(_KIND, folder()):
+        state_dir.prepare_folder(_FOLDER)
 
 
 @contextmanager
 def lock(run_id: str, target: str) -> Iterator[None]:
-    """Keep other processes and threads of this machine from publishing the same delivery meanwhile; waits for them."""
+    """Hold the lock of one delivery, so that no other process or thread of this machine publishes it meanwhile."""
     path = _path(run_id, target).with_suffix(".lock")
-    with _writing(path):
-        prepare()
-        descriptor = _lock(path)
+    held = state_dir.Lock(path)
+    prepare()
+    with state_dir.writing(_KIND, path):
+        held.acquire(
+            lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
+        )
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # or a fork that happened meanwhile would go on holding it
-        os.close(descriptor)
+        held.release()
 
 
-def write(staged: Sequence[Staged], left: Sequence[StagedFile] = (), replaces: Mapping[str, str] | None = None) -> None:
-    """Have the disk hold what is about to be published, and what is `left` of earlier tries; replaces their note."""
+def write(
+    staged: Sequence[Staged], superseded: Sequence[StagedFile] = (), replaces: Mapping[str, str] | None = None
+) -> None:
+    """Write the journal of what is about to be published, and wait until the disk holds it.
+
+    It replaces an earlier attempt's journal; `superseded` is what that attempt stored and this one doesn't use.
+    """
     path = _path(staged[0].run_id, staged[0].target)
-    written = path.with_suffix(".partial")
-    with _writing(path):
-        prepare()
-        try:
-            _write(
-                written,
-                _adapter().dump_json(_Note(tuple(staged), tuple(left), None if replaces is None else dict(replaces))),
-            )
-            written.replace(path)
-        except BaseException:
-            written.unlink(missing_ok=True)
-            raise
-        with suppress(OSError):  # not every filesystem syncs folders
-            _sync(path.parent)
+    note = _Note(tuple(staged), tuple(superseded), None if replaces is None else dict(replaces))
+    prepare()
+    with state_dir.writing(_KIND, path):
+        state_dir.write_private(path, _adapter().dump_json(note))
 
 
 def remove(staged: Sequence[Staged]) -> None:
-    """Remove a note; what it was for is visible, or gone."""
+    """Remove the journal of files that are all visible, or discarded."""
     path = _path(staged[0].run_id, staged[0].target)
     for one in (path, path.with_suffix(".sent")):
         with suppress(OSError):
@@ -142,16 +134,16 @@ def remove(staged: Sequence[Staged]) -> None:
 
 
 def note_sent(run: Staged, upload_id: str, state: Sent = "sent") -> None:
-    """Note that an upload is about to be completed, or what came of it. The disk need not confirm it."""
+    """Note that an upload is about to be completed, or what the answer was. The disk need not confirm it."""
     path = _path(run.run_id, run.target).with_suffix(".sent")
-    with _writing(path):
+    with state_dir.writing(_KIND, path):
         descriptor = state_dir.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a path has no mode of its own
+        with open(descriptor, "a", encoding="utf-8") as opened:  # noqa: PTH123  a descriptor is not a path
             opened.write(json.dumps([upload_id, state]) + "\n")
 
 
 def sent(run_id: str, target: str) -> dict[str, Sent]:
-    """Return what is noted of a delivery's uploads, by their ids; nothing of those that no Complete was sent for."""
+    """Return the last noted state of each upload by its id; uploads that no Complete was sent for are not in it."""
     path = _path(run_id, target).with_suffix(".sent")
     try:
         text, _ = state_dir.read_private(path)
@@ -163,7 +155,7 @@ def sent(run_id: str, target: str) -> dict[str, Sent]:
 
 
 def holds(staged: Staged) -> bool:
-    """Say whether what was staged is noted, and so is not to be thrown away; a note of another try is none of it."""
+    """Return True if the journal lists this delivery's uploads; they must then not be discarded."""
     try:
         found = find(staged.run_id, staged.target)
     except (ConfigurationError, UploadError):
@@ -173,18 +165,18 @@ def holds(staged: Staged) -> bool:
 
 
 def find(run_id: str, target: str) -> Journal | None:
-    """Give the journal of one delivery, if it waits."""
+    """Return the journal of one delivery, or None if it has none."""
     return _read(_path(run_id, target))
 
 
 def superseded(earlier: Journal | None, staged: Sequence[Staged]) -> tuple[StagedFile, ...]:
-    """Give what earlier tries have stored and is no part of `staged`, which takes their place."""
+    """Return what earlier attempts stored and what `staged`, which replaces them, doesn't use."""
     if earlier is None:
         return ()
-    kept = _uploads(staged)
+    used = _uploads(staged)
     noted = [*(file for part in earlier.staged for file in part.all_files), *earlier.superseded]
     stored = [file for file in noted if isinstance(file.upload, Multipart | Temporary)]
-    return tuple(file for file in stored if kept.get(file.path) != file.upload)
+    return tuple(file for file in stored if used.get(file.path) != file.upload)
 
 
 def list_journals() -> _display.Listing[Journal]:
@@ -193,7 +185,7 @@ def list_journals() -> _display.Listing[Journal]:
 
 
 def journals_of(run_id: str) -> _display.Listing[Journal]:
-    """List those of one run, one for each target; one of another run that can't be read is none of their business."""
+    """List the journals of one run, one for each target. Unreadable journals of other runs are ignored."""
     named = re.compile(re.escape(run_id) + r"-[0-9a-f]{8}\.json")
     return _in_order(path for path in folder().glob("*.json") if named.fullmatch(path.name))
 
@@ -203,59 +195,18 @@ def _in_order(paths: Iterable[Path]) -> _display.Listing[Journal]:
 
 
 def _path(run_id: str, target: str) -> Path:
-    """Two deliveries of one run id, to two targets, are two notes."""
+    """Return the path of a journal; deliveries of one run id to two targets have two."""
     return folder() / f"{run_id}-{hashlib.sha256(target.encode()).hexdigest()[:8]}.json"
 
 
 def _uploads(staged: Sequence[Staged]) -> dict[str, Upload]:
-    """Give what publishing needs, by the URL that it will have, but for what is there already."""
+    """Return the uploads by the URLs of their files, but for files that are already visible."""
     files = [file for part in staged for file in part.all_files]
     return {file.path: file.upload for file in files if not isinstance(file.upload, Present)}
 
 
-def _lock(path: Path) -> int:
-    """Give the descriptor of a file that is locked and still has its name: who held it before may have removed it."""
-    while True:
-        descriptor = state_dir.open_private(path, os.O_RDWR | os.O_CREAT)
-        try:
-            _wait_for(descriptor, path)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _wait_for(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _log.warning("Somebody else on this machine is publishing this delivery: waiting for %s.", path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _write(path: Path, text: bytes) -> None:
-    path.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    descriptor = state_dir.open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with open(descriptor, "wb") as opened:  # noqa: PTH123  a path has no mode of its own
-        opened.write(text)
-        opened.flush()
-        os.fsync(descriptor)
-
-
-def _sync(place: Path) -> None:
-    """Have the disk hold the names in a folder."""
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read(path: Path) -> Journal | None:
-    """Read a journal; None where it has been struck out."""
+    """Return a journal, or None if it was removed."""
     try:
         text, written_at = state_dir.read_private(path)
         noted_at = datetime.fromtimestamp(written_at, UTC)
@@ -271,30 +222,17 @@ def _read(path: Path) -> Journal | None:
 
 
 def _unreadable(path: Path, why: OSError | ValueError | TypeError | IndexError | str) -> SinkError:
-    """Return the error for a journal that can't be read; a lack of descriptors says nothing of the journal itself."""
+    """Return the error for an unreadable journal; a lack of descriptors shows nothing about the journal itself."""
     if isinstance(why, OSError) and why.errno in _NO_DESCRIPTORS:
         return UploadError(
             f"The journal {path} could not be read: {why.strerror}. Raise the limit on open files (ulimit -n), or run "
             f"fewer deliveries at once."
         )
-    told = why if isinstance(why, str) else getattr(why, "strerror", None) or type(why).__name__
+    reason = why if isinstance(why, str) else getattr(why, "strerror", None) or type(why).__name__
     return ConfigurationError(
-        f"1 journal can't be read: {path} ({told}). What it was for may be visible in part. Remove the file and rerun "
-        "with the same run_id: what is there is compared, and only the rest is published."
+        f"The journal {path} can't be read: {reason}. Its delivery may be visible in part. Remove the file and rerun "
+        "with the same run_id: files that are visible are compared, and only the rest is published."
     )
-
-
-@contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except UploadError:
-        raise
-    except OSError as error:
-        raise UploadError(
-            f"The journal at {place} can't be written: {error.strerror}. Make room, or name another "
-            f"folder in {STATE_DIR}."
-        ) from error
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Close a delivery whose files are all visible: the manifest, which is the commit point, and the success marker.
+"""Close a delivery whose files are all visible: with the manifest, which is the commit point, and the success marker.
 
-A receiver who waits for it reads nothing half delivered. JSON, `version` 1: facts that only grow.
+A receiver that waits for the manifest reads no half delivery. It is JSON, `version` 1: later versions only add fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mc_sink.storage import Stores, Writer, is_visible
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from mc_sink.receipt import CountedWarning
     from mc_sink.staged import Staged
@@ -28,64 +28,66 @@ if TYPE_CHECKING:
 EMPTY_TYPE = "application/octet-stream"
 VERSION = 1
 CONTENT_TYPE = "application/json"
-# Blanks follow the shorter ones: two tries of a run may prove the same file in different ways, and their manifests are
-# compared by size. A quotation mark within a text is escaped, so that no text looks like this.
+# Shorter values are padded with blanks: two attempts of a run may prove the same file in different ways, and their
+# manifests are compared by size. A quotation mark within a text is escaped, so that no text looks like this.
 _INTEGRITY = re.compile(r'"integrity": (null|"[a-z0-9]+"),')
 _WIDEST = len('"integrity": "unproven",')
 
 
 def is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
-    """Say whether this run's manifest is visible already; raises where it can't list what this try would publish."""
+    """Return True if this run's manifest is already visible; raise if it can't list what this attempt would publish."""
     run = staged[0]
     if not run.manifest or not run.repeatable or run.if_exists == "overwrite" or not is_visible(stores, run.manifest):
         return False
-    missing = [file.path for file in in_order(staged) if not (_is_there(file) or is_visible(stores, file.path))]
-    if missing:
+    files = [file for file in in_order(staged) if not isinstance(file.upload, Present)]
+    if missing := [file.path for file in files if not is_visible(stores, file.path)]:
+        objects = "1 object" if len(missing) == 1 else f"{len(missing):,} objects"
         raise AlreadyExistsError(
-            f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {len(missing)} object(s) of "
-            f"this try aren't there, from {missing[0]} on. Use a new run_id.",
+            f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {objects} of this attempt "
+            f"are missing, from {missing[0]} on. Use a new run_id.",
             visible="some",
         )
     return True
 
 
-def _is_there(file: StagedFile) -> bool:
-    """Whether it was found, and compared, when it was to be staged."""
-    return isinstance(file.upload, Present)
+def publish_manifest(
+    stores: Stores,
+    staged: Sequence[Staged],
+    files: Sequence[WrittenFile],
+    stale: Sequence[str],
+    *,
+    already_published: bool,
+) -> WrittenFile:
+    """Publish the manifest of a delivery whose files are all visible, and return it as it was stored.
 
-
-def close(
-    stores: Stores, staged: Sequence[Staged], written: Sequence[WrittenFile], *, closed: bool, stale: Sequence[str]
-) -> Iterator[WrittenFile]:
-    """Show the manifest and then the success marker, where there are to be any; yields each as it was stored.
-
-    An earlier try may have shown them: tries differ in their times, which are all as long, and a writer may not read,
-    so that the size is the evidence.
+    An earlier attempt may have published it. The manifests of two attempts differ in their times, which are all as
+    long, and a writer may not read them: the size is the evidence that they are the same.
     """
-    run = staged[0]
-    if run.manifest:
-        text = manifest(staged, written[: sum(len(part.files) for part in staged)], datetime.now(UTC), stale)
-        yield _show(stores, run, run.manifest, text, there=closed)
-    if run.success_marker:
-        yield _show(stores, run, run.success_marker, b"", there=False)
+    run, url = staged[0], str(staged[0].manifest)
+    text = manifest(staged, files, datetime.now(UTC), stale)
+    if not already_published and (written := _publish_once(stores, run, url, text)):
+        return written
+    hint = " Was it asked for in another form?" if already_published else ""
+    return _found(stores, url, len(text), f"not this delivery's manifest is at {url}, and stays.{hint}")
 
 
-def _show(stores: Stores, run: Staged, url: str, text: bytes, *, there: bool) -> WrittenFile:
-    """Publish a small file, unless this run has one of that size, of which no more is known."""
-    if not there and (shown := _published(stores, run, url, text)):
-        return shown
-    facts = WrittenFile(url, 0, len(text), None, None, "", found=True)
+def publish_marker(stores: Stores, run: Staged) -> WrittenFile:
+    """Publish the success marker, unless an earlier attempt has; return it as it was stored."""
+    url = str(run.success_marker)
+    written = _publish_once(stores, run, url, b"")
+    return written or _found(stores, url, 0, f"not this delivery's success marker is at {url}, and stays.")
+
+
+def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenFile:
+    """Return the facts of a small file that is visible already; raise if it has another size."""
+    facts = WrittenFile(url, 0, num_bytes, None, None, "", found=True)
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
-        what = "manifest" if text else "success marker"
-        told = " Was it asked for in another form?" * there
-        raise AlreadyExistsError(
-            f"1 object that is not this delivery's {what} is at {url}, and stays.{told}", visible="some"
-        )
+        raise AlreadyExistsError(f"An object that is {otherwise}", visible="some")
     return facts
 
 
-def _published(stores: Stores, run: Staged, url: str, text: bytes) -> WrittenFile | None:
-    """Publish a small file; None where this run has one already."""
+def _publish_once(stores: Stores, run: Staged, url: str, text: bytes) -> WrittenFile | None:
+    """Publish a small file; return None if this run, which may be repeated, has one already."""
     place = parse_target(url)
     store = stores.of(place)
     writer = Writer(store.open(place, CONTENT_TYPE if text else EMPTY_TYPE, several=False))
@@ -95,7 +97,7 @@ def _published(stores: Stores, run: Staged, url: str, text: bytes) -> WrittenFil
     try:
         return written_file(file, store.publish(file, run.if_exists, repeatable=False))
     except BaseException as error:
-        store.discard(file)  # no journal knows of it: it is written anew
+        store.discard(file)  # it is in no journal: the next attempt writes it again
         if run.repeatable and isinstance(error, AlreadyExistsError):
             return None
         raise
@@ -111,7 +113,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         done.version_id,
         file.checksum,
         partition=file.partition,
-        found=done.found,
+        found=done.from_prior_attempt,
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,
@@ -121,10 +123,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
 def manifest(
     staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime, stale: Sequence[str] = ()
 ) -> bytes:
-    """Write the manifest of a delivery whose files are all visible; times are UTC, sizes bytes as stored.
-
-    `stale` are files of an earlier run that stay beside it.
-    """
+    """Return the text of a manifest; times are UTC, sizes are bytes as stored, `stale` are files of an earlier run."""
     run = staged[0]
     facts = _redshift(files) if run.manifest_form == "redshift" else _facts(staged, files, ended_at)
     if stale and run.manifest_form == "mc_sink":
@@ -164,7 +163,7 @@ def _warnings(staged: Sequence[Staged], files: Sequence[WrittenFile]) -> tuple[C
 
 
 def _redshift(files: Sequence[WrittenFile]) -> dict[str, Any]:
-    """Write what Redshift's COPY reads; with the sizes, which it needs for Parquet.
+    """Return the form that Redshift's COPY reads, with the sizes, which it needs for Parquet.
 
     Source: Amazon Redshift Database Developer Guide, "Using a manifest to specify data files".
     """
@@ -186,5 +185,5 @@ def _entry(file: WrittenFile) -> dict[str, Any]:
 
 
 def _time(moment: datetime) -> str:
-    """Write a time so that all of them are as long, and sort as text."""
+    """Return a time as text; all texts have the same length, and sort by time."""
     return moment.isoformat(timespec="microseconds")

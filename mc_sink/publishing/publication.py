@@ -1,233 +1,328 @@
-"""Publish what is staged, or discard it; remember what waits for either."""
+"""Publish what is staged for one run, or discard it."""
 
 from __future__ import annotations
 
 import threading
 import time
 import weakref
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import logger
-from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
+from mc_sink.exceptions import CommitError, CommitUnknown, ConfigurationError, SinkError, add_note
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
-from mc_sink.publishing.manifest import close, is_closed, written_file
-from mc_sink.publishing.run_objects import leftovers, note_what_waits, part_way, places, run_of, standing
+from mc_sink.publishing.manifest import is_closed, publish_manifest, publish_marker, written_file
+from mc_sink.publishing.stale import accepted_stale
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
-    from mc_sink.storage import Published, Stores
+    from mc_sink.storage import Published, Store, Stores
 
 _log = logger(__name__)
 _lock = threading.Lock()
-# Weak: what is let go of can't be published from here any more, and is staged again by a retry.
+# Weak references: a `Staged` that its owner dropped can't be published from here, and a retry stages it again.
 _waiting: dict[int, weakref.ref[Staged]] = {}
 
 
+@seals_options
 def publish(
     staged: Sequence[Staged],
     *,
     platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt:
-    """Make every staged file visible, in order, the manifest last; never replaces one unless it was staged to.
+    """Make every staged file visible, in order, the manifest last; replace a file only if it was staged to.
 
-    All `staged` belong to one run. Raises `AlreadyExistsError` where the first key is taken, `CommitUnknown` where a
-    reply was lost and can't be settled, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped
-    part way; what is not published stays staged, and a journal of this machine's lets `recover` roll it forward.
-    Publishing again what has been published does nothing and says so.
+    All `staged` belong to one run. Publishing again what has been published does nothing, and the receipt says so.
+
+    Raises `AlreadyExistsError` where the first key is taken, `CommitUnknown` where a reply was lost and no evidence
+    settles it, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped part way. Files that are
+    not published then stay staged, and `recover` publishes them by the journal of this machine.
     """
-    storage_options = seal(storage_options)
-    run = run_of(staged)
-    no_longer_waiting(staged)
+    run = check_one_run(staged)
+    _forget_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
 def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
-    """Publish through stores that are already open; see `publish`. Rejects come after what they were rejected from."""
-    run = run_of(staged)
+    """Publish through stores that are already open, under the lock of the delivery; see `publish`."""
+    run = check_one_run(staged)
     with journal.lock(run.run_id, run.target), stores.learning():
-        return publish_alone(stores, staged)
+        return Attempt(stores, staged).publish()
 
 
-def publish_alone(stores: Stores, staged: Sequence[Staged]) -> Receipt:
-    """Publish while nobody else on this machine publishes the same delivery."""
-    if all(part.is_skipped for part in staged):  # nothing to close: no manifest, and no marker
-        staged = [replace(part, manifest=None, success_marker=None) for part in staged]
-    began, run = time.monotonic(), staged[0]
-    earlier = journal.find(run.run_id, run.target)
-    left = journal.superseded(earlier, staged)
-    written: list[WrittenFile] = []
-    unused: list[StagedFile] = []
-    closing: list[WrittenFile] = []
-    closed = False
-    stale: tuple[str, ...] = ()
-    try:
-        stale = leftovers(stores, staged)  # before an earlier attempt's note is replaced
-        journal.write(staged, left, standing(stores, staged))
-        closed = is_closed(stores, staged)
-        _publish_files(stores, staged, written, unused)
-        for file in close(stores, staged, written, closed=closed, stale=stale):
-            closing.append(file)  # noqa: PERF402  what was visible when the next one failed must be known
-        _tidy(stores, staged, [*left, *unused])
-    except SinkError as error:
-        was_done = earlier is None and closed  # all files are another try's, and there is nothing to roll forward
+def check_one_run(staged: Sequence[Staged]) -> Staged:
+    """Return the first part; raise `ConfigurationError` unless all parts are alike, of one run, and without overlap."""
+    runs = {(part.run_id, part.target, part.if_exists) for part in staged}
+    if len(runs) != 1:
+        raise ConfigurationError(f"publish() got the parts of {len(runs)} runs. Pass the parts of one run.")
+    run = staged[0]
+    # One manifest, one marker and one receipt describe all parts.
+    facts: dict[str, Callable[[Staged], object]] = {
+        "manifest=": lambda part: (part.manifest, part.manifest_form),
+        "success_marker=": lambda part: part.success_marker,
+        "previous=": lambda part: part.changes is None,
+        "columns, format or schema, which one manifest describes,": lambda part: part.manifest and part.content,
+    }
+    if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
+        raise ConfigurationError(
+            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. Stage all parts alike."
+        )
+    if len(staged) > 1 and (options := sorted({option for part in staged for option in part.over_all_rows})):
+        raise ConfigurationError(
+            f"{len(staged)} parts can't be published as one run with {', '.join(options)}: each part was checked by "
+            f"itself, and rows of two parts were never compared. Deliver all rows in one call, or "
+            "stage the parts without."
+        )
+    times = Counter(file.path for file in in_order(staged))
+    if twice := [path for path, number in times.items() if number > 1]:
+        files = "1 file was" if len(twice) == 1 else f"{len(twice):,} files were"
+        raise ConfigurationError(f"{files} given twice: {twice[0]}. Pass each file once.")
+    return run
+
+
+class Attempt:
+    """One attempt to publish what is staged for one run, under `journal.lock`.
+
+    It knows which files it has made visible, and what the journal held before, and so what an error means: whether
+    something is visible, and whether the journal is removed or waits for `recover`.
+    """
+
+    def __init__(self, stores: Stores, staged: Sequence[Staged]) -> None:
+        if all(part.is_skipped for part in staged):  # without files, neither a manifest nor a marker
+            staged = [replace(part, manifest=None, success_marker=None) for part in staged]
+        self._stores, self._staged, self._run = stores, staged, staged[0]
+        self._earlier = journal.find(self._run.run_id, self._run.target)
+        self._superseded = journal.superseded(self._earlier, staged)
+        self._visible: list[WrittenFile] = []
+        self._closing: list[WrittenFile] = []
+        self._unused: list[StagedFile] = []
+        self._is_closed = False
+
+    def publish(self) -> Receipt:
+        """Publish file after file, then the manifest, then the marker; see `publish` for what is raised."""
+        began = time.monotonic()
+        try:
+            stale = accepted_stale(self._stores, self._staged)  # before an earlier attempt's journal is replaced
+            journal.write(self._staged, self._superseded, _standing(self._stores, self._staged))
+            self._is_closed = is_closed(self._stores, self._staged)
+            self._publish_files()
+            self._close(stale)
+            self._discard_unused()
+        except SinkError as error:
+            failure = self._failure(error)
+            if failure is error:
+                raise
+            raise failure from error
+        except BaseException as error:
+            self._note_recovery(error)
+            raise
+        try:
+            journal.remove(self._staged)
+            return self._receipt(time.monotonic() - began, stale)
+        except BaseException as error:  # Ctrl-C, or SIGTERM
+            add_note(error, f"all {len(urls_of(self._staged))} files of run {self._run.run_id} are visible.")
+            raise
+
+    def _publish_files(self) -> None:
+        sent = journal.sent(self._run.run_id, self._run.target)
+        for file in in_order(self._staged):
+            done = self._publish_file(file, sent)
+            if done.made_of != "staged":
+                self._unused.append(file)  # its upload is perhaps not what is visible
+            self._visible.append(written_file(file, done))
+
+    def _publish_file(self, file: StagedFile, sent: Mapping[str, journal.Sent]) -> Published:
+        """Publish one file; note its upload first, because it may be visible if this process ends meanwhile."""
+        store, run = self._stores.of(parse_target(file.path)), self._run
+        if not isinstance(file.upload, Multipart):
+            return store.publish(file, run.if_exists, repeatable=run.repeatable)
+        upload_id = file.upload.upload_id
+        if sent.get(upload_id) != "published":
+            journal.note_sent(run, upload_id)
+        try:
+            done = store.publish(file, run.if_exists, repeatable=run.repeatable)
+        finally:
+            if sent.get(upload_id, "refused") == "refused" and not store.may_show(file):
+                journal.note_sent(run, upload_id, "refused")
+        if done.made_of == "staged":
+            journal.note_sent(run, upload_id, "published")
+        return done
+
+    def _close(self, stale: Sequence[str]) -> None:
+        """Publish the manifest, which is the commit point, and then the success marker."""
+        if self._run.manifest:
+            delivered = self._visible[: self._num_delivered]
+            manifest = publish_manifest(self._stores, self._staged, delivered, stale, already_published=self._is_closed)
+            self._closing.append(manifest)
+        if self._run.success_marker:
+            self._closing.append(publish_marker(self._stores, self._run))
+
+    def _discard_unused(self) -> None:
+        """Discard uploads that are not part of what is visible: those of earlier attempts, and those made in vain."""
+        sent = journal.sent(self._run.run_id, self._run.target)
+        settled = {file.path for file in in_order(self._staged) if _state(file, sent) == "published"}
+        for file in [*self._superseded, *self._unused]:
+            is_another = file.path in settled and _state(file, sent) != "published"
+            may_be_it = {} if is_another else sent
+            # An upload whose Complete was sent is nearly always the very object that is visible: not worth a warning.
+            log = _log.info if _state(file, may_be_it) == "sent" else _log.warning
+            for sentence in discard_files(self._stores, [file], may_be_it):
+                log("Run %s is published. %s", self._run.run_id, sentence)
+
+    def _failure(self, error: SinkError) -> SinkError:
+        """Return the error to raise for a failure: a `CommitError` if files of this attempt are, or may be, visible.
+
+        Any other failure removes the journal, unless an earlier attempt's uploads still wait in it.
+        """
         altered = error.committed if isinstance(error, CommitError) else ()
-        if closing or altered or (written and not was_done) or isinstance(error, CommitUnknown):
-            raise part_way(error, [*(file.path for file in (*written, *closing)), *altered], staged) from error
-        if earlier is None:
-            journal.remove(staged)
-        note_what_waits(error, staged)
-        raise
-    except BaseException as error:
-        note_what_waits(error, staged)
-        raise
-    try:
-        journal.remove(staged)
-        receipt = _receipt(staged, written, stores, time.monotonic() - began)
-        return replace(receipt, closing=tuple(closing), stale=stale)
-    except BaseException as error:  # Ctrl-C, or SIGTERM
-        add_note(error, f"all {len(places(staged))} files of run {run.run_id} are visible.")
-        raise
+        # Then all files are an earlier attempt's, and nothing is left to roll forward.
+        was_done = self._earlier is None and self._is_closed
+        if self._closing or altered or (self._visible and not was_done) or isinstance(error, CommitUnknown):
+            committed = [*(file.path for file in (*self._visible, *self._closing)), *altered]
+            return commit_error(error, committed, self._staged)
+        if self._earlier is None:
+            journal.remove(self._staged)
+        self._note_recovery(error)
+        return error
+
+    def _note_recovery(self, error: BaseException) -> None:
+        if any(map(journal.holds, self._staged)):
+            add_note(error, f'publishing was begun: mc_sink.recover("{self._run.run_id}") ends it.')
+
+    @property
+    def _num_delivered(self) -> int:
+        """Files of the delivery without those of its rejects, which come last."""
+        return sum(len(part.files) for part in self._staged)
+
+    def _receipt(self, seconds: float, stale: tuple[str, ...]) -> Receipt:
+        run, staged, stores = self._run, self._staged, self._stores
+        files, rejected = tuple(self._visible[: self._num_delivered]), tuple(self._visible[self._num_delivered :])
+        num_rejected = sum(part.rejects.num_rows for part in staged if part.rejects)
+        return Receipt(
+            run_id=run.run_id,
+            target=run.target,
+            files=files,
+            num_rows=sum(file.num_rows for file in files),
+            num_bytes=sum(file.num_bytes for file in files),
+            rejects=Rejects(num_rejected, rejected) if any(part.rejects for part in staged) else None,
+            validated=all(part.validated for part in staged),
+            manifest=run.manifest,
+            success_marker=run.success_marker,
+            changes=added_up(part.changes for part in staged),
+            skipped=all(part.is_skipped for part in staged),
+            warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(self._visible)]),
+            started_at=min(part.started_at for part in staged),
+            elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
+            closing=tuple(self._closing),
+            stale=stale,
+            _verifier=lambda receipt: verify_with(receipt, stores),
+        )
 
 
-def _publish_files(
-    stores: Stores, staged: Sequence[Staged], written: list[WrittenFile], unused: list[StagedFile]
-) -> None:
-    """Publish file after file, noting each in `written`, and those that may not be what was staged in `unused`."""
-    before = journal.sent(staged[0].run_id, staged[0].target)
+def _standing(stores: Stores, staged: Sequence[Staged]) -> dict[str, str] | None:
+    """Return what stands at the URLs of a run that may replace it; None for other runs, and where it can't be seen."""
+    if staged[0].if_exists != "overwrite":
+        return None
+    by_store: defaultdict[Store, list[StagedFile]] = defaultdict(list)
     for file in in_order(staged):
-        done = _publish_file(stores, staged[0], file, before)
-        if done.made_of != "staged":
-            unused.append(file)
-        written.append(written_file(file, done))
+        by_store[stores.of(parse_target(file.path))].append(file)
+    seen = [store.standing(files) for store, files in by_store.items()]
+    known = [one for one in seen if one is not None]
+    return {url: text for one in known for url, text in one.items()} if len(known) == len(seen) else None
 
 
-def _publish_file(stores: Stores, run: Staged, file: StagedFile, before: Mapping[str, journal.Sent]) -> Published:
-    """Publish one file, with a note of what may be visible, should this process end meanwhile."""
-    store = stores.of(parse_target(file.path))
-    if not isinstance(file.upload, Multipart):
-        return store.publish(file, run.if_exists, repeatable=run.repeatable)
-    upload_id = file.upload.upload_id
-    if before.get(upload_id) != "published":
-        journal.note_sent(run, upload_id)
-    try:
-        done = store.publish(file, run.if_exists, repeatable=run.repeatable)
-    finally:
-        if before.get(upload_id, "refused") == "refused" and not store.may_show(file):
-            journal.note_sent(run, upload_id, "refused")
-    if done.made_of == "staged":
-        journal.note_sent(run, upload_id, "published")
-    return done
+def urls_of(staged: Sequence[Staged]) -> list[str]:
+    """Return the URLs of a delivery in the order of publishing, with its manifest and marker last."""
+    closing = (staged[0].manifest, staged[0].success_marker)
+    return [file.path for file in in_order(staged)] + [url for url in closing if url]
 
 
-def _receipt(staged: Sequence[Staged], written: Sequence[WrittenFile], stores: Stores, seconds: float) -> Receipt:
-    run = staged[0]
-    num_delivered = sum(len(part.files) for part in staged)
-    files, rejected = tuple(written[:num_delivered]), tuple(written[num_delivered:])
-    num_rejected = sum(part.rejects.num_rows for part in staged if part.rejects)
-    return Receipt(
-        run_id=run.run_id,
-        target=run.target,
-        files=files,
-        num_rows=sum(file.num_rows for file in files),
-        num_bytes=sum(file.num_bytes for file in files),
-        rejects=Rejects(num_rejected, rejected) if any(part.rejects for part in staged) else None,
-        validated=all(part.validated for part in staged),
-        manifest=run.manifest,
-        success_marker=run.success_marker,
-        changes=added_up(part.changes for part in staged),
-        skipped=all(part.is_skipped for part in staged),
-        warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(written)]),
-        started_at=min(part.started_at for part in staged),
-        elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
-        _verifier=lambda receipt: verify_with(receipt, stores),
+def commit_error(error: SinkError, committed: Sequence[str], staged: Sequence[Staged]) -> CommitError:
+    """Return the `CommitError` for a failure part way: which URLs are visible, which are not, and what to do."""
+    visible = set(committed)
+    uncommitted = [url for url in urls_of(staged) if url not in visible]
+    kind = CommitUnknown if isinstance(error, CommitUnknown) else CommitError
+    if not uncommitted:
+        return kind(error.message, committed=committed)
+    run_id = staged[0].run_id
+    return kind(
+        f"Publishing stopped at {uncommitted[0]}: {error.message} "
+        f'The rest is staged and invisible: mc_sink.recover("{run_id}") publishes or discards it, and so does a rerun '
+        f'with run_id="{run_id}".',
+        committed=committed,
+        uncommitted=uncommitted,
     )
-
-
-def _tidy(stores: Stores, staged: Sequence[Staged], left: Sequence[StagedFile]) -> None:
-    """Throw away what was stored and is no part of what is visible now: earlier tries', and uploads made needlessly."""
-    run = staged[0]
-    sent = journal.sent(run.run_id, run.target)
-    settled = {file.path for file in in_order(staged) if _state(file, sent) == "published"}
-    for file in left:
-        is_another = file.path in settled and _state(file, sent) != "published"
-        may_be_it = {} if is_another else sent
-        # What a Complete was sent for is nearly always the very object that is visible: not worth a warning.
-        log = _log.info if _state(file, may_be_it) == "sent" else _log.warning
-        for told in discard_files(stores, [file], may_be_it):
-            log("Run %s is published. %s", run.run_id, told)
 
 
 def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:
     return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
 
 
+@seals_options
 def discard(
     staged: Sequence[Staged],
     *,
     platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Throw staged files away; nothing becomes visible. Gives a sentence for each one the store would not remove."""
-    storage_options = seal(storage_options)
+    """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps."""
     target = staged[0].target if staged else ""
-    no_longer_waiting(staged)
+    _forget_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)
 
 
 def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False) -> list[str]:
     """Discard through stores that are already open; with `look`, another process may have published some of it."""
-    return [left for part in staged for left in discard_files(stores, part.all_files, _sent(part), look=look)]
-
-
-def _sent(part: Staged) -> Mapping[str, journal.Sent]:
-    """Return what is noted of the uploads among staged files; without uploads there is nothing to read."""
-    has_uploads = any(isinstance(file.upload, Multipart) for file in part.all_files)
-    return journal.sent(part.run_id, part.target) if has_uploads else {}
+    left = []
+    for part in staged:
+        has_uploads = any(isinstance(file.upload, Multipart) for file in part.all_files)
+        sent = journal.sent(part.run_id, part.target) if has_uploads else {}
+        left += discard_files(stores, part.all_files, sent, look=look)
+    return left
 
 
 def discard_files(
     stores: Stores, files: Sequence[StagedFile], sent: Mapping[str, journal.Sent], *, look: bool = False
 ) -> list[str]:
-    """Discard files, and return a sentence for each that stays; an upload that may be an object does, by `sent`."""
+    """Discard files, and return a sentence for each that stays. An upload that may be an object, by `sent`, stays."""
     left: list[str | None] = []
     for file in files:
-        state = sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
+        state = _state(file, sent)
         if state == "sent" and isinstance(file.upload, Multipart):
             left.append(not_aborted(file.path, file.upload.upload_id))
         elif state != "published":
             left.append(stores.of(parse_target(file.path)).discard(file, look=look))
-    return [told for told in left if told]
+    return [sentence for sentence in left if sentence]
 
 
 def wait_to_publish(staged: Staged) -> None:
-    """Remember what was staged until it is published, discarded or let go of."""
+    """Remember what was staged until it is published, discarded or dropped."""
     key = id(staged)
     with _lock:
         _waiting[key] = weakref.ref(staged, lambda _: _waiting.pop(key, None))
 
 
-def no_longer_waiting(staged: Sequence[Staged]) -> None:
-    """Forget what is being published or discarded."""
+def _forget_waiting(staged: Sequence[Staged]) -> None:
     for part in staged:
         _waiting.pop(id(part), None)
 
 
 def waiting_at(run_id: str, target: str) -> frozenset[str]:
-    """Return the URLs of all files that wait for one run."""
+    """Return the URLs of all files that this process has staged for one run and not yet published or discarded."""
     with _lock:
         parts = [part for reference in _waiting.copy().values() if (part := reference())]
     same = [part for part in parts if (part.run_id, part.target) == (run_id, target)]

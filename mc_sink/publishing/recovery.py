@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import AlreadyExistsError, CommitUnknown, ConfigurationError, PermissionDenied, SinkError
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
-from mc_sink.publishing.publication import discard_files, discard_with, publish_alone
-from mc_sink.publishing.run_objects import look_before_recovery, places
-from mc_sink.secret import seal
+from mc_sink.publishing.publication import Attempt, commit_error, discard_files, discard_with, urls_of
+from mc_sink.secret import seals_options
+from mc_sink.staged import in_order
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mc_sink.platforms import Platform
+    from mc_sink.publishing.journal import Journal
     from mc_sink.receipt import Receipt
-    from mc_sink.storage import Stores
+    from mc_sink.staged import StagedFile
+    from mc_sink.storage import Store, Stores
+
+# What stands at a key: nothing new since the journal was written, this run's own file, another object, either of the
+# two, or nothing that may be seen.
+_State = Literal["as recorded", "own", "foreign", "unknown", "unseen"]
 
 
 @overload
@@ -44,6 +50,7 @@ def recover(
 ) -> list[str]: ...
 
 
+@seals_options
 def recover(
     run_id: str,
     *,
@@ -52,49 +59,119 @@ def recover(
     platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt | list[str]:
-    """End a delivery that was cut short while it was published from this machine: all of it becomes visible, once.
+    """Finish a delivery that was interrupted while it was published from this machine: all of it becomes visible, once.
 
-    `action="discard"` throws away what isn't visible yet instead, and gives a sentence for everything that stays. Only
-    a delivery with a journal needs this (`list_journals()`): before publishing began, nothing is visible, and a rerun
-    is all it takes. `target` tells two deliveries of one run id apart. Nothing more is published where a key has
-    something else than the journal knew, such as newer data of another run: that raises `AlreadyExistsError`, or, where
-    some files are visible, `CommitError`. Raises what `publish` raises; the journal stays until all is visible or
-    discarded.
+    Only a delivery with a journal needs this (`list_journals()`): before publishing began, nothing is visible, and a
+    rerun is enough. The journal stays until all is visible or discarded.
+
+    Parameters
+    ----------
+    run_id, target
+        The delivery; `target` is needed where a run id has deliveries to several targets.
+    action
+        "discard" discards everything that isn't visible yet, and returns a sentence for each file that stays.
+    platform, storage_options
+        As in `sink_madconnect`.
+
+    Raises
+    ------
+    AlreadyExistsError, CommitError
+        A key has another object than the journal recorded, such as newer data of another run; the latter where some
+        files of this run are visible. Nothing more is published.
     """
-    storage_options = seal(storage_options)
     if action not in {"publish", "discard"}:
         raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
     waiting = _journal_of(run_id, target)
     with journal.lock(run_id, waiting.target):
-        found = _journal_of(run_id, waiting.target)  # another process may have ended it meanwhile
+        found = _journal_of(run_id, waiting.target)  # again: another process may have finished it meanwhile
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
-        if action == "publish":
-            look_before_recovery(stores, found)
-            with stores.learning():
-                return publish_alone(stores, [replace(part, repeatable=True) for part in found.staged])
-        sent = journal.sent(run_id, found.target)
-        left = discard_with(stores, found.staged, look=True)
-        left += discard_files(stores, found.superseded, sent, look=True) + _visible(stores, found)
-        journal.remove(found.staged)
-    return left
+        if action == "discard":
+            return _discard_journal(stores, found)
+        _check_places(stores, found)
+        with stores.learning():
+            return Attempt(stores, [replace(part, repeatable=True) for part in found.staged]).publish()
 
 
-def _journal_of(run_id: str, target: str | None) -> journal.Journal:
+def _journal_of(run_id: str, target: str | None) -> Journal:
+    """Return the one journal of a run, or of a run and a target; raise `ConfigurationError` for none or several."""
     place = None if target is None else parse_target(target).url
     found = [one for one in journal.journals_of(run_id) if place in {None, one.target}]
     if len(found) == 1:
         return found[0]
     if found:
         raise ConfigurationError(
-            f"{len(found)} deliveries of run {run_id} wait, to {', '.join(one.target for one in found)}: say target=…"
+            f"{len(found)} deliveries of run {run_id} wait to be recovered. Pass one of their targets as target=: "
+            f"{', '.join(one.target for one in found)}."
         )
     raise ConfigurationError(
-        f"0 journals of run {run_id} are in {journal.folder()}: its publishing didn't begin on this machine, or it "
-        "ended. Rerun with the same run_id: what is there is compared, and only the rest is published."
+        f"Run {run_id} has no journal in {journal.folder()}: its publishing didn't begin on this machine, or it "
+        "ended. Rerun with the same run_id: files that are visible are compared, and only the rest is published."
     )
 
 
-def _visible(stores: Stores, found: journal.Journal) -> list[str]:
-    """Tell of every file of a delivery, and of the manifest, at whose place something is."""
-    there = [url for url in places(found.staged) if is_visible(stores, url)]
-    return [f"{url} is visible and stays: only its bucket's owner can remove it." for url in there]
+def _discard_journal(stores: Stores, found: Journal) -> list[str]:
+    """Discard everything that a journal lists and that isn't visible; return a sentence for each file that stays."""
+    sent = journal.sent(found.run_id, found.target)
+    left = discard_with(stores, found.staged, look=True)
+    left += discard_files(stores, found.superseded, sent, look=True)
+    visible = [url for url in urls_of(found.staged) if is_visible(stores, url)]
+    left += [f"{url} is visible and stays: only its bucket's owner can remove it." for url in visible]
+    journal.remove(found.staged)
+    return left
+
+
+def _check_places(stores: Stores, found: Journal) -> None:
+    """Raise if a key has an object that is neither this run's own nor recorded in the journal.
+
+    Nothing is published then: another run may have delivered newer data meanwhile.
+    """
+    states = {file.path: _state_at(stores.of(parse_target(file.path)), file, found) for file in in_order(found.staged)}
+    # A run that doesn't replace files needs no more: the condition of each request decides.
+    refused = {"foreign", "unknown", "unseen"} if _replaces(found) else {"foreign"}
+    url = next((url for url, state in states.items() if state in refused), None)
+    if url is None:
+        return
+    committed = [url for url, state in states.items() if state == "own"]
+    error = _refusal(url, states[url], found)
+    if committed:
+        raise commit_error(error, committed, found.staged) from error
+    error.visible = "unknown" if {"unknown", "unseen"} & set(states.values()) else "nothing"
+    raise error
+
+
+def _replaces(found: Journal) -> bool:
+    return found.staged[0].if_exists == "overwrite"
+
+
+def _state_at(store: Store, file: StagedFile, found: Journal) -> _State:
+    """Return what stands at the key of a file."""
+    seen = store.standing([file])
+    if seen is None:
+        return "unseen"
+    if file.path not in seen or (_replaces(found) and (found.replaces or {}).get(file.path) == seen[file.path]):
+        return "as recorded"
+    states: dict[str, _State] = {"yes": "own", "no": "foreign"}
+    return states.get(store.holds(file), "unknown")
+
+
+def _refusal(url: str, state: _State, found: Journal) -> SinkError:
+    """Return the error for a key at which this run must not publish."""
+    advice = (
+        f'Look at it. recover("{found.run_id}", action="discard") gives up what isn\'t visible yet; a new run delivers '
+        "again."
+    )
+    if state == "unseen":
+        return PermissionDenied(
+            f"Run {found.run_id} may replace files, and the object at {url} can't be seen: the listing was refused. "
+            "Grant s3:ListBucket, or deliver again."
+        )
+    if state == "unknown":
+        return CommitUnknown(
+            f"The object at {url} may be of run {found.run_id} or newer: its ETag, which KMS may have made, shows "
+            f"nothing. It stays as it was. {advice}",
+            uncommitted=[url],
+        )
+    return AlreadyExistsError(
+        f"The object at {url} is neither of run {found.run_id} nor recorded in its journal, and stays as it was: newer "
+        f"data may have been delivered since {found.noted_at:%Y-%m-%d %H:%M:%S} UTC. {advice}"
+    )

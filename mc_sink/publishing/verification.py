@@ -1,16 +1,14 @@
-"""Verify that what a receipt or a record names is still there, under its path or the alias that a record keeps of it.
+"""Verify that the files of a receipt or a record are still visible, by their paths or the aliases that a record has.
 
     s3://bucket/p/mail=ann@example.com/r-1.csv  ──►  s3://bucket/p/…4f2a9c01d3e58b76
 
-An alias is a keyed digest. Its key lies in a file of its own in the state folder, so who has the history alone can't
-try values until one fits.
+An alias is a keyed digest. Its key lies in a file of its own in the state folder, so that the history alone doesn't
+let anyone guess values until one fits.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hmac
-import os
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,12 +17,13 @@ from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import stores_for
 from mc_sink.receipt import Receipt, Verification
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from mc_sink.platforms import Platform
     from mc_sink.receipt import WrittenFile
@@ -34,11 +33,11 @@ FILE = "history.key"
 _KEY_BYTES, _DIGITS = 32, 16
 
 
+@seals_options
 def verify(
     receipt: Receipt, *, platform: str | Platform | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Verification:
-    """List the store and compare: every file there, with its size and ETag (locally: size and CRC32)."""
-    storage_options = seal(storage_options)
+    """List the store and compare every file of a receipt: its size and ETag, or locally its size and CRC32."""
     return verify_with(receipt, stores_for(receipt.target, platform, storage_options))
 
 
@@ -52,14 +51,14 @@ def verify_with(receipt: Receipt, stores: Stores) -> Verification:
     missing, changed, alike = (
         tuple(path for path, match in matches.items() if match == wanted) for wanted in ("missing", "changed", "alike")
     )
-    # A receipt out of the history has no more of these than their URLs.
+    # A receipt from the history has only the URLs of these.
     closing = [url for url in (receipt.manifest, receipt.success_marker) if url and url not in matches]
     missing += tuple(url for url in closing if not is_visible(stores, url))
     return Verification(len(matches) + len(closing), missing, changed, alike)
 
 
 def aliased(file: WrittenFile, target: str) -> WrittenFile:
-    """Return a partition's file under an alias within its target; any other file as it is."""
+    """Return a partition's file under an alias within its target, and any other file unchanged."""
     return replace(file, path=f"{target}…{_alias(file.path)}", partition={}) if file.partition else file
 
 
@@ -69,7 +68,7 @@ def is_aliased(file: WrittenFile) -> bool:
 
 
 def located(files: Iterable[WrittenFile], urls: Iterable[str]) -> list[WrittenFile]:
-    """Return files with the paths that their aliases stand for, as far as these are among `urls`."""
+    """Return files with the paths that their aliases stand for, where these are among `urls`."""
     by_alias = {_alias(url): url for url in urls}
     return [
         replace(file, path=by_alias.get(file.path[-_DIGITS:], file.path)) if is_aliased(file) else file
@@ -82,17 +81,28 @@ def _alias(path: str) -> str:
 
 
 def _key() -> bytes:
-    """Return this machine's key, which is made when it is first needed."""
+    """Return this machine's key; it is made when it is first needed."""
     path = state_dir.state_folder() / FILE
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(state_dir.open_private(path, os.O_RDWR | os.O_CREAT), "r+b") as opened:  # noqa: PTH123  a descriptor
-            fcntl.flock(opened, fcntl.LOCK_EX)  # or two processes would make two
-            key = opened.read()
-            if len(key) != _KEY_BYTES:
+        if key := _stored_key(path):
+            return key
+        state_dir.prepare_folder()
+        with state_dir.Lock(path.with_suffix(".lock")).held():  # or two processes would make two
+            if not (key := _stored_key(path)):
                 key = secrets.token_bytes(_KEY_BYTES)
-                opened.seek(0)
-                opened.write(key)
+                state_dir.write_private(path, key)
             return key
     except OSError as error:
-        raise ConfigurationError(f"The key of the history at {path} can't be used: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"The key of the history at {path} can't be used: {error.strerror}. Free disk space, or set "
+            f"{state_dir.STATE_DIR} to another folder."
+        ) from error
+
+
+def _stored_key(path: Path) -> bytes | None:
+    """Return the key, or None where the file is missing or was cut."""
+    try:
+        key, _ = state_dir.read_private(path)
+    except FileNotFoundError:
+        return None
+    return key if len(key) == _KEY_BYTES else None

@@ -1,6 +1,6 @@
 """Open stores: S3, local files, and every fsspec filesystem that can rename. Uploads stay invisible until published.
 
-The only home of s3fs and fsspec, both loaded when a store is first opened.
+Only this folder uses s3fs and fsspec, and loads them when a store is first opened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
-from mc_sink.secret import Sealed, Unpicklable, seal
+from mc_sink.secret import Unpicklable, seal, seals_options
 from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.renaming import RenamingStore
@@ -31,7 +31,7 @@ from mc_sink.storage.s3 import (
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Published, Store, Writer
+from mc_sink.storage.store import Published, Store, Writer, already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ __all__ = [
     "StoreWays",
     "Stores",
     "Trial",
+    "WaysMemory",
     "Writer",
+    "already_exists",
     "check_owner",
     "is_aws",
     "is_visible",
@@ -60,25 +62,25 @@ __all__ = [
     "wrong_sum",
 ]
 
-_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Stores(Unpicklable):
-    """The stores of one delivery, its target's and its rejects', opened when first needed and kept open."""
+    """The stores of one delivery, for its target and its rejects, opened when first needed and kept open."""
 
+    @seals_options
     def __init__(
         self,
         storage_options: Mapping[str, Any] | None = None,
         object_options: ObjectOptions | None = None,
         memory: WaysMemory | None = None,
     ) -> None:
-        storage_options = seal(storage_options)
-        self._storage_options, self._object_options = storage_options.checked(), object_options
+        self._storage_options, self._object_options = seal(storage_options).checked(), object_options
         self._memory = memory
         self._opened: dict[tuple[str, str], Store] = {}
 
     def of(self, target: Target) -> Store:
-        """Give the store that a target lies in, or raise what makes that impossible."""
+        """Return the store of a target, or raise if it can't be opened."""
         local = target.protocol == "file"
         place = (target.protocol, "" if local else target.bucket or target.path.partition("/")[0])
         if place not in self._opened:
@@ -89,7 +91,7 @@ class Stores(Unpicklable):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Keep what is learnt of the stores within, whatever the end, where there is a memory."""
+        """Save the facts that are learnt of the stores inside, also after a failure, if a memory was passed."""
         try:
             yield
         finally:
@@ -98,54 +100,52 @@ class Stores(Unpicklable):
                     self._memory.keep(store.endpoint, bucket, store.ways.facts())
 
     def unkept(self, target: Target) -> tuple[str, ...]:
-        """Return a sentence for each promise that a target's store is known not to keep its part of; sends nothing."""
+        """Return a sentence for each promise that rests on less at a target's store, as far as known; sends nothing."""
         store = self.of(target)
         return store.ways.unkept() if isinstance(store, S3Store) else ()
 
     def most_bytes(self, target: Target) -> int | None:
-        """Return the most that a file may have where parts are all of one size; None elsewhere. Sends nothing."""
+        """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""
         store = self.of(target)
         return store.cut.most_bytes if isinstance(store, S3Store) else None
 
 
+@seals_options
 def open_store(
     target: Target, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
 ) -> Store:
-    """Open the store that a target lies in, or raise what makes that impossible; sends nothing.
+    """Open the store of a target, or raise if that is impossible; sends nothing.
 
-    Local files have no use for options, and only S3 has for `object_options`. What a library raises while it holds the
-    plain secrets is told without its frames, and with the secrets cut out of its words.
+    Local files use no options, and only S3 uses `object_options`. A library holds the plain secrets, so
+    its exceptions are raised without their frames, and with the secrets cut out of their texts.
     """
     if target.protocol == "file":
         return LocalStore()
-    storage_options = seal(storage_options)
+    options = seal(storage_options)
     failed: BaseException
     try:
         with silence():
-            return _open(target, storage_options, object_options or ObjectOptions())
+            if target.protocol != "s3":
+                return RenamingStore(target, options.checked().reveal())
+            check_options(options)
+            return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error
-        failed.args = (storage_options.scrubbed(str(error)),) if target.protocol != "s3" else error.args
+        failed.args = (options.scrubbed(error.message),) if target.protocol != "s3" else error.args
     except Exception as error:  # noqa: BLE001  every library has its own
-        said = storage_options.scrubbed(f"{type(error).__name__}: {error}")
-        failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {said}")
-        if isinstance(error, OSError) and error.errno in _USED_UP:
-            failed = UploadError(f"{target.url} can't be opened: {said}. Rerun when it is mended.")
+        reason = options.scrubbed(f"{type(error).__name__}: {error}")
+        failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {reason}")
+        if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
+            failed = UploadError(
+                f"{target.url} can't be opened: {reason}. Free memory or close files of this program, and rerun."
+            )
     except BaseException as error:  # noqa: BLE001  raised again below
         failed = error
     failed.__cause__ = failed.__context__ = None
     raise failed.with_traceback(None)
 
 
-def _open(target: Target, options: Sealed, object_options: ObjectOptions) -> Store:
-    """Reveal the options to the library that opens the store, and to nobody else."""
-    if target.protocol != "s3":
-        return RenamingStore(target, options.checked().reveal())
-    check_options(options)
-    return S3Store(options, object_options)
-
-
 def is_visible(stores: Stores, url: str) -> bool:
-    """Return whether something is visible at this URL."""
+    """Return True if an object is visible at this URL."""
     place = parse_target(url)
     return bool(stores.of(place).listing(place, exact=True))

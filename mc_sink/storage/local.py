@@ -1,4 +1,7 @@
-"""Local files: written beside their final place under a hidden name, shown by a hard link that can't overwrite."""
+"""Deliver local files: write them under a hidden name beside their final place, publish by a hard link.
+
+A hard link can't replace a file.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ if TYPE_CHECKING:
     from mc_sink.staged import IfExists, StagedFile
 
 _READ_SIZE = 2**20
-# Filesystems take names of 255 bytes: what a hidden name leaves of them for the name itself.
+# Filesystems take names of 255 bytes: the part of them that a hidden name leaves for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
 _HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-# The place would do: the machine has no more room, or no more descriptors.
-_NOT_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+# The path is right, but the disk is full or the program has too many files open.
+_NO_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISDIR: "a folder",
     stat.S_ISLNK: "a symbolic link",
@@ -44,19 +47,19 @@ _log = logger(__name__)
 
 
 def hidden_name(path: str) -> str:
-    """Give the hidden name beside `path` under which it is written, no longer than a filesystem takes."""
+    """Return the hidden name beside `path` under which it is written, no longer than filesystems allow."""
     folder, _, name = path.rpartition("/")
     stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
     return f"{folder}/.{stem}.{secrets.token_hex(4)}.partial"
 
 
 def is_hidden(name: str) -> bool:
-    """Return True for a name, without its folder, that a file has while it is written."""
+    """Return True if a name, without its folder, is that of a file that is being written."""
     return _HIDDEN.fullmatch(name) is not None
 
 
 def odd_kind(path: str) -> str | None:
-    """Return what is at a path that isn't a regular file, in words; None for a file, nothing, or what can't be seen."""
+    """Return the kind of a path that isn't a regular file; None for a file, a free path, or one that can't be read."""
     try:
         mode = Path(path).lstat().st_mode
     except (OSError, ValueError):
@@ -66,20 +69,21 @@ def odd_kind(path: str) -> str | None:
 
 
 def not_a_file(path: str, kind: str) -> str:
-    """Return the message for a place that only a regular file could be replaced at, and that holds something else."""
+    """Return the message for a path that isn't a regular file, and so can't be replaced."""
     advice = f"Write {path}/ for a new file in it each run" if kind == "a folder" else "Choose another name"
-    return f"{path} is {kind}, and a delivery makes regular files alone. {advice}."
+    return f"{path} is {kind}, and a delivery writes only regular files. {advice}."
 
 
 class LocalFile:
-    """Takes the bytes of one file under a hidden name, and makes sure they are on the disk."""
+    """Writes one file under a hidden name, and makes sure that the disk holds it."""
 
     def __init__(self, path: str) -> None:
         self._path, self._temporary = path, hidden_name(path)
         self._made: list[Path] = []
         try:
-            with _looking(path):
-                self._make_folder()
+            with _opening(path):
+                self._made = [folder for folder in Path(path).parents if not folder.exists()]
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
                 self._file = Path(self._temporary).open("xb", buffering=0)  # noqa: SIM115  lives as long as the delivery
         except BaseException:
             _remove_folders(self._made)
@@ -93,26 +97,22 @@ class LocalFile:
                 left = left[self._file.write(left) :]
 
     def finish(self) -> Temporary:
-        """Have the disk hold everything."""
+        """Wait until the disk holds everything."""
         with self._storing():
             os.fsync(self._file.fileno())
             self._file.close()
         return Temporary(self._path, self._temporary)
 
     def stop(self) -> None:
-        """Do nothing: a write to a disk ends by itself."""
+        """Ignore the request to stop: a write to a disk ends by itself."""
 
     def abort(self) -> str | None:
-        """Remove what was written, and the folders that were made for it; a sentence on what would not go."""
+        """Remove the file and the folders that were made for it; returns a message if that failed."""
         with suppress(OSError):  # the disk is full, but what it holds is removed anyway
             self._file.close()
         left = _remove(self._temporary)
         _remove_folders(self._made)
         return left
-
-    def _make_folder(self) -> None:
-        self._made = [folder for folder in Path(self._path).parents if not folder.exists()]
-        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -121,20 +121,20 @@ class LocalFile:
         except OSError as error:
             raise UploadError(
                 f"The disk did not take the bytes of {self._path}: {error.strerror}. "
-                "Make room, or choose another place, and rerun."
+                "Free disk space, or choose another path, and rerun."
             ) from error
 
 
 class LocalStore:
-    """The local filesystem. Missing folders are made, as keys make theirs in a bucket."""
+    """The local filesystem. It makes missing folders, because a key in a bucket needs none."""
 
     at_once = 8
     is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
-        """Look for files that begin so, or for that one; refuses a folder in the place of a file."""
+        """List the files that begin with `stem`, or that file alone; raises for a folder in the place of a file."""
         path = Path(stem.path)
-        with _looking(stem.path):
+        with _opening(stem.path):
             if exact:
                 is_folder, paths = path.is_dir(), [path] if _is_taken(path) else []
             else:
@@ -144,17 +144,17 @@ class LocalStore:
         return frozenset(Target("file", "", str(found)).url for found in paths)
 
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
-        """Take bytes for one file."""
+        """Open one file for writing."""
         return LocalFile(target.path)
 
     def compare(self, target: Target) -> FileComparison:
-        """Take bytes to compare with the file that is there."""
-        return FileComparison(target.url, lambda: _read_again(Path(target.path)))
+        """Open a comparison with the file at the target."""
+        return FileComparison(target.url, lambda: _size_and_crc(Path(target.path)))
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
-        """Link the file to its name, which fails where the name is taken; or replace, where that was asked for."""
+        """Publish the file by a link, which fails if the name is taken, or by a rename, if it may replace a file."""
         if isinstance(file.upload, Present):
-            return Published(None, None, found=True)
+            return Published(None, None, from_prior_attempt=True)
         upload = _temporary(file)
         try:
             if if_exists == "overwrite":
@@ -173,13 +173,13 @@ class LocalStore:
         return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
     def _settle(self, file: StagedFile, upload: Temporary, error: OSError, *, repeatable: bool) -> Published:
-        """Find out whether an earlier try of the same run has published it."""
+        """Check whether an earlier attempt of the same run has published it, and raise if it has not."""
         gone, path = isinstance(error, FileNotFoundError), Path(upload.path)
         if (gone or repeatable) and path.is_file():
-            num_bytes, crc = _read_again(path)
+            num_bytes, crc = _size_and_crc(path)
             if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum):
                 _tidy(upload)
-                return Published(None, None, found=True)
+                return Published(None, None, from_prior_attempt=True)
             raise differs(file.path, num_bytes, file.num_bytes) from error
         if gone:
             message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
@@ -187,15 +187,15 @@ class LocalStore:
         raise already_exists(file.path) from error
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
-        """Return False: what is under a hidden name is never visible."""
+        """Return False: a file under a hidden name is never visible."""
         return False
 
     def discard(self, file: StagedFile, *, look: bool = False) -> str | None:  # noqa: ARG002  as above
-        """Remove the hidden file; a sentence where that was refused."""
+        """Remove the hidden file; returns a message if that failed."""
         return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
 
     def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
-        """Return size, time and inode of what is at each path."""
+        """Return size, time and inode of the file at each path."""
         found: dict[str, str] = {}
         for file in files:
             with suppress(FileNotFoundError):
@@ -204,20 +204,17 @@ class LocalStore:
         return found
 
     def holds(self, file: StagedFile) -> Holds:
-        """Read the file that is there, and compare size and CRC32."""
-        return (
-            "yes"
-            if self.match(WrittenFile(file.path, 0, file.num_bytes, None, None, file.checksum)) == "same"
-            else "no"
-        )
+        """Read the file at the path, and compare size and CRC32."""
+        facts = WrittenFile(file.path, 0, file.num_bytes, None, None, file.checksum)
+        return "yes" if self.match(facts) == "same" else "no"
 
     def match(self, file: WrittenFile) -> Match:
-        """Compare size and, where that is known, CRC32 with the file that is there."""
+        """Compare size and, if known, CRC32 with the file at the path."""
         path = Path(parse_target(file.path).path)
         try:
             if not path.is_file():
                 return "missing"
-            num_bytes, crc = _read_again(path)
+            num_bytes, crc = _size_and_crc(path)
         except UploadError:
             return "missing"
         found = f"crc32:{crc:08x}"
@@ -231,23 +228,23 @@ def _temporary(file: StagedFile) -> Temporary:
 
 
 @contextmanager
-def _looking(path: str) -> Iterator[None]:
-    """Say what is wrong with a place before the first byte."""
+def _opening(path: str) -> Iterator[None]:
+    """Raise this library's error for a path that can't be written, before the first byte."""
     try:
         yield
     except PermissionError as error:
         raise PermissionDenied(
-            f"{path} can't be written: {error.strerror}. Allow it, or choose another place."
+            f"{path} can't be written: {error.strerror}. Grant the permission, or choose another path."
         ) from error
     except OSError as error:
         message = f"{path} can't be written: {error.strerror} ({error.filename})."
-        if error.errno in _NOT_THE_PLACE:
-            raise UploadError(f"{message} Rerun when it is mended, or choose another place.") from error
-        raise TargetError(f"{message} Choose another place.") from error
+        if error.errno in _NO_RESOURCES:
+            raise UploadError(f"{message} Free disk space or close files and rerun, or choose another path.") from error
+        raise TargetError(f"{message} Choose another path.") from error
 
 
 def _is_taken(path: Path) -> bool:
-    """Whether anything has this name, a link that leads nowhere too; raises where it can't be a name."""
+    """Return True if the name is taken, also by a dangling link; raises if it can't be a name."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -256,7 +253,7 @@ def _is_taken(path: Path) -> bool:
 
 
 def _beginning_with(path: str) -> list[Path]:
-    """List the files, in whatever folder below, whose paths begin so."""
+    """Return the files, in all folders below, whose paths begin with `path`."""
     folder, _, start = path.rpartition("/")
     if not Path(f"{folder}/").is_dir():
         return []
@@ -265,8 +262,8 @@ def _beginning_with(path: str) -> list[Path]:
     return [file for file in files if not (is_hidden(file.name) or file.is_dir())]
 
 
-def _read_again(path: Path) -> tuple[int, int]:
-    """Give size and CRC32 of a file that is there; raises `UploadError` where it has gone meanwhile."""
+def _size_and_crc(path: Path) -> tuple[int, int]:
+    """Return size and CRC32 of a file; raises `UploadError` if it is gone."""
     num_bytes = crc = 0
     try:
         with path.open("rb") as opened:
@@ -274,10 +271,10 @@ def _read_again(path: Path) -> tuple[int, int]:
                 num_bytes += len(data)
                 crc = isal_zlib.crc32(data, crc)
     except FileNotFoundError as error:
-        raise UploadError(f"{path} was there a moment ago and is gone. Rerun.") from error
+        raise UploadError(f"{path} was present a moment ago and is gone. Rerun.") from error
     except OSError as error:
         raise PermissionDenied(
-            f"{path} could not be read again: {error.strerror}. It stays as it is. Allow reading it, and rerun."
+            f"{path} could not be read: {error.strerror}. Grant the permission to read it, and rerun."
         ) from error
     return num_bytes, crc
 
@@ -286,31 +283,26 @@ def _remove(path: str) -> str | None:
     try:
         Path(path).unlink(missing_ok=True)
     except OSError as error:
-        return f"{path} could not be removed ({error.strerror}): remove it."
+        return f"{path} could not be removed: {error.strerror}. Remove it."
     return None
 
 
 def _remove_folders(made: Sequence[Path]) -> None:
-    with suppress(OSError):  # somebody else put something there
+    with suppress(OSError):  # another program has put a file in it
         for folder in made:
             if folder.exists():
                 folder.rmdir()
 
 
 def _tidy(upload: Temporary) -> None:
-    """Remove the hidden name, and have the disk hold the new one; the file is visible, so no failure is an error."""
+    """Remove the hidden name and sync the new one; failures are only logged, because the file is visible."""
     if left := _remove(upload.temporary):
         _log.warning("%s is published. %s", upload.path, left)
     try:
-        _sync_folder(Path(upload.path).parent)
+        descriptor = os.open(Path(upload.path).parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         _log.warning("%s is published, but the disk did not confirm its name: %s.", upload.path, error.strerror)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk hold the new name too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,10 +1,12 @@
 """Suppress the DEBUG logs of our own requests, which contain keys and tokens.
 
-A variable of the running task says whose request it is, and a filter on the libraries' loggers asks it. Levels,
-handlers and propagation stay as the application set them, and what it logs of requests of its own still comes, even
-at the same moment. Filters aren't inherited, so each logger has one; a logger that a library makes later gets it when
-the next client is made or the next request begins. (A logger class, a record factory or a filter on handlers would
-catch it at birth, but all of these belong to the application.)
+A variable of the running task marks our requests, and a filter on the libraries' loggers reads it. Levels, handlers
+and propagation stay as the application set them. The logs of the application's own requests still come, even at the
+same moment.
+
+Filters aren't inherited, so each logger gets one. A logger that a library makes later gets it when the next client is
+made or the next request begins. (A logger class, a record factory or a filter on handlers would catch it at birth, but
+all of these belong to the application.)
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands between a delivery and the wire; the last three, behind fsspec's other filesystems.
+# The libraries between a delivery and the wire; the last three serve fsspec's other filesystems.
 TALKATIVE = {"s3fs", "aiobotocore", "botocore", "aiohttp", "fsspec", "urllib3", "paramiko", "smbprotocol"}
-_ours: ContextVar[bool] = ContextVar("mc_sink_silence", default=False)
+_is_our_request: ContextVar[bool] = ContextVar("mc_sink_silence", default=False)
 
 
 class _Discreet(logging.Filter):
-    """Keeps back what is below INFO and ours; of what is above, the traceback alone.
+    """Drops the records of our own requests below INFO, and the tracebacks of those above.
 
-    botocore logs a refresh of credentials that failed with a traceback, and then raises it, or does without. What is
-    raised becomes an error of this library, which says more in one line.
+    botocore logs a failed refresh of credentials with a traceback, and then raises it or goes on. An exception that is
+    raised becomes an error of this library, with more information in one line.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not _ours.get():
+        if not _is_our_request.get():
             return True
         if record.exc_info and record.exc_info[0]:
             record.msg, record.args = f"{record.getMessage()} ({record.exc_info[0].__name__})", ()
@@ -43,17 +45,17 @@ _discreet = _Discreet()
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep back what the libraries log below INFO in this task or thread, and in tasks begun here, until the end."""
+    """Silence what the libraries log below INFO in this task or thread, and in tasks that begin here."""
     silence_loggers()
-    before = _ours.set(True)
+    before = _is_our_request.set(True)
     try:
         yield
     finally:
-        _ours.reset(before)
+        _is_our_request.reset(before)
 
 
 def silence_loggers() -> None:
-    """Put the filter on every logger of theirs that there is by now; where it is already, it stays once."""
+    """Put the filter on every logger that the libraries have made so far; a logger keeps it only once."""
     for name, logger in logging.root.manager.loggerDict.copy().items():
         if isinstance(logger, logging.Logger) and name.partition(".")[0] in TALKATIVE:
             logger.addFilter(_discreet)

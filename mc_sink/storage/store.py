@@ -1,12 +1,12 @@
-"""The interface of a store, the file object that an engine writes into, and the comparison with a file that is there.
+"""The interface of a store, the file object that an engine writes into, and the comparison with a file that is present.
 
-Measured: after an error Polars may go on writing, from its own threads, and flush as on success; and what `write`
-raises loses its identity on the way. So a failed writer refuses once, swallows whatever comes later, and keeps the
-original exception aside. Nothing here publishes: leaving, closing or dropping a writer shows nothing.
+Measured: after an error Polars may go on writing, from its own threads, and flush as on success. The exception that
+`write` raises loses its identity on the way. So a failed writer raises once, ignores all later writes, and keeps the
+original exception. Nothing here publishes: leaving, closing or dropping a writer shows nothing.
 
-What a writer may know of an object is its size and ETag: the MD5 of a small one, and of the MD5s of the parts of a
-large one (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html). Some stores have the
-MD5 of the whole for a large one too. Under KMS an ETag is neither, so nothing can be shown to be the same there.
+A writer may know the size and the ETag of an object. A small object's ETag is its MD5, a large one's the MD5 of its
+parts' MD5s (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html). Some stores use the
+MD5 of the whole for a large object too. Under KMS an ETag is neither, so nothing can be shown to be the same there.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ S3_FORM = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Published:
-    """What the store said when it made a file visible.
+    """The facts of a file that became visible.
 
-    - `found`: it was there already, from an earlier try.
-    - `made_of`: whether it is what was staged, as the store answered, or "another", or whether that is "unclear".
+    - `from_prior_attempt`: an earlier attempt of this run had published it.
+    - `made_of`: "staged" if the store answered that it is the staged file, "another" if it is another upload, and
+      "unclear" if that can't be decided.
     - `create_only`, `integrity`, `etag_is_computed`: see `WrittenFile`.
     """
 
     etag: str | None
     version_id: str | None
-    found: bool = False
+    from_prior_attempt: bool = False
     create_only: CreateOnly | None = None
     made_of: Literal["staged", "another", "unclear"] = "staged"
     integrity: Integrity | None = None
@@ -56,79 +57,79 @@ class Published:
 class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
-    `at_once` is the number of files that may be open or on their way at the same time. `is_blind` says that a listing
-    was refused, so that what it gave, nothing, shows nothing.
+    - `at_once`: the number of files that may be open or in flight at the same time.
+    - `is_blind`: a listing was denied, so its empty result proves nothing.
     """
 
     at_once: int
 
     @property
     def is_blind(self) -> bool:
-        """Return whether a listing was refused."""
+        """Return whether a listing was denied."""
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
-        """Give the URLs of the visible files that begin with `stem`, or of that one alone.
+        """Return the URLs of the visible files that begin with `stem`; with `exact`, of that file alone.
 
-        Raises where nothing can be delivered: refused, not there.
+        Raises if nothing can be delivered there: access is refused, or the place does not exist.
         """
 
     def open(self, target: Target, content_type: str, *, several: bool) -> Destination:
-        """Take bytes for one file that stays invisible; memory must not grow where it is one of `several`."""
+        """Open one file that stays invisible; if it is one of `several`, it must not be kept in memory."""
 
     def compare(self, target: Target) -> Destination:
-        """Take bytes to compare with a file that is there, storing none; `finish` raises where they differ."""
+        """Open a comparison with the file at the target. It stores nothing, and `finish` raises if the bytes differ."""
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
-        """Make one staged file visible, or raise; where `repeatable`, finding the very same file is a success."""
+        """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible."""
 
     def may_show(self, file: StagedFile) -> bool:
-        """Return True if what this process sent may have made, or may yet make, a staged file visible."""
+        """Return True if a request of this store may have made, or may yet make, a staged file visible."""
 
     def discard(self, file: StagedFile, *, look: bool = False) -> str | None:
-        """Throw one staged file away, unless it may be visible; a sentence on what is left behind, if anything is.
+        """Discard one staged file, unless it may be visible; returns a message if anything is left behind.
 
-        With `look`, another process may have published it: then the store is asked first.
+        With `look`, another store or process may have published it, so its place is listed first.
         """
 
     def standing(self, files: Sequence[StagedFile]) -> Mapping[str, str] | None:
-        """Return, by URL, a text that only the same object at the place of a file has; None where none may be seen."""
+        """Return, by URL, a text that identifies the object at a file's place; None if listings are denied."""
 
     def holds(self, file: StagedFile) -> Holds:
         """Return whether the object at a file's place is that file, as far as a writer can know."""
 
     def match(self, file: WrittenFile) -> Match:
-        """Return whether a delivered file is as it was delivered.
+        """Return whether a delivered file is unchanged.
 
-        "alike" is as much as can be known of some: the size, and what the store itself had answered, are the same.
+        "alike": only the size and the store's own ETag can be compared, and they are the same.
         """
 
 
 def already_exists(where: str) -> AlreadyExistsError:
-    """Say that a key is taken, and what the ways out are."""
+    """Return the error for a key that is taken."""
     return AlreadyExistsError(
-        f"1 object is already at {where} and stays as it was. Choose another key, a prefix (a new object each run), "
+        f"An object is already at {where} and stays as it was. Choose another key, a prefix (a new object each run), "
         f'or if_exists="overwrite".'
     )
 
 
 class Destination(Protocol):
-    """Where a store takes bytes for one file that stays invisible until it is published."""
+    """Receives the bytes of one file that stays invisible until it is published."""
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes; may wait, which pushes back on the query."""
+        """Write the next bytes; may wait, which slows the query down."""
 
     def finish(self) -> Upload:
-        """Store what is left and give what publishing needs."""
+        """Store the rest and return what publishing needs."""
 
     def stop(self) -> None:
-        """End what is under way, from any thread and without waiting; a `write` that waits raises."""
+        """End the requests under way, from any thread and without waiting; a waiting `write` raises."""
 
     def abort(self) -> str | None:
-        """Throw away what was stored; a sentence on what is left behind, if anything is. Raises nothing."""
+        """Discard what was stored; returns a message if anything is left behind. Raises nothing."""
 
 
 class Writer:
-    """A binary file for engines. Counts `num_bytes` and sums `crc`; `failure` is the first thing that went wrong."""
+    """A binary file for engines. Counts `num_bytes`, computes `crc`, and keeps the first `failure`."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
@@ -139,7 +140,7 @@ class Writer:
         self.crc = 0
 
     def write(self, data: bytes) -> int:
-        """Take bytes; raises what the store raised, once, and swallows everything after that."""
+        """Write bytes; raises the store's exception once, and ignores everything after that."""
         size = len(data)
         with self._lock:
             if self.failure is not None or self._finished:
@@ -154,25 +155,25 @@ class Writer:
         return size
 
     def poison(self, cause: BaseException) -> None:
-        """Let nothing more through, and end an engine that waits in `write`; the first cause is the one kept."""
+        """Refuse further bytes, and end an engine that waits in `write`; the first cause is kept."""
         self._fail(cause)
         self._destination.stop()
 
     def abort(self, cause: BaseException) -> str | None:
-        """Poison, wait for a `write` under way to leave, and throw away what was stored; as `Destination.abort`."""
+        """Abort the file: poison it, wait until a `write` under way has ended, and discard what was stored."""
         self.poison(cause)
         if not self._lock.acquire(timeout=PATIENCE_SECONDS):
-            return "The store did not answer, so what was uploaded could not be thrown away; it is invisible."
+            return "The store did not answer, so the uploaded bytes could not be discarded. They are invisible."
         try:
             return self._destination.abort()
         finally:
             self._lock.release()
 
     def finish(self) -> Upload:
-        """Store the rest and give what publishing needs; refuses after any failure."""
+        """Finish the file and return what publishing needs; raises after any failure."""
         with self._lock:
             if self.failure is not None:
-                raise UploadError("This file failed earlier and can't be finished.") from self.failure
+                raise UploadError("This file failed earlier and can't be finished. Rerun.") from self.failure
             self._finished = True
             try:
                 return self._destination.finish()
@@ -184,15 +185,15 @@ class Writer:
         self.failure = self.failure or cause
 
     def tell(self) -> int:
-        """Bytes taken so far; engines ask."""
+        """Return the number of bytes so far; engines ask for it."""
         return self.num_bytes
 
     def flush(self) -> None:
-        """Do nothing: parts are cut by size alone; engines call it."""
+        """Ignore the call, which engines make: parts are cut by size alone."""
 
 
 class FileComparison:
-    """Sums bytes as a whole, and reads the file that is there."""
+    """Compares bytes with a file, by size and CRC32; `read` returns those of the file."""
 
     def __init__(self, url: str, read: Callable[[], tuple[int, int]]) -> None:
         self._url, self._read = url, read
@@ -204,17 +205,17 @@ class FileComparison:
         self._num_bytes += len(data)
 
     def finish(self) -> Present:
-        """Say that it is the same, or raise what is different about it."""
+        """Return that the file is present, or raise if it differs."""
         num_bytes, crc = self._read()
         if (num_bytes, crc) == (self._num_bytes, self._crc):
             return Present(None)
         raise differs(self._url, num_bytes, self._num_bytes)
 
     def stop(self) -> None:
-        """Do nothing: sums end by themselves."""
+        """Ignore the request to stop: sums end by themselves."""
 
     def abort(self) -> None:
-        """Do nothing: nothing was stored."""
+        """Ignore the request to abort: nothing was stored."""
 
 
 def new_md5(data: bytes = b"") -> hashlib._Hash:
@@ -222,24 +223,23 @@ def new_md5(data: bytes = b"") -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def differs(url: str, there: int, here: int, *, comparable: bool = True) -> AlreadyExistsError:
-    """Say that an earlier try of the same run delivered something else, and what may have made it so.
+def differs(url: str, present: int, staged: int, *, comparable: bool = True) -> AlreadyExistsError:
+    """Return the error for a file of an earlier attempt of the same run that differs from this attempt's.
 
-    Contents are `comparable` where the ETag that is there has a form that can be computed.
+    `present` and `staged` are their sizes. Contents are `comparable` if the ETag has a form that can be computed.
     """
-    how = "other contents" if comparable else "an ETag that shows nothing of the contents"
-    sizes = f"{there:,} bytes there, {here:,} here" if there != here else f"{here:,} bytes both, {how}"
-    start = f"1 object that an earlier try of this run published is at {url}, and this try made"
-    if not comparable and there == here:
+    if comparable or present != staged:
+        sizes = f"{present:,} bytes, and now {staged:,}" if present != staged else f"{staged:,} bytes, other contents"
         return AlreadyExistsError(
-            f"{start} one that may be the same or another ({sizes}). It stays as it was. "
-            "ETags of this store, or of a bucket with a KMS key, can't be compared with what was sent. "
-            'Pass if_exists="overwrite" to replace it, where the key is of this run alone; or use a new run_id.',
+            f"The object at {url}, which an earlier attempt of this run published, differs from this attempt's "
+            f"({sizes}). It stays as it was. The rows or their order, the format, the part size or the version of "
+            "Polars changed, or KMS or the store hides what is in the object. Use a new run_id.",
             visible="some",
         )
     return AlreadyExistsError(
-        f"{start} another ({sizes}). It "
-        "stays as it was. The rows or their order, the format, the part size "
-        "or the version of Polars changed, or KMS or the store hides what is in the object: use a new run_id.",
+        f"The object at {url}, which an earlier attempt of this run published, may be the same as this attempt's or "
+        f"another ({staged:,} bytes, and an ETag that does not identify its contents). It stays as it was. ETags of "
+        "this store, or of a bucket with a KMS key, can't be compared with the bytes that were sent. Pass "
+        'if_exists="overwrite" to replace it, if only this run writes this key. Otherwise use a new run_id.',
         visible="some",
     )

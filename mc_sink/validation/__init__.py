@@ -1,6 +1,6 @@
-"""Validation: a frame compiled against a schema, judged as a stream, true for the whole delivery.
+"""Validate a frame by a schema while it streams, with a verdict on the whole delivery.
 
-Nothing of Pandera is loaded until a schema is given.
+Pandera is loaded only when a schema is given.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.compiler import compiled
 from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
+from mc_sink.validation.pandera_backend import configured_depth
 from mc_sink.validation.schemas import SchemaLike, list_schemas, load_schema, resolve_schema
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["Compiled", "OnInvalid", "SchemaLike", "compile", "list_schemas", "lo
 
 
 class Compiled(Protocol):
-    """A frame compiled against a schema (or none): one per run, used once, closed at the end."""
+    """A frame compiled against a schema, or without one, for one run. Close it at the end."""
 
     @property
     def name(self) -> str | None:
@@ -34,7 +35,7 @@ class Compiled(Protocol):
 
     @property
     def frame(self) -> pl.LazyFrame:
-        """The plan to pull batches from: the input in the schema's shape, with columns of our own for the verdict."""
+        """The plan to pull batches from: the input as the schema shapes it, with reserved columns for the verdicts."""
 
     @property
     def delivered(self) -> pl.Schema:
@@ -42,11 +43,11 @@ class Compiled(Protocol):
 
     @property
     def validated(self) -> bool:
-        """Whether rows are really checked: False without a schema, or where Pandera is told to do less."""
+        """Whether rows are checked: False without a schema, or where Pandera is configured to check less."""
 
     @property
     def has_unique(self) -> bool:
-        """Return True if values must be unique over all rows of the run."""
+        """Whether values must be unique over all rows of the run."""
 
     @property
     def num_rows(self) -> int:
@@ -54,26 +55,26 @@ class Compiled(Protocol):
 
     @property
     def num_rejected(self) -> int:
-        """Rows rejected; true once `judge` has ended."""
+        """Rows rejected; final once `judge` has ended."""
 
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
-        """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed.
+        """Yield the rows that may be delivered, in order; raise `ValidationError` at the end if the run has failed.
 
-        After the first failure nothing more is yielded, and the rest is read only to report on it. What holds over the
-        whole delivery is decided before this returns.
+        After the first failure nothing more is yielded, and the remaining batches are read for the report only.
+        Requirements on the whole delivery, such as uniqueness, are judged before this ends.
         """
 
     def rejects(self) -> pl.LazyFrame | None:
-        """Return the rejected rows with `row`, `reasons` and their columns as they came; None when there are none."""
+        """Return the rejected rows with `row`, `reasons` and their columns as they came; None if none was rejected."""
 
     def nothing_left(self) -> ValidationError | None:
-        """Return what to raise where every row was rejected; None where some are left, or none came."""
+        """Return the error for a run whose rows were all rejected; None if rows are left, or none came."""
 
     def explain(self) -> str:
-        """Say which checks became expressions, which Pandera runs, and why."""
+        """Return a text that states which checks run in the query, which Pandera runs, and why."""
 
     def close(self) -> None:
-        """Give memory and disk back; harmless when repeated."""
+        """Free memory and disk; may be called again."""
 
 
 def compile(
@@ -83,7 +84,7 @@ def compile(
     on_invalid: OnInvalid = "fail",
     max_rejects: Limit = None,
 ) -> Compiled:
-    """Prepare to judge `frame` by `schema`, without reading any of it.
+    """Compile `frame` against `schema`, without reading any rows.
 
     `max_rejects` is how many rows may be rejected before the run fails: a count, or a fraction between 0.0 and 1.0.
     Raises `ConfigurationError` for a schema that can't be judged in a stream, naming the check, and `ValidationError`
@@ -93,49 +94,35 @@ def compile(
     if schema is None:
         return NoSchema(frame)
     resolved = resolve_schema(schema)
-    from pandera.config import get_config_context, get_config_global
-
-    settings = get_config_context(validation_depth_default=None)
-    if not settings.validation_enabled:
-        warnings.warn(
-            f"Nothing is validated by schema {resolved.name!r}: Pandera is switched off (PANDERA_VALIDATION_ENABLED).",
-            stacklevel=2,
-        )
+    depth = configured_depth()
+    if depth is None:
+        reason = "Pandera is switched off (PANDERA_VALIDATION_ENABLED)"
+        warnings.warn(f"Nothing is validated by schema {resolved.name!r}: {reason}.", stacklevel=2)
         return NoSchema(frame, resolved.name)
-    return compiled(resolved, frame, tolerance, _depth(settings, get_config_global()))
+    if depth.name != "SCHEMA_AND_DATA":
+        reason = f"Pandera's validation depth is {depth.name}"
+        warnings.warn(f"Only part of the schema is validated: {reason}.", stacklevel=2)
+    return compiled(resolved, frame, tolerance, depth)
 
 
 def _tolerance(on_invalid: OnInvalid, max_rejects: Limit) -> Tolerance:
     if on_invalid not in get_args(OnInvalid):
-        raise ConfigurationError(f'on_invalid is "fail" or "reject", not {on_invalid!r}.')
+        raise ConfigurationError(f'on_invalid={on_invalid!r} is not supported. Use "fail" or "reject".')
     if max_rejects is None:
         return Tolerance(on_invalid)
     if on_invalid == "fail":
-        raise ConfigurationError('max_rejects says how many rows may be rejected: it needs on_invalid="reject".')
+        raise ConfigurationError(f'max_rejects={max_rejects!r} has no effect without rejects. Add on_invalid="reject".')
     highest = 1 if isinstance(max_rejects, float) else math.inf
     if isinstance(max_rejects, bool) or not 0 <= max_rejects <= highest:
-        raise ConfigurationError(f"max_rejects is a count, or a fraction from 0.0 to 1.0, not {max_rejects!r}.")
-    return Tolerance(on_invalid, max_rejects)
-
-
-def _depth(settings: Any, defaults: Any) -> Any:
-    """Return how deep Pandera is told to validate, and warn where that is less than everything."""
-    from pandera.config import ValidationDepth
-
-    if getattr(settings, "use_narwhals_backend", False):  # older Pandera has none
         raise ConfigurationError(
-            "Pandera's Narwhals backend is switched on, and checks compile for its Polars backend only."
+            f"max_rejects={max_rejects!r} is out of range. Use a count of rows, or a fraction from 0.0 to 1.0."
         )
-    depth = settings.validation_depth or defaults.validation_depth or ValidationDepth.SCHEMA_AND_DATA
-    if depth is not ValidationDepth.SCHEMA_AND_DATA:
-        words = f"Only part of the schema is validated: Pandera's validation depth is {depth.name}."
-        warnings.warn(words, stacklevel=3)
-    return depth
+    return Tolerance(on_invalid, max_rejects)
 
 
 @dataclass(slots=True)
 class NoSchema:
-    """See `Compiled`; here every row is delivered as it came. `name` is that of a schema which is switched off."""
+    """A frame whose rows are all delivered unchanged. `name` is that of a schema which is switched off."""
 
     frame: pl.LazyFrame
     name: str | None = None
@@ -159,15 +146,15 @@ class NoSchema:
         """Return None: nothing is rejected."""
 
     def nothing_left(self) -> None:
-        """Return None: every row is left."""
+        """Return None: no row is rejected."""
 
     def explain(self) -> str:
-        """Say that nothing is checked."""
+        """Return a text that states that nothing is checked."""
         return (
-            "No schema: rows are counted, not checked."
+            "Without a schema, rows are counted and not checked."
             if self.name is None
             else f"Schema {self.name!r} is switched off."
         )
 
     def close(self) -> None:
-        """Hold nothing, so give nothing back."""
+        """Return at once: no memory or disk is held."""

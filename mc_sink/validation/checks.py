@@ -1,48 +1,39 @@
-"""Sort a schema's checks by how they can run over a stream, and compile them; check uniqueness over all rows.
+"""Sort a schema's checks by how they can run over a stream, and compile them to expressions.
 
-Pandera's built-in checks, and checks written in its documented style, are functions
-`data -> data.lazyframe.select(expr)`. They are called with an object whose `select` records what it is given. An
-expression is used only when the engine itself says that it looks at one row at a time; everything else is given back
-with the reason.
-
-    batches ─► keys in memory ─(over 32 MiB)─► partitions by hash, on disk ─► one partition at a time: equal keys
-
-The hash only says in which partition a key lies; within a partition the keys themselves are compared, so two keys that
-merely share a hash are never taken for duplicates, and equal keys always meet. Null equals null and NaN equals NaN, as
-Pandera counts them.
+Pandera's built-in checks, and checks in its documented style, are functions `data -> data.lazyframe.select(expr)`. They
+are called with an object that records the arguments of `select`. An expression is used only if the engine itself treats
+it as one that looks at one row at a time. Every other check is refused, with the reason.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._runtime.kept_rows import Slot, Spill, compact
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.validation.pandera_backend import allowed_values, call_check, governed
+from mc_sink.validation.unique import Uniqueness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
+    from pandera.config import ValidationDepth
     from pandera.polars import Check, Column, DataFrameSchema
 
 _OUTPUT = "__mc_sink_verdict__"
 FEW = 8
-ROW = "__mc_sink_row__"
-_PART = "__mc_sink_part__"
-_PARTITIONS = 64
-_MEMORY = 32 * 1024 * 1024  # keys kept before they are spilled, in bytes
 
 
 @dataclass(slots=True)
 class Checks:
-    """`clean` fail a row, `quiet` only warn about it, `unique` hold over the whole delivery.
+    """The checks of a schema.
 
-    `python` says whether some check must run as Python on every row; `read` are the columns that each whole-row check
-    reads, by its number; `notes` say in words who runs what.
+    - `clean`: expressions that are false for a row that fails.
+    - `quiet`: expressions that are false for a row to warn about.
+    - `unique`: what must be unique over the whole delivery.
+    - `read`: the columns that each whole-row check reads, by its number.
+    - `python`: whether some check must run as Python on every row.
+    - `notes`: a line for each check that says where it runs.
     """
 
     clean: list[pl.Expr] = field(default_factory=list)
@@ -52,115 +43,86 @@ class Checks:
     python: bool = False
     notes: list[str] = field(default_factory=list)
 
+    def add_unique(self, columns: tuple[str, ...], check: str) -> None:
+        """Add the requirement that the values of `columns` are unique."""
+        self.unique.append(Uniqueness(columns, check))
+        self.notes.append(f"  {', '.join(columns)}: {check}: over the whole delivery")
 
-def sort_checks(schema: DataFrameSchema, delivered: pl.Schema, added: Iterable[str], depth: Any) -> Checks:
+    def add(self, check: Check, visible: pl.Schema, *, column: str | None, number: int) -> None:
+        """Compile a check that sees the columns `visible`; raise `ConfigurationError` if it can't run over a stream."""
+        label = f"{column or 'whole rows'}: {check.error or check.name}"
+        if check.element_wise:
+            self.python = True
+            self.notes.append(f"  {label}: by Pandera on every batch, because it is a Python function of one value")
+            return
+        try:
+            expr = captured(check, visible, column=column)
+        except NotRowWise as why:
+            raise ConfigurationError(
+                f"Check {label} can't be judged in a stream: {why}. Write it with an expression of single rows, "
+                "`lambda data: data.lazyframe.select(expr)`, or with element_wise=True. Or check the frame before "
+                "delivering it."
+            ) from why
+        (self.quiet if check.raise_warning else self.clean).append(expr)
+        self.notes.append(f"  {label}: in the query{', and only warns' if check.raise_warning else ''}")
+        if column is None:
+            self.read[number] = tuple(dict.fromkeys(expr.meta.root_names()))
+
+
+def sort_checks(
+    schema: DataFrameSchema, delivered: pl.Schema, added: tuple[str, ...], depth: ValidationDepth
+) -> Checks:
     """Sort the checks of `schema` on a frame with columns `delivered`.
 
-    Raises `ConfigurationError` for a check that no stream can judge. The columns that were `added` are not
-    checked, as Pandera doesn't check them.
+    Raises `ConfigurationError` for a check that can't run over a stream. The columns that were `added` are not checked;
+    Pandera doesn't check them either.
     """
     checks = Checks()
     if depth.name == "SCHEMA_ONLY":
         checks.notes.append("  only the columns are checked: Pandera's validation depth is SCHEMA_ONLY")
         return checks
-    for column, name in _governed(schema, delivered, frozenset(added)):
-        _refuse_nested_sets(column, name, delivered[name], depth)
-        _sort_column(checks, column, name, delivered)
+    for column, name in governed(schema, delivered):
+        if column.regex or name not in added:
+            _refuse_nested_sets(column, name, delivered[name], depth)
+            _sort_column(checks, column, name, delivered)
     for number, check in enumerate(schema.checks):
-        _sort_check(checks, check, delivered, column=None, number=number)
-    for columns in _unique_sets(schema, delivered):
-        _note_unique(checks, columns, "multiple_fields_uniqueness")
+        checks.add(check, delivered, column=None, number=number)
+    declared: Any = schema.unique or []
+    for columns in [declared] if all(isinstance(name, str) for name in declared) else declared:
+        if names := tuple(name for name in columns if name in delivered):
+            checks.add_unique(names, "multiple_fields_uniqueness")
     return checks
 
 
-def _governed(schema: DataFrameSchema, delivered: pl.Schema, added: frozenset[str]) -> Iterator[tuple[Column, str]]:
-    """Pair each of Pandera's column schemas with the columns it governs; it says itself which a regex may have."""
-    from pandera.polars import DataFrameSchema as Schema
-
-    frame = delivered.to_frame().lazy()
-    backend: Any = Schema.get_backend(frame)
-    found = backend.collect_column_info(frame, schema)
-    for column in backend.collect_schema_components(frame, schema, found):
-        names = backend_columns(column, frame)
-        yield from ((column, name) for name in names if name not in added or column.regex)
-
-
-def backend_columns(column: Column, frame: pl.LazyFrame) -> list[str]:
-    """Name the columns of `frame` that a column schema selects."""
-    names = frame.collect_schema().names()
-    if column.regex:
-        return frame.select(pl.col(str(column.selector))).collect_schema().names()
-    return [str(column.name)] if column.name in names else []
-
-
-def _refuse_nested_sets(column: Column, name: str, dtype: pl.DataType, depth: Any) -> None:
-    """Refuse a schema inside a struct column where it asks for what Pandera would see of one batch only."""
+def _refuse_nested_sets(column: Column, name: str, dtype: pl.DataType, depth: ValidationDepth) -> None:
+    """Refuse a schema inside a struct column that asks for uniqueness: Pandera would check it within one batch only."""
     nested = getattr(column.dtype, "schema", None)
     if nested is None or not isinstance(dtype, pl.Struct):
         return
     inner = sort_checks(nested, pl.Schema({field.name: field.dtype for field in dtype.fields}), (), depth)
     if inner.unique:
         raise ConfigurationError(
-            f"The schema inside column {name!r} asks for unique values, which is not kept track of within structs: "
-            "unnest the column in the query, and ask for them there."
+            f"The schema inside column {name!r} can't be used: unique values are not supported within structs. "
+            "Unnest the column in the query, and ask for unique values there."
         )
 
 
 def _sort_column(checks: Checks, column: Column, name: str, delivered: pl.Schema) -> None:
+    dtype = delivered[name]
     if not column.nullable:
-        checks.clean.append(_present(name, delivered[name]))
+        present = pl.col(name).is_not_null()
+        checks.clean.append(present & pl.col(name).is_not_nan() if dtype in {pl.Float32, pl.Float64} else present)
         checks.notes.append(f"  {name}: not_nullable: in the query")
     if column.unique:
-        _note_unique(checks, (name,), "field_uniqueness")
-    # A column found by a regex is alone before its checks, the others are among all.
-    visible = pl.Schema({name: delivered[name]}) if column.regex else delivered
+        checks.add_unique((name,), "field_uniqueness")
+    # The checks of a column that a regex matches see that column alone, those of other columns see all.
+    visible = pl.Schema({name: dtype}) if column.regex else delivered
     for number, check in enumerate(column.checks):
-        _sort_check(checks, check, visible, column=name, number=number)
+        checks.add(check, visible, column=name, number=number)
 
 
-def _present(name: str, dtype: pl.DataType) -> pl.Expr:
-    present = pl.col(name).is_not_null()
-    return present & pl.col(name).is_not_nan() if dtype in {pl.Float32, pl.Float64} else present
-
-
-def _sort_check(checks: Checks, check: Check, visible: pl.Schema, *, column: str | None, number: int) -> None:
-    words = f"{column or 'whole rows'}: {check.error or check.name}"
-    if check.element_wise:
-        checks.python = True
-        checks.notes.append(f"  {words}: by Pandera on every batch, because it is a Python function of one value")
-        return
-    try:
-        expr = captured(check, visible, column=column)
-    except NotRowWise as why:
-        raise ConfigurationError(_refusal(words, why)) from why
-    (checks.quiet if check.raise_warning else checks.clean).append(expr)
-    checks.notes.append(f"  {words}: in the query{', and only warns' if check.raise_warning else ''}")
-    if column is None:
-        checks.read[number] = tuple(dict.fromkeys(expr.meta.root_names()))
-
-
-def _refusal(words: str, why: NotRowWise) -> str:
-    return (
-        f"Check {words} can't be judged in a stream: {why}. Write it as `lambda data: data.lazyframe.select(expr)` "
-        "with an expression of single rows, or with element_wise=True; or check the whole frame before delivering it."
-    )
-
-
-def _unique_sets(schema: DataFrameSchema, delivered: pl.Schema) -> Iterator[tuple[str, ...]]:
-    declared: Any = schema.unique or []
-    for columns in [declared] if all(isinstance(name, str) for name in declared) else declared:
-        names = tuple(name for name in columns if name in delivered)
-        if names:
-            yield names
-
-
-def _note_unique(checks: Checks, columns: tuple[str, ...], check: str) -> None:
-    checks.unique.append(Uniqueness(columns, check))
-    checks.notes.append(f"  {', '.join(columns)}: {check}: over the whole delivery")
-
-
-class NotRowWise(Exception):  # noqa: N818  it says what the check is, and the caller decides what that means
-    """The check can't be written as an expression that looks at one row at a time; the message says why."""
+class NotRowWise(Exception):  # noqa: N818  it states a property of a check, which the caller turns into an error
+    """The check can't be written as an expression that looks at one row at a time; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +133,7 @@ class _Selected:
 
 @dataclass(frozen=True, slots=True)
 class _Recorder:
-    """Stands where the check expects a LazyFrame: it knows the schema and remembers a `select`, and nothing else."""
+    """Takes the place of the LazyFrame that a check expects: it knows the schema and records one `select`."""
 
     schema: pl.Schema
 
@@ -183,50 +145,33 @@ class _Recorder:
 
 
 def captured(check: Check, schema: pl.Schema, *, column: str | None) -> pl.Expr:
-    """Return the expression that is true where a row passes `check`, never null, or raise `NotRowWise`.
+    """Return the expression that is true where a row passes `check`, and never null; raise `NotRowWise` without one.
 
-    `schema` is that of the frame the check would be given; `column` is None for a check of the whole frame.
+    `schema` is that of the frame that the check would be given. `column` is None for a check of the whole frame.
     """
     if check.groupby is not None:
         raise NotRowWise("it groups rows, and a group can span the whole delivery")
-    selected = _recorded(check, schema, column)
-    expr = _one_column(selected, schema) if (few := _one_of_few(check, schema, column)) is None else few
-    if not _looks_at_one_row(expr, schema):
+    try:
+        selected = call_check(check, _Recorder(schema), column)
+    except Exception as error:
+        raise NotRowWise(f"it does more than `data.lazyframe.select(...)` ({type(error).__name__})") from error
+    if not isinstance(selected, _Selected):
+        raise NotRowWise(f"it returns one {type(selected).__name__} for all rows, not a verdict for each row")
+    few = _one_of_few(check, schema, column)
+    expr = _one_column(selected, schema) if few is None else few
+    # The engine moves a slice below an expression only if each row's value depends on that row alone.
+    if schema.to_frame().lazy().with_columns(expr.alias(_OUTPUT)).slice(1, 1).explain().startswith("SLICE"):
         raise NotRowWise("it compares rows with each other, and a stream never holds all of them")
-    # Pandera lets an unknown result pass when the check ignores nulls, and fails it otherwise.
+    # In Pandera an unknown result passes if the check ignores nulls, and fails otherwise.
     return expr.fill_null(check.ignore_na)
 
 
 def _one_of_few(check: Check, schema: pl.Schema, column: str | None) -> pl.Expr | None:
-    """Write "is one of a few texts" as comparisons, which take less than half the time (measured); None elsewhere."""
-    values = check._check_kwargs.get("allowed_values", ())  # noqa: SLF001  Pandera's own name for them
-    few = check.is_builtin_check("isin") and check.name == "isin" and 0 < len(values) <= FEW
-    if not few or column is None or schema[column] != pl.String or not all(isinstance(value, str) for value in values):
+    """Return "is one of a few texts" as comparisons, which take less than half the time (measured), or else None."""
+    values = allowed_values(check) or ()
+    if column is None or schema[column] != pl.String or not all(isinstance(value, str) for value in values):
         return None
-    return pl.any_horizontal(pl.col(column) == value for value in values)
-
-
-def _recorded(check: Check, schema: pl.Schema, column: str | None) -> _Selected:
-    from pandera.api.polars.types import PolarsData
-
-    data = PolarsData(_Recorder(schema), column or "*")  # type: ignore[arg-type]
-    try:
-        result = _function(check)(data)
-    except Exception as error:
-        raise NotRowWise(f"it does more than `data.lazyframe.select(...)` ({type(error).__name__})") from error
-    if not isinstance(result, _Selected):
-        raise NotRowWise(f"it gives one {type(result).__name__} for all rows, not a verdict for each row")
-    return result
-
-
-def _function(check: Check) -> Callable[..., Any]:
-    """Return what Pandera would call. It takes a built-in from its registry, for a copied check knows no Polars."""
-    import pandera.backends.polars.builtin_checks  # noqa: F401  its import fills the registry
-
-    function = check._check_fn  # noqa: SLF001  as Pandera's own backend reads it
-    name = getattr(function, "__name__", "")
-    found = check.get_builtin_check_fn(name) if check.is_builtin_check(name) else function
-    return partial(found, **check._check_kwargs)  # noqa: SLF001  the same
+    return pl.any_horizontal(pl.col(column) == value for value in values) if 0 < len(values) <= FEW else None
 
 
 def _one_column(selected: _Selected, schema: pl.Schema) -> pl.Expr:
@@ -236,75 +181,4 @@ def _one_column(selected: _Selected, schema: pl.Schema) -> pl.Expr:
         raise NotRowWise(f"it can't be applied to these columns ({type(error).__name__})") from error
     if outputs.is_empty() and set(outputs.dtypes) == {pl.Boolean}:
         return pl.all_horizontal(*selected.exprs, *selected.named.values())
-    raise NotRowWise("it does not give one boolean for each row")
-
-
-def _looks_at_one_row(expr: pl.Expr, schema: pl.Schema) -> bool:
-    """Ask the engine: it moves a slice below an expression only if each row's value depends on that row alone."""
-    plan = schema.to_frame().lazy().with_columns(expr.alias(_OUTPUT)).slice(1, 1).explain()
-    return not plan.startswith("SLICE")
-
-
-@dataclass(slots=True)
-class Uniqueness:
-    """One promise of uniqueness: the values of `columns`, taken together, occur once in the whole delivery.
-
-    `check` is Pandera's word for it. `memory` is how many bytes of keys are held before they are spilled; deciding
-    takes about a 64th of all the keys at a time.
-    """
-
-    columns: tuple[str, ...]
-    check: str
-    memory: int = _MEMORY
-    _kept: list[pl.DataFrame] = field(default_factory=list, init=False)
-    _kept_bytes: int = field(default=0, init=False)
-    _slots: dict[int, list[Slot]] = field(default_factory=lambda: defaultdict(list), init=False)
-    _spill: Spill = field(default_factory=Spill, init=False)
-
-    def add(self, batch: pl.DataFrame, rows: pl.Series) -> None:
-        """Remember the keys of `batch`, whose rows are numbered `rows` in the delivery."""
-        keys = compact(batch.select(*self.columns, rows.alias(ROW)))
-        self._kept.append(keys)
-        self._kept_bytes += int(keys.estimated_size())
-        if self._kept_bytes > self.memory:
-            self._spill_kept()
-
-    def duplicates(self) -> Iterator[pl.DataFrame]:
-        """Yield every row whose key occurs more than once, as frames of the key columns and the row number (`ROW`)."""
-        for keys in self._partitions():
-            repeated = _repeated(keys, self.columns)
-            if repeated.any():
-                yield keys.filter(repeated)
-
-    def close(self) -> None:
-        """Forget the keys and give the disk back."""
-        self._kept.clear()
-        self._spill.close()
-
-    def _partitions(self) -> Iterator[pl.DataFrame]:
-        if not self._slots:
-            yield from [pl.concat(self._kept)] if self._kept else []
-            return
-        self._spill_kept()
-        for slots in self._slots.values():
-            yield pl.concat([self._spill.read(slot) for slot in slots])
-
-    def _spill_kept(self) -> None:
-        if not self._kept:
-            return
-        keys = pl.concat(self._kept)
-        self._kept, self._kept_bytes = [], 0
-        part = (_hashed(self.columns) % _PARTITIONS).cast(pl.UInt8).alias(_PART)
-        for frame in keys.with_columns(part).partition_by(_PART):
-            number = int(frame[_PART][0])
-            self._slots[number].append(self._spill.append(frame.drop(_PART)))
-
-
-def _hashed(columns: tuple[str, ...]) -> pl.Expr:
-    return pl.col(columns[0]).hash(seed=7) if len(columns) == 1 else pl.struct(*columns).hash(seed=7)
-
-
-def _repeated(keys: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
-    if len(columns) == 1:
-        return keys[columns[0]].is_duplicated()
-    return keys.select(*columns).is_duplicated()
+    raise NotRowWise("it does not return one boolean for each row")

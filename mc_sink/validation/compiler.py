@@ -1,53 +1,66 @@
-"""From a Pandera schema and a frame to a plan that judges itself."""
+"""Compile a Pandera schema and a frame into a plan that judges itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.validation.checks import Checks, sort_checks
-from mc_sink.validation.coercion import Coercion, as_it_came, matching, opaque, shaped
+from mc_sink.validation.checks import sort_checks
+from mc_sink.validation.coercion import coerced
 from mc_sink.validation.failure_report import Failures
 from mc_sink.validation.judge import QUIET, VERDICT, Tolerance, Validated
-from mc_sink.validation.pandera_backend import PanderaSchema, python_only, shaped_already, without_checks, without_sets
+from mc_sink.validation.pandera_backend import matching, row_wise, uses_pydantic
 
 if TYPE_CHECKING:
+    from pandera.config import ValidationDepth
     from pandera.polars import DataFrameSchema
+
+    from mc_sink.validation.pandera_backend import PanderaSchema
 
 _RESERVED = "__mc_sink_"
 
 
-def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: Any) -> Validated:
-    """Compile `schema` for `frame`; raise what is wrong already, which is `ValidationError` for the columns."""
+def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: ValidationDepth) -> Validated:
+    """Compile `schema` for `frame`. Raises `ValidationError` for its columns, `ConfigurationError` for the schema."""
     name = schema.name or "unnamed"
     _refuse(schema, frame, tolerance)
-    failures = Failures(name, _personal(schema, frame))
-    delivered = _delivered(schema, frame, failures, depth)
-    _refuse_two_types(schema, delivered)
-    by_pandera = opaque(schema, frame)
-    if by_pandera and tolerance.on_invalid == "reject":
-        raise ConfigurationError(_no_rejects(name, by_pandera))
-    shape = as_it_came(frame) if by_pandera else shaped(schema, frame)
-    _refuse_two_minds(schema, shape)
-    checks = sort_checks(schema, delivered, shape.added, depth)
-    failures.read = checks.read
-    judged = without_sets(schema)
-    doubts = PanderaSchema(shaped_already(judged, shape.added), depth)
-    python = PanderaSchema(python_only(doubts.schema), depth) if checks.python else None
+    marked = [column for column in schema.columns.values() if (column.metadata or {}).get("personal_data")]
+    columns = frame.collect_schema()
+    personal = frozenset(each for column in marked for each in (column.name, *matching(column, columns)))
+    judged = row_wise(schema, depth)
+    delivered = _judge_columns(schema, judged, frame, Failures(name, personal))
+    coercion = coerced(schema, frame, delivered)
+    opaque = ", ".join(coercion.opaque)
+    if opaque and tolerance.on_invalid == "reject":
+        raise ConfigurationError(
+            f'Schema {name!r} can\'t be used with on_invalid="reject": only Pandera can coerce {opaque}, a batch at a '
+            'time and not row by row. Cast in the query and remove `coerce`, or use on_invalid="fail".'
+        )
+    checks = sort_checks(schema, delivered, coercion.added, depth)
+    notes = checks.notes
+    plan = coercion.frame
+    if opaque:
+        why = f"  Pandera judges every batch, because only it can coerce {opaque}."
+        notes = [why, *(note.replace("in the query", "by Pandera") for note in notes)]
+    else:
+        clean = [*coercion.convertible(), *checks.clean]
+        verdicts = [(VERDICT, clean), (QUIET, checks.quiet)]
+        plan = plan.with_columns(pl.all_horizontal(*exprs).alias(column) for column, exprs in verdicts if exprs)
+    doubts = judged.shaped(coercion.added)
     return Validated(
         name=name,
-        frame=frame if by_pandera else _with_verdicts(shape, checks),
+        frame=plan,
         delivered=delivered,
         validated=depth.name == "SCHEMA_AND_DATA",
-        notes=_notes(name, checks, by_pandera),
-        shape=shape,
+        notes=(f"Schema {name!r}:", *notes),
+        coercion=coercion,
         doubts=doubts,
-        every_row=PanderaSchema(judged, depth) if by_pandera else python,
+        every_row=judged if opaque else doubts.python_only() if checks.python else None,
         unique=checks.unique,
         tolerance=tolerance,
-        failures=failures,
+        failures=Failures(name, personal, checks.read),
     )
 
 
@@ -55,68 +68,31 @@ def _refuse(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance) 
     drops = schema.drop_invalid_rows or any(column.drop_invalid_rows for column in schema.columns.values())
     if drops and tolerance.on_invalid == "fail":
         raise ConfigurationError(
-            f"Schema {schema.name!r} drops invalid rows, and no row may get lost without an account: "
-            'deliver with on_invalid="reject", or take drop_invalid_rows out of the schema.'
+            f"Schema {schema.name!r} drops invalid rows, which would not be accounted for. "
+            'Use on_invalid="reject", or remove drop_invalid_rows from the schema.'
         )
-    _refuse_pydantic(schema)
-    taken = [name for name in frame.collect_schema() if name.startswith(_RESERVED)]
-    if taken:
-        raise ConfigurationError(f"Column {taken[0]!r} begins with {_RESERVED!r}, which is reserved: rename it.")
-
-
-def _refuse_pydantic(schema: DataFrameSchema) -> None:
-    from pandera.engines.polars_engine import PydanticModel
-
-    if any(isinstance(each.dtype, PydanticModel) for each in (schema, *schema.columns.values())):
+    if uses_pydantic(schema):
         raise ConfigurationError(
-            f"Schema {schema.name!r} judges rows by a pydantic model, which gives every batch column types of its own: "
-            "describe the columns with Pandera."
+            f"Schema {schema.name!r} judges rows by a pydantic model, which gives every batch column types of its own. "
+            "Describe the columns with Pandera."
         )
-
-
-def _refuse_two_types(schema: DataFrameSchema, delivered: pl.Schema) -> None:
-    """Refuse defaults of a schema with a dtype of its own: Pandera fills them in a second time, lifting a column to it.
-
-    That column would be judged as one type and delivered as another.
-    """
-    if schema.dtype is None:
-        return
-    with_default = (column for column in schema.columns.values() if column.default is not None)
-    names = [name for column in with_default for name in matching(column, delivered)]
-    filled = [name for name in names if delivered[name] != schema.dtype.type]
-    if filled:
+    reserved = [name for name in frame.collect_schema() if name.startswith(_RESERVED)]
+    if reserved:
         raise ConfigurationError(
-            f"Schema {schema.name!r} has the dtype {schema.dtype}, and {len(filled)} column(s) with a default would be "
-            f"delivered as another, {', '.join(filled)}: cast in the query, or take `default` or `dtype` off."
+            f"Column {reserved[0]!r} can't be delivered: names that begin with {_RESERVED!r} are reserved. Rename it."
         )
 
 
-def _refuse_two_minds(schema: DataFrameSchema, shape: Coercion) -> None:
-    """Refuse a pattern that takes a column which the schema adds: Pandera asks it before that column is there."""
-    added = shape.schema.to_frame().select(shape.added).schema
-    patterns = [(column.name, matching(column, added)) for column in schema.columns.values() if column.regex]
-    if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
-        raise ConfigurationError(
-            f"Schema {schema.name!r} adds {len(taken)} column(s) that one of its own patterns takes too, or doesn't, "
-            f"depending on when it is asked: {', '.join(taken)}. Take the pattern or `add_missing_columns` off."
-        )
-
-
-def _no_rejects(name: str, columns: list[str]) -> str:
-    return (
-        f"Schema {name!r} coerces {', '.join(columns)} in a way that only Pandera can, for a batch at a time and not "
-        'row by row: with on_invalid="reject", cast in the query and take `coerce` off, or use on_invalid="fail".'
-    )
-
-
-def _delivered(schema: DataFrameSchema, frame: pl.LazyFrame, failures: Failures, depth: Any) -> pl.Schema:
-    """Let Pandera judge the columns, on a frame without rows, and return what it would deliver."""
-    empty = frame.collect_schema().to_frame()
-    judged = without_checks(schema)
+def _judge_columns(
+    schema: DataFrameSchema, judged: PanderaSchema, frame: pl.LazyFrame, failures: Failures
+) -> pl.Schema:
+    """Judge the columns by Pandera, on a frame without rows, and return the schema that it would deliver."""
+    columns = judged.without_checks()
     missing = _missing(schema, frame)
-    judged.columns = {name: column for name, column in judged.columns.items() if name not in missing}
+    kept = {name: column for name, column in columns.schema.columns.items() if name not in missing}
+    columns.schema.columns = kept
     try:
-        delivered, findings = PanderaSchema(judged, depth).judge(empty)
+        delivered, findings = columns.judge(frame.collect_schema().to_frame())
     except Exception as error:
         raise ConfigurationError(f"Schema {schema.name!r} can't be applied to this frame: {error}") from error
     for name, expected in missing.items():
@@ -126,14 +102,16 @@ def _delivered(schema: DataFrameSchema, frame: pl.LazyFrame, failures: Failures,
     if failures:
         raise failures.error(advice="Select, rename or cast in the query, or correct the schema")
     if not delivered.width:
-        raise ConfigurationError(f"Schema {schema.name!r} leaves no column of this frame to deliver.")
+        raise ConfigurationError(
+            f"Schema {schema.name!r} leaves no column of this frame to deliver. Correct the schema or the query."
+        )
     return delivered.schema
 
 
 def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
-    """Return the columns, or patterns of columns, that the schema requires and the frame lacks, with expected types.
+    """Return the columns, or patterns, that the schema requires and the frame lacks, with the expected types.
 
-    Pandera reports them only where it doesn't coerce them first: coercion breaks down over a column that isn't there.
+    Pandera reports them only where it doesn't coerce them first: its coercion fails for a column that is missing.
     """
     present = frame.collect_schema()
     missing = {}
@@ -144,25 +122,3 @@ def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
             pattern = " of a column that matches" if column.regex else ""
             missing[name] = f"{'any type' if dtype is None else dtype}{pattern}"
     return missing
-
-
-def _personal(schema: DataFrameSchema, frame: pl.LazyFrame) -> frozenset[str]:
-    """Name the columns that the schema marks with `metadata={"personal_data": True}`."""
-    columns = frame.collect_schema()
-    marked = [column for column in schema.columns.values() if (column.metadata or {}).get("personal_data")]
-    return frozenset(name for column in marked for name in (column.name, *matching(column, columns)))
-
-
-def _with_verdicts(shape: Coercion, checks: Checks) -> pl.LazyFrame:
-    clean = [*shape.convertible(), *checks.clean]
-    verdicts = [pl.all_horizontal(*clean).alias(VERDICT)] if clean else []
-    if checks.quiet:
-        verdicts.append(pl.all_horizontal(*checks.quiet).alias(QUIET))
-    return shape.frame.with_columns(*verdicts) if verdicts else shape.frame
-
-
-def _notes(name: str, checks: Checks, by_pandera: list[str]) -> tuple[str, ...]:
-    if not by_pandera:
-        return (f"Schema {name!r}:", *checks.notes)
-    why = f"  Pandera judges every batch, because only it can coerce {', '.join(by_pandera)}."
-    return (f"Schema {name!r}:", why, *(note.replace("in the query", "by Pandera") for note in checks.notes))

@@ -1,29 +1,50 @@
-"""All that touches Pandera's own parts: its schemas, and what it answers about suspect rows, gathered before."""
+"""Everything that depends on Pandera's internals: its settings, its steps for a frame's shape, its checks and findings.
+
+No other file names Pandera's private modules or attributes.
+"""
 
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._runtime.batches import BATCH_BYTES, most_bytes
-from mc_sink._runtime.kept_rows import compact
-from mc_sink.validation.failure_report import fits_python
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.validation.python_values import blanked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pandera.backends.base import CoreCheckResult
+    from pandera.config import ValidationDepth
     from pandera.errors import FailureCaseMetadata, SchemaError
     from pandera.polars import Check, Column, DataFrameSchema
 
 _WARNS = "mc_sink_warns"
-# Failures that Pandera files under the frame, with the column's name as the case.
+# Failures that Pandera attributes to the frame, with the column's name as the case.
 _ABOUT_COLUMNS = ("column_in_dataframe", "column_in_schema", "column_ordered", "add_missing_has_default")
+
+
+def configured_depth() -> ValidationDepth | None:
+    """Return the depth to which Pandera is configured to validate, or None where it is switched off."""
+    from pandera.config import ValidationDepth, get_config_context, get_config_global
+
+    settings = get_config_context(validation_depth_default=None)
+    if not settings.validation_enabled:
+        return None
+    if getattr(settings, "use_narwhals_backend", False):  # older Pandera has none
+        raise ConfigurationError(
+            "Validation is not possible with Pandera's Narwhals backend: checks are compiled for its Polars backend. "
+            "Switch the Narwhals backend off."
+        )
+    return settings.validation_depth or get_config_global().validation_depth or ValidationDepth.SCHEMA_AND_DATA
+
+
+# --- Judging a frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +52,8 @@ class Finding:
     """One check that failed on one frame.
 
     `positions` are the failing rows (UInt32, counted in that frame), or None where the failure belongs to no single
-    row. `column` is None for a check of whole rows; `number` is the check's place in its list. `warns` is true for a
-    check that was declared to warn only. `detail` says what was found where there is no row to show.
+    row; `detail` then describes it. `column` is None for a check of whole rows. `number` is the check's index in its
+    list. `warns` is true for a check that was declared to warn only.
     """
 
     column: str | None
@@ -52,14 +73,10 @@ class PanderaSchema:
     """A Pandera schema and the depth to which it validates, as they were when the run was compiled."""
 
     schema: DataFrameSchema
-    depth: Any
-
-    def unchecked(self) -> PanderaSchema:
-        """Return the authority that only shapes, and judges no value."""
-        return PanderaSchema(without_checks(self.schema), self.depth)
+    depth: ValidationDepth
 
     def judge(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
-        """Return the frame as Pandera delivers it, and what it found; with findings, the frame as it was given."""
+        """Return the frame as Pandera delivers it, and its findings; with findings, the frame is unchanged."""
         from pandera.config import config_context
         from pandera.errors import SchemaError, SchemaErrors
 
@@ -72,19 +89,71 @@ class PanderaSchema:
             except SchemaError as error:  # a regex that matches no column is raised at once
                 return frame, [_finding(error)]
 
+    def without_checks(self) -> PanderaSchema:
+        """Return a copy that judges the columns and shapes the frame, but judges no value."""
+        twin = copy.deepcopy(self)
+        for component in (twin.schema, *twin.schema.columns.values()):
+            component.checks = []
+        return twin
+
+    def shaped(self, added: Iterable[str]) -> PanderaSchema:
+        """Return a copy for frames that the plan has already shaped: nothing is coerced, filled in or dropped.
+
+        The columns that were `added` are not judged; Pandera doesn't judge them either.
+        """
+        twin = copy.deepcopy(self)
+        schema = twin.schema
+        schema.columns = {name: column for name, column in schema.columns.items() if name not in set(added)}
+        schema.coerce = schema.add_missing_columns = schema.strict = schema.ordered = False
+        for column in schema.columns.values():
+            column.coerce = False
+            column.default = None
+        return twin
+
+    def python_only(self) -> PanderaSchema:
+        """Return a copy with only the checks that run as Python; the others always pass, so that numbers stay."""
+        from pandera.polars import Check
+
+        twin = copy.deepcopy(self)
+        for component in (twin.schema, *twin.schema.columns.values()):
+            component.checks = [one if one.element_wise else Check(lambda _data: True) for one in component.checks]
+        for column in twin.schema.columns.values():
+            column.nullable = True
+        return twin
+
+
+def row_wise(schema: DataFrameSchema, depth: ValidationDepth) -> PanderaSchema:
+    """Return a copy of the schema that judges each row for itself and reports every failure.
+
+    Uniqueness is judged over the whole delivery, and we drop rows ourselves. A check that only warns is reported like
+    any other, with a mark: Pandera's own warning would contain values, once for each batch.
+    """
+    twin = copy.deepcopy(schema)
+    twin.__class__, column_class = _silent_classes()
+    twin.unique = None
+    for column in twin.columns.values():
+        column.__class__ = column_class
+        column.unique = False
+    for component in (twin, *twin.columns.values()):
+        component.drop_invalid_rows = False
+        for check in component.checks:
+            setattr(check, _WARNS, check.raise_warning)
+            check.raise_warning = False
+    return PanderaSchema(twin, depth)
+
 
 @cache
-def _silent() -> tuple[type[DataFrameSchema], type[Column]]:
-    """Return Pandera's classes without its report, which is costly and breaks down over some types and mixtures."""
+def _silent_classes() -> tuple[type[DataFrameSchema], type[Column]]:
+    """Return Pandera's classes without its report, which is slow, and fails for some dtypes and mixtures of checks."""
     from pandera.backends.polars.components import ColumnBackend
     from pandera.backends.polars.container import DataFrameSchemaBackend
     from pandera.polars import Column, DataFrameSchema
 
     class SilentSchema(DataFrameSchema):
-        """Judges as its parent does."""
+        """Judges like its parent."""
 
     class SilentColumn(Column):
-        """Judges as its parent does."""
+        """Judges like its parent."""
 
     class SilentSchemaBackend(_NoReport, DataFrameSchemaBackend):
         """Reports nothing."""
@@ -100,14 +169,18 @@ def _silent() -> tuple[type[DataFrameSchema], type[Column]]:
 
 class _NoReport:
     def run_check(self, check_obj: Any, _schema: Any, check: Check, number: int, *args: Any) -> CoreCheckResult:
-        """Run one check without making examples of failures, which Python can't hold for every moment.
+        """Run one check without collecting failing values, which Python can't hold for every moment.
 
-        A row whose value can't be given to a check in Python fails that check.
+        A row whose value can't be passed to a check in Python fails that check.
         """
         from pandera.backends.base import CoreCheckResult
         from pandera.errors import SchemaErrorReason
 
-        check_obj, fits = _for_python(check_obj, *args) if check.element_wise else (check_obj, None)
+        fits = None
+        if check.element_wise:
+            frame = check_obj.collect()
+            frame, fits = blanked(frame, frame.lazy().select(pl.col(*args or "*")).collect_schema().names())
+            check_obj = frame.lazy()
         result: Any = check(check_obj, *args)
         passed, output = result.check_passed.collect().item(), result.check_output.collect()
         return CoreCheckResult(
@@ -124,190 +197,151 @@ class _NoReport:
         return FailureCaseMetadata(failure_cases=None, message={"schema": schema_name}, error_counts={})
 
 
-def _for_python(check_obj: pl.LazyFrame, selector: str = "*") -> tuple[pl.LazyFrame, pl.Series | None]:
-    """Return the frame with null for what Python can't hold in the columns of a check, and which rows it can hold."""
-    frame = check_obj.collect()
-    columns = frame.select(pl.col(selector)).get_columns()
-    each = {values.name: fits_python(values) for values in columns}
-    unfit = {name: fits for name, fits in each.items() if not fits.all()}
-    if not unfit:
-        return check_obj, None
-    blanked = [pl.select(pl.when(fits).then(frame[name])).to_series().alias(name) for name, fits in unfit.items()]
-    all_fit = pl.select(pl.all_horizontal(*unfit.values())).to_series()
-    return frame.with_columns(blanked).lazy(), all_fit
-
-
-def without_sets(schema: DataFrameSchema) -> DataFrameSchema:
-    """Return a copy that judges each row for itself and reports everything.
-
-    Uniqueness is judged over the whole delivery, rows are dropped by us, and a check that only warns is reported like
-    any other but marked: Pandera's own warning would carry values, once for each batch.
-    """
-    twin = copy.deepcopy(schema)
-    twin.__class__, silent_column = _silent()
-    twin.unique = None
-    twin.drop_invalid_rows = False
-    _mark(twin.checks)
-    for column in twin.columns.values():
-        column.__class__ = silent_column
-        column.unique = False
-        column.drop_invalid_rows = False
-        _mark(column.checks)
-    return twin
-
-
-def without_checks(schema: DataFrameSchema) -> DataFrameSchema:
-    """Return a copy that judges the columns and none of their values."""
-    twin = without_sets(schema)
-    for component in (twin, *twin.columns.values()):
-        component.checks = []
-    return twin
-
-
-def shaped_already(schema: DataFrameSchema, added: Iterable[str]) -> DataFrameSchema:
-    """Return a copy for frames that the plan has already given their shape: nothing is coerced, filled in or dropped.
-
-    The columns that were `added` are not judged, as Pandera doesn't judge them either.
-    """
-    twin = copy.deepcopy(schema)
-    twin.columns = {name: column for name, column in twin.columns.items() if name not in set(added)}
-    twin.coerce = False
-    twin.add_missing_columns = False
-    twin.strict = False
-    twin.ordered = False
-    for column in twin.columns.values():
-        column.coerce = False
-        column.default = None
-    return twin
-
-
-def python_only(schema: DataFrameSchema) -> DataFrameSchema:
-    """Return a copy whose only checks are those that run as Python; the others pass, so that their places are kept."""
-    from pandera.polars import Check
-
-    twin = copy.deepcopy(schema)
-    for component in (twin, *twin.columns.values()):
-        component.checks = [check if check.element_wise else Check(_passes) for check in component.checks]
-    for column in twin.columns.values():
-        column.nullable = True
-    return twin
-
-
-def _passes(_data: Any) -> bool:
-    return True
-
-
-def _mark(checks: list[Check]) -> None:
-    for check in checks:
-        setattr(check, _WARNS, check.raise_warning)
-        check.raise_warning = False
-
-
 def _finding(error: SchemaError) -> Finding:
-    output = error.check_output
+    from pandera.polars import Column
+
+    output, check, cases = error.check_output, error.check, error.failure_cases
+    # Pandera's own name for a failed coercion lists the types of all columns.
+    is_coercion = str(check).startswith("coerce_dtype(")
+    if isinstance(error.column_name, str):
+        column: str | None = error.column_name
+    elif check in _ABOUT_COLUMNS:
+        column = str(cases)
+    elif is_coercion and isinstance(cases, pl.DataFrame) and cases.width == 1:
+        column = cases.columns[0]
+    else:
+        column = str(error.schema.name) if isinstance(error.schema, Column) else None
+    name = check if isinstance(check, str) else str(check.error or check.name)
     return Finding(
-        column=_column(error),
-        check="coerce_dtype" if _is_coercion(error) else _name(error.check),
+        column=column,
+        check="coerce_dtype" if is_coercion else name,
         number=error.check_index,
         positions=None if output is None else output.to_series().fill_null(value=True).not_().arg_true(),
-        warns=getattr(error.check, _WARNS, False),
-        detail=None if output is not None or error.check in _ABOUT_COLUMNS else str(error.failure_cases),
+        warns=getattr(check, _WARNS, False),
+        detail=None if output is not None or check in _ABOUT_COLUMNS else str(cases),
     )
 
 
-def _column(error: SchemaError) -> str | None:
-    from pandera.polars import Column
-
-    if isinstance(error.column_name, str):
-        return error.column_name
-    if error.check in _ABOUT_COLUMNS:
-        return str(error.failure_cases)
-    if _is_coercion(error) and isinstance(error.failure_cases, pl.DataFrame) and error.failure_cases.width == 1:
-        return error.failure_cases.columns[0]
-    return str(error.schema.name) if isinstance(error.schema, Column) else None
+# --- The shape of a frame: Pandera's own steps, where they are lazy
 
 
-def _is_coercion(error: SchemaError) -> bool:
-    """Whether values could not be converted; Pandera's own name for that lists the types of all columns."""
-    return str(error.check).startswith("coerce_dtype(")
+def matching(column: Any, schema: pl.Schema) -> list[str]:
+    """Return the columns of `schema` that a Pandera column describes; it can be several for a regex."""
+    if column.regex:
+        return pl.DataFrame(schema=schema).select(pl.col(column.selector)).columns
+    return [column.name] if column.name in schema else []
 
 
-def _name(check: Any) -> str:
-    """Return the words by which Pandera's own report calls a check."""
-    return check if isinstance(check, str) else str(check.error or check.name)
+def governed(schema: DataFrameSchema, delivered: pl.Schema) -> Iterator[tuple[Column, str]]:
+    """Yield each of Pandera's column schemas with each column that it describes, as Pandera pairs them."""
+    frame = delivered.to_frame().lazy()
+    backend: Any = schema.get_backend(frame)
+    for column in backend.collect_schema_components(frame, schema, backend.collect_column_info(frame, schema)):
+        yield from ((column, name) for name in matching(column, delivered))
 
 
-@dataclass(slots=True)
-class SuspectRows:
-    """Gathers rows, because asking Pandera costs milliseconds however few rows it is asked about."""
-
-    FULL: ClassVar[int] = 50_000
-
-    num_rows: int = field(default=0, init=False)
-    _num_bytes: int = field(default=0, init=False)
-    _frames: list[pl.DataFrame] = field(default_factory=list, init=False)
-    _rows: list[pl.Series] = field(default_factory=list, init=False)
-
-    def add(self, batch: pl.DataFrame, rows: pl.Series, doubted: pl.Series) -> None:
-        """Gather the rows of `batch` where `doubted` is true."""
-        self._frames.append(compact(batch.filter(doubted)))
-        self._rows.append(rows.filter(doubted))
-        self.num_rows += self._frames[-1].height
-        self._num_bytes += most_bytes(self._frames[-1])
-
-    @property
-    def is_full(self) -> bool:
-        """Whether enough rows wait, or rows that take enough memory."""
-        return self.num_rows >= self.FULL or self._num_bytes >= BATCH_BYTES
-
-    def take(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the gathered rows with their numbers, and begin anew."""
-        frame, rows = pl.concat(self._frames), pl.concat(self._rows)
-        self._frames, self._rows = [], []
-        self.num_rows = self._num_bytes = 0
-        return frame, rows
+def arranged(schema: DataFrameSchema, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the frame with the columns that Pandera would add and drop added and dropped, in its order."""
+    backend: Any = schema.get_backend(frame)
+    info = backend.collect_column_info(frame, schema)
+    return backend.strict_filter_columns(backend.add_missing_columns(frame, schema, info), schema, info)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
-    """What was found on one frame of `height` rows."""
+def coerced_types(schema: DataFrameSchema, before: pl.Schema) -> dict[str, pl.DataType]:
+    """Return the columns whose dtype Pandera would change, with the new dtypes."""
+    from pandera.config import config_context
 
-    findings: list[Finding]
-    height: int
-
-    @property
-    def rowless(self) -> bool:
-        """Whether something failed that belongs to no single row."""
-        return any(finding.positions is None for finding in self.findings)
-
-    @property
-    def bad(self) -> pl.Series:
-        """True where a row failed anything."""
-        found = [finding.positions for finding in self.findings if finding.positions is not None]
-        rows = pl.int_range(self.height, dtype=pl.UInt32, eager=True)
-        return rows.is_in(pl.concat(found).unique().implode()) if found else pl.repeat(False, self.height, eager=True)
-
-    def given(self, unconverted: list[Finding]) -> Verdict:
-        """Return this with the values that could not be converted, and without what followed from their being null."""
-        bad = {finding.column: finding.positions for finding in unconverted}
-        return Verdict(
-            [*unconverted, *(kept for f in self.findings if (kept := _minus(f, bad.get(f.column))))], self.height
-        )
-
-    def reasons(self) -> pl.Series:
-        """Return, for each bad row in order, every check that it failed, as a JSON list of objects."""
-        each = [_reason(finding, finding.positions) for finding in self.findings if finding.positions is not None]
-        rows = pl.concat(each).group_by("position", maintain_order=True).agg(pl.col("reason").str.join(", "))
-        return rows.sort("position").select(pl.format("[{}]", "reason")).to_series()
+    backend: Any = schema.get_backend(before.to_frame().lazy())
+    with config_context(validation_enabled=True, validation_depth="SCHEMA_ONLY"):
+        after = backend.coerce_dtype(before.to_frame().lazy(), schema).collect_schema()
+    return {name: dtype for name, dtype in after.items() if dtype != before[name]}
 
 
-def _reason(finding: Finding, positions: pl.Series) -> pl.DataFrame:
-    text = json.dumps({"column": finding.column, "check": finding.check}, ensure_ascii=False)
-    return positions.alias("position").to_frame().with_columns(reason=pl.lit(text))
+def filled(schema: DataFrameSchema, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the frame with the schema's defaults in place of nulls."""
+    backend: Any = schema.get_backend(frame)
+    return backend.set_default(frame, schema)  # type: ignore[no-any-return]
 
 
-def _minus(finding: Finding, positions: pl.Series | None) -> Finding | None:
-    if positions is None or finding.positions is None:
-        return finding
-    left = finding.positions.filter(~finding.positions.is_in(positions.implode()))
-    return finding.at(left) if len(left) else None
+def coerces_by_cast(dtype: Any) -> bool:
+    """Return True if Pandera coerces to its dtype by a plain cast of Polars'."""
+    from pandera.engines.polars_engine import DataType
+
+    return type(dtype).coerce is DataType.coerce
+
+
+def uses_pydantic(schema: DataFrameSchema) -> bool:
+    """Return True if rows or columns are judged by a pydantic model."""
+    from pandera.engines.polars_engine import PydanticModel
+
+    return any(isinstance(component.dtype, PydanticModel) for component in (schema, *schema.columns.values()))
+
+
+# --- Checks
+
+
+def call_check(check: Check, frame: Any, column: str | None) -> Any:
+    """Return what a check's function returns when called as Pandera calls it, with `frame` as the lazy frame."""
+    import pandera.backends.polars.builtin_checks  # noqa: F401  its import fills the registry
+    from pandera.api.polars.types import PolarsData
+
+    function: Callable[..., Any] = check._check_fn  # noqa: SLF001  as Pandera's own backend reads it
+    name = getattr(function, "__name__", "")
+    if check.is_builtin_check(name):  # from the registry, because the function of a copied check knows no Polars
+        function = check.get_builtin_check_fn(name)
+    return function(PolarsData(frame, column or "*"), **check._check_kwargs)  # noqa: SLF001  the same
+
+
+def allowed_values(check: Check) -> tuple[Any, ...] | None:
+    """Return the values that Pandera's `isin` allows; None for any other check."""
+    if check.name != "isin" or not check.is_builtin_check("isin"):
+        return None
+    return tuple(check._check_kwargs["allowed_values"])  # noqa: SLF001  Pandera has no other access to them
+
+
+def register_check(function: Callable[..., pl.LazyFrame]) -> None:
+    """Register a check as `Check.<name>`; Pandera's own registration works for pandas only."""
+    from pandera.polars import Check
+
+    def build(**statistics: Any) -> Check:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in statistics.items())
+        return Check(function, name=function.__name__, error=f"{function.__name__}({arguments})", **statistics)
+
+    Check.REGISTERED_CUSTOM_CHECKS.setdefault(function.__name__, build)
+
+
+# --- YAML
+
+
+def deserialised(described: dict[str, Any], read_text: dict[str, Callable[[str], object]]) -> DataFrameSchema:
+    """Return the schema that Pandera's YAML format describes; `read_text` parses the bounds of a type of column.
+
+    Pandera needs pandas to parse the bounds of a typed column, so the types are set afterwards.
+    """
+    from pandera.io import polars_io
+
+    io: Any = polars_io  # it has no annotations
+    columns: dict[str, dict[str, Any]] = described.get("columns") or {}
+    dtypes = {name: column.pop("dtype", None) for name, column in columns.items()}
+    schema: DataFrameSchema = io.deserialize_schema(described)
+    for name, dtype in dtypes.items():
+        column = schema.columns[name]
+        column.metadata = columns[name].get("metadata")
+        if dtype is not None:
+            column.dtype = io._deserialize_dtype(dtype)  # noqa: SLF001  Pandera's own parser of what it wrote
+            kind = dtype.partition("(")[0].lower()
+            for check in column.checks:
+                kwargs = check._check_kwargs.items()  # noqa: SLF001  Pandera has no other access to them
+                check._check_kwargs = {key: _typed(value, kind, read_text) for key, value in kwargs}  # noqa: SLF001  the same
+    return schema
+
+
+def _typed(value: Any, kind: str, read_text: dict[str, Callable[[str], object]]) -> Any:
+    """Return a bound, written as text or as nanoseconds, in the type of its column."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(_typed(each, kind, read_text) for each in value)
+    if isinstance(value, str) and kind in read_text:
+        return read_text[kind](value)
+    if isinstance(value, int) and kind in {"duration", "timedelta"}:
+        return timedelta(microseconds=value / 1000)
+    return value

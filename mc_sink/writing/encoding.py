@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _Bounded:
-    """Passes bytes on as long as they are no more than `max_bytes` together; beyond that it only counts them."""
+    """Passes on at most `max_bytes` bytes, and only counts the bytes beyond them."""
 
     def __init__(self, writer: Writer, max_bytes: int) -> None:
         self._writer, self._max_bytes = writer, max_bytes
@@ -44,91 +44,91 @@ class _Bounded:
         return self.num_bytes
 
     def flush(self) -> None:
-        """Do nothing, as the writer does."""
+        """Ignore the call, as the writer does."""
 
 
 class FileEncoder:
-    """One file while it is made: `encode` it, then `finish` it, or `abort` it; nothing of it is ever visible.
+    """Encodes one file: call `encode`, and then `finish` or `abort`. Nothing of it ever becomes visible.
 
-    `num_rows` and `num_bytes` are those of the whole file, also where it is more than `max_bytes`; then it holds what
-    can't be finished.
+    `num_rows` and `num_bytes` count the whole file even if it exceeds `max_bytes`. Such a file cannot be finished; call
+    `abort`.
     """
 
     def __init__(
         self, batches: BatchGenerator, plan: FilePlan, writer: Writer, advance: Callable[[int, int], None]
     ) -> None:
         self.plan, self.writer = plan, writer
-        self._feed = BatchSource(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
+        self._source = BatchSource(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
         self._aborted = False
         self._warnings: tuple[CountedWarning, ...] = ()
         self.num_bytes = 0
 
     @property
     def num_rows(self) -> int:
-        """Rows that went into the file."""
-        return self._feed.num_rows
+        """Rows of the file."""
+        return self._source.num_rows
 
     def encode(self, max_bytes: int | None = None) -> None:
-        """Have the engine write all of it; bytes go on as they come, but none beyond `max_bytes`."""
+        """Encode all rows; the bytes go to the writer as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
         plan = self.plan
-        runs = BoundedRuns(self._feed.pull(), plan.row_group_size, plan.format.gathers(plan.row_group_size))
+        runs = BoundedRuns(self._source.pull(), plan.row_group_size, plan.format.gathers(plan.row_group_size))
         rows = from_batches(runs.pull, plan.schema)
         self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
-        self._feed.check_exhausted(runs)
+        self._source.check_exhausted(runs)
         self.num_bytes = file.num_bytes
 
     def finish(self) -> StagedFile:
-        """Store the rest of its bytes."""
+        """Upload the rest of the bytes, and return the staged file."""
         upload = self.writer.finish()
         partition = self.plan.partition.values if self.plan.partition else None
         crc = f"crc32:{self.writer.crc:08x}"
         return StagedFile(self.plan.target.url, self.num_rows, self.num_bytes, crc, upload, partition, self._warnings)
 
     def abort(self, cause: BaseException) -> str | None:
-        """Throw away what was stored, once; a sentence on what is left behind, if anything is."""
+        """Discard the stored bytes, once; return a sentence on what is left behind, if anything is."""
         if self._aborted:
             return None
         self._aborted = True
         return self.writer.abort(cause)
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do `work` off the main thread, or raise what went wrong first, with the file aborted.
+        """Run `work` off the main thread; abort the file and raise the first error.
 
-        What the source or the store raised arrives as itself, whatever the engine made of it on the way.
+        An error of the source or of the store is raised with its own type, which engines change.
         """
         with Worker(work, self._stop) as worker:
             try:
                 return worker.result()
             except BaseException as raised:
-                first = raised if worker.interrupted else self._feed.failure or self.writer.failure or raised
+                first = raised if worker.interrupted else self._source.failure or self.writer.failure or raised
                 note_visibility(first, self.plan.target.url, self.abort(first))
                 if first is raised:
                     raise
                 raise first from first.__cause__
             finally:
-                self._feed.close()
+                self._source.close()
 
     def _stop(self, cause: BaseException) -> None:
-        self._feed.stop()
+        self._source.stop()
         self.writer.poison(cause)
 
 
 def write_file(
     batches: BatchGenerator, plan: FilePlan, store: Store, advance: Callable[[int, int], None]
 ) -> StagedFile:
-    """Stage all of `batches` as one file, or raise what went wrong first, leaving nothing visible."""
-    encoding = FileEncoder(batches, plan, plan.open(store), advance)
+    """Stage all of `batches` as one file, or raise the first error, leaving nothing visible."""
+    encoder = FileEncoder(batches, plan, plan.open(store), advance)
 
     def work() -> StagedFile:
-        encoding.encode()
-        return encoding.finish()
+        encoder.encode()
+        return encoder.finish()
 
-    return encoding.run(work)
+    return encoder.run(work)
 
 
 class BatchSource:
-    """Batches for one engine run: counted, stoppable, and remembering what their source raised."""
+    """The batches of one engine run. It counts them, can stop them, and keeps the error of their source."""
 
     def __init__(self, batches: BatchGenerator, schema: pl.Schema, advance: Callable[[int], None]) -> None:
         self._batches, self._schema, self._advance = batches, schema, advance
@@ -138,16 +138,16 @@ class BatchSource:
         self.num_rows = 0
 
     def stop(self) -> None:
-        """End the encoder as soon as it asks for more."""
+        """Stop the encoder as soon as it asks for the next batch."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Let go of the query, so that it ends now and not when an exception that knows of it is dropped."""
+        """Close the query, so that it ends now and not when an exception that refers to it is dropped."""
         with suppress(ValueError):  # an engine that was left behind is still inside it
             self._batches.close()
 
     def pull(self) -> Batches:
-        """Yield each batch, or raise what the source raised."""
+        """Yield each batch, or raise the error of the source."""
         while (batch := self._next()) is not None:
             yield batch
             self.num_rows += batch.height
@@ -155,7 +155,7 @@ class BatchSource:
         self._exhausted = True
 
     def check_exhausted(self, runs: BoundedRuns) -> None:
-        """Refuse a file whose encoder ended well without having read its source to the end, in all its runs."""
+        """Raise if the encoder ended without an error before it had read its source to the end, in all its runs."""
         if not (self._exhausted and runs.ended and not runs.more and runs.num_rows == self.num_rows):
             raise UploadError(
                 f"The encoder ended after {runs.num_rows:,} rows, before its source did. "
@@ -174,10 +174,10 @@ class BatchSource:
 
 
 class BoundedRuns:
-    """Rows for an encoder that gathers some of them, whatever they take, in runs that bound their bytes.
+    """Divides rows into runs of bounded bytes, for an encoder that gathers a number of rows regardless of their bytes.
 
-    Where fewer rows than it gathers take more than it should be given at once, or than `BATCH_BYTES`, they are given in
-    runs of no more bytes than that. The last run ends where the rows do. Where runs end depends on the rows alone.
+    If fewer rows than the encoder gathers have more bytes than its bound, or than `BATCH_BYTES`, they are divided into
+    runs of no more bytes than that. Where runs end depends on the rows alone.
     """
 
     def __init__(self, batches: Batches, row_group_size: int, gathers: Gathers) -> None:
@@ -190,7 +190,7 @@ class BoundedRuns:
     def pull(self) -> Batches:
         """Yield the rows of the next run."""
         self.ended = self.more = False
-        # Not by `for`: what it leaves early it closes, and the rows of the next run would be gone.
+        # Not by `for`, which closes a generator that it leaves early: the rows of the next run would be lost.
         while not self.more and (found := next(self._groups, None)) is not None:
             group, is_last = found
             yield group
@@ -199,7 +199,7 @@ class BoundedRuns:
         self.ended = True
 
     def _regrouped(self, batches: Batches, num_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
-        """Yield batches, and whether a run ends with each, though more rows follow."""
+        """Yield batches, each with whether a run ends with it and more rows follow."""
         regroup = Regroup(num_rows, self._most)
         for batch in batches:
             for group in regroup.add(batch):
@@ -219,17 +219,17 @@ class BoundedRuns:
 
 
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:
-    """Hold every batch to the one schema of the run; the encoder would not notice."""
+    """Return the batch, or raise if it has another schema than the run; the encoder would not notice."""
     if batch.schema != schema:
         raise ConfigurationError(
             f"A batch from row {num_rows:,} on has the schema {dict(batch.schema)}, and the run has {dict(schema)}. "
-            f"Cast in the query."
+            f"Cast the columns in the query."
         )
     return batch
 
 
 def promised(batches: Batches, schema: pl.Schema) -> BatchGenerator:
-    """Pass batches on, each held to the schema of the run."""
+    """Yield the batches; raise at the first one that has another schema than the run."""
     num_rows = 0
     for batch in batches:
         yield as_promised(batch, schema, num_rows)
@@ -237,16 +237,16 @@ def promised(batches: Batches, schema: pl.Schema) -> BatchGenerator:
 
 
 def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
-    """Pull all batches off the main thread, or raise what their source raised, with a note.
+    """Pull all batches off the main thread, or raise the error of their source, with a note.
 
     The caller closes `batches`.
     """
-    feed = BatchSource(batches, schema, lambda _rows: None)
-    with Worker(lambda: deque(feed.pull(), maxlen=0), lambda _cause: feed.stop()) as worker:
+    source = BatchSource(batches, schema, lambda _rows: None)
+    with Worker(lambda: deque(source.pull(), maxlen=0), lambda _cause: source.stop()) as worker:
         try:
             worker.result()
         except BaseException as raised:
-            first = raised if worker.interrupted else feed.failure or raised
+            first = raised if worker.interrupted else source.failure or raised
             note_visibility(first, None)
             if first is raised:
                 raise
@@ -254,7 +254,7 @@ def consume(batches: BatchGenerator, schema: pl.Schema) -> None:
 
 
 def note_visibility(error: BaseException, url: str | None, left_behind: str | None = None) -> None:
-    """Tell on the error itself, without touching its type or message, what it means for the receiver."""
+    """Note on an error, without changing its type or message, that nothing is visible and what is left behind."""
     if not isinstance(error, SinkError):
         add_note(error, NOTHING_VISIBLE + (f" ({url})" if url else ""))
     if left_behind:

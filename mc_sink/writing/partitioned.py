@@ -1,45 +1,40 @@
-"""Write one set of files for each partition, in bounded memory, whatever the order of the rows.
+"""Write one set of files for each partition, in bounded memory, for rows in any order.
 
-    sorted so far    ──► straight into the file of the one partition that is open, which closes where it ends
-    no longer sorted ──► all that follows is parked, and written partition by partition when everything has come
+    sorted so far    ──► streamed into the file of the current partition, which is closed where the partition ends
+    no longer sorted ──► all remaining rows are buffered on disk, and written partition by partition at the end
 
-Rows are looked at a row group ahead: a partition that comes back within it, or that was closed before, ends the
-straight way for good. What was closed by then stays as it is, and more rows of it make a further file. Where a template
-has no number for a further file, all rows are parked, so that a partition is one file.
-
-Rows wait in memory until they make a lot of `LOT_BYTES`, so that what a partition writes to the disk at once is worth
-it: with a thousand partitions, 32 KiB. While a lot is sorted into its partitions there are two copies of it. The last
-lot, which is the only one of a small delivery, stays in memory.
+We look one row group ahead. The first partition that reappears ends streaming: all remaining rows are buffered. Files
+that were closed by then stay as they are, and more rows of their partitions make further files. If the template has no
+number for a further file, all rows are buffered, so that a partition is one file.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from mc_sink._runtime.batches import regrouped
-from mc_sink._runtime.kept_rows import Slot, Spill, compact
+from mc_sink._runtime.spill import Buckets
 from mc_sink.writing.encoding import consume, promised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Self
+
+    import polars as pl
 
     from mc_sink.keys import Partition, Partitioning
     from mc_sink.writing.encoding import BatchGenerator
     from mc_sink.writing.plan import DeliveryPlan, FilePlan
-    from mc_sink.writing.splitting import Rolls
+    from mc_sink.writing.splitting import Split
 
     Run = tuple[Partition, pl.DataFrame]
 
 LOT_BYTES = 32 * 2**20
 
 
-class _Runs:
-    """Windows of rows, dealt out as runs of one partition each, as long as no partition comes back."""
+class _SortedRuns:
+    """Divides windows of rows into runs of one partition each, until a partition reappears."""
 
     def __init__(self, windows: BatchGenerator, partitioning: Partitioning) -> None:
         self._windows, self._partitioning = windows, partitioning
@@ -49,16 +44,16 @@ class _Runs:
 
     @property
     def current(self) -> Partition | None:
-        """The partition of the next run; None where there is none, or the order ended."""
+        """The partition of the next run; None at the end of the sorted rows."""
         return self._ahead[0][0] if self._ahead else None
 
     def start(self) -> BatchGenerator:
-        """Look at the first window."""
+        """Look at the first window; yield nothing."""
         self._look_ahead(None)
         yield from ()
 
     def run(self, partition: Partition) -> BatchGenerator:
-        """Yield the rows of the current partition, and look at what comes after them."""
+        """Yield the rows of the current partition, and look at the rows after them."""
         while self._ahead and self._ahead[0][0] == partition:
             yield self._ahead.popleft()[1]
             if not self._ahead:
@@ -66,95 +61,80 @@ class _Runs:
         self._closed.add(partition)
 
     def rest(self) -> BatchGenerator:
-        """Yield the window in which the order ended, and all after it; nothing where all rows were sorted."""
+        """Yield the window in which a partition reappeared, and all windows after it; nothing if all were sorted."""
         if self._unsorted is not None:
             window, self._unsorted = self._unsorted, None
             yield window
             yield from self._windows
 
     def _look_ahead(self, current: Partition | None) -> None:
-        """Look at the next window: whether every partition in it is new, but for the current one at its beginning."""
+        """Add the runs of the next window, if each begins a new partition; the first may go on with the current."""
         window = next(self._windows, None)
         if window is None:
             return
         runs = self._partitioning.runs(window)
-        if runs is None or not self._closed.union({current}).isdisjoint(self._begun_in(runs, current)):
+        begun = {partition for number, (partition, _) in enumerate(runs or ()) if number or partition != current}
+        if runs is None or not begun.isdisjoint({*self._closed, current}):
             self._unsorted = window
         else:
             self._ahead.extend(runs)
 
-    def _begun_in(self, runs: Sequence[Run], current: Partition | None) -> set[Partition]:
-        """Give the partitions that begin, or begin again, in a window."""
-        return {partition for number, (partition, _) in enumerate(runs) if number or partition != current}
 
-
-def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, rolls: Rolls) -> None:
-    """Make files of all rows, one partition after the other; a partition that comes back gets further files."""
-    partitioning, schema, batch_rows = plan.partitioning, plan.schema, plan.row_group_size
+def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, split: Split) -> None:
+    """Write the files of all rows, one partition after the other; a partition that reappears gets further files."""
+    partitioning, schema, batch_rows = plan.spec.partitioning(plan.schema), plan.schema, plan.spec.row_group_size
     begun: dict[Partition, Iterator[FilePlan]] = {}
 
     def plans(partition: Partition) -> Iterator[FilePlan]:
         return begun.setdefault(partition, plan.files(partitioning.file_schema, partition))
 
     windows = regrouped(promised(batches, schema), batch_rows)
-    runs = _Runs(windows, partitioning)
-    if plan.names.are_numbered:
+    runs = _SortedRuns(windows, partitioning)
+    if plan.spec.names.are_numbered:
         consume(runs.start(), schema)
     while (partition := runs.current) is not None:
-        rolls.write(runs.run(partition), plans(partition))
-    with PartitionBuffer(partitioning, plan.folder) as shelf:
-        consume(shelf.fill(runs.rest() if plan.names.are_numbered else windows), schema)
-        for partition in shelf.partitions:
-            rows = regrouped(shelf.rows(partition), batch_rows)
-            rolls.write(rows, plans(partition))
+        split.write(runs.run(partition), plans(partition))
+    with PartitionBuffer(partitioning, plan.folder) as buffer:
+        consume(buffer.fill(runs.rest() if plan.spec.names.are_numbered else windows), schema)
+        for partition in buffer.partitions:
+            split.write(regrouped(buffer.rows(partition), batch_rows), plans(partition))
 
 
 class PartitionBuffer:
-    """Takes batches, and then gives the rows of each partition in the order in which they came.
+    """Collects batches, and then yields the rows of each partition in the order in which they came.
 
-    Memory: two lots, and 16 bytes for each lot of each partition. Disk: the rows once, as Arrow has them.
+    Memory and disk are those of `Buckets`. The rows of a small delivery, which make only one lot, stay in memory.
     """
 
     def __init__(self, partitioning: Partitioning, folder: str | None, *, lot_bytes: int = LOT_BYTES) -> None:
-        self._partitioning, self._spill, self._lot_bytes = partitioning, Spill(folder), lot_bytes
-        self._waiting: list[pl.DataFrame] = []
-        self._num_bytes = 0
-        self._slots: dict[Partition, array[int]] = {}
-        self._last: dict[Partition, pl.DataFrame] = {}
+        self._partitioning = partitioning
+        self._buckets = Buckets(partitioning.groups, lot_bytes, folder)
+        self._in_memory: dict[Partition, pl.DataFrame] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spill.close()
+        self._in_memory.clear()
+        self._buckets.close()
 
     def fill(self, batches: BatchGenerator) -> BatchGenerator:
-        """Park all batches, passing each on when it is parked."""
+        """Keep all batches, and yield each of them once it is kept."""
         for batch in batches:
-            self._waiting.append(compact(batch))
-            self._num_bytes += int(batch.estimated_size())
-            if self._num_bytes > self._lot_bytes:
-                self._park()
+            self._buckets.add(batch)
             yield batch
-        self._last = dict(self._sorted_lot())
+        if self._buckets.is_parked:
+            self._buckets.park()
+        elif (lot := self._buckets.take_lot()) is not None:
+            self._in_memory = dict(self._partitioning.groups(lot))
 
     @property
     def partitions(self) -> list[Partition]:
         """The partitions that have rows here, by their keys."""
-        return sorted({**self._slots, **self._last}, key=lambda partition: partition.folder)
+        return sorted({*self._buckets.keys, *self._in_memory}, key=lambda partition: partition.folder)
 
     def rows(self, partition: Partition) -> BatchGenerator:
         """Yield the rows of one partition, once."""
-        places = self._slots.pop(partition, array("Q"))
-        for offset, length in zip(places[::2], places[1::2], strict=True):
-            yield self._spill.read(Slot(offset, length))
-        if (last := self._last.pop(partition, None)) is not None:
-            yield last
-
-    def _park(self) -> None:
-        for partition, rows in self._sorted_lot():
-            self._slots.setdefault(partition, array("Q")).extend(self._spill.append(rows))
-
-    def _sorted_lot(self) -> list[tuple[Partition, pl.DataFrame]]:
-        waiting, self._waiting, self._num_bytes = self._waiting, [], 0
-        return self._partitioning.groups(pl.concat(waiting, rechunk=False)) if waiting else []
+        yield from self._buckets.read(partition)
+        if (rows := self._in_memory.pop(partition, None)) is not None:
+            yield rows

@@ -7,7 +7,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.keys import Partitioning
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
@@ -15,8 +14,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.formats import Format
-    from mc_sink.keys import FileNames, Partition
+    from mc_sink.keys import Partition
     from mc_sink.storage import Store
     from mc_sink.target import Target
 
@@ -32,49 +32,46 @@ def check_files_apart(url: str, run_id: str, waiting: frozenset[str]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeliveryPlan:
-    """The files to be: their names, columns and format, what each may hold at most, and which are there already.
+    """The files of a delivery: its specification, and the facts that are known only after its rows are open.
 
-    `max_rows` and `max_bytes` bound a file, the latter as it is stored; without both, all rows of a partition are one.
-    `partition_by` are columns of `schema`, left out of the files unless `include_key`. What has to wait for its file
-    waits in `folder`, by default where temporary files go. `metadata` are facts about the run. `waiting` are URLs that
-    another part of the run has staged.
+    schema
+        The columns of the rows, with the partition columns.
+    already_published
+        URLs of this run's files that an earlier attempt published.
+    waiting
+        URLs that another part of the run has staged.
+    metadata
+        Facts about the run, for formats that can store them.
+    folder
+        Where rows are buffered on disk; None for the default folder of temporary files.
     """
 
-    names: FileNames
+    spec: DeliverySpec
     schema: pl.Schema
-    format: Format
-    row_group_size: int
-    max_rows: int | None
-    already_published: frozenset[str]
-    max_bytes: int | None = None
-    partition_by: tuple[str, ...] = ()
-    include_key: bool = False
-    folder: str | None = None
-    metadata: Mapping[str, str] | None = None
+    already_published: frozenset[str] = frozenset()
     waiting: frozenset[str] = frozenset()
+    metadata: Mapping[str, str] | None = None
+    folder: str | None = None
 
     @property
     def is_one_file(self) -> bool:
-        """Whether there is one file, whatever comes."""
-        return self.max_rows is None and self.max_bytes is None and not self.partition_by
-
-    @property
-    def partitioning(self) -> Partitioning:
-        """How rows are divided; raises `ConfigurationError` where they can't be."""
-        return Partitioning(self.partition_by, self.schema, self.include_key)
+        """Whether the delivery has exactly one file, however many rows it has."""
+        spec = self.spec
+        return spec.max_rows_per_file is None and spec.max_bytes_per_file is None and not spec.partition_by
 
     def files(self, schema: pl.Schema, partition: Partition | None = None) -> Iterator[FilePlan]:
-        """Plan one file after the other, numbered from 0: of one partition, or of all rows."""
+        """Yield the plans of the files of one partition, or of all rows, numbered from 0."""
+        names = self.spec.names
         for part in count():
-            named = self.names.file(part, partition.folder, partition.names) if partition else self.names.file(part)
-            check_files_apart(named.url, self.names.run_id, self.waiting)
+            target = names.file(part, partition.folder, partition.names) if partition else names.file(part)
+            check_files_apart(target.url, names.run_id, self.waiting)
             yield FilePlan(
-                named,
+                target,
                 schema,
-                self.format,
-                self.row_group_size,
-                is_numbered=self.names.is_numbered,
-                already_published=named.url in self.already_published,
+                self.spec.format,
+                self.spec.row_group_size,
+                is_numbered=names.is_numbered,
+                already_published=target.url in self.already_published,
                 partition=partition,
                 metadata=self.metadata,
             )

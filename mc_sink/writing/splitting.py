@@ -1,7 +1,7 @@
 """Split rows into several files, by rows or by bytes, and replay those that must be split differently.
 
-Nobody can tell what rows will come to before they are encoded: text is quoted, columns are compressed, Parquet adds a
-page header here and a footer there, and engines write long after they were fed. So a file is made, and looked at.
+The bytes of rows are not known before they are encoded: text is quoted, columns are compressed, Parquet adds headers
+and a footer, and engines write long after they were fed. So each file is encoded first, and then measured.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mc_sink._runtime.kept_rows import Slot, Spill, compact
+from mc_sink._runtime.kept_rows import compact
+from mc_sink._runtime.spill import Slot, Spill
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,102 +25,102 @@ if TYPE_CHECKING:
     from mc_sink.writing.plan import FilePlan
     from mc_sink.writing.upload_queue import UploadQueue
 
-# What the first file is guessed from, encoded once for nothing.
+# The first estimate is made from this many rows, which are encoded once and dropped.
 SAMPLE_ROWS = 10_000
-# The next file is aimed at so much of its bound: rows may take a tenth more than those before them.
+# An estimate aims at this part of the bound: rows may take a tenth more than those before them.
 AIM = 0.9
-# A smaller file is made anew with more rows, where there are more.
+# A file below this part of its bound is encoded again with more rows, if more follow.
 LEAST = 0.5
-# S3 takes no smaller part, so that nothing of a smaller file has been sent before it is finished.
+# S3 accepts no smaller part, so that nothing of a smaller file has been sent before it is finished.
 UNSENT_BYTES = 5 * 2**20
-# Guesses, and then halvings of what is left to guess, before any number of rows that fits will do.
-GUESSES, HALVINGS = 4, 4
-# What is held in memory of the rows of one file; the rest of them waits on the disk.
+# Try 4 estimates, then 4 bisections; after that, accept the largest row count known to fit.
+ESTIMATES, BISECTIONS = 4, 4
+# Bytes of one file's rows that are held in memory; the rest of them waits on disk.
 HELD_BYTES = 32 * 2**20
 
 
-class Rolls(Protocol):
-    """A way to cut rows into files."""
+class Split(Protocol):
+    """A way to split rows into files."""
 
     def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
-        """Make one file or more of the rows, by the next plans; all of `batches` is pulled where the encoder runs."""
+        """Write the rows into files by the next plans; `batches` is pulled only where the encoder runs."""
 
 
 class SplitByRows:
-    """Files of at most `max_rows` rows each, all full but the last; of all rows where that is None."""
+    """Writes files of exactly `max_rows` rows, and a last one of the rest; without `max_rows`, one file."""
 
-    def __init__(self, staging: UploadQueue, max_rows: int | None) -> None:
-        self._staging, self._max_rows = staging, max_rows or sys.maxsize
+    def __init__(self, queue: UploadQueue, max_rows: int | None) -> None:
+        self._queue, self._max_rows = queue, max_rows or sys.maxsize
 
     def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
-        """Make at least one file, and no empty one after it."""
-        lots = _Lots(batches, self._max_rows)
-        while not lots.ended:
-            self._staging.keep(self._staging.encode(lots.lot(), next(plans)))
+        """Write at least one file, and no empty file after it."""
+        rows = _RowsOfFiles(batches, self._max_rows)
+        while not rows.ended:
+            self._queue.keep(self._queue.encode(rows.of_next_file(), next(plans)))
 
 
 class SplitByBytes:
-    """Files of at most `max_bytes` bytes each, as stored, and of at most `max_rows` rows.
+    """Writes files of at most `max_bytes` bytes as stored, and of at most `max_rows` rows.
 
-    A file that came out larger is thrown away before it is finished, and made anew of fewer rows; so is one that came
-    out under half its bound, of more rows, as long as nothing of it was sent. Where a file is cut depends on the rows
-    alone, and so it is the same on every run.
+    A file that is too large is discarded before it is finished, and encoded again with fewer rows. A file below half
+    its bound is encoded again with more rows, as long as nothing of it was sent. Where a file ends depends on the rows
+    alone, and so is the same on every run.
     """
 
-    def __init__(self, staging: UploadQueue, max_bytes: int, max_rows: int | None, folder: str | None) -> None:
-        self._staging, self._max_bytes, self._folder = staging, max_bytes, folder
+    def __init__(self, queue: UploadQueue, max_bytes: int, max_rows: int | None, folder: str | None) -> None:
+        self._queue, self._max_bytes, self._folder = queue, max_bytes, folder
         self._max_rows = max_rows or sys.maxsize
         self._empty = 0
         self._bytes_per_row = 0.0
 
     def write(self, batches: BatchGenerator, plans: Iterator[FilePlan]) -> None:
-        """Make at least one file, and no empty one after it."""
+        """Write at least one file, and no empty file after it."""
         with ReplayableRows(batches, self._folder) as rows:
             ended = False
             while not ended:
                 plan = next(plans)
                 if not self._bytes_per_row:
-                    self._learn(rows, plan)
+                    self._measure_sample(rows, plan)
                 ended = self._write_one(rows, plan)
 
-    def _learn(self, rows: ReplayableRows, plan: FilePlan) -> None:
-        """Measure a file without rows, and one of a few."""
-        _, self._empty = self._staging.measure(_nothing(), plan)
+    def _measure_sample(self, rows: ReplayableRows, plan: FilePlan) -> None:
+        """Measure a file without rows and a file of a few, for the first estimate."""
+        _, self._empty = self._queue.measure(_nothing(), plan)
         if self._empty > self._max_bytes:
             raise self._too_large("A file without any rows", self._empty, plan)
-        num_rows, num_bytes = self._staging.measure(rows.sample(SAMPLE_ROWS), plan)
+        num_rows, num_bytes = self._queue.measure(rows.sample(SAMPLE_ROWS), plan)
         self._bytes_per_row = max(1.0, (num_bytes - self._empty) / max(1, num_rows))
 
     def _write_one(self, rows: ReplayableRows, plan: FilePlan) -> bool:
-        """Keep the first try that is worth it, and say whether there are no more rows."""
-        search = Search(self._max_bytes, self._empty, self._bytes_per_row, self._max_rows)
+        """Encode one file until its size is good, and keep it; return whether it has the last rows."""
+        search = RowCountSearch(self._max_bytes, self._empty, self._bytes_per_row, self._max_rows)
         while True:
-            file = self._staging.encode(rows.take(search.num_rows), plan, self._max_bytes)
-            search.note(file.num_rows, file.num_bytes)
+            file = self._queue.encode(rows.take(search.num_rows), plan, self._max_bytes)
+            search.record(file.num_rows, file.num_bytes)
             ended = rows.ends_with(file.num_rows)
             if search.is_full or (search.fits and ended):
                 break
-            self._staging.redo(file)
+            self._queue.redo(file)
             if file.num_rows == 1 and not search.fits:
-                row = f"Row {self._staging.num_rows:,} (from 0, in the order of the files)"
+                row = f"Row {self._queue.num_rows:,} (from 0, in the order of the files)"
                 raise self._too_large(f"{row} alone", file.num_bytes, plan)
-        if not ended:  # the last file of all says little: it is as small as it happens to be
+        if not ended:  # the last file is as small as it happens to be, and no basis for an estimate
             self._bytes_per_row = search.bytes_per_row
         rows.drop(file.num_rows)
-        self._staging.keep(file)
+        self._queue.keep(file)
         return ended
 
     def _too_large(self, what: str, num_bytes: int, plan: FilePlan) -> ConfigurationError:
         return ConfigurationError(
             f"{what} takes {num_bytes:,} bytes as {plan.format.extension}, and max_bytes_per_file is "
-            f"{self._max_bytes:,} ({plan.target.url}). Raise it."
+            f"{self._max_bytes:,} ({plan.target.url}). Raise max_bytes_per_file."
         )
 
 
-class _Lots:
-    """Batches, dealt out in lots of at most `max_rows` rows; looks one batch ahead, so that no lot is empty.
+class _RowsOfFiles:
+    """Divides batches into files of at most `max_rows` rows; looks one batch ahead, so that no file is empty.
 
-    Only lots are pulled from, and so all of the query runs where the encoder does.
+    Batches are pulled only through `of_next_file`, so that all of the query runs where the encoder does.
     """
 
     def __init__(self, batches: BatchGenerator, max_rows: int) -> None:
@@ -127,7 +128,7 @@ class _Lots:
         self._ahead: pl.DataFrame | None = None
         self.ended = False
 
-    def lot(self) -> BatchGenerator:
+    def of_next_file(self) -> BatchGenerator:
         """Yield the batches of the next file."""
         left = self._max_rows
         while left and (batch := self._take()) is not None:
@@ -139,7 +140,7 @@ class _Lots:
         self.ended = self._ahead is None
 
     def _take(self) -> pl.DataFrame | None:
-        """Give what is left of a batch, or the next one that has rows."""
+        """Return the rest of a batch, or the next batch that has rows."""
         ahead, self._ahead = self._ahead, None
         return ahead if ahead is not None else next((batch for batch in self._batches if batch.height), None)
 
@@ -149,8 +150,11 @@ def _nothing() -> BatchGenerator:
 
 
 @dataclass(slots=True)
-class Search:
-    """The search for one file's rows; `empty` is the bytes of a file without any, `bytes_per_row` is a first guess."""
+class RowCountSearch:
+    """The search for the number of rows of one file.
+
+    `empty` is the bytes of a file without rows, `bytes_per_row` the first estimate.
+    """
 
     max_bytes: int
     empty: int
@@ -159,21 +163,21 @@ class Search:
     _fits: tuple[int, int] = (0, 0)
     _too_large: tuple[int, int] | None = None
     _last: tuple[int, int] = (0, 0)
-    _tries: int = 0
+    _attempts: int = 0
 
     @property
     def num_rows(self) -> int:
-        """Rows to try next; what is known to fit again, when guessing and halving were of no use."""
+        """Rows of the next attempt; the largest number known to fit, after all estimates and bisections."""
         least, most = self._fits[0] + 1, self._most
-        if self._tries >= GUESSES + HALVINGS and self._fits[0]:
+        if self._attempts >= ESTIMATES + BISECTIONS and self._fits[0]:
             return self._fits[0]
-        if self._tries >= GUESSES and self._too_large:
+        if self._attempts >= ESTIMATES and self._too_large:
             return max(1, (self._fits[0] + most) // 2)
-        return max(1, min(max(self._guess(), least), most))
+        return max(1, min(max(self._estimate(), least), most))
 
-    def note(self, num_rows: int, num_bytes: int) -> None:
-        """Learn what so many rows came to."""
-        self._tries += 1
+    def record(self, num_rows: int, num_bytes: int) -> None:
+        """Record the rows and bytes of an attempt."""
+        self._attempts += 1
         self._last = num_rows, num_bytes
         if num_bytes > self.max_bytes:
             self._too_large = self._last
@@ -183,22 +187,22 @@ class Search:
 
     @property
     def fits(self) -> bool:
-        """Whether the last try is within the bound."""
+        """Whether the last attempt is within the bound."""
         return self._last[1] <= self.max_bytes
 
     @property
     def is_full(self) -> bool:
-        """Whether the last try fits and is worth being a file, or can't well be made larger."""
+        """Whether the last attempt fits, and is large enough or can't well be made larger."""
         num_rows, num_bytes = self._last
-        worth = num_bytes >= min(LEAST * self.max_bytes, UNSENT_BYTES)
-        return self.fits and (worth or num_rows >= self._most or self._tries >= GUESSES + HALVINGS)
+        is_large = num_bytes >= min(LEAST * self.max_bytes, UNSENT_BYTES)
+        return self.fits and (is_large or num_rows >= self._most or self._attempts >= ESTIMATES + BISECTIONS)
 
     @property
     def _most(self) -> int:
         return min(self._too_large[0] - 1 if self._too_large else sys.maxsize, self.max_rows)
 
-    def _guess(self) -> int:
-        """Draw a line: between what fits and what doesn't, or on from what is known."""
+    def _estimate(self) -> int:
+        """Estimate by interpolation between the rows that fit and those that don't, or by extrapolation."""
         rows, num_bytes = self._fits if self._fits[0] else (0, self.empty)
         slope = self.bytes_per_row
         if self._too_large:
@@ -208,7 +212,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """A batch that is held, in memory or in a slot on the disk, and its rows and its bytes in memory."""
+    """A batch in memory, or in a slot on disk, with its number of rows and its bytes in memory."""
 
     batch: pl.DataFrame | Slot
     num_rows: int
@@ -216,9 +220,9 @@ class _Held:
 
 
 class ReplayableRows:
-    """Rows of a source, taken as often as need be, and dropped when they are done with; pulled when they are taken.
+    """The rows of a source, which can be taken repeatedly until they are dropped; pulled when they are first taken.
 
-    At most `HELD_BYTES` and a batch are held in memory; the rest of what was taken and not dropped is on the disk.
+    At most `HELD_BYTES` and a batch are in memory; other rows that were taken and not dropped are on disk.
     """
 
     def __init__(self, batches: BatchGenerator, folder: str | None, *, held_bytes: int = HELD_BYTES) -> None:
@@ -234,11 +238,11 @@ class ReplayableRows:
         self._spill.close()
 
     def ends_with(self, num_rows: int) -> bool:
-        """Whether so many rows, which have been taken, are all that are left."""
+        """Return whether no rows follow the next `num_rows`, which have been taken."""
         return self._exhausted and self._num_rows == num_rows
 
     def take(self, num_rows: int) -> BatchGenerator:
-        """Yield the next rows, at most so many, and look ahead whether there are more."""
+        """Yield at most `num_rows` of the next rows, and look ahead for more."""
         left = num_rows
         for held in tuple(self._held):
             if not left:
@@ -254,12 +258,12 @@ class ReplayableRows:
             pass
 
     def sample(self, num_rows: int) -> BatchGenerator:
-        """Yield the first rows of the next batch, at most so many."""
+        """Yield at most `num_rows` rows of the next batch."""
         if self._held or self._pull() is not None:
             yield self._load(self._held[0]).head(num_rows)
 
     def drop(self, num_rows: int) -> None:
-        """Be done with so many rows."""
+        """Drop the next `num_rows` rows."""
         while num_rows:
             held = self._forget()
             if held.num_rows > num_rows:
@@ -269,7 +273,7 @@ class ReplayableRows:
             self._spill.close()
 
     def _pull(self) -> pl.DataFrame | None:
-        """Hold one batch more, and give it, if there is one."""
+        """Pull, hold and return another batch; return None at the end of the source."""
         batch = None if self._exhausted else next((batch for batch in self._batches if batch.height), None)
         if batch is None:
             self._exhausted = True

@@ -1,10 +1,10 @@
-"""Encode one file while a few others are uploaded; stage all of them or none.
+"""Encode one file while a few others are uploaded; stage all files or none.
 
-    encode ──keep──► stored, several at a time ──► staged
-       └────redo────► thrown away
+    encode ──keep──► uploaded, several at a time ──► staged
+       └────redo────► discarded
 
-Measured: a small file takes a millisecond to encode and two requests to store, so that a thousand of them, one after
-the other, would wait for a far-away store and for nothing else.
+Measured: a small file takes a millisecond to encode and two requests to upload. A thousand of them, one after the
+other, would only wait for a distant store.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from mc_sink.writing.plan import FilePlan
 
 _log = logger(__name__)
-# Bytes of the files that are being stored while the next is encoded: each may have this much in flight.
+# Bytes of the files that are uploaded while the next one is encoded.
 BYTES_AT_ONCE = 64 * 2**20
 
 
 class _Nowhere:
-    """Takes bytes and keeps none."""
+    """An upload that drops its bytes."""
 
     def write(self, data: bytes) -> None:
         pass
 
     def finish(self) -> Upload:
-        raise UploadError("What was only measured can't be staged.")
+        raise UploadError("A file that was only measured can't be staged. This should not happen: please report it.")
 
     def stop(self) -> None:
         pass
@@ -52,20 +52,20 @@ class _Nowhere:
 
 
 class _Progress:
-    """Tells rows once, however often a file is made anew, and bytes on top of those of the files before."""
+    """Reports each row once, also if its file is encoded again, and bytes on top of those of the files before."""
 
     def __init__(self, advance: Callable[[int, int], None]) -> None:
         self._advance = advance
         self.kept = 0
-        self._told = self._kept_bytes = self._rows = 0
+        self._reported = self._kept_bytes = self._rows = 0
 
     def begin(self) -> None:
         self._rows = 0
 
     def count(self, num_rows: int, num_bytes: int) -> None:
         self._rows += num_rows
-        new = max(0, self.kept + self._rows - self._told)
-        self._told += new
+        new = max(0, self.kept + self._rows - self._reported)
+        self._reported += new
         self._advance(new, self._kept_bytes + num_bytes)
 
     def keep(self, num_rows: int, num_bytes: int) -> None:
@@ -74,16 +74,16 @@ class _Progress:
 
 
 class UploadQueue:
-    """The files of one delivery. Leaving its `with` by an exception throws all of them away, staged ones too.
+    """The files of one delivery. Leaving its `with` by an exception discards all of them, staged ones too.
 
-    One file is open at a time, and as many more at most as the store takes at once are being stored, of
+    One file is open at a time. Others are being uploaded, at most as many as the store takes at once, and of at most
     `BYTES_AT_ONCE` together.
     """
 
     def __init__(self, store: Store, advance: Callable[[int, int], None]) -> None:
         self._store, self._progress = store, _Progress(advance)
         self._open: set[FileEncoder] = set()
-        self._storing: dict[Future[StagedFile], FileEncoder] = {}
+        self._uploading: dict[Future[StagedFile], FileEncoder] = {}
         self._staged: list[tuple[str, Future[StagedFile]]] = []
 
     def __enter__(self) -> Self:
@@ -99,55 +99,55 @@ class UploadQueue:
         return self._progress.kept
 
     def measure(self, batches: BatchGenerator, plan: FilePlan) -> tuple[int, int]:
-        """Give the rows of `batches` and the bytes of a file of them, which is stored nowhere."""
-        encoding = FileEncoder(batches, plan, Writer(_Nowhere()), lambda _rows, _bytes: None)
-        encoding.run(encoding.encode)
-        return encoding.num_rows, encoding.num_bytes
+        """Return the rows of `batches` and the bytes of a file of them, which is not stored."""
+        encoder = FileEncoder(batches, plan, Writer(_Nowhere()), lambda _rows, _bytes: None)
+        encoder.run(encoder.encode)
+        return encoder.num_rows, encoder.num_bytes
 
     def encode(self, batches: BatchGenerator, plan: FilePlan, max_bytes: int | None = None) -> FileEncoder:
-        """Make one file, to be kept or made anew; nothing of it beyond `max_bytes` is stored."""
+        """Encode one file, to be kept or redone; at most `max_bytes` of it are stored."""
         self._progress.begin()
-        encoding = FileEncoder(batches, plan, plan.open(self._store), self._progress.count)
-        self._open.add(encoding)
-        encoding.run(lambda: encoding.encode(max_bytes))
-        return encoding
+        encoder = FileEncoder(batches, plan, plan.open(self._store), self._progress.count)
+        self._open.add(encoder)
+        encoder.run(lambda: encoder.encode(max_bytes))
+        return encoder
 
-    def redo(self, encoding: FileEncoder) -> None:
-        """Throw a file away that will be cut otherwise."""
-        left = encoding.abort(UploadError("The file is cut anew, to keep max_bytes_per_file."))
-        self._open.discard(encoding)
+    def redo(self, encoder: FileEncoder) -> None:
+        """Discard a file that will end at another row."""
+        left = encoder.abort(UploadError("The file is encoded again, to keep max_bytes_per_file."))
+        self._open.discard(encoder)
         if left:
-            _log.warning("A file was cut anew to keep max_bytes_per_file. %s", left)
+            _log.warning("A file was encoded again to keep max_bytes_per_file. %s", left)
 
-    def keep(self, encoding: FileEncoder) -> None:
-        """Store what is left of a file, while others are encoded; raises where storing an earlier one has failed."""
+    def keep(self, encoder: FileEncoder) -> None:
+        """Upload the rest of a file while others are encoded; raise the error of an earlier upload."""
         future: Future[StagedFile] = Future()
-        folder = encoding.plan.partition.folder if encoding.plan.partition else ""
+        folder = encoder.plan.partition.folder if encoder.plan.partition else ""
         self._staged.append((folder, future))
-        self._storing[future] = encoding
-        self._open.discard(encoding)
-        self._progress.keep(encoding.num_rows, encoding.num_bytes)
-        threading.Thread(target=_finish, args=(encoding, future), name="mc_sink staging", daemon=True).start()
-        self._wait(lambda: len(self._storing) < self._store.at_once and self._bytes_storing() <= BYTES_AT_ONCE)
+        self._uploading[future] = encoder
+        self._open.discard(encoder)
+        self._progress.keep(encoder.num_rows, encoder.num_bytes)
+        threading.Thread(target=_finish, args=(encoder, future), name="mc_sink staging", daemon=True).start()
+        self._wait(lambda: len(self._uploading) < self._store.at_once and self._bytes_uploading() <= BYTES_AT_ONCE)
 
     def files(self) -> tuple[StagedFile, ...]:
-        """Wait until everything is staged, and give the files: by partition, and in the order of their rows."""
-        self._wait(lambda: not self._storing)
+        """Wait until everything is staged, and return the files by partition, in the order of their rows."""
+        self._wait(lambda: not self._uploading)
         return tuple(future.result() for _, future in sorted(self._staged, key=lambda staged: staged[0]))
 
-    def _bytes_storing(self) -> int:
-        return sum(encoding.num_bytes for encoding in self._storing.values())
+    def _bytes_uploading(self) -> int:
+        return sum(encoder.num_bytes for encoder in self._uploading.values())
 
     def _wait(self, enough: Callable[[], bool]) -> None:
-        """Wait off the main thread until enough files are stored, or raise what one of them came to."""
+        """Wait off the main thread until enough files are staged, or raise the error of one of them."""
         stopped = threading.Event()
 
         def work() -> None:
             while not enough() and not stopped.is_set():
-                for future in wait(self._storing, STEP_SECONDS, FIRST_COMPLETED).done:
+                for future in wait(self._uploading, STEP_SECONDS, FIRST_COMPLETED).done:
                     self._arrive(future)
 
-        for future in [future for future in self._storing if future.done()]:
+        for future in [future for future in self._uploading if future.done()]:
             self._arrive(future)
         if enough():
             return
@@ -156,29 +156,28 @@ class UploadQueue:
 
     def _arrive(self, future: Future[StagedFile]) -> None:
         if error := future.exception():
-            note_visibility(error, self._storing[future].plan.target.url)
+            note_visibility(error, self._uploading[future].plan.target.url)
             raise error
-        del self._storing[future]
+        del self._uploading[future]
 
     def _abandon(self, cause: BaseException) -> None:
-        """Throw away everything that was begun, telling on its cause what could not be.
+        """Discard all files, and note on the cause what the store keeps.
 
-        What is being stored gets a moment to arrive: an abort doesn't stop parts that are on their way, and S3 keeps
-        those that come after it.
+        Uploads get a moment to end first: an abort doesn't stop parts in flight, and S3 keeps parts that arrive later.
         """
-        wait(self._storing, timeout=PATIENCE_SECONDS)
+        wait(self._uploading, timeout=PATIENCE_SECONDS)
         done = [future for _, future in self._staged if future.done() and not future.exception()]
-        begun = [*self._open, *(encoding for future, encoding in self._storing.items() if future not in done)]
-        aborts = [partial(encoding.abort, cause) for encoding in begun]
+        begun = [*self._open, *(encoder for future, encoder in self._uploading.items() if future not in done)]
+        aborts = [partial(encoder.abort, cause) for encoder in begun]
         discards = [partial(self._store.discard, future.result()) for future in done]
         for sentence in filter(None, _several_at_once(aborts + discards, self._store.at_once)):
             add_note(cause, sentence)
 
 
-def _finish(encoding: FileEncoder, future: Future[StagedFile]) -> None:
+def _finish(encoder: FileEncoder, future: Future[StagedFile]) -> None:
     try:
-        future.set_result(encoding.finish())
-    except BaseException as error:  # noqa: BLE001  handed to the thread that waits, as it is
+        future.set_result(encoder.finish())
+    except BaseException as error:  # noqa: BLE001  raised in the thread that waits
         future.set_exception(error)
 
 

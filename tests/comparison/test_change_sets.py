@@ -74,7 +74,7 @@ def test_one_file_has_a_column_of_actions(tmp_path: Path) -> None:
 
 
 def test_nothing_changed_is_told(tmp_path: Path) -> None:
-    """There is no file but the manifest, or one without rows, and the receipt says why."""
+    """Only the manifest is written, or a file without rows, and the receipt says why."""
     receipt = mc_sink.sink_madconnect(NOW, f"{tmp_path}/", previous=NOW, keys="id")
     assert (receipt.num_files, receipt.changes) == (0, Changes(0, 0, 0, 950))
     assert receipt.verify().ok
@@ -151,15 +151,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("how", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_can_not_be_compared_is_refused(
-    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: dict[str, Any], said: str
+    fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: dict[str, Any], message: str
 ) -> None:
     """With an error that says what, nothing visible, no upload, and no rows left on the disk."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     how = dict[str, Any](frame=NOW, keys="id", to="p/") | how
     place = fault_s3.writer.target(how.pop("to"))
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         mc_sink.sink_madconnect(how.pop("frame"), place, storage_options=fault_s3.storage_options, **how)
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
@@ -185,7 +185,7 @@ def test_a_preview_leaves_the_last_delivery_to_the_run(tmp_path: Path) -> None:
 
 
 def test_a_preview_of_changes_counts_no_files() -> None:
-    """Nobody knows how many rows differ, and so how many files they fill."""
+    """The number of rows that differ is not known before, and so neither is the number of files."""
     seen = mc_sink.preview(
         NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column", max_rows_per_file=100, run_id="a"
     )

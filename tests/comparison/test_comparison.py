@@ -1,4 +1,4 @@
-"""What differs from the last delivery is what a comparison row by row in plain Python finds, whatever is spilled."""
+"""What differs from the last delivery is what a comparison row by row in plain Python finds, spilled or not."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_order_is_that_of_the_rows(large: Case, bounds: Bounds) -> None:
 
 
 def test_each_batch_has_one_action_and_all_but_the_last_are_full(large: Case) -> None:
-    """So the action can be what files are parted by, and nobody sees what was spilled."""
+    """So the action can be what files are parted by, and rows that were spilled look no different."""
     comparison = compare(large.before, large.now.schema, keys="id", bounds=SMALL)
     batches = list(comparison.changed(large.now.iter_slices(700), 80))
     assert [(batch["action"].unique().item(), batch.height) for batch in batches] == [
@@ -197,10 +197,10 @@ def test_duplicates_are_refused(large: Case, side: str, bounds: Bounds) -> None:
     twice = pl.concat([few.now, few.now.head(3), few.now.head(3).tail(1)])
     with pytest.raises(ConfigurationError) as raised:
         found(few._replace(now=twice) if side == "now" else few._replace(before=twice))
-    told = "this run" if side == "now" else "previous="
+    label = "this run" if side == "now" else "previous="
     if bounds is not TINY:
-        assert f"7 rows of {told} share their key with another (rows 0, 1, 2, 60, 61, …)" in str(raised.value)
-    assert all(word in str(raised.value) for word in (told, "'id'", "keys=", "Nothing became visible"))
+        assert f"7 rows of {label} share their key with another (rows 0, 1, 2, 60, 61, …)" in str(raised.value)
+    assert all(word in str(raised.value) for word in (label, "'id'", "keys=", "Nothing became visible"))
     assert "1,999" not in str(raised.value)
     assert "1999" not in str(raised.value)
 

@@ -88,7 +88,7 @@ UNCHANGED = Changes(added=0, changed=0, removed=0, unchanged=3)
 @pytest.mark.parametrize("nested", ["raise", "json"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_csv_that_was_delivered_is_unchanged(tmp_path: Path, dialect: Csv, nested: Any) -> None:
-    """In every dialect, told which it was, with every dtype that a CSV can hold."""
+    """In every dialect, which is passed on, with every dtype that a CSV can hold."""
     frame = FRAME if nested == "raise" else WITH_NESTED
     dialect = mc_sink.Csv(**{name: getattr(dialect, name) for name in dialect.__slots__} | {"nested": nested})
     path = tmp_path / f"x{dialect.extension}"
@@ -126,7 +126,7 @@ def test_json_lines_are_read(tmp_path: Path, suffix: str) -> None:
 
 
 def test_several_files_are_one_delivery(tmp_path: Path) -> None:
-    """A glob finds all files of a run; a name with brackets is a name, if there is such a file."""
+    """A glob finds all files of a run; a name with brackets is a name, if such a file exists."""
     now = pl.DataFrame({"id": range(100), "n": range(100)})
     mc_sink.sink_madconnect(now, f"{tmp_path}/run/", format="csv.gz", max_rows_per_file=30)
     assert counted(f"{tmp_path}/run/*.csv.gz", now).unchanged == 100
@@ -161,12 +161,12 @@ def test_a_delivery_without_rows(tmp_path: Path) -> None:
     assert counted(SIMPLE, SIMPLE.clear()) == Changes(added=0, changed=0, removed=3, unchanged=0)
 
 
-def refused(*said: str, previous: Any = SIMPLE, now: pl.DataFrame = SIMPLE, **options: Any) -> None:
+def refused(*words: str, previous: Any = SIMPLE, now: pl.DataFrame = SIMPLE, **options: Any) -> None:
     """Find that a comparison is refused, in these words, and that nothing became visible."""
     with pytest.raises(ConfigurationError) as raised:
         counted(previous, now, **options)
-    for words in (*said, "Nothing became visible."):
-        assert words in str(raised.value)
+    for text in (*words, "Nothing became visible."):
+        assert text in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_url_is_refused(url: str) -> None:
 
 def test_a_file_must_be_there_and_say_what_it_is(tmp_path: Path) -> None:
     """Nothing is guessed from the bytes."""
-    refused("0 files", previous=tmp_path / "missing.csv")
-    refused("0 files", previous=f"{tmp_path}/*.parquet")
+    refused("No file matches", previous=tmp_path / "missing.csv")
+    refused("No file matches", previous=f"{tmp_path}/*.parquet")
     (tmp_path / "x.xlsx").touch()
     refused("x.xlsx", ".csv.gz", previous=tmp_path / "x.xlsx")
     refused("glob", previous=tmp_path)
@@ -189,15 +189,18 @@ def test_a_file_must_be_there_and_say_what_it_is(tmp_path: Path) -> None:
 def test_other_columns_are_refused() -> None:
     """By name, with what to do."""
     other = SIMPLE.rename({"n": "m"})
-    refused("1 column(s) are missing: ['n']", "1 column(s) are not in this run: ['m']", previous=other)
-    refused("1 column(s) are not in this run: ['action']", previous=SIMPLE.with_columns(action=pl.lit("added")))
+    refused("1 column missing: ['n']", "1 column not in this run: ['m']", previous=other)
+    refused("1 column not in this run: ['action']", previous=SIMPLE.with_columns(action=pl.lit("added")))
 
 
 def test_values_that_do_not_cast_are_counted(tmp_path: Path) -> None:
-    """By column; what they are is not told."""
+    """By column; the values are not shown."""
     now = SIMPLE.cast({"n": pl.Int8})
     refused(
-        "2 value(s)", "2 of 'n' (Int64, wanted Int8)", previous=SIMPLE.with_columns(n=pl.Series([1, 300, 400])), now=now
+        "2 values of previous=",
+        "2 of 'n' (Int64, wanted Int8)",
+        previous=SIMPLE.with_columns(n=pl.Series([1, 300, 400])),
+        now=now,
     )
     (tmp_path / "x.csv").write_text("id,n\n1,secret\n2,\n3,1.5\n")
     refused("2 of 'n' (text, wanted Int64)", previous=tmp_path / "x.csv")
@@ -226,7 +229,7 @@ def test_values_that_do_not_cast_are_counted(tmp_path: Path) -> None:
 def test_dtypes_that_could_mean_two_things_are_refused(found: pl.DataType, wanted: pl.DataType) -> None:
     """A naive clock may have run anywhere, and a number may be of any unit."""
     now, before = (SIMPLE.with_columns(pl.lit(None, dtype).alias("n")) for dtype in (wanted, found))
-    refused("1 column(s) of previous=", "'n'", str(found), str(wanted), previous=before, now=now)
+    refused("1 column of previous=", "'n'", str(found), str(wanted), previous=before, now=now)
 
 
 def test_csv_that_was_changed_in_writing_is_refused(tmp_path: Path) -> None:
@@ -239,7 +242,7 @@ def test_csv_that_was_changed_in_writing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ([], "empty"),
         (["id", "id"], "twice in keys=: ['id']"),
@@ -247,10 +250,10 @@ def test_csv_that_was_changed_in_writing_is_refused(tmp_path: Path) -> None:
         ("list", "'list' (List(Int64))"),
     ],
 )
-def test_keys_must_tell_rows_apart(keys: Any, said: str) -> None:
+def test_keys_must_tell_rows_apart(keys: Any, message: str) -> None:
     """No key, one twice, one that isn't there, and one that can't be compared are refused beforehand."""
     now = SIMPLE.with_columns(list=pl.lit([1], pl.List(pl.Int64)))
-    refused(said, previous=now, now=now, keys=keys)
+    refused(message, previous=now, now=now, keys=keys)
 
 
 def test_the_action_needs_a_name_of_its_own() -> None:

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mc_sink import sink_madconnect
-from mc_sink.connector.cli import app
+from mc_sink.connector.cli.app import app
 from mc_sink.connector.cli.exit import Code
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connector.history import list_runs
@@ -63,14 +63,14 @@ def test_the_script_is_the_command() -> None:
     """What is installed as `mc-sink` is the function that `python -m mc_sink.connector.cli` calls."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     module, _, name = scripts["mc-sink"].partition(":")
-    assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli"
+    assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli.app"
 
 
 def test_help_is_light() -> None:
     """What takes its time to load is left to the command that needs it."""
     heavy = "{'aiobotocore', 'apscheduler', 'duckdb', 'keyring', 'pandera', 'pyarrow', 'pydantic', 's3fs', 'sqlite3'}"
-    told = f"import sys, atexit; atexit.register(lambda: print(sorted({heavy} & set(sys.modules))));"
-    script = told + "from mc_sink.connector.cli import main; main(['--help'])"
+    ended_text = f"import sys, atexit; atexit.register(lambda: print(sorted({heavy} & set(sys.modules))));"
+    script = ended_text + "from mc_sink.connector.cli import main; main(['--help'])"
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "[]"
 
@@ -83,38 +83,40 @@ def test_help_teaches_by_example() -> None:
         group, _, _ = command.partition(" ")
         assert re.search(rf"^  {group}  ", whole, re.MULTILINE)
         for words in {group, command}:
-            _, _, examples = mc_sink(*words.split(), "--help").stdout.partition("By example:\n")
+            _, _, examples = mc_sink(*words.split(), "--help").stdout.partition("Examples:\n")
             assert f"  mc-sink {words}" in examples, words
 
 
 def test_examples_are_words_that_exist() -> None:
     """Every option in an example of the help is one that the command has."""
     for command in commands():
-        told, _, examples = mc_sink(*command.split(), "--help").stdout.partition("By example:")
+        ended_text, _, examples = mc_sink(*command.split(), "--help").stdout.partition("Examples:")
         ours = "\n".join(re.findall(r"^  mc-sink [^|>\n]*", examples, re.MULTILINE))
-        assert set(re.findall(r"(?<= )--[a-z-]+", ours)) <= set(re.findall(r"--[a-z-]+", told)), command
+        assert set(re.findall(r"(?<= )--[a-z-]+", ours)) <= set(re.findall(r"--[a-z-]+", ended_text)), command
 
 
 def test_the_documentation_has_every_key_and_code() -> None:
     """docs/cli.md tells of every key of a connection file, every exit code and every command."""
-    told = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    ended_text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     keys = {one.name for kind in (Settings, Source, Guard, Schedule, Hooks) for one in fields(kind)}
-    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", told)] == []
-    assert [code for code in Code if not re.search(rf"^\|.*\b{int(code)}\b.*\|.*\|.*\|", told, re.MULTILINE)] == []
-    table = "\n".join(re.findall(r"^\| `mc-sink (.*) \|$", told, re.MULTILINE))
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", ended_text)] == []
+    assert [
+        code for code in Code if not re.search(rf"^\|.*\b{int(code)}\b.*\|.*\|.*\|", ended_text, re.MULTILINE)
+    ] == []
+    table = "\n".join(re.findall(r"^\| `mc-sink (.*) \|$", ended_text, re.MULTILINE))
     assert [word for command in commands() for word in command.split() if not re.search(rf"\b{word}\b", table)] == []
 
 
 def test_check_finds_what_a_run_would_refuse(tmp_path: Path) -> None:
     """Checking a file tells of contradictions between its keys, and of a schema that isn't there."""
-    for more, said in (
-        ('rejects = "bad/"', 'on_invalid="reject"'),
+    for more, shown in (
+        ('rejects = "bad/"', 'on_invalid = "reject"'),
         ('schema = "no-such-schema"', "no-such-schema"),
         ('platform = "acme"', "acme" if "platform" in signature(sink_madconnect).parameters else "platform"),
-        ("[schedule]\ncron = '0 0 * * 9'", "9 is no weekday"),
+        ("[schedule]\ncron = '0 0 * * 9'", "9 is not a weekday"),
     ):
         file = write_connection(tmp_path, "s3://bucket/p/", more)
-        assert said in mc_sink("connections", "check", file, code=Code.CONFIGURATION).stderr
+        assert shown in mc_sink("connections", "check", file, code=Code.CONFIGURATION).stderr
 
 
 def test_run_history_show_verify(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
@@ -136,10 +138,10 @@ def test_run_history_show_verify(ambient: Writer, seaweed: Admin, tmp_path: Path
 def test_a_dry_run_writes_nothing(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
     """A dry run shows schema, sample and keys; a preview the keys; neither leaves an object or a record."""
     file = write_connection(tmp_path, ambient.target("p/"))
-    told = mc_sink("run", file, "--dry-run", "--run-id", "r-1").stdout
-    assert "id: Int64" in told
-    assert "row 0" in told
-    assert ambient.target("p/r-1.csv") in told
+    ended_text = mc_sink("run", file, "--dry-run", "--run-id", "r-1").stdout
+    assert "id: Int64" in ended_text
+    assert "row 0" in ended_text
+    assert ambient.target("p/r-1.csv") in ended_text
     assert as_json("preview", file, "--run-id", "r-1")["files"] == [ambient.target("p/r-1.csv")]
     assert (seaweed.listing(ambient.bucket), list_runs()) == ({}, [])
 
@@ -157,8 +159,8 @@ def test_send_needs_no_file(writer: Writer, seaweed: Admin, tmp_path: Path, monk
     assert (run["num_rows"], len(run["files"])) == (FRAME.height, 3)
     mc_sink("verify", run["run_id"])
     assert len(seaweed.listing(writer.bucket)) == 4
-    said = mc_sink("send", "a.csv", writer.target("p/"), "--set", "if_exist=fail", code=Code.CONFIGURATION).stderr
-    assert "did you mean if_exists?" in said
+    shown = mc_sink("send", "a.csv", writer.target("p/"), "--set", "if_exist=fail", code=Code.CONFIGURATION).stderr
+    assert "Did you mean 'if_exists'?" in shown
     mc_sink("send", "a.csv", code=Code.USAGE)
 
 
@@ -193,13 +195,13 @@ def test_other_ends(ambient: Writer, seaweed: Admin, tmp_path: Path, monkeypatch
 
 def test_debug_shows_a_traceback_without_secrets(ambient: Writer, tmp_path: Path) -> None:
     """`--debug` may stand anywhere, shows where an error was raised, and cuts credentials out."""
-    module = f'def leaking():\n    raise ValueError("{ambient.credentials.secret} is no number")\n'
+    module = f'def leaking():\n    raise ValueError("{ambient.credentials.secret} is not a number")\n'
     (tmp_path / "leaking_of_tests.py").write_text(module, encoding="utf-8")
     file = write_connection(tmp_path, ambient.target("p/"), source='function = "leaking_of_tests:leaking"')
     for words in (["--debug", "run", file], ["run", file, "--debug"]):
-        told = mc_sink(*words, code=Code.FAILED).output
-        assert "leaking_of_tests.py" in told
-        assert ambient.credentials.secret not in told
+        ended_text = mc_sink(*words, code=Code.FAILED).output
+        assert "leaking_of_tests.py" in ended_text
+        assert ambient.credentials.secret not in ended_text
     assert ambient.credentials.secret not in mc_sink("run", file, code=Code.FAILED).output
 
 
@@ -218,7 +220,7 @@ def test_recover_ends_what_was_cut_short(recorded: Recorded, tmp_path: Path, mon
     mc_sink("recover", run["run_id"])
     assert as_json("show", run["run_id"])["status"] == "delivered"
     assert "4 of 4 files" in mc_sink("verify", run["run_id"]).stdout
-    assert "Nothing waits" in mc_sink("recover").stdout
+    assert "No delivery of this machine is unfinished" in mc_sink("recover").stdout
 
 
 def test_completion_knows_commands_and_runs(ambient: Writer, tmp_path: Path) -> None:
@@ -226,12 +228,12 @@ def test_completion_knows_commands_and_runs(ambient: Writer, tmp_path: Path) -> 
     run = as_json("run", write_connection(tmp_path, ambient.target("p/")))
     for words, expected in (("mc-sink rec", "recover"), ("mc-sink show 2", run["run_id"])):
         asked = {"_MC_SINK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        told = CliRunner().invoke(app, [], prog_name="mc-sink", env=asked).stdout
-        assert expected in told.split()
+        ended_text = CliRunner().invoke(app, [], prog_name="mc-sink", env=asked).stdout
+        assert expected in ended_text.split()
 
 
 def test_the_real_command_in_a_pipe(writer: Writer, tmp_path: Path) -> None:
-    """In a pipe there is no colour and no bar: plain log lines on the one side, the receipt on the other."""
+    """A pipe gets no colour and no bar: log lines on standard error, and the receipt on standard output."""
     file = write_connection(tmp_path, writer.target("p/"))
     child = start_command("run", file, env=environment(writer))
     out, err = child.communicate(timeout=60)
@@ -243,7 +245,7 @@ def test_the_real_command_in_a_pipe(writer: Writer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_colour_is_for_people(state: Path, no_color: str, coloured: bool) -> None:  # noqa: FBT001  a row of the table
-    """A terminal gets colour, unless NO_COLOR says that nobody wants it."""
+    """A terminal gets colour, unless NO_COLOR is set."""
     from mc_sink.connector.history import Beginning, begin
 
     begin(Beginning(run_id="r-1", connection="nightly", target="t")).failed(ValueError())
@@ -252,11 +254,11 @@ def test_colour_is_for_people(state: Path, no_color: str, coloured: bool) -> Non
     subprocess.run(
         [sys.executable, "-m", "mc_sink.connector.cli", "history"], stdout=theirs, env=env, cwd=ROOT, check=True
     )
-    told = os.read(ours, 100_000).decode()
+    ended_text = os.read(ours, 100_000).decode()
     os.close(ours)
     os.close(theirs)
-    assert "r-1" in told
-    assert ("\x1b[31m" in told) is coloured
+    assert "r-1" in ended_text
+    assert ("\x1b[31m" in ended_text) is coloured
 
 
 @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ def test_colour_is_for_people(state: Path, no_color: str, coloured: bool) -> Non
 def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of the table
     writer: Writer, seaweed: Admin, tmp_path: Path, number: signal.Signals, code: int, source: str
 ) -> None:
-    """A run that is told to end, or killed, shows nothing, ends within seconds, and its record says "interrupted"."""
+    """A run that is terminated or killed shows nothing, ends within seconds, and its record says "interrupted"."""
     file = write_connection(tmp_path, writer.target("p/"), source=f'function = "sources_of_tests:{source}"')
     child = start_command("run", file, env=environment(writer))
     wait_until((tmp_path / "started").exists, child)
@@ -286,19 +288,19 @@ def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of th
 
 
 def test_a_signal_when_all_is_visible(writer: Writer, seaweed: Admin, tmp_path: Path) -> None:
-    """A run that is told to end while it tells its hooks has delivered, and says so, and so does its record."""
+    """A run that is terminated while its hooks run has delivered, and its message and its record say so."""
     hook = """[hooks]\non_success = ["sh", "-c", "kill -TERM $PPID; sleep 2"]"""
     child = start_command("run", write_connection(tmp_path, writer.target("p/"), hook), env=environment(writer))
     _, err = child.communicate(timeout=30)
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()
-    assert f"run {run.run_id} had delivered by then: everything is visible" in err
+    assert f"run {run.run_id} was delivered before this error: everything is visible" in err
     assert (run.status, len(seaweed.listing(writer.bucket))) == ("delivered", 1)
 
 
 @pytest.mark.long
 def test_a_signal_while_it_is_published(recorded: Recorded, tmp_path: Path) -> None:
-    """A run that is told to end between two files ends within seconds, its record says so, and recovery ends it."""
+    """A run that is terminated between two files ends within seconds, its record says so, and recovery finishes it."""
     file = write_connection(tmp_path, recorded.writer.target("p/"), "max_rows_per_file = 20")
     struck, over = Event(), Event()
 

@@ -1,7 +1,7 @@
 """No credential of a platform is in anything that a command prints, writes, passes on or shows in `ps`; every command.
 
 The commands are those that the application has: one without a case here fails. The store knows unmistakable keys, and
-repeats them in its refusals. Children run with umask 0, so that whatever isn't closed to others is open to them.
+repeats them in its refusals. Children run with umask 0, so that every file that isn't closed to others is open to them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ read_timeout = 1
 
 @dataclass
 class Told:
-    """All that a series of commands has told, by the command; and the machine that it was on."""
+    """The output of a series of commands, by the command, and the machine that they ran on."""
 
     machine: Machine
     server: FaultServer
     by_command: dict[str, list[str]] = field(default_factory=dict)
 
     def run(self, *words: object, code: int = 0, debug: bool = True) -> str:
-        """Run a command in this interpreter with all logs on, and keep what it said, and the logs."""
+        """Run a command in this interpreter with all logs on, and keep its output and the logs."""
         with logged() as said:
             ended = self.machine.here(*words, *(["--debug"] if debug else []), code=code)
         self.keep(words, ended.said + said.getvalue())
@@ -61,7 +61,7 @@ class Told:
         return out
 
     def keep(self, words: tuple[object, ...], said: str) -> None:
-        """Keep what was said, with the command that these words are."""
+        """Keep an output with the command that printed it."""
         line = " ".join(map(str, words))
         name = max((name for name in commands() if f"{line} ".startswith(f"{name} ")), key=len)
         self.by_command.setdefault(name, []).append(f"{line}\n{said}")
@@ -74,111 +74,113 @@ def seen_by_others(child: subprocess.Popen[str]) -> str:
     return path.read_text("utf-8")
 
 
-def add_platforms(told: Told) -> None:
+def add_platforms(ended_text: Told) -> None:
     """Add by standard input, from a file, from the environment, and by hand at a terminal; and in vain."""
-    stored = ("--endpoint", told.server.url, "--store", "file")
-    told.child("platforms", "add", "acme", *stored, "--from", "-", typed=GIVEN)
-    (told.machine.folder / "key.txt").write_text(GIVEN, "utf-8")
-    told.run("platforms", "add", "from-file", *stored, "--from", told.machine.folder / "key.txt")
-    told.run("platforms", "add", "acme", *stored, "--from", told.machine.folder / "key.txt", code=3)
-    (told.machine.folder / "key.txt").write_text(GIVEN * 2, "utf-8")
-    told.run("platforms", "add", "wrong", *stored, "--from", told.machine.folder / "key.txt", code=3)
-    (told.machine.folder / "key.txt").unlink()
+    stored = ("--endpoint", ended_text.server.url, "--store", "file")
+    ended_text.child("platforms", "add", "acme", *stored, "--from", "-", typed=GIVEN)
+    (ended_text.machine.folder / "key.txt").write_text(GIVEN, "utf-8")
+    ended_text.run("platforms", "add", "from-file", *stored, "--from", ended_text.machine.folder / "key.txt")
+    ended_text.run("platforms", "add", "acme", *stored, "--from", ended_text.machine.folder / "key.txt", code=3)
+    (ended_text.machine.folder / "key.txt").write_text(GIVEN * 2, "utf-8")
+    ended_text.run("platforms", "add", "wrong", *stored, "--from", ended_text.machine.folder / "key.txt", code=3)
+    (ended_text.machine.folder / "key.txt").unlink()
     answers = {"Access Key ID": KEY, "Secret Access Key": SECRET, "Session Token (none)": TOKEN}
-    shown = told.machine.at_a_terminal("platforms", "add", "typed", *stored, answers=answers)
-    told.keep(("platforms", "add"), shown)
+    shown = ended_text.machine.at_a_terminal("platforms", "add", "typed", *stored, answers=answers)
+    ended_text.keep(("platforms", "add"), shown)
 
 
-def check_platforms(told: Told) -> None:
+def check_platforms(ended_text: Told) -> None:
     """Check well, and where every refusal repeats the key."""
-    told.run("platforms", "check", "acme", "s3://bucket/p/", code=1)  # not AWS, and not tried: Unverified
-    told.run("platforms", "check", "acme", "s3://bucket/p/", "--json", "--write-probe")
-    told.run("platforms", "check", "nobody", "s3://bucket/p/", code=3)
+    ended_text.run("platforms", "check", "acme", "s3://bucket/p/", code=1)  # not AWS, and not tried: Unverified
+    ended_text.run("platforms", "check", "acme", "s3://bucket/p/", "--json", "--write-probe")
+    ended_text.run("platforms", "check", "missing", "s3://bucket/p/", code=3)
     for op, code in (("*", "InvalidAccessKeyId"), ("Part", "AccessDenied")):
-        told.server.fault(op, echo(403, code), times=FOREVER)
-        told.run("platforms", "check", "from-file", "s3://bucket/p/", code=1)
-        told.run("platforms", "check", "from-file", "s3://bucket/p/", "--json", code=1)
-        told.server.heal()
+        ended_text.server.fault(op, echo(403, code), times=FOREVER)
+        ended_text.run("platforms", "check", "from-file", "s3://bucket/p/", code=1)
+        ended_text.run("platforms", "check", "from-file", "s3://bucket/p/", "--json", code=1)
+        ended_text.server.heal()
 
 
-def run_connections(told: Told) -> None:
+def run_connections(ended_text: Told) -> None:
     """Run well in a child, and badly in every way: a denied key, no bucket, invalid rows, no platform, a lost reply."""
-    file = connection(told)
-    told.child("run", file, "--run-id", "r-1", "--json")
-    told.run("run", file, "--dry-run")
-    told.run("run", file, "--run-id", "r-2")
-    told.server.fault("*", echo(403, "AccessDenied"), times=FOREVER)
-    told.child("run", file, "--run-id", "r-3", "--debug", code=5)
-    told.run("run", file, "--run-id", "r-4", debug=False, code=5)
-    told.server.heal()
-    told.run("run", connection(told, "s3://none/p/"), "--run-id", "r-5", code=3)
-    told.run("run", connection(told, more='schema = "audience"'), "--run-id", "r-6", code=4)
-    told.run("run", connection(told, platform="nobody"), "--run-id", "r-7", code=3)
-    told.server.fault("Complete", Reset("head"), n=2, times=FOREVER)
-    told.run("run", connection(told, more="max_rows_per_file = 20"), "--run-id", "r-8", code=7)
-    told.server.heal()
+    file = connection(ended_text)
+    ended_text.child("run", file, "--run-id", "r-1", "--json")
+    ended_text.run("run", file, "--dry-run")
+    ended_text.run("run", file, "--run-id", "r-2")
+    ended_text.server.fault("*", echo(403, "AccessDenied"), times=FOREVER)
+    ended_text.child("run", file, "--run-id", "r-3", "--debug", code=5)
+    ended_text.run("run", file, "--run-id", "r-4", debug=False, code=5)
+    ended_text.server.heal()
+    ended_text.run("run", connection(ended_text, "s3://none/p/"), "--run-id", "r-5", code=3)
+    ended_text.run("run", connection(ended_text, more='schema = "audience"'), "--run-id", "r-6", code=4)
+    ended_text.run("run", connection(ended_text, platform="missing"), "--run-id", "r-7", code=3)
+    ended_text.server.fault("Complete", Reset("head"), n=2, times=FOREVER)
+    ended_text.run("run", connection(ended_text, more="max_rows_per_file = 20"), "--run-id", "r-8", code=7)
+    ended_text.server.heal()
 
 
-def send_files(told: Told) -> None:
+def send_files(ended_text: Told) -> None:
     """Send well, with words that are wrong, and with a key where none may be."""
-    folder = told.machine.folder
+    folder = ended_text.machine.folder
     write_connection(folder, "unused/")
     source = folder / "data" / "*.parquet"
-    told.run("send", source, "s3://bucket/p/", "--platform", "acme")
-    told.run("send", source, "s3://bucket/p/", "--platform", "acme", "--endpoint-url", told.server.url, code=3)
-    told.run("send", source, "s3://bucket/p/", "--platform", "acme", "--set", "storage_options.key='x'", code=3)
+    ended_text.run("send", source, "s3://bucket/p/", "--platform", "acme")
+    ended_text.run(
+        "send", source, "s3://bucket/p/", "--platform", "acme", "--endpoint-url", ended_text.server.url, code=3
+    )
+    ended_text.run("send", source, "s3://bucket/p/", "--platform", "acme", "--set", "storage_options.key='x'", code=3)
 
 
-def schedule_runs(told: Told) -> None:
+def schedule_runs(ended_text: Told) -> None:
     """Let a scheduler start a run, and look at that one's words too."""
-    file = connection(told, more='[schedule]\nevery = "1s"', source='function = "sources_of_tests:endless"')
-    with told.machine.running("schedule", file, "--json") as child:
+    file = connection(ended_text, more='[schedule]\nevery = "1s"', source='function = "sources_of_tests:endless"')
+    with ended_text.machine.running("schedule", file, "--json") as child:
         wait_until((file.parent / "started").exists, child)
         tasks = Path(f"/proc/{child.pid}/task").glob("*/children")
         running = [pid for task in tasks for pid in task.read_text("ascii").split()]
         seen = "".join(Path(f"/proc/{pid}/cmdline").read_text("utf-8") for pid in running)
         child.terminate()
-        told.keep(("schedule", file), seen + "".join(child.communicate(timeout=15)))
+        ended_text.keep(("schedule", file), seen + "".join(child.communicate(timeout=15)))
     assert "--trigger" in seen
 
 
-def come_back(told: Told) -> None:
+def come_back(ended_text: Told) -> None:
     """Look at what ran, verify it, and recover what was cut short: in vain at first."""
-    told.run("history")
-    told.run("history", "--json")
+    ended_text.run("history")
+    ended_text.run("history", "--json")
     for run_id in ("r-1", "r-3", "r-6", "r-8"):
-        told.run("show", run_id)
-        told.run("show", run_id, "--json")
-    told.run("verify", "r-1")
-    told.run("recover")
-    told.server.fault("*", echo(403, "AccessDenied"), times=FOREVER)
-    told.run("verify", "r-1", "--json", code=5)
-    told.run("recover", "r-8", code=5)
-    told.server.heal()
-    left_over = [path.read_bytes() for path in (told.machine.state / "journals").iterdir()]
-    assert left_over  # a journal is looked at while there is one, too
+        ended_text.run("show", run_id)
+        ended_text.run("show", run_id, "--json")
+    ended_text.run("verify", "r-1")
+    ended_text.run("recover")
+    ended_text.server.fault("*", echo(403, "AccessDenied"), times=FOREVER)
+    ended_text.run("verify", "r-1", "--json", code=5)
+    ended_text.run("recover", "r-8", code=5)
+    ended_text.server.heal()
+    left_over = [path.read_bytes() for path in (ended_text.machine.state / "journals").iterdir()]
+    assert left_over  # a journal is read too while it exists
     assert not [text for text in left_over if found_in(text)]
-    told.run("recover", "r-8", "--json")
+    ended_text.run("recover", "r-8", "--json")
 
 
-def look_at_platforms(told: Told) -> None:
+def look_at_platforms(ended_text: Told) -> None:
     """List, show and export what was added, and remove one."""
-    told.run("platforms", "list")
-    told.run("platforms", "list", "--json")
-    told.run("platforms", "show", "acme")
-    told.run("platforms", "show", "acme", "--json")
-    told.run("platforms", "export", "acme")
-    told.run("platforms", "remove", "typed", "--yes")
-    told.run("platforms", "remove", "typed", "--yes", code=3)
+    ended_text.run("platforms", "list")
+    ended_text.run("platforms", "list", "--json")
+    ended_text.run("platforms", "show", "acme")
+    ended_text.run("platforms", "show", "acme", "--json")
+    ended_text.run("platforms", "export", "acme")
+    ended_text.run("platforms", "remove", "typed", "--yes")
+    ended_text.run("platforms", "remove", "typed", "--yes", code=3)
 
 
-def print_the_rest(told: Told) -> None:
+def print_the_rest(ended_text: Told) -> None:
     """Preview and check a connection, print a policy and a lifecycle."""
-    told.run("preview", connection(told), "--json")
-    told.run("connections", "check", connection(told))
-    told.run("connections", "check", connection(told, more=f'storage_options.secret = "{SECRET}"'), code=3)
-    told.run("policy", "s3://bucket/p/")
-    told.run("lifecycle", "s3://bucket/p/")
+    ended_text.run("preview", connection(ended_text), "--json")
+    ended_text.run("connections", "check", connection(ended_text))
+    ended_text.run("connections", "check", connection(ended_text, more=f'storage_options.secret = "{SECRET}"'), code=3)
+    ended_text.run("policy", "s3://bucket/p/")
+    ended_text.run("lifecycle", "s3://bucket/p/")
 
 
 CASES: dict[Callable[[Told], None], list[str]] = {
@@ -194,55 +196,55 @@ CASES: dict[Callable[[Told], None], list[str]] = {
 
 
 def connection(
-    told: Told, target: str = "s3://bucket/p/", *, more: str = "", platform: str = "acme", **given: Any
+    ended_text: Told, target: str = "s3://bucket/p/", *, more: str = "", platform: str = "acme", **given: Any
 ) -> Path:
     """Write a connection on the platform, with hooks."""
-    return write_connection(told.machine.folder, target, f'platform = "{platform}"\n{more}{HOOKS}', **given)
+    return write_connection(ended_text.machine.folder, target, f'platform = "{platform}"\n{more}{HOOKS}', **given)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def ended_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Run every case, on a machine whose state is made by the first of them."""
     folder = tmp_path_factory.mktemp("machine")
     secrets = {"FEED_TOKEN": TOKEN, "DATABASE_URL": f"postgresql://user:{SECRET}@host/db"}
     machine = Machine(folder, folder / "deep" / "state", secrets)
     with FaultServer(Rules(credentials=(Credentials(KEY, SECRET),), granted=GRANTED | {"Abort"})) as server:
-        told = Told(machine, server)
+        ended_text = Told(machine, server)
         for case in CASES:
-            case(told)
-        yield told
+            case(ended_text)
+        yield ended_text
 
 
-def test_every_command_has_a_case(told: Told) -> None:
+def test_every_command_has_a_case(ended_text: Told) -> None:
     """Those that the application has, and each was run."""
     assert sorted(name for names in CASES.values() for name in names) == sorted(commands())
-    assert sorted(told.by_command) == sorted(commands())
+    assert sorted(ended_text.by_command) == sorted(commands())
 
 
 @pytest.mark.parametrize("command", commands())
-def test_nothing_that_is_said_has_a_credential(told: Told, command: str) -> None:
+def test_nothing_that_is_said_has_a_credential(ended_text: Told, command: str) -> None:
     """Neither output, errors with their tracebacks, logs from DEBUG on, JSON, the help, nor the words in `ps`."""
-    help_page = told.machine.here(*command.split(), "--help").said
-    said = [*told.by_command[command], help_page]
+    help_page = ended_text.machine.here(*command.split(), "--help").said
+    said = [*ended_text.by_command[command], help_page]
     assert {text.splitlines()[0]: found_in(text.encode()) for text in said if found_in(text.encode())} == {}
 
 
-def test_nothing_that_is_written_has_a_credential(told: Told) -> None:
+def test_nothing_that_is_written_has_a_credential(ended_text: Told) -> None:
     """Neither history, journals, locks, delivered objects, nor what a hook got: the files of secrets have it alone."""
-    holding = {path for path in told.machine.folder.rglob("*") if path.is_file() and found_in(path.read_bytes())}
-    platforms = told.machine.state / "platforms"
-    assert holding - {told.machine.folder / "nightly.toml"} == {
+    holding = {path for path in ended_text.machine.folder.rglob("*") if path.is_file() and found_in(path.read_bytes())}
+    platforms = ended_text.machine.state / "platforms"
+    assert holding - {ended_text.machine.folder / "nightly.toml"} == {
         platforms / "acme.secrets",
         platforms / "from-file.secrets",
     }
     assert found_in((platforms / "acme.secrets").read_bytes()) == [*CANARIES]
-    assert (told.machine.state / "history.sqlite3").stat().st_size > 0
-    assert not [key for key in told.server.listing("bucket") if found_in(told.server.read("bucket", key))]
+    assert (ended_text.machine.state / "history.sqlite3").stat().st_size > 0
+    assert not [key for key in ended_text.server.listing("bucket") if found_in(ended_text.server.read("bucket", key))]
 
 
-def test_hooks_get_no_credential(told: Told) -> None:
-    """A hook of every end was told, by its standard input and its environment, which has no secret of the command's."""
-    hooks = {path.stem: path.read_bytes() for path in told.machine.folder.glob("*.hook")}
+def test_hooks_get_no_credential(ended_text: Told) -> None:
+    """The hook of every end was called, and neither its input nor its environment has a secret of the command's."""
+    hooks = {path.stem: path.read_bytes() for path in ended_text.machine.folder.glob("*.hook")}
     assert {"r-1", "r-3", "r-6", "r-8"} <= set(hooks)
     assert all(b"MC_SINK_STATUS=" in text and b'"run_id"' in text for text in hooks.values())
     assert {name: found_in(text) for name, text in hooks.items() if found_in(text)} == {}
@@ -254,17 +256,22 @@ def open_to_others(state: Path) -> dict[str, str]:
     return {path.name: f"{mode:o}" for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)}
 
 
-def test_what_is_remembered_is_for_its_owner_alone(told: Told) -> None:
+def test_what_is_remembered_is_for_its_owner_alone(ended_text: Told) -> None:
     """Every file has mode 0600 and every folder 0700, the outermost too, with umask 0."""
-    assert open_to_others(told.machine.state) == {}
-    assert {path.name for path in told.machine.state.iterdir()} >= {"history.sqlite3", "journals", "platforms", "locks"}
+    assert open_to_others(ended_text.machine.state) == {}
+    assert {path.name for path in ended_text.machine.state.iterdir()} >= {
+        "history.sqlite3",
+        "journals",
+        "platforms",
+        "locks",
+    }
 
 
-def test_what_is_told_is_told_all_the_same(told: Told) -> None:
+def test_what_is_told_is_told_all_the_same(ended_text: Told) -> None:
     """The refusals that repeat the key are shown, without it; and the ends of its id."""
-    assert "The key … with … is not the one." in "".join(told.by_command["run"])
-    assert "AKIA…0001" in "".join(told.by_command["platforms show"])
-    assert "Traceback" in "".join(told.by_command["run"])
+    assert "The key … with … is not the one." in "".join(ended_text.by_command["run"])
+    assert "AKIA…0001" in "".join(ended_text.by_command["platforms show"])
+    assert "Traceback" in "".join(ended_text.by_command["run"])
 
 
 @pytest.mark.parametrize("secret", CANARIES)

@@ -56,11 +56,11 @@ def test_credentials_may_be_the_environments_instead(machine: Machine, fault_s3:
     platforms.save(Platform(name="other", endpoint=fault_s3.url, access_key_id="no", secret_access_key="no"))
     machine.here("verify", "r-1", "--platform", "other", code=Code.DENIED)
     platforms.remove("acme")
-    assert "no platform acme" in machine.here("verify", "r-1", code=Code.CONFIGURATION).err
+    assert "The platform acme is not saved" in machine.here("verify", "r-1", code=Code.CONFIGURATION).err
     known = Machine(machine.folder, machine.state, environment(fault_s3.writer))
     assert "1 of 1 files are there" in known.here("verify", "r-1", "--no-platform").out
     both = machine.here("verify", "r-1", "--platform", "other", "--no-platform", code=Code.CONFIGURATION)
-    assert "leave one out" in both.err
+    assert "Leave one of them out" in both.err
 
 
 def test_a_delivery_from_python_is_recovered_on_a_platform(machine: Machine, fault_s3: FaultServer) -> None:
@@ -81,9 +81,9 @@ def test_what_a_platform_may_not_is_refused_by_every_command(
 ) -> None:
     """A target out of its bounds, and a platform that isn't there; nothing is sent."""
     file = write_connection(machine.folder, "s3://bucket/in/", 'platform = "acme"')
-    assert "outside of what the platform acme" in machine.here(*words, file, code=Code.CONFIGURATION).err
-    file = write_connection(machine.folder, "s3://bucket/out/", 'platform = "nobody"')
-    assert "no platform nobody" in machine.here(*words, file, code=Code.CONFIGURATION).err
+    assert "outside the buckets that the platform acme" in machine.here(*words, file, code=Code.CONFIGURATION).err
+    file = write_connection(machine.folder, "s3://bucket/out/", 'platform = "missing"')
+    assert "platform missing is not saved" in machine.here(*words, file, code=Code.CONFIGURATION).err
     assert len(fault_s3.log) == 0
 
 

@@ -1,4 +1,4 @@
-"""What `mc-sink` says holds: exit codes are true whatever sources and hooks do, and output can always be read."""
+"""The output of `mc-sink` is reliable: exit codes hold for all sources and hooks, and output can always be read."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def connection(tmp_path: Path) -> Callable[..., Path]:
 def command(*words: object, stdout: Any = subprocess.PIPE, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the real command."""
     line = [sys.executable, "-m", "mc_sink.connector.cli", *map(str, words)]
-    told = subprocess.run(
+    ended_text = subprocess.run(
         line, stdout=stdout, stderr=subprocess.PIPE, cwd=ROOT, env=os.environ | env, encoding="utf-8", check=False
     )
-    assert "Traceback" not in told.stderr
-    return told
+    assert "Traceback" not in ended_text.stderr
+    return ended_text
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def command(*words: object, stdout: Any = subprocess.PIPE, **env: str) -> subpro
 def test_who_exits_in_mid_run_changes_no_code(
     connection: Callable[..., Path], function: str, code: Code, status: str
 ) -> None:
-    """A source that exits with 0 has not delivered, a hook that exits has failed, and what they print is no JSON."""
-    told = command("run", connection(function), "--json")
-    assert told.returncode == code, told.stderr
-    (line,) = told.stdout.splitlines()
+    """A source that exits with 0 has not delivered, a hook that exits has failed, and neither prints into the JSON."""
+    ended_text = command("run", connection(function), "--json")
+    assert ended_text.returncode == code, ended_text.stderr
+    (line,) = ended_text.stdout.splitlines()
     assert json.loads(line)["status"] == status
-    assert "hooked" in told.stderr
-    assert "(speaking_of_tests:hook) failed: SystemExit" in told.stderr
+    assert "hooked" in ended_text.stderr
+    assert "(speaking_of_tests:hook) failed: SystemExit" in ended_text.stderr
 
 
 def test_a_rehearsal_is_one_line_of_json(connection: Callable[..., Path]) -> None:
@@ -95,17 +95,17 @@ def test_a_rehearsal_is_one_line_of_json(connection: Callable[..., Path]) -> Non
 def test_a_full_disk_under_the_output_is_no_failed_delivery(connection: Callable[..., Path]) -> None:
     """What can't be printed is warned of; what became visible stays delivered."""
     with Path("/dev/full").open("w", encoding="ascii") as full:
-        told = command("run", connection("some"), stdout=full)
-    assert told.returncode == Code.DONE, told.stderr
-    assert "could not be told (OSError)" in told.stderr
+        ended_text = command("run", connection("some"), stdout=full)
+    assert ended_text.returncode == Code.DONE, ended_text.stderr
+    assert "failed (OSError)" in ended_text.stderr
     assert list_runs()[0].status == "delivered"
 
 
 def test_an_encoding_without_the_characters_is_no_error(connection: Callable[..., Path]) -> None:
     """Where output is ASCII, other characters are written as their numbers."""
-    told = command("run", connection("some"), "--dry-run", PYTHONIOENCODING="ascii")
-    assert told.returncode == Code.DONE, told.stderr
-    assert r"caf\xe9" in told.stdout
+    ended_text = command("run", connection("some"), "--dry-run", PYTHONIOENCODING="ascii")
+    assert ended_text.returncode == Code.DONE, ended_text.stderr
+    assert r"caf\xe9" in ended_text.stdout
 
 
 def test_names_in_tables_mean_nothing_else() -> None:
@@ -116,11 +116,11 @@ def test_names_in_tables_mean_nothing_else() -> None:
 
 @pytest.mark.parametrize("words", [("history",), ("policy", "s3://bucket/p/"), ("platforms", "list")])
 def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...]) -> None:
-    """As with `| head`: nothing is said, and the code is 0."""
+    """As with `| head`: nothing is reported, and the code is 0."""
     begin(Beginning(run_id="r-1", connection="nightly", target="t")).failed(ValueError())
     read, write = os.pipe()
     os.close(read)
-    told = command(*words, stdout=write)
+    ended_text = command(*words, stdout=write)
     os.close(write)
-    assert told.returncode == Code.DONE
-    assert "Broken" not in told.stderr
+    assert ended_text.returncode == Code.DONE
+    assert "Broken" not in ended_text.stderr

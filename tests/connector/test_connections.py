@@ -73,28 +73,28 @@ region_name = "eu-west-1"
 
 
 def test_wrong_keys_are_named_with_the_right_ones(tmp_path: Path) -> None:
-    """All that is wrong is said at once: unknown keys with the nearest right one, wrong kinds, what is missing."""
-    said = refusal(tmp_path, 'if_exist = "fail"\nmax_rows_per_file = "many"\n[schedule]\ncrn = "* * * * *"')
-    assert said.startswith("3 key(s)")
-    assert "if_exist is unknown: did you mean if_exists?" in said
-    assert "schedule.crn is unknown: did you mean cron?" in said
-    assert "max_rows_per_file won't do" in said
+    """All invalid keys are reported at once: unknown ones with the nearest right one, wrong types, missing ones."""
+    printed = refusal(tmp_path, 'if_exist = "fail"\nmax_rows_per_file = "many"\n[schedule]\ncrn = "* * * * *"')
+    assert "nightly.toml is invalid in 3 keys:" in printed
+    assert "if_exist is an unknown key. Did you mean 'if_exists'?" in printed
+    assert "schedule.crn is an unknown key. Did you mean 'cron'?" in printed
+    assert "max_rows_per_file is invalid" in printed
     (tmp_path / "none.toml").write_text("manifest = true", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"target is missing"):
         load(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "printed"),
     [
-        ('[format]\ntype = "csv"\nseperator = ";"', "did you mean separator?"),
-        ('[object_options]\naccl = "private"', "did you mean acl?"),
-        ('[format]\ntype = "tsv"', "none of csv, parquet"),
+        ('[format]\ntype = "csv"\nseperator = ";"', "Did you mean 'separator'?"),
+        ('[object_options]\naccl = "private"', "Did you mean 'acl'?"),
+        ('[format]\ntype = "tsv"', "needs a type, one of csv, parquet"),
     ],
 )
-def test_wrong_keys_of_tables_are_named_too(tmp_path: Path, more: str, said: str) -> None:
+def test_wrong_keys_of_tables_are_named_too(tmp_path: Path, more: str, printed: str) -> None:
     """The options of formats and objects are held to their own names."""
-    with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
+    with pytest.raises(ConfigurationError, match=printed.replace("?", r"\?")):
         arguments_for(sink_madconnect, load(write_connection(tmp_path, "s3://bucket/p/", more)))
 
 
@@ -114,9 +114,9 @@ def test_wrong_keys_of_tables_are_named_too(tmp_path: Path, more: str, said: str
 )
 def test_a_secret_is_refused_and_not_repeated(tmp_path: Path, more: str) -> None:
     """A credential in a file is refused with the place where it belongs, and no message shows it."""
-    said = refusal(tmp_path, more)
-    assert "platform" in said
-    assert "canary" not in said.lower()
+    printed = refusal(tmp_path, more)
+    assert "platform" in printed
+    assert "canary" not in printed.lower()
 
 
 def test_a_file_may_begin_with_a_mark_of_windows(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_file_that_is_there_is_no_new_object(ambient: Writer, seaweed: Admin, 
 def test_a_taken_key_is_told_before_the_query_runs(
     fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_rows: int, *, local: bool
 ) -> None:
-    """A generated run id has no earlier attempt: the key is taken, whatever is there, and the source isn't opened."""
+    """A generated run id has no earlier attempt: any object at the key is foreign, and the source isn't opened."""
     for name, value in environment(fault_s3.writer).items():
         monkeypatch.setenv(name, value)
     target = f"{tmp_path}/out/one.csv" if local else fault_s3.writer.target("one.csv")
@@ -199,7 +199,7 @@ def test_a_taken_key_is_told_before_the_query_runs(
     first = deliver(connection(10), progress=False)
     (tmp_path / "opened").unlink()
     before, asked = fault_s3.listing(fault_s3.bucket), len(fault_s3.log)
-    with pytest.raises(AlreadyExistsError, match=r"1 object is already at .*one\.csv and stays as it was"):
+    with pytest.raises(AlreadyExistsError, match=r"An object is already at .*one\.csv and stays as it was"):
         deliver(connection(num_rows), progress=False)
     assert not (tmp_path / "opened").exists()
     assert fault_s3.listing(fault_s3.bucket) == before
@@ -214,7 +214,7 @@ def test_one_run_of_a_connection_at_a_time(ambient: Writer, seaweed: Admin, tmp_
     def once_more(_run: Run) -> None:
         deliver(connection, progress=False)
 
-    with pytest.raises(Busy, match="nightly runs already"):
+    with pytest.raises(Busy, match="nightly is running already"):
         deliver(connection, progress=False, ended=once_more)
     assert len(seaweed.listing(ambient.bucket)) == 1
 
@@ -236,16 +236,16 @@ def test_hooks_are_told(ambient: Writer, tmp_path: Path) -> None:
     hooks = """
 [hooks]
 on_success = ["sh", "-c", "cat > $MC_SINK_STATUS.json; exit 3"]
-on_failure = "hooks_of_tests:told"
+on_failure = "hooks_of_tests:notified"
 """
-    (tmp_path / "hooks_of_tests.py").write_text("TOLD = []\ntold = TOLD.append\n", encoding="utf-8")
+    (tmp_path / "hooks_of_tests.py").write_text("RUNS = []\nnotified = RUNS.append\n", encoding="utf-8")
     run = deliver(to_bucket(tmp_path, ambient, hooks), progress=False)
     assert run.run_id in (tmp_path / "delivered.json").read_text(encoding="utf-8")
     broken = write_connection(tmp_path, ambient.target("p/"), hooks, 'files = "none/*.parquet"')
     with pytest.raises(ConfigurationError):
         deliver(load(broken), progress=False)
-    told: list[Run] = find_named("hooks_of_tests:TOLD", tmp_path)
-    assert [run.status for run in told] == ["failed"]
+    output: list[Run] = find_named("hooks_of_tests:RUNS", tmp_path)
+    assert [run.status for run in output] == ["failed"]
 
 
 def test_a_command_gets_no_secret_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_command_gets_no_secret_of_the_environment(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PAGER_URL", "https://pager.example.com")
     hooks = """
 [hooks]
-on_success = ["sh", "-c", "env > environment.txt; echo told; echo told >&2; exit 0"]
+on_success = ["sh", "-c", "env > environment.txt; echo printed; echo printed >&2; exit 0"]
 environment = ["PAGER_URL", "NO_SUCH_VARIABLE"]
 """
     run = deliver(load(write_connection(tmp_path, "out/", hooks)), progress=False)
@@ -284,19 +284,19 @@ def test_what_a_command_leaves_running_is_not_waited_for(tmp_path: Path, capfd: 
 def test_entry_points_are_told(
     ambient: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is installed as an entry point is told of every connection's runs; one that is broken is a warning."""
+    """An installed entry point is called with the runs of every connection; a broken one is a warning."""
     installed = tmp_path / "site" / "alerts_of_tests-1.0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: alerts-of-tests\nVersion: 1.0\n", encoding="utf-8"
     )
-    points = "[mc_sink.on_success]\ngood = alerts_of_tests:told\nbad = alerts_of_tests:nothing\n"
+    points = "[mc_sink.on_success]\ngood = alerts_of_tests:notified\nbad = alerts_of_tests:nothing\n"
     (installed / "entry_points.txt").write_text(points, encoding="utf-8")
-    (tmp_path / "site" / "alerts_of_tests.py").write_text("TOLD = []\ntold = TOLD.append\n", encoding="utf-8")
+    (tmp_path / "site" / "alerts_of_tests.py").write_text("RUNS = []\nnotified = RUNS.append\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "site")
     run = deliver(to_bucket(tmp_path, ambient), progress=False)
-    (told,) = sys.modules["alerts_of_tests"].TOLD
-    assert told == run
+    (output,) = sys.modules["alerts_of_tests"].TOLD
+    assert output == run
     assert "The hook on_success (bad) failed: AttributeError." in caplog.text
 
 
@@ -328,6 +328,6 @@ def test_spans_and_counters(ambient: Writer, tmp_path: Path, monkeypatch: pytest
     assert failed.status.description == "polars.exceptions.InvalidOperationError"
     data = reader.get_metrics_data()
     assert data is not None
-    told = data.to_json() + failed.to_json()
-    assert "mc_sink.runs" in told
-    assert "4711" not in told
+    output = data.to_json() + failed.to_json()
+    assert "mc_sink.runs" in output
+    assert "4711" not in output

@@ -54,15 +54,15 @@ def refused():
     raise ConfigurationError("a canary of two words")
 
 
-def told(run):
-    helper.TOLD.append(run.connection)
+def notified(run):
+    helper.RUNS.append(run.connection)
 """
 HELPER = """
 import polars as pl
 import pandera.polars as pa
 
 NAME = "NAME_HERE"
-TOLD = []
+RUNS = []
 Checks = pa.DataFrameSchema({"x": pa.Column(str, pa.Check.eq(NAME))})
 
 
@@ -75,7 +75,7 @@ schema = "{schema}"
 [source]
 {source}
 [hooks]
-on_success = "rows:told"
+on_success = "rows:notified"
 """
 
 
@@ -152,7 +152,7 @@ def test_each_gets_its_own_in_any_order(tmp_path: Path, source: str) -> None:
     for name in ("one", "two", "two", "one"):
         assert delivered(files[name]) == [name]
     for name in files:
-        assert find_named("helper:TOLD", tmp_path / name) == ["same", "same"]
+        assert find_named("helper:RUNS", tmp_path / name) == ["same", "same"]
 
 
 def test_a_check_of_another_folder_is_not_taken(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_name_that_may_mean_two_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_query_attaches_what_lies_beside(tmp_path: Path) -> None:
-    """Another database's file begins at the connection's folder, too; and a variable of ours is no table."""
+    """Another database's file begins at the connection's folder, too; and a variable of this module is not a table."""
     make(tmp_path / "one")
     import duckdb
 
@@ -273,14 +273,15 @@ def test_a_module_that_is_missing_is_named_as_it_was_asked_for(tmp_path: Path) -
     """Neither the message nor a record has the name that a folder's module has within."""
     file = make(tmp_path / "one")
     for name in ("nothing:rows", "tools.nothing:rows"):
-        with pytest.raises(ConfigurationError, match=f"0 modules are named {name.partition(':')[0]},"):
+        with pytest.raises(ConfigurationError, match=f"No module is named {name.partition(':')[0]},"):
             find_named(name, file.parent)
     with pytest.raises(ValueError, match="canary") as raised:
         find_named("rows:broken", file.parent)()
     assert failure_of(raised.value).kind == "rows.Broken"
     with pytest.raises(ConfigurationError) as refused:
         find_named("rows:refused", file.parent)()
-    assert failure_of(refused.value).text == "… Nothing became visible."  # a connection's own source is none of ours
+    # The source of a connection is not the package's.
+    assert failure_of(refused.value).text == "… Nothing became visible."
 
 
 def in_a_child(pickled: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A database's URI is repeated nowhere, whatever it looks like and whatever the library says that couldn't use it."""
+"""A database's URI is repeated nowhere, in any form of the URI and any message of the library that couldn't use it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Panic(BaseException):
 
 @pytest.fixture(params=["RuntimeError", "Panic", "ImportError", "KeyboardInterrupt"])
 def echoing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Install a connectorx that refuses whatever it is asked, and repeats the URI as `echo` has it."""
+    """Install a connectorx that refuses every query, and repeats the URI as `echo` has it."""
     library: Any = ModuleType("connectorx")
     library.__version__ = "0.4.6"
     library.kind = {"Panic": Panic}.get(request.param) or getattr(__import__("builtins"), request.param)
@@ -83,14 +83,14 @@ def echoing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def shown(error: BaseException) -> str:
     """Show an error in every way, with the locals of every frame but those of the tests, and what caused it."""
-    told = [repr(error), str(error), failure_of(error).text, failure_of(error).kind]
+    output = [repr(error), str(error), failure_of(error).text, failure_of(error).kind]
     seen: BaseException | None = error
     while seen is not None:
         stack = traceback.TracebackException.from_exception(seen, capture_locals=True)
-        told += [str(frame.locals) for frame in stack.stack if "tests" not in frame.filename]
-        told += [repr(seen), *getattr(seen, "__notes__", [])]
+        output += [str(frame.locals) for frame in stack.stack if "tests" not in frame.filename]
+        output += [repr(seen), *getattr(seen, "__notes__", [])]
         seen = seen.__cause__ or seen.__context__
-    return "\n".join(told)
+    return "\n".join(output)
 
 
 def secrets_of(uri: str) -> set[str]:
@@ -106,7 +106,7 @@ def test_no_word_of_it_is_repeated(echoing: Any, monkeypatch: pytest.MonkeyPatch
     uri = SOUND[which]
     echoing.echo = ECHOES[echo]
     monkeypatch.setenv("DATABASE_URL", uri)
-    with pytest.raises(BaseException) as raised:  # noqa: PT011  a panic is no Exception
+    with pytest.raises(BaseException) as raised:  # noqa: PT011  a panic is not an Exception
         read_database(Source(query="select 1", uri_env="DATABASE_URL"))
     assert isinstance(raised.value, SinkError) == (echoing.kind is not KeyboardInterrupt)  # which goes on as it is
     assert raised.value.__context__ is None
@@ -118,7 +118,7 @@ def test_no_word_of_it_is_repeated(echoing: Any, monkeypatch: pytest.MonkeyPatch
 def test_one_that_can_be_read_in_two_ways_is_refused(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     """Before any library sees it, and without a word of it."""
     monkeypatch.setenv("DATABASE_URL", WRONG[which])
-    with pytest.raises(ConfigurationError, match="in the variable DATABASE_URL can't be read") as raised:
+    with pytest.raises(ConfigurationError, match="in the variable DATABASE_URL is invalid") as raised:
         read_database(Source(query="select 1", uri_env="DATABASE_URL"))
     assert PASSWORD.lower() not in shown(raised.value).lower()
 
@@ -146,7 +146,7 @@ def test_a_file_may_not_hold_it(tmp_path: Path, key: str, which: str) -> None:
 
 
 def test_what_is_no_part_of_it_is_repeated(echoing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query that is wrong is said to be, in the database's words; the address's own words are cut out."""
+    """A wrong query fails with the database's message, without the words of the address."""
     if echoing.kind is not RuntimeError:
         pytest.skip("only an error of the database's has a message")
     echoing.echo = lambda _uri: 'ERROR: column "nosuch" does not exist in warehouse7 for alice9'

@@ -106,7 +106,7 @@ def test_changes_are_held_to_the_rows_of_the_last_delivery(tmp_path: Path) -> No
     ],
 )
 def test_a_guard_that_could_mean_two_things_is_refused_when_it_is_read(tmp_path: Path, guard: str) -> None:
-    """50 may be fifty times or percent; so is what is no number, and a key that is unknown."""
+    """50 may be fifty times or percent; so is a text that is not a number, and an unknown key."""
     with pytest.raises(ConfigurationError, match=r"guard|min_rows"):
         inspect(load(connection(tmp_path, 1, f"[guard]\n{guard}")))
 
@@ -123,7 +123,7 @@ def test_one_bound_is_said_once(tmp_path: Path) -> None:
 
 
 def test_an_empty_run_is_skipped_in_the_record_and_no_failure(tmp_path: Path) -> None:
-    """The record says so, on_success is told, and the exit code is 0; with "fail" it is that of invalid rows."""
+    """The record says so, on_success is called, and the exit code is 0; with "fail" it is that of invalid rows."""
     machine = Machine(tmp_path / "work", tmp_path / "state")
     hook = "[hooks]\non_success = ['touch', 'succeeded']\non_failure = ['touch', 'failed']"
     file = connection(machine.folder, 0, f'on_empty = "skip"\n{hook}')

@@ -17,8 +17,9 @@ import pytest
 
 from mc_sink import ConfigurationError, sink_madconnect, verify
 from mc_sink.connector import connections
-from mc_sink.connector.history import Beginning, begin, find_run, list_runs, masked, note_recovered
+from mc_sink.connector.history import Beginning, begin, find_run, list_runs, note_recovered
 from mc_sink.connector.history.redact import failure_of
+from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import AlreadyExistsError, CommitError, PermissionDenied, SinkError, ValidationError
 from tests.support.connection_files import ROOT
 
@@ -55,7 +56,7 @@ def test_a_record_is_all_of_a_delivery(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_is_running() -> None:
-    """While somebody holds a run, it reads as running, in every process; the last try of an id is the run."""
+    """While a process holds a run, it reads as running, in every process; the last attempt of an id is the run."""
     first = begin(FACTS)
     assert find_run("r-1").status == "running"
     assert first.failed(AlreadyExistsError("1 object is already at s3://bucket/p/x")).status == "failed"
@@ -63,7 +64,7 @@ def test_a_run_that_goes_on_is_running() -> None:
     assert [run.status for run in list_runs()] == ["running", "failed"]
     assert find_run("r-1").status == "running"
     assert [run.number for run in list_runs(status="failed", connection="nightly")] == [1]
-    with pytest.raises(ConfigurationError, match="0 runs"):
+    with pytest.raises(ConfigurationError, match="No run of this machine"):
         find_run("r-2")
 
 
@@ -95,7 +96,7 @@ def test_only_the_owner_can_read_it(state: Path) -> None:
 
 
 def test_no_cell_and_no_secret_is_kept(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever an error quotes, the record has its type, its place and its counts, and nothing of the rest."""
+    """The record has an error's type, place and counts, and none of the values that it quotes."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary/secret/4711")
     checks = pl.DataFrame(
         {"column": ["mail"], "check": ["str_matches"], "failures": [7], "examples": ["canary-cell"]},
@@ -103,7 +104,7 @@ def test_no_cell_and_no_secret_is_kept(state: Path, monkeypatch: pytest.MonkeyPa
     )
     errors: list[BaseException] = [
         ValidationError("7 rows: 'canary-cell'", schema_name="audience", checks=checks),
-        ValueError("canary-cell is no number"),
+        ValueError("canary-cell is not a number"),
         ConfigurationError(
             "1 cell is 'canary-cell', or \"canary-cell\", under canary/secret/4711 at AKIACANARY1234567"
         ),
@@ -111,9 +112,9 @@ def test_no_cell_and_no_secret_is_kept(state: Path, monkeypatch: pytest.MonkeyPa
     ]
     for error in errors:
         begin(FACTS).failed(error)
-    told = [run.error.text for run in list_runs() if run.error]
-    assert len(told) == len(errors)
-    assert "7 of str_matches in mail" in told[-1]
+    output = [run.error.text for run in list_runs() if run.error]
+    assert len(output) == len(errors)
+    assert "7 of str_matches in mail" in output[-1]
     assert b"canary" not in (state / "history.sqlite3").read_bytes().lower()
 
 
@@ -133,14 +134,14 @@ CELLS = [
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", [None, "{k}/{run_id}{part:05d}{ext}", "{k}/{run_id}-{part:05d}{ext}"])
 def test_no_quoting_brings_a_cell_into_a_record(state: Path, tmp_path: Path, cell: str, name: str | None) -> None:
-    """Whatever is in a cell, and wherever a message or a path has it: in a refusal, a second try's, a delivery's."""
+    """No cell reaches a record, wherever a message or a path has it: in a refusal, a second attempt's, a delivery's."""
     frame = pl.DataFrame({"k": [cell, "b"], "x": [1, 2]})
     options: dict[str, Any] = {"partition_by": "k", "name": name, "run_id": "r-1", "progress": False}
     for rows in (frame, frame.with_columns(x=pl.lit(5))):
         ongoing = begin(Beginning(run_id="r-1", connection="nightly", target=f"{tmp_path}/"))
         try:
             ongoing.delivered(sink_madconnect(rows, f"{tmp_path}/", **options))
-        except Exception as error:  # noqa: BLE001  whatever it is, the record is looked at
+        except Exception as error:  # noqa: BLE001  the record is read after any error
             ongoing.failed(error)
     kept = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
     assert b"canary" not in kept
@@ -151,10 +152,10 @@ def test_a_record_keeps_our_own_words() -> None:
     """What failed and what to do next are there, and the target; what was put in between is not."""
     assert connections.__name__ in sys.modules  # what raises it is loaded, as it is wherever it is raised
     target = "s3://bucket/p/"
-    error = ConfigurationError(f"0 files match {target}mail=canary/r.csv in /canary: correct source.files.")
+    error = ConfigurationError(f"No file matches {target}mail=canary/r.csv in /canary. Correct source.files.")
     error.add_note("mc_sink: Nothing became visible. (s3://bucket/p/mail=canary/r.csv)")
     kept = failure_of(error, known=(target,)).text
-    assert kept.startswith("0 files match s3://bucket/p/…: correct source.files. Nothing became visible. ")
+    assert kept.startswith("No file matches s3://bucket/p/…. Correct source.files. Nothing became visible. ")
     assert "canary" not in kept
     stopped = CommitError("canary", committed=["a"], uncommitted=["b", "c"])
     assert failure_of(stopped).text == "… 1 of 3 files are visible."
@@ -181,7 +182,7 @@ def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path
 
 
 def test_a_failure_says_where_it_was_raised() -> None:
-    """Of an error that isn't ours the record keeps its type, and the file and line that raised it."""
+    """Of a foreign error the record keeps the type, and the file and line that raised it."""
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 // 0
     found = failure_of(caught.value)
@@ -203,15 +204,15 @@ def test_what_the_environment_keeps_secret_is_cut_out(monkeypatch: pytest.Monkey
 
 
 def test_what_can_not_be_noted_does_not_begin(state: Path) -> None:
-    """A history that can't be read is told before anything is sent, and leaves no lock behind."""
+    """An unreadable history fails the run before anything is sent, and leaves no lock behind."""
     (state / "history.sqlite3").write_bytes(b"no database at all" * 100)
-    with pytest.raises(ConfigurationError, match=r"1 history can't be used"):
+    with pytest.raises(ConfigurationError, match=r"Cannot open the run history at"):
         begin(FACTS)
     assert list((state / "runs").iterdir()) == []
 
 
 def test_a_delivery_is_true_even_if_its_record_can_not_be_written(state: Path, tmp_path: Path) -> None:
-    """When the disk is lost after a delivery, the delivery is still told as one."""
+    """When the disk is lost after a delivery, the run still ends as delivered."""
     ongoing = begin(FACTS)
     receipt = sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/x.csv", run_id="r-1")
     (state / "history.sqlite3").write_bytes(b"no database at all" * 100)
@@ -249,7 +250,7 @@ def test_columns_of_a_later_version_are_left_alone(state: Path) -> None:
 
 
 def test_a_record_that_can_not_be_read_is_said(state: Path) -> None:
-    """A record that somebody else has written into is an error that names the file, and changes no run's end."""
+    """A record that another program has changed is an error that names the file, and changes no run's end."""
     ongoing = begin(FACTS)
     with sqlite3.connect(state / "history.sqlite3") as table:
         table.execute("update runs set storage_options = 'none'")
@@ -268,7 +269,7 @@ def test_an_end_is_told_without_a_folder_to_note_it_in(state: Path) -> None:
 
 
 def test_a_signal_while_it_is_noted_loses_no_record(state: Path, tmp_path: Path) -> None:
-    """Who is told to end while a delivery is being noted ends, and the delivery is noted."""
+    """A signal while a delivery is being recorded ends the program, and the delivery is recorded."""
     ongoing = begin(FACTS)
     receipt = sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/x.csv", run_id="r-1")
     other = sqlite3.connect(state / "history.sqlite3", isolation_level=None, check_same_thread=False)

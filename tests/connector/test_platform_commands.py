@@ -56,16 +56,16 @@ def no_keyring(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def run(state: Path) -> Iterator[Callable[..., Result]]:
     """Give a function that runs a command; in the end, nothing that was printed or written has a secret."""
-    told: list[str] = []
+    ended_text: list[str] = []
 
     def run(*arguments: str, typed: str | None = None, code: int | None = 0, **more: str) -> Result:
         result = CliRunner(env=more).invoke(APP, arguments, input=typed)
-        told.append(result.output + repr(result.exception))
+        ended_text.append(result.output + repr(result.exception))
         assert code is None or result.exit_code == code, result.output + repr(result.exception)
         return result
 
     yield run
-    assert not found_in("\n".join(told).encode())
+    assert not found_in("\n".join(ended_text).encode())
     for path in state.rglob("*"):
         if path.is_file() and found_in(path.read_bytes()):
             assert path.suffix == ".secrets"
@@ -98,7 +98,7 @@ def test_what_holds_no_key_is_refused_without_being_repeated(run: Callable[..., 
     """It says what it may look like."""
     result = run("platforms", "add", "acme", "--from", "-", typed=text, code=1)
     assert isinstance(result.exception, ConfigurationError)
-    assert "There is no key in what was given" in str(result.exception)
+    assert "The text has no key, or more than one" in str(result.exception)
     assert platforms.list() == []
 
 
@@ -110,7 +110,7 @@ def test_a_mark_of_windows_is_no_part_of_a_key(run: Callable[..., Result]) -> No
 
 
 def test_two_keys_in_one_file_are_refused(run: Callable[..., Result]) -> None:
-    """Nobody could tell which of a file's profiles was meant, and a token of one is none of the other's."""
+    """A file with two profiles is ambiguous, and the token of one doesn't belong to the other."""
     two = "".join(f"[{name}]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n" for name in "ab")
     assert "no key" in str(run("platforms", "add", "acme", "--from", "-", typed=two, code=1).exception)
 
@@ -125,13 +125,13 @@ def test_a_key_is_taken_from_the_environment_only_when_asked(run: Callable[..., 
     run("platforms", "add", "other", "--ambient", **held)
     assert platforms.load("other") == Platform(name="other")
     both = run("platforms", "add", "third", "--ambient", "--from-env", code=1, **held)
-    assert "2 places" in str(both.exception)
+    assert "more than one source of credentials" in str(both.exception)
 
 
 def test_no_option_takes_a_secret() -> None:
     """What stands on a command line, everybody on the machine can read."""
-    said = CliRunner().invoke(APP, ["platforms", "add", "--help"]).output
-    assert not re.findall(r"--[a-z-]*(?:secret|password|key-id|session-token)[a-z-]*", said)
+    printed = CliRunner().invoke(APP, ["platforms", "add", "--help"]).output
+    assert not re.findall(r"--[a-z-]*(?:secret|password|key-id|session-token)[a-z-]*", printed)
 
 
 def test_a_role_gets_an_external_id_when_asked(run: Callable[..., Result]) -> None:
@@ -179,7 +179,7 @@ def test_what_is_saved_is_listed_shown_exported_and_removed(run: Callable[..., R
 
 
 def test_a_platform_is_replaced_only_when_asked(run: Callable[..., Result]) -> None:
-    """And nobody is asked for a key before what is wrong besides is known."""
+    """All other faults are reported before the prompt for a key."""
     run("platforms", "add", "acme", "--ambient")
     assert "already" in str(run("platforms", "add", "acme", "--ambient", code=1).exception)
     run("platforms", "add", "acme", "--ambient", "--replace", "--acl", "private")
@@ -187,12 +187,12 @@ def test_a_platform_is_replaced_only_when_asked(run: Callable[..., Result]) -> N
     assert "not one that S3 knows" in str(wrong.exception)
     taken = run("platforms", "add", "acme", code=1)
     nowhere = run("platforms", "add", "acme", "--replace", "--store", "drawer", code=1)
-    assert "neither keyring nor file" in str(nowhere.exception)
+    assert 'neither "keyring" nor "file"' in str(nowhere.exception)
     assert "Access Key ID" not in wrong.output + taken.output + nowhere.output
 
 
 def test_a_check_prints_its_table_and_ends_as_it_found(run: Callable[..., Result], fault_s3: FaultServer) -> None:
-    """Code 0 where it is configured, 1 where it isn't; with what would mend it."""
+    """Code 0 where it is configured, 1 where it isn't; with the remedy."""
     given = f"{WRITER.key}\n{WRITER.secret}\n"
     target = fault_s3.writer.target("p/")
     run("platforms", "add", "acme", "--endpoint", fault_s3.url, "--prefix", target, "--from", "-", typed=given)
@@ -237,11 +237,11 @@ def test_policies_are_printed_for_the_aws_cli(run: Callable[..., Result]) -> Non
     cross = json.loads(run("policy", "s3://bucket/out/", "--cross-account", "123456789012").stdout)
     assert cross["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
     two = run("policy", "s3://bucket/out/", "--cross-account", "123456789012", "--trust", "123456789012", code=1)
-    assert "one at a time" in str(two.exception)
+    assert "print two policies. Leave one of them out" in str(two.exception)
 
 
 def test_a_lifecycle_is_printed_for_the_aws_cli(run: Callable[..., Result]) -> None:
-    """With the warning that it replaces what there is."""
+    """With the warning that it replaces the present rules."""
     made = run("lifecycle", "s3://bucket/out/", "--expire-days", "30", "--abort-days", "2")
     (rule,) = json.loads(made.stdout)["Rules"]
     assert (rule["Filter"], rule["Expiration"]) == ({"Prefix": "out/"}, {"Days": 30})

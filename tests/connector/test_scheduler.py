@@ -107,7 +107,7 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("schedule", "said"),
+    ("schedule", "shown"),
     [
         (Schedule(), "one of cron and every"),
         (Schedule(cron="* * * * *", every="1h"), "one of cron and every"),
@@ -115,13 +115,13 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
         (Schedule(cron="* * *"), "3 fields"),
         (Schedule(cron="61 * * * *"), "61"),
         (Schedule(cron="0 0 1 * 1"), "two connections"),
-        (Schedule(cron="0 0 * * 8"), "8 is no weekday"),
+        (Schedule(cron="0 0 * * 8"), "8 is not a weekday"),
         (Schedule(cron="0 0 * * *", timezone="Mars/Olympus"), "Mars"),
     ],
 )
-def test_times_that_are_none_are_refused(schedule: Schedule, said: str) -> None:
-    """A schedule that nobody could keep is refused when the file is checked."""
-    with pytest.raises(ConfigurationError, match=said):
+def test_times_that_are_none_are_refused(schedule: Schedule, shown: str) -> None:
+    """An impossible schedule is refused when the file is checked."""
+    with pytest.raises(ConfigurationError, match=shown):
         trigger_of(schedule, "nightly")
 
 
@@ -173,8 +173,8 @@ def test_one_scheduler_runs_connections_again_and_again(writer: Writer, seaweed:
     out, err = first.communicate(timeout=15)
     assert first.returncode == 0, err
     assert "Traceback" not in err
-    told = [json.loads(line) for line in out.splitlines()]
-    assert {run["trigger"] for run in told} == {"schedule"}
+    output = [json.loads(line) for line in out.splitlines()]
+    assert {run["trigger"] for run in output} == {"schedule"}
     runs = [run for run in list_runs() if run.status == "delivered"]
     assert {file.path for run in runs for file in run.files} == {
         writer.target(key) for key in seaweed.listing(writer.bucket)
@@ -184,7 +184,7 @@ def test_one_scheduler_runs_connections_again_and_again(writer: Writer, seaweed:
 
 
 def test_sigterm_ends_a_scheduler_and_its_runs(writer: Writer, seaweed: Admin, tmp_path: Path) -> None:
-    """A run that is going on when its scheduler is told to end shows nothing, and its record says "interrupted"."""
+    """A run that is going on when its scheduler is terminated shows nothing, and its record says "interrupted"."""
     source = 'function = "sources_of_tests:endless"'
     file = write_connection(tmp_path, writer.target("p/"), '[schedule]\nevery = "1s"', source)
     scheduler = start_command("schedule", file, env=environment(writer))

@@ -47,16 +47,16 @@ def test_files_of_every_kind(tmp_path: Path, suffix: str) -> None:
 
 
 def test_options_reach_polars(tmp_path: Path) -> None:
-    """What Polars' scan takes can be said; what it doesn't know is refused with the nearest name."""
+    """Arguments of Polars' scan are passed on; an unknown one is refused with the nearest name."""
     FRAME.write_csv(tmp_path / "a.txt", separator=";")
     source = 'files = "a.txt"\nformat = "csv"\n[source.options]\n'
     assert read(tmp_path, source + 'separator = ";"').equals(FRAME)
-    with pytest.raises(ConfigurationError, match=r"did you mean separator\?"):
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'separator'\?"):
         read(tmp_path, source + 'seperator = ";"')
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "shown"),
     [
         ('files = "none/*.csv"', "0 files match"),
         ('files = "nightly.toml"', "write source.format"),
@@ -66,14 +66,14 @@ def test_options_reach_polars(tmp_path: Path) -> None:
         ('query = "select 1"\ndatabase = "x"\nuri_env = "X"', "more than one of"),
         ('query = "select 1"\nuri_env = "NO_SUCH_VARIABLE"', "has no NO_SUCH_VARIABLE"),
         ('function = "no_such_module:f"', "0 modules are named no_such_module"),
-        ('function = "sources_of_tests:sume"', r"did you mean some\?"),
-        ('function = "sources_of_tests"', "is no module:function"),
+        ('function = "sources_of_tests:sume"', r"Did you mean 'some'\?"),
+        ('function = "sources_of_tests"', "is not of the form module:function"),
         ('function = "sources_of_tests:FRAME"', "and no function"),
     ],
 )
-def test_a_wrong_source_is_refused(tmp_path: Path, source: str, said: str) -> None:
-    """What can't be read is told before anything is written, with what to do."""
-    with pytest.raises(ConfigurationError, match=said):
+def test_a_wrong_source_is_refused(tmp_path: Path, source: str, shown: str) -> None:
+    """An unreadable source fails before anything is written, with advice."""
+    with pytest.raises(ConfigurationError, match=shown):
         read(tmp_path, source)
 
 
@@ -100,7 +100,7 @@ def test_a_database_by_its_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     try:
         import connectorx  # type: ignore[import-not-found]
     except ImportError:
-        with pytest.raises(ConfigurationError, match=r"1 library is missing to read a sqlite: database"):
+        with pytest.raises(ConfigurationError, match=r"Cannot read a sqlite: database"):
             read(tmp_path, source)
     else:
         assert connectorx

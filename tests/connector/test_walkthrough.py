@@ -39,7 +39,7 @@ ACTIONS = {"Put", "Create", "Part", "Complete", "Abort", "PutAcl", "List"}
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Somebody with a machine, and what the bucket's owner gave them: a user's key as the console's file has it."""
+    """A person with a machine, and what the bucket's owner gave them: a user's key as the console's file has it."""
 
     machine: Machine
     writer: Writer
@@ -150,7 +150,7 @@ def test_a_permission_that_was_forgotten_is_named(walk: Walk, tmp_path: Path, mi
     report = machine.here("platforms", "check", "amazon-s3", walk.target(), "--json", code=1).json()
     refused = [row for row in report["rows"] if row["required"] and row["verdict"] == "no"]
     assert ([row["question"] for row in refused], report["status"]) == ([missing], "Failing")
-    assert missing in json.loads(refused[0]["mend"])["Action"]
+    assert missing in json.loads(refused[0]["fix"])["Action"]
     assert (walk.owner.listing(walk.writer.bucket), walk.owner.pending_uploads(walk.writer.bucket)) == before
 
 
@@ -175,7 +175,7 @@ def test_configuring_the_connector(configured: tuple[Walk, dict[str, str]]) -> N
     assert walk.writer.credentials.secret not in shown["Configure"]
     assert walk.writer.credentials.key not in shown["Configure"]
     assert re.search(r"amazon-s3 .* Unverified .* never", shown["Save Configuration"])
-    assert "Unverified objects, uploads could not be told" in shown["Verify"]
+    assert "Unverified objects, uploads not known" in shown["Verify"]
     assert "Configured" in shown["Write Probe"]
     assert re.search(r"amazon-s3 .* Configured .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", shown["Configured"])
 
@@ -274,7 +274,7 @@ def test_cross_account_access_needs_put_object_acl(configured: tuple[Walk, dict[
 
 
 def test_large_datasets_are_streamed(configured: tuple[Walk, dict[str, str]]) -> None:
-    """They go up in parts while the source goes on; a run that is told to end then shows nothing, and says so."""
+    """They are uploaded in parts while the source goes on; a run that is terminated then shows nothing, and says so."""
     walk, _ = configured
     file = walk.connection(walk.target("large/"), source='function = "sources_of_tests:endless"')
     since = len(walk.proxy.log.of("Part"))
@@ -282,10 +282,10 @@ def test_large_datasets_are_streamed(configured: tuple[Walk, dict[str, str]]) ->
         wait_until(lambda: len(walk.proxy.log.of("Part")) > since + 1, child)
         assert walk.objects(f"{PREFIX}large/") == set()
         child.send_signal(signal.SIGTERM)
-        told = time.monotonic()
+        output = time.monotonic()
         _, err = child.communicate(timeout=10)
-    assert (child.returncode, time.monotonic() - told < 10) == (Code.TERMINATED, True), err
-    assert "Told to end by SIGTERM" in err
+    assert (child.returncode, time.monotonic() - output < 10) == (Code.TERMINATED, True), err
+    assert "Terminated by SIGTERM" in err
     assert walk.objects(f"{PREFIX}large/") == set()
     run = walk.machine.here("history", "--limit", 1, "--json").json()
     assert (run["status"], run["files"], run["connection"]) == ("interrupted", [], "nightly")
@@ -318,5 +318,5 @@ def test_the_same_credentials_in_two_workspaces(configured: tuple[Walk, dict[str
     assert run["run_id"] not in walk.machine.here("history").out
     since = len(walk.proxy.log)
     refused = other.machine.here("run", other.connection(walk.target("elsewhere/")), code=Code.CONFIGURATION)
-    assert "outside of what the platform amazon-s3 may be used for" in refused.err
+    assert "outside the buckets that the platform amazon-s3 allows" in refused.err
     assert len(walk.proxy.log) == since

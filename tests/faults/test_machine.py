@@ -113,7 +113,7 @@ def test_a_fork_after_a_query_is_refused(fault_s3: FaultServer) -> None:
 
 
 def test_a_fork_of_a_fork_that_delivered_is_refused(tmp_path: Path) -> None:
-    """What a parent lost, its children have not; what a child has begun, its own children have lost."""
+    """A child of a process that delivered is refused at once, without waiting for an answer."""
     code, out, errors = ended(child_deliveries.start("forked_twice", tmp_path, "parquet"))
     assert code == 0, errors
     assert out.startswith("ConfigurationError/")
@@ -122,17 +122,16 @@ def test_a_fork_of_a_fork_that_delivered_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["before the import", "after a look at the columns"])
-def test_a_fork_that_may_have_lost_its_engine_is_found_out(tmp_path: Path, when: str) -> None:
-    """Where the library could not see its parent, or saw some of Polars' threads alone, it tries a query first."""
+def test_a_fork_that_may_have_lost_its_engine_is_refused(tmp_path: Path, when: str) -> None:
+    """Where the fork was not seen, or only some of Polars' threads ran before it, a small query decides."""
     code, out, errors = ended(child_deliveries.start_python("-c", FORKED, when, f"{tmp_path}/x.csv"))
     assert code == 0, errors
     assert "spawn" in out
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have names to be read on Linux")
 def test_threads_of_another_library_are_no_reason_to_refuse(tmp_path: Path) -> None:
-    """A name that Polars shares with others is only a reason to look closer."""
+    """The names of threads decide nothing: the engine itself is asked."""
     code, out, errors = ended(child_deliveries.start("forked_beside_another_library", tmp_path, "csv"))
     assert (code, out) == (0, f"{ROWS}\ndelivered\n"), errors
 
@@ -238,7 +237,7 @@ def small_disk(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_a_disk_that_fills_up_is_an_upload_error(tmp_path: Path, small_disk: tuple[str, ...]) -> None:
-    """The message names the lack of room, and what was written has gone."""
+    """The message names the lack of space, and what was written has gone."""
     code, out, errors = ended(child_deliveries.start("filling", tmp_path, "csv.gz", under=small_disk))
     assert code == 0, errors
     assert out.startswith("UploadError/SinkError/OSError/")
@@ -249,7 +248,7 @@ def test_a_disk_that_fills_up_is_an_upload_error(tmp_path: Path, small_disk: tup
 def test_a_disk_that_rejects_fill_up_ends_the_delivery(
     fault_s3: FaultServer, tmp_path: Path, small_disk: tuple[str, ...]
 ) -> None:
-    """What was staged in the bucket is thrown away with the rejects that had no room."""
+    """What was staged in the bucket is thrown away with the rejects that had no space."""
     child = child_deliveries.start("filling_with_rejects", fault_s3.url, "csv", tmp_path, under=small_disk)
     code, out, errors = ended(child)
     assert code == 0, errors

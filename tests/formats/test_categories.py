@@ -131,7 +131,7 @@ def test_what_did_not_change_leaves_nothing(format: Any, tmp_path: Path) -> None
 
 
 def test_arrow_and_pandas_categories_leave_nothing(tmp_path: Path) -> None:
-    """A dictionary's values that no row has stay behind, whatever library made it."""
+    """Values of a dictionary that no row has are not written, for dictionaries of every library."""
     indices = pa.array([0, 1, None])
     table = pa.table({"label": pa.DictionaryArray.from_arrays(indices, pa.array(LABELS))})
     for number, each in enumerate([table, table.to_pandas(), table.to_reader(), iter([table])]):

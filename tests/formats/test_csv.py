@@ -144,7 +144,7 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "told"),
+    ("dtype", "message"),
     [
         (pl.Duration("us"), "Duration"),
         (pl.Binary(), "Binary"),
@@ -156,10 +156,10 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
     ],
 )
 @pytest.mark.parametrize("format", ALL_FORMATS[:2], ids=NAMES[:2])
-def test_csv_names_the_columns_it_cannot_carry(format: Csv, dtype: pl.DataType, told: str) -> None:
+def test_csv_names_the_columns_it_cannot_carry(format: Csv, dtype: pl.DataType, message: str) -> None:
     """The message counts the columns and names each with its dtype."""
     schema = pl.Schema({"fine": pl.String(), "first": dtype, "second": dtype})
-    with pytest.raises(ConfigurationError, match=rf"^2 column.*'first' \({told}.*'second' \({told}") as raised:
+    with pytest.raises(ConfigurationError, match=rf"^2 column.*'first' \({message}.*'second' \({message}") as raised:
         format.check(schema)
     assert "fine" not in str(raised.value)
 
@@ -175,13 +175,13 @@ def test_csv_takes_what_has_a_text(dtype: pl.DataType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"compression": "zip"}, "'uncompressed' or 'gzip'"),
         ({"compression": "gzip", "compression_level": 4}, "0 to 3"),
         ({"compression": "gzip", "compression_level": -1}, "0 to 3"),
         ({"compression": "gzip", "compression_level": 1.0}, "0 to 3"),
-        ({"compression_level": 1}, "plain CSV none"),
+        ({"compression_level": 1}, "plain CSV has none"),
         ({"quote_style": "never"}, "corrupts data"),
         ({"separator": ""}, "one ASCII character"),
         ({"separator": "||"}, "one ASCII character"),
@@ -193,30 +193,30 @@ def test_csv_takes_what_has_a_text(dtype: pl.DataType) -> None:
         ({"separator": "'", "quote_char": "'"}, "both"),
         ({"decimal_comma": True}, "separator=';'"),
         ({"line_terminator": "\r"}, "line_terminator"),
-        ({"separator": "\0"}, "no NUL"),
+        ({"separator": "\0"}, "not a line end or NUL"),
         ({"quote_style": "always"}, "null_value='NULL'"),
         ({"non_finite": "drop"}, "'write' or 'null' or 'raise'"),
         ({"formulas": "warn"}, "'allow' or 'escape' or 'raise'"),
         ({"nested": True}, "'raise' or 'json'"),
-        ({"null_value": 0}, "use text"),
+        ({"null_value": 0}, "is not a text"),
         ({"null_value": "-99"}, "a number, a date or JSON"),
         ({"null_value": "nan"}, "a number, a date or JSON"),
         ({"null_value": "+Inf"}, "a number, a date or JSON"),
         ({"null_value": "2026-11-22"}, "a number, a date or JSON"),
         ({"null_value": "[]"}, "a number, a date or JSON"),
         ({"null_value": "{}"}, "a number, a date or JSON"),
-        ({"null_value": " NULL"}, "gets trimmed"),
-        ({"boolean_format": ["Y", "N"]}, "two texts"),
-        ({"boolean_format": ("Y", "N", "?")}, "two texts"),
-        ({"boolean_format": (1, 0)}, "two texts"),
-        ({"boolean_format": "YN"}, "two texts"),
-        ({"boolean_format": ("Y", "Y")}, "three texts"),
-        ({"boolean_format": ("Y", "")}, "three texts"),
-        ({"boolean_format": ("Y", "N"), "null_value": "N"}, "three texts"),
-        ({"boolean_format": ("Y ", "N")}, "three texts"),
+        ({"null_value": " NULL"}, "is trimmed"),
+        ({"boolean_format": ["Y", "N"]}, "a pair of texts"),
+        ({"boolean_format": ("Y", "N", "?")}, "a pair of texts"),
+        ({"boolean_format": (1, 0)}, "a pair of texts"),
+        ({"boolean_format": "YN"}, "a pair of texts"),
+        ({"boolean_format": ("Y", "Y")}, "three different texts"),
+        ({"boolean_format": ("Y", "")}, "three different texts"),
+        ({"boolean_format": ("Y", "N"), "null_value": "N"}, "three different texts"),
+        ({"boolean_format": ("Y ", "N")}, "three different texts"),
     ],
 )
-def test_bad_csv_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+def test_bad_csv_options_are_refused_when_written_down(options: dict[str, Any], message: str) -> None:
     """A dialect that makes no sense never becomes a value."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         Csv(**options)

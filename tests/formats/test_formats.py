@@ -142,7 +142,7 @@ def test_the_format_is_what_was_asked_for_else_the_suffix_else_csv(name: str, as
 )
 def test_a_name_that_promises_something_else_is_refused(name: str, asked: Any) -> None:
     """A file is never named for what it isn't."""
-    with pytest.raises(ConfigurationError, match="promises"):
+    with pytest.raises(ConfigurationError, match=r"suffix of another format|ends in"):
         choose_format(name, asked)
 
 
@@ -186,20 +186,20 @@ def test_each_format_knows_its_suffix_and_media_type(format: Format, extension: 
     ("name", "meant"),
     [
         ("exports", "s3://bucket/exports/"),
-        ("exports.v2", "give format="),
-        ("x.txt", "give format="),
+        ("exports.v2", "pass format="),
+        ("x.txt", "pass format="),
         ("x.csv.gzip", "Did you mean .csv.gz"),
         ("x.pq", "Did you mean .parquet"),
-        ("x.", "give format="),
-        ("csv", "give format="),
-        ("x.csv ", "give format="),
+        ("x.", "pass format="),
+        ("csv", "pass format="),
+        ("x.csv ", "pass format="),
     ],
 )
 def test_a_name_that_says_no_format_needs_one(name: str, meant: str) -> None:
     """It may be a prefix without its slash, or promise another format; with one that is asked for it is taken."""
     with pytest.raises(ConfigurationError, match=re.escape(meant)):
         choose_format(name, None, url=f"s3://bucket/{name}")
-    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+    with pytest.raises(ConfigurationError, match="doesn't show which format"):
         choose_format(name, None, Csv(compression="gzip"))
     assert choose_format(name, "csv.gz" if "gz" in name else "parquet" if "pq" in name else "csv").content_type
 
@@ -207,10 +207,10 @@ def test_a_name_that_says_no_format_needs_one(name: str, meant: str) -> None:
 @pytest.mark.parametrize("name", ["{run_id}.txt", "{run_id}", "{run_id}.csv.gzip", "{run_id}-{part}.dat"])
 def test_a_template_says_its_format_as_a_file_does(tmp_path: Path, name: str) -> None:
     """By its end, or by format=; {ext} is always the format's own."""
-    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+    with pytest.raises(ConfigurationError, match="doesn't show which format"):
         mc_sink.preview(None, f"{tmp_path}/", name=name)
-    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+    with pytest.raises(ConfigurationError, match="doesn't show which format"):
         mc_sink.preview(None, f"{tmp_path}/", name=name, preset="snowflake")
     assert mc_sink.preview(None, f"{tmp_path}/", name=name, format="csv.gz").format.extension == ".csv.gz"
-    with pytest.raises(ConfigurationError, match="doesn't say which format"):
+    with pytest.raises(ConfigurationError, match="doesn't show which format"):
         mc_sink.preview(None, f"{tmp_path}/x.csv", rejects=f"{tmp_path}/bad", on_invalid="reject", schema="audience")

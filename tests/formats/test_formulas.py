@@ -32,7 +32,7 @@ def test_every_start_is_seen(start: str, rest: str, repeated: int) -> None:
 
 @pytest.mark.parametrize("repeated", [1, 2_000], ids=["few rows", "many rows"])
 def test_nothing_else_is_seen(repeated: int) -> None:
-    """What starts otherwise is no formula, though it may share its first byte with one."""
+    """A text with another start isn't a formula, even if it shares its first byte with one."""
     frame = pl.DataFrame({"x": HARMLESS * repeated})
     assert counted(frame, formulas="allow") == counted(frame, formulas="escape") == {}
     assert cells(Csv(formulas="escape"), frame)[1:] == [[text] for text in frame["x"]]
@@ -54,7 +54,7 @@ def test_full_width_formulas_are_seen_where_no_cell_starts_in_ascii() -> None:
 
 
 def test_columns_are_counted_by_name_and_numbers_not_at_all() -> None:
-    """Texts, categories, enums and headers count; a negative number is no formula."""
+    """Texts, categories, enums and headers count; a negative number isn't a formula."""
     labels = pl.Enum(["=1", "x"])
     frame = pl.DataFrame(
         {
@@ -96,7 +96,7 @@ def test_escaping_puts_an_apostrophe_and_changes_nothing_else() -> None:
 def test_escaped_headers_may_not_stand_twice() -> None:
     """Where the escaped name is taken, the frame is refused before the first byte."""
     schema = pl.Schema({"=x": pl.Int8, "'=x": pl.Int8})
-    with pytest.raises(ConfigurationError, match=r"1 header\(s\) would stand twice once escaped: \['=x'\]"):
+    with pytest.raises(ConfigurationError, match=r"1 header would occur twice once escaped: \['=x'\]"):
         Csv(formulas="escape").check(schema)
     Csv(formulas="escape", include_header=False).check(schema)
 
@@ -111,7 +111,7 @@ def test_raising_names_columns_and_rows_wherever_they_are() -> None:
     with pytest.raises(ConfigurationError) as raised:
         written(Csv(formulas="raise"), frame)
     message = str(raised.value)
-    assert message.startswith("7 cell(s) in a batch start like a formula")
+    assert message.startswith("A batch can't be written as CSV: 7 cells start like a formula")
     assert "'name' (row 249,997)" in message
     assert "'other' (row 249,994, 249,995, 249,996, 249,997, 249,998, …)" in message
     assert "Csv(formulas='escape')" in message
@@ -121,7 +121,7 @@ def test_raising_names_columns_and_rows_wherever_they_are() -> None:
 def test_raising_refuses_headers_before_the_first_byte() -> None:
     """A header that would be executed is refused with the schema."""
     schema = pl.Schema({"=x": pl.Int8, "y": pl.Int8})
-    with pytest.raises(ConfigurationError, match=r"1 header\(s\) start like a formula.*'=x'"):
+    with pytest.raises(ConfigurationError, match=r"1 header starts like a formula.*'=x'"):
         Csv(formulas="raise").check(schema)
     Csv(formulas="raise", include_header=False).check(schema)
 
@@ -138,5 +138,5 @@ def test_a_warning_says_what_it_counts() -> None:
 
 
 def test_parquet_has_no_formulas() -> None:
-    """A typed format is opened by nobody's spreadsheet: nothing is counted, and nothing is changed."""
+    """Spreadsheets don't execute cells of a typed format: nothing is counted, and nothing is changed."""
     assert written(Parquet(), pl.DataFrame({"=x": ["=1"]}))[1] == []

@@ -1,4 +1,4 @@
-"""Whatever is delivered is read back by three libraries as it was, or refused for a reason that is known beforehand."""
+"""Three libraries read back unchanged what is delivered, or it is refused for a reason that is known beforehand."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_nulls_in_quotes_are_read_back(tmp_path: Path, dtype: pl.DataType, cell:
 @settings(NORMAL, max_examples=100)
 @given(PARQUETS)
 def test_parquet_is_read_back(case: tuple[pl.DataFrame, Parquet]) -> None:
-    """The three read the frame from Parquet, whatever its names and dtypes."""
+    """The three read the frame from Parquet, with names and dtypes of every kind."""
     survives(*case)
 
 

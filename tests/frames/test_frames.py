@@ -104,11 +104,11 @@ def test_empty_batches_among_others_are_no_end() -> None:
 @pytest.mark.parametrize(
     ("thing", "told"),
     [
-        (None, "NoneType is no frame"),
-        (7, "int is no frame"),
-        ("rows.csv", "str is no frame"),
-        (b"rows", "bytes is no frame"),
-        (ROWS, "dict is no frame"),
+        (None, "NoneType is not a frame"),
+        (7, "int is not a frame"),
+        ("rows.csv", "str is not a frame"),
+        (b"rows", "bytes is not a frame"),
+        (ROWS, "dict is not a frame"),
         ([ROWS], "A batch is a dict"),
         ([FRAME.lazy()], "A batch is a LazyFrame"),
         ([[1, 2]], "A batch is a list"),
@@ -117,7 +117,7 @@ def test_empty_batches_among_others_are_no_end() -> None:
         (pa.array([1, 2]), "is"),
         (pa.chunked_array([[1, 2]]), "ChunkedArray"),
         (pl.Series("n", [1, 2]), "Series"),
-        (pl.DataFrame, "type is no frame"),
+        (pl.DataFrame, "type is not a frame"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXPECTED = {
     "quickstart": [
-        "1 file(s); nothing was sent",
+        "1 file; nothing was sent",
         "1 of 1 files are there",
-        "AlreadyExistsError: 1 object is already at",
+        "AlreadyExistsError: An object is already at",
         "2 files and a manifest",
         "1 row failed 1 check of schema 'audience'",
         "<th>removed</th><th>unchanged</th>",
@@ -40,9 +40,9 @@ EXPECTED = {
     ],
     "scheduled_export": [
         "nightly.toml: sound; delivers to s3://their-bucket/exports/",
-        "would make  1 file(s); nothing was sent",
+        "would make  1 file; nothing was sent",
         "delivered  20,000 rows",
-        "repeated   1 of 1 file(s) were there from an earlier try; nothing was done",
+        "repeated   an earlier attempt had published 1 of 1 file; nothing was done",
         "exit code of the scheduler: 0",
         "<td>schedule</td>",
         "started at (UTC)",
@@ -56,12 +56,12 @@ EXPECTED = {
         '"sts:ExternalId": "an-id-for-both-sides"',
         "profile work, as arn:aws:iam::210987654321:role/receive",
         # All permissions are there; without a probe, it is open what a store that isn't AWS takes of a delivery.
-        "Unverified objects, uploads could not be told" if weed_binary() else "Unverified",
+        "Unverified objects, uploads not known" if weed_binary() else "Unverified",
         "20,000 rows, ",
         "1 of 1 files are there",
         "their-bucket has from-us/RUN_ID.csv.gz",
         "ConfigurationError: s3://their-bucket/elsewhere/ is outside",
-        "PermissionDenied: 1 try of s3:PutObject",
+        "PermissionDenied: s3:PutObject at",
     ],
 }
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -91,8 +91,8 @@ async def executed(path: Path, folder: Path) -> str:
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}})
     await client.async_execute(env=environment)
     cells = [cell.get("outputs", ()) for cell in notebook.cells]
-    told = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
-    return _COLOURS.sub("", "\n".join(told))
+    ended_text = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
+    return _COLOURS.sub("", "\n".join(ended_text))
 
 
 def _shown(output: nbformat.NotebookNode) -> str:
@@ -115,7 +115,7 @@ def test_a_notebook_runs_shows_what_it_tells_and_leaves_nothing(
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
-    """Stored output would show one machine and one day. The tests and the pictures show fresh output."""
+    """Outputs of one machine and time are not part of it: the tests and the pictures show them again."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,4 +1,4 @@
-"""The pictures of the README: whole, legible to programs too, free of personal data, and of commands that run today."""
+"""The pictures of the README are whole, legible to programs, without traces of a machine, and up to date."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXPECTED = {
         "Nothing became visible.",
     ],
 }
-# Of the machine, of the time, or of a person: an address, a port, a path, a whole key id, a key, another day.
+# Traces of the machine, the time or a person: an address, a port, a path, a whole key id, a key, another day.
 OUT_OF_PLACE = re.compile(r"127\.0\.0\.1|localhost|/tmp|/home|/root|/Users|AKIA\w{5}|secret_access_key=|202[7-9]-")
 
 
@@ -58,19 +58,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [sys.executable, "-m", "notebooks.pictures", str(folder)]
     runs = [subprocess.Popen([*words, name], cwd=ROOT, stderr=subprocess.PIPE, text=True) for name in EXPECTED]
     ended = [(run.communicate()[1], run.returncode) for run in runs]
-    assert [told for told, code in ended if code] == []
+    assert [output for output, code in ended if code] == []
     return folder
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_picture_shows_what_it_should_and_nothing_of_the_machine(name: str, made: Path) -> None:
-    """It is plain SVG with the words, without a path, address, key or time of the machine; the stored one too."""
+    """It is plain SVG, holds the words, and no path, address, key or time of its making; the stored one too."""
     for picture in (made / f"{name}.svg", STORED / f"{name}.svg"):
-        told = "\n".join(texts(picture))
-        assert [words for words in EXPECTED[name] if words not in told] == []
-        assert OUT_OF_PLACE.findall(told) == []
-        assert str(ROOT) not in told
-        assert str(Path.home()) not in told
+        output = "\n".join(texts(picture))
+        assert [words for words in EXPECTED[name] if words not in output] == []
+        assert OUT_OF_PLACE.findall(output) == []
+        assert str(ROOT) not in output
+        assert str(Path.home()) not in output
 
 
 @pytest.mark.parametrize("name", EXPECTED)

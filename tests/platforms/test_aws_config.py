@@ -86,22 +86,22 @@ def test_a_profiles_addressing_style_is_kept(
 
 
 UNKNOWN: list[tuple[dict[str, Any], str]] = [
-    ({"read_timout": 5}, "config_kwargs has 'read_timout'.*did you mean 'read_timeout'"),
+    ({"read_timout": 5}, "config_kwargs has 'read_timout'.*Did you mean 'read_timeout'"),
     ({"s3": {"payload_signing": True}}, r"config_kwargs\['s3'\] has 'payload_signing'.*'payload_signing_enabled'"),
     ({"s3": {"adressing_style": "path"}}, r"config_kwargs\['s3'\] has 'adressing_style'.*'addressing_style'"),
     ({"s3": {"use_dualstack": True}}, r"'use_dualstack'.*'use_dualstack_endpoint'"),
-    ({"s3": "path"}, r"config_kwargs\['s3'\] is to be a dict"),
-    ({"s3": {"payload_signing_enabled": "false"}}, r"payload_signing_enabled'\] is to be True or False"),
-    ({"request_checksum": "when_required"}, "did you mean 'request_checksum_calculation'"),
+    ({"s3": "path"}, r"config_kwargs\['s3'\] must be a dict"),
+    ({"s3": {"payload_signing_enabled": "false"}}, r"payload_signing_enabled'\] must be True or False"),
+    ({"request_checksum": "when_required"}, "Did you mean 'request_checksum_calculation'"),
 ]
 
 
-@pytest.mark.parametrize(("config", "told"), UNKNOWN)
+@pytest.mark.parametrize(("config", "output"), UNKNOWN)
 def test_a_misspelt_key_of_the_configuration_is_refused(
-    fault_s3: FaultServer, config: dict[str, Any], told: str
+    fault_s3: FaultServer, config: dict[str, Any], output: str
 ) -> None:
     """With the nearest right one, before anything is sent; botocore reads over those of the s3 section."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=output):
         deliver(fault_s3, config_kwargs=config)
     assert len(fault_s3.log) == 0
 
@@ -153,7 +153,7 @@ def test_an_empty_token_file_is_a_matter_of_credentials(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is no wrong form of an object option; no library's traceback stands beside the error."""
+    """It isn't taken for a wrong object option; no library's traceback stands beside the error."""
     configure("")
     (tmp_path / "token").write_text("")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
@@ -192,5 +192,5 @@ def test_a_refusal_of_sts_is_none_of_the_bucket(
 def test_a_traceback_of_an_applications_own_request_stays(caplog: pytest.LogCaptureFixture) -> None:
     """Only beside our own requests is it left out."""
     logger = logging.getLogger("aiobotocore.credentials")
-    logger.warning("Refreshing failed.", exc_info=ValueError("theirs"))
+    logger.warning("Refreshing failed.", exc_info=ValueError("other"))
     assert caplog.records[-1].exc_info

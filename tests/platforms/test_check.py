@@ -75,7 +75,7 @@ def test_the_missing_permission_is_named_and_no_other(seaweed: Admin, missing: s
     report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
     assert (report.status, report.missing) == ("Failing", (missing,))
     assert missing in report.reason
-    assert missing in json.loads(report[missing].mend)["Action"]
+    assert missing in json.loads(report[missing].fix)["Action"]
     assert state_of(seaweed, bucket) == ({}, [])
 
 
@@ -83,11 +83,11 @@ def test_with_all_three_nothing_is_missing_and_nothing_is_left(recorded: Recorde
     """The bucket is listed the same before and after; what only an object tells is open, and the reason says how."""
     writer, server = recorded.writer, recorded.server
     with server.client() as s3:
-        s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"theirs")
+        s3.put_object(Bucket=writer.bucket, Key="p/there.csv", Body=b"other")
     before = state_of(server, writer.bucket)
     report = check(platform_of(writer.credentials, writer.url), writer.target("p/"))
     assert (report.status, report.missing, report.left) == ("Unverified", (), ())
-    assert report.reason.startswith("objects, uploads could not be told")
+    assert report.reason.startswith("objects, uploads not known")
     assert "--write-probe" in report.reason
     assert report["checksums"].verdict == "yes"
     assert state_of(server, writer.bucket) == before
@@ -103,7 +103,7 @@ def test_the_grants_of_a_check_mend_what_it_found(seaweed: Admin) -> None:
     statements: list[Any] = []
     for _ in range(4):
         report = check(platform_of(user, seaweed.url), f"s3://{bucket}/p/")
-        statements += [json.loads(report[one].mend) for one in report.missing[:1]]
+        statements += [json.loads(report[one].fix) for one in report.missing[:1]]
         policy = {
             "Version": "2012-10-17",
             "Statement": [{**one, "Sid": f"S{n}"} for n, one in enumerate([elsewhere, *statements])],
@@ -174,7 +174,7 @@ def test_on_aws_a_put_with_a_wrong_sum_tells(fault_s3: FaultServer) -> None:
     judged_rows = report_rows(found, platform, where)
     rows = {row.question: row.verdict for row in judged_rows}
     assert judged(judged_rows)[0] == "Configured"
-    assert "was not tried: AWS documents it" in judged(judged_rows)[1]
+    assert "requests were not sent: AWS documents them" in judged(judged_rows)[1]
     assert {rows[one] for one in (*THREE, "checksums")} == {"yes"}
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
     assert [one.headers["if-none-match"] for one in fault_s3.log.of("Put")] == ["*"]
@@ -187,7 +187,7 @@ def test_a_bucket_without_acls_needs_none(fault_s3: FaultServer) -> None:
     assert checked(fault_s3)["s3:PutObjectAcl"].verdict == "not needed"
     assert checked(fault_s3, leaving="an object").ok
     refused = checked(fault_s3, acl="public-read")
-    assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].mend) == ("Failing", True)
+    assert (refused.status, "without an ACL" in refused["s3:PutObjectAcl"].fix) == ("Failing", True)
 
 
 def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
@@ -196,18 +196,18 @@ def test_a_pending_upload_that_stays_is_told(fault_s3: FaultServer) -> None:
     report = checked(fault_s3)
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
     assert pending.key in report.left[0]
-    assert "mc-sink lifecycle s3://bucket/p/" in report.left[0]
+    assert 'mc_sink.lifecycle("s3://bucket/p/")' in report.left[0]
     assert report["s3:AbortMultipartUpload"].verdict == "no"
 
 
 def test_a_refused_kms_key_is_told_from_a_refused_bucket(fault_s3: FaultServer) -> None:
     """AWS names the key's permission in its words."""
-    said = b"<Error><Code>AccessDenied</Code><Message>not authorized to perform: kms:GenerateDataKey</Message></Error>"
-    fault_s3.fault("Create", Body(403, said, (("Content-Type", "application/xml"),)))
+    shown = b"<Error><Code>AccessDenied</Code><Message>not authorized to perform: kms:GenerateDataKey</Message></Error>"
+    fault_s3.fault("Create", Body(403, shown, (("Content-Type", "application/xml"),)))
     key = "arn:aws:kms:us-east-1:123456789012:key/k"
     report = checked(fault_s3, kms_key=key)
     assert report.missing == ("KMS",)
-    assert json.loads(report["KMS"].mend)["Resource"] == [key]
+    assert json.loads(report["KMS"].fix)["Resource"] == [key]
     assert checked(fault_s3, kms_key=key)["KMS"].verdict == "yes"
     assert state_of(fault_s3, fault_s3.bucket) == ({}, [])
 
@@ -217,7 +217,7 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
     """The probe says so, of Put and of Complete, and nothing else was touched."""
     ignored: dict[str, Any] = {f"if_none_match_on_{op}": "ignored" for op in ops}
     with AclServer(Rules(**ignored)) as server:
-        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        server.put_foreign(server.bucket, "p/other.csv", b"other")
         report = checked(server, leaving="an object")
         assert ("replaced" in report["If-None-Match"].unkept) == ("put" in ops)
         assert "Not kept by this store: If-None-Match" in report.reason
@@ -225,8 +225,8 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
         verdicts = {"put": report["If-None-Match"].verdict, "complete": report["If-None-Match of uploads"].verdict}
         assert verdicts == {op: "no" if op in ops else "yes" for op in ("put", "complete")}
         assert server.pending_uploads(server.bucket) == []
-        assert server.read(server.bucket, "p/theirs.csv") == b"theirs"
-        assert not [one for one in server.log if one.key == "p/theirs.csv"]
+        assert server.read(server.bucket, "p/other.csv") == b"other"
+        assert not [one for one in server.log if one.key == "p/other.csv"]
         assert len(server.listing(server.bucket)) == 2
 
 
@@ -237,7 +237,7 @@ def test_a_store_that_ignores_conditions_replaces_only_our_own(ops: tuple[str, .
         ("whole", "no", "Complete answers the MD5 of the whole, a listing shows the MD5 of the whole"),
         ("empty", "no", "Complete answers none, a listing shows the MD5 of the parts' MD5s"),
         ("other", "no", "Complete answers the MD5 of the parts' MD5s, a listing shows the MD5 of the whole"),
-        ("opaque", "no", "Complete answers one of the store's own making"),
+        ("opaque", "no", "Complete answers a value that only the store can compute"),
     ],
 )
 @pytest.mark.parametrize("condition", ["honoured", "ignored"])
@@ -280,15 +280,15 @@ def test_what_comes_first_is_said_first(fault_s3: FaultServer, fault: Any, quest
     report = checked(fault_s3)
     assert (report.status, report[question].verdict) == ("Failing", "no")
     assert words in report[question].found
-    assert report[question].mend
+    assert report[question].fix
     if "301" in words:
-        assert "eu-west-3" in report[question].mend
+        assert "eu-west-3" in report[question].fix
     if question != "clock":
         assert set(fault_s3.log.ops()) == {"List"}
 
 
 def test_the_finding_is_kept_with_the_platform(seaweed: Admin, writer: Writer) -> None:
-    """With its time and target; a platform that is saved anew is unverified again."""
+    """With its time and target; a platform that is saved again is unverified."""
     wrong = who_may(seaweed, writer.bucket, "s3:ListBucket")
     assert platforms.save(platform_of(writer.credentials, writer.url)).last_check.status == "Unverified"
     before = datetime.now(UTC)
@@ -320,14 +320,14 @@ def test_a_store_is_not_taken_for_aws_by_its_endpoints_place(
 def test_a_report_is_a_table_without_secrets(fault_s3: FaultServer) -> None:
     """In a notebook, in text, and as any other fact."""
     report = checked(fault_s3)
-    told = "\n".join([*tell(report), report._repr_html_()])
-    assert WRITER.secret not in told
-    assert not found_in(told.encode())
+    output = "\n".join([*tell(report), report._repr_html_()])
+    assert WRITER.secret not in output
+    assert not found_in(output.encode())
     assert report._repr_html_().count("<tr>") == len(report.rows) + 1
 
 
 def test_an_upload_whose_reply_was_lost_is_told(fault_s3: FaultServer) -> None:
-    """It was begun, nobody knows under what id, and it is not begun a second time."""
+    """It was begun under an unknown id, and it is not begun a second time."""
     fault_s3.fault("Create", Reset(), when="after")
     report = checked(fault_s3)
     (pending,) = fault_s3.pending_uploads(fault_s3.bucket)
@@ -349,11 +349,11 @@ class CarelessServer(AclServer):
 def test_what_a_careless_store_makes_of_a_question_is_told() -> None:
     """The key is random, so nothing was replaced; it is looked for, and the answer counts for nothing."""
     with CarelessServer(Rules(granted=GRANTED - {"Abort"})) as server:
-        server.put_foreign(server.bucket, "p/theirs.csv", b"theirs")
+        server.put_foreign(server.bucket, "p/other.csv", b"other")
         report = checked(server)
         made = sorted(server.listing(server.bucket))
         assert report.left == (f"an object at s3://bucket/{made[0]}, which may be deleted",)
-        assert made[1:] == ["p/theirs.csv"]
+        assert made[1:] == ["p/other.csv"]
         assert (report.status, report["s3:PutObjectAcl"].verdict) == ("Unverified", "unknown")
 
 
@@ -362,7 +362,7 @@ def test_an_acl_that_the_bucket_blocks_is_no_missing_permission() -> None:
     with AclServer() as server:
         server.fault("Create", Status(403, "AccessDenied"))
         row = checked(server, acl="public-read")["s3:PutObjectAcl"]
-        assert (row.verdict, "block public ACLs" in row.mend) == ("no", True)
+        assert (row.verdict, "block public ACLs" in row.fix) == ("no", True)
 
 
 def test_a_probe_sends_what_a_delivery_sends() -> None:
@@ -396,14 +396,14 @@ def _sent(server: FaultServer) -> dict[str, set[str]]:
     ("rules", "way", "verdict"),
     [
         (Rules(), "and of the whole object", "yes"),
-        (Rules(sums={"CRC32": {"COMPOSITE"}}), "none of the whole object", "yes"),
+        (Rules(sums={"CRC32": {"COMPOSITE"}}), "no checksum of the whole object", "yes"),
         (Rules(sums={"SHA256": {"COMPOSITE"}}, no_sum=NOT_IMPLEMENTED), "SHA-256 of each body", "yes"),
         (Rules(sums={"CRC64NVME": {"FULL_OBJECT"}}, no_sum=NOT_IMPLEMENTED), "CRC64NVME of each body", "yes"),
         (Rules(sums={}, no_sum=NOT_IMPLEMENTED), "the store takes none", "no"),
     ],
 )
 def test_the_probe_says_which_checksum_is_sent(rules: Rules, way: str, verdict: str) -> None:
-    """As the store takes it; where it takes none, what that means is said."""
+    """As the store takes it; where it takes none, the report says what that means."""
     with AclServer(rules) as server:
         report = checked(server, leaving="an object")
         assert (report.status, report["checksum sent"].verdict) == ("Configured", verdict)
@@ -419,4 +419,4 @@ def test_a_store_that_refuses_an_upload_is_failing() -> None:
         server.fault("Complete", Status(400, "MalformedXML"), times=FOREVER)
         report = checked(server, leaving="an object")
         assert (report.status, report["objects"].verdict, report["uploads"].verdict) == ("Failing", "yes", "no")
-        assert "A delivery ends with: " in report.reason
+        assert "A delivery fails with: " in report.reason

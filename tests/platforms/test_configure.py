@@ -33,7 +33,7 @@ def no_keyring() -> Iterator[None]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have somebody at the keyboard who answers the hidden questions; gives what was asked."""
+    """Answer the hidden prompts, and return the questions."""
     asked: list[str] = []
     answers = dict(zip(QUESTIONS, (KEY, SECRET, TOKEN), strict=True))
 
@@ -76,9 +76,9 @@ def test_it_checks_a_target(fault_s3: FaultServer, monkeypatch: pytest.MonkeyPat
 
 
 def test_nobody_is_asked_in_vain(asked: list[str]) -> None:
-    """Neither where the key is somebody else's, nor where the rest is wrong, nor out of bounds."""
+    """Neither with other credentials, nor with invalid fields, nor out of bounds."""
     assert mc_sink.configure("work", profile="work").profile == "work"
-    assert mc_sink.configure("ours", credentials="ambient").access_key_id is None
+    assert mc_sink.configure("bounded", credentials="ambient").access_key_id is None
     role = "arn:aws:iam::123456789012:role/deliver"
     made = mc_sink.configure("role", credentials="ambient", role_arn=role, external_id="new").external_id
     assert made
@@ -86,7 +86,7 @@ def test_nobody_is_asked_in_vain(asked: list[str]) -> None:
     for wrong in ({"acl": "all"}, {"name": "a b"}, {"credentials": "none"}, {"name": "work"}):
         with pytest.raises(ConfigurationError):
             mc_sink.configure(**({"name": "acme"} | wrong))  # type: ignore[call-overload]
-    with pytest.raises(ConfigurationError, match="outside of what"):
+    with pytest.raises(ConfigurationError, match="outside the buckets"):
         mc_sink.configure("acme", "s3://other/p/", buckets=("feeds",))
     assert asked == []
 
@@ -104,5 +104,5 @@ def test_it_takes_every_fact_of_a_platform() -> None:
     """What the command has options for, and by the platform's own names."""
     assert {*Facts.__annotations__} == {*PLAIN} - {"name"}
     types = {one.name: one.type for one in fields(Platform) if one.name in Facts.__annotations__}
-    said = {name: hint.__forward_arg__ for name, hint in Facts.__annotations__.items()}
-    assert {name: hint for name, hint in said.items() if hint != types[name]} == {}
+    shown = {name: hint.__forward_arg__ for name, hint in Facts.__annotations__.items()}
+    assert {name: hint for name, hint in shown.items() if hint != types[name]} == {}

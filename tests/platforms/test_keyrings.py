@@ -1,4 +1,4 @@
-"""Keyrings that fail, each in its own way: nothing is said to be saved that isn't, and what to do next is told."""
+"""Keyrings that fail, each in its own way: nothing is reported as saved that isn't, and the error has advice."""
 
 from __future__ import annotations
 
@@ -32,20 +32,23 @@ class NoKeyring(MemoryKeyring):
 
 
 def test_a_keyring_that_keeps_nothing_is_told() -> None:
-    """One that takes a secret and forgets it, because somebody has switched it off, has saved nothing."""
-    with installed(null.Keyring()), pytest.raises(ConfigurationError, match=r"not saved: .* doesn't keep"):  # type: ignore[no-untyped-call]
+    """One that takes a secret and forgets it, because it is switched off, has saved nothing."""
+    with (
+        installed(null.Keyring()),  # type: ignore[no-untyped-call]
+        pytest.raises(ConfigurationError, match=r"Cannot save the secrets .* doesn't return"),
+    ):
         platforms.save(a_platform(), store="keyring")
     assert platforms.list() == []
 
 
 def test_a_keyring_may_fail_in_any_way() -> None:
-    """What a backend raises of its own is told as what it means, with what to do next."""
+    """A backend's own errors become a `ConfigurationError` with advice."""
     platforms.save(a_platform(), store="file")
     with installed(NoKeyring()):
-        with pytest.raises(ConfigurationError, match="was not saved"):
+        with pytest.raises(ConfigurationError, match="Cannot save the secrets"):
             platforms.save(a_platform("other"))
         saved._write(saved._Saved(saved._plain(a_platform()), "keyring"))  # noqa: SLF001  as it was before it failed
-        with pytest.raises(ConfigurationError, match="doesn't give the secrets"):
+        with pytest.raises(ConfigurationError, match="Cannot read the secrets of platform acme from the keyring"):
             platforms.load("acme")
         with pytest.raises(ConfigurationError, match="still in the keyring"):
             platforms.remove("acme")
@@ -55,8 +58,8 @@ def test_a_keyring_that_can_not_be_loaded_is_told(state: Path) -> None:
     """A backend that was configured and isn't installed is named as the cause, and a file is offered."""
     code = "from mc_sink import platforms as p\np.save(p.Platform(name='a', access_key_id='AK', secret_access_key='s'))"
     env = os.environ | {"PYTHON_KEYRING_BACKEND": "no.such.Backend"}
-    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert "ConfigurationError: The keyring that was configured can't be loaded (ModuleNotFoundError)" in told.stderr
+    output = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert "ConfigurationError: Cannot load the configured keyring (ModuleNotFoundError)" in output.stderr
     assert not list(state.rglob("*.json"))
 
 

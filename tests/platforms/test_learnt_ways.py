@@ -66,7 +66,7 @@ def refusals(server: FaultServer, after: int = 0) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("name", REFUSING)
 @pytest.mark.parametrize("learnt_by", ["check", "delivery"])
 def test_nothing_refused_is_sent_again(name: str, learnt_by: str) -> None:
-    """Whatever found it out, the next delivery with the platform sends nothing that the store refuses."""
+    """However it was learnt, the next delivery with the platform sends nothing that the store refuses."""
     with FaultServer(BY_NAME[name].rules) as server:
         save(server)
         if learnt_by == "check":
@@ -139,7 +139,7 @@ def test_buckets_are_kept_apart() -> None:
     [
         {"version": 2},
         {"since": (datetime.now(UTC) - timedelta(days=31)).isoformat()},
-        {"facts": {"condition_on_put": "whatever", "checks_sums": "yes", "sums": 3, "unheard_of": True}},
+        {"facts": {"condition_on_put": "anything", "checks_sums": "yes", "sums": 3, "unheard_of": True}},
     ],
 )
 def test_what_is_old_or_not_understood_is_learnt_again(change: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ def test_what_is_old_or_not_understood_is_learnt_again(change: dict[str, Any]) -
 
 
 def test_a_check_without_a_probe_relies_on_what_is_known(fault_s3: FaultServer) -> None:
-    """Deliveries have shown that the store takes theirs; the rows say since when."""
+    """Deliveries have shown that the store takes them; the rows say since when."""
     save(fault_s3)
     assert check("acme", TARGET).status == "Unverified"
     deliver()

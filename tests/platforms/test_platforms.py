@@ -1,4 +1,4 @@
-"""Platforms: saved once, read back whole, shown to nobody, and used for nothing outside their bounds."""
+"""Platforms: saved once, read back whole, never shown, and used for nothing outside their bounds."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_without_a_keyring_it_is_a_file_of_its_owners_alone(
 
 @pytest.mark.parametrize(("which", "mode"), [("acme.secrets", 0o640), ("acme.secrets", 0o604), (".", 0o755)])
 def test_a_file_that_others_can_read_is_refused(state: Path, which: str, mode: int) -> None:
-    """It says how to mend that, and that the secrets may be known by now."""
+    """The error says how to fix that, and that the secrets may be known by now."""
     platforms.save(a_platform())
     (state / "platforms" / which).chmod(mode)
-    with pytest.raises(ConfigurationError, match=r"open to others .*may be known.*chmod (600|700)"):
+    with pytest.raises(ConfigurationError, match=r"Other users can read .*may be known.*chmod (600|700)"):
         platforms.load("acme")
 
 
@@ -104,12 +104,12 @@ def test_a_folder_that_others_could_read_is_closed(state: Path) -> None:
 
 
 def test_a_link_in_place_of_the_file_is_not_followed(state: Path, tmp_path: Path) -> None:
-    """What lies where others can put it is not read as ours."""
+    """A link that another user may have placed is not followed."""
     platforms.save(a_platform())
     path = state / "platforms" / "acme.secrets"
     path.rename(tmp_path / "moved")
     path.symlink_to(tmp_path / "moved")
-    with pytest.raises(ConfigurationError, match="can't be read from the file"):
+    with pytest.raises(ConfigurationError, match="Cannot read the secrets of platform acme from the file"):
         platforms.load("acme")
 
 
@@ -124,7 +124,7 @@ def test_a_name_is_taken_once(memory: MemoryKeyring, state: Path) -> None:
     assert not memory.held
     platforms.remove("acme")
     assert list((state / "platforms").iterdir()) == []
-    with pytest.raises(ConfigurationError, match="no platform acme; saved are: none"):
+    with pytest.raises(ConfigurationError, match=r"platform acme is not saved\. Saved platforms: none"):
         platforms.load("acme")
 
 
@@ -141,7 +141,7 @@ def test_a_list_looks_at_no_secret(memory: MemoryKeyring) -> None:
         "sso": (f"profile work, as {ROLE}", None),
     }
     assert found_in(repr(platforms.list()).encode()) == []
-    with pytest.raises(ConfigurationError, match=r"nothing is there.*add acme --replace"):
+    with pytest.raises(ConfigurationError, match=r"it has none.*acme.*overwrite"):
         platforms.load("acme")
 
 
@@ -170,12 +170,12 @@ def test_what_is_exported_has_no_secret() -> None:
     ],
 )
 def test_a_target_out_of_bounds_is_refused(bounds: list[str], inside: list[str], outside: list[str]) -> None:
-    """By whole names, not by how they begin; where there are no bounds, any bucket will do."""
+    """By whole names, not by how they begin; without bounds, any bucket is allowed."""
     platform = a_platform(buckets=bounds)
     for target in inside:
         assert platform.storage_options_for(target)["key"].reveal() == KEY
     for target in outside:
-        with pytest.raises(ConfigurationError, match="outside of what the platform acme may be used for"):
+        with pytest.raises(ConfigurationError, match="outside the buckets that the platform acme allows"):
             platform.storage_options_for(target)
     with pytest.raises(ConfigurationError, match="is not in S3"):
         platform.storage_options_for("/tmp/x.csv")  # noqa: S108  nothing is written
@@ -222,11 +222,11 @@ def test_object_options_are_the_callers_where_they_say_something() -> None:
         ({"secret_access_key": None}, "one half of its key"),
         ({"access_key_id": None, "secret_access_key": None}, "belongs to a key"),
         ({"profile": "x"}, "a key and profile"),
-        ({"role_arn": "role"}, "no role's"),
+        ({"role_arn": "role"}, "not the ARN of a role"),
         ({"external_id": "x-1"}, "are for a role"),
         ({"acl": "all"}, "not one that S3 knows"),
-        ({"endpoint": f"https://{KEY}:{SECRET}@host"}, "endpoint is no URL that can be shown"),
-        ({"buckets": ["/srv/x"]}, "is no bucket"),
+        ({"endpoint": f"https://{KEY}:{SECRET}@host"}, "endpoint is not a plain URL"),
+        ({"buckets": ["/srv/x"]}, "is not a bucket"),
         ({"secret_access_key": 7}, "is of type int"),
         ({"session_token": TOKEN + "\n" + TOKEN}, "end of a line"),
     ],
@@ -273,11 +273,11 @@ def situations() -> dict[str, Callable[[], Iterator[object]]]:
 
 @pytest.mark.parametrize("situation", situations().values(), ids=situations())
 def test_nothing_that_is_told_has_a_secret(situation: Callable[[], Iterator[object]]) -> None:
-    """Not a repr, pickle, log, message, or local of a frame, whatever goes wrong."""
-    with logged() as said:
-        told = "\n".join(outcomes(situation))
-    assert "ConfigurationError" in told
-    lines = [line for line in (told + said.getvalue()).splitlines() if found_in(line.encode())]
+    """Not a repr, pickle, log, message, or local of a frame, in any failure."""
+    with logged() as printed:
+        ended_text = "\n".join(outcomes(situation))
+    assert "ConfigurationError" in ended_text
+    lines = [line for line in (ended_text + printed.getvalue()).splitlines() if found_in(line.encode())]
     assert lines == []
 
 
@@ -299,7 +299,7 @@ def test_the_room_is_light() -> None:
 
 
 def test_a_platform_with_a_credential_in_a_wrong_place_shows_none() -> None:
-    """Nobody has checked it yet, and it is shown all the same: its name, and what is wrong."""
+    """It hasn't been checked yet, and its repr shows its name and what is invalid."""
     wrong = Platform(name="acme", endpoint="https://AKIAEXAMPLE:never-shown@host")
     assert "never-shown" not in repr(wrong)
-    assert "endpoint is no URL that can be shown" in repr(wrong)
+    assert "endpoint is not a plain URL" in repr(wrong)

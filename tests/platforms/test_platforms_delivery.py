@@ -59,11 +59,11 @@ def test_what_the_caller_says_of_an_object_wins(fault_s3: FaultServer) -> None:
 @pytest.mark.parametrize(
     ("target", "more", "why"),
     [
-        ("s3://bucket/in/", {}, "outside of what the platform acme may be used for"),
+        ("s3://bucket/in/", {}, "outside the buckets that the platform acme allows"),
         ("out/", {}, "is not in S3"),
         ("s3://bucket/out/", {"rejects": "s3://other/x/", "on_invalid": "reject"}, "s3://other/x/ is outside"),
-        ("s3://bucket/out/", {"storage_options": {"key": "a", "secret": "b"}}, "says so too"),
-        ("s3://bucket/out/", {"platform": "nobody"}, "no platform nobody; saved are: acme"),
+        ("s3://bucket/out/", {"storage_options": {"key": "a", "secret": "b"}}, "sets too"),
+        ("s3://bucket/out/", {"platform": "missing"}, "platform missing is not saved. Saved platforms: acme"),
     ],
 )
 def test_what_a_platform_may_not_is_refused_before_anything_is_sent(

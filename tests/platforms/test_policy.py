@@ -118,7 +118,7 @@ def test_a_prefix_policy_names_the_prefix_everywhere() -> None:
 
 
 def test_other_shapes_of_targets() -> None:
-    """The root has no condition, a file is one key, a dollar is no variable, and China has ARNs of its own."""
+    """The root has no condition, a file is one key, a dollar isn't a variable, and China has ARNs of its own."""
     root = policy("s3://bucket/./")["Statement"]
     assert (root[0]["Resource"], "Condition" in root[1]) == (["arn:aws:s3:::bucket/*"], False)
     assert policy("s3://bucket/out/x.csv")["Statement"][0]["Resource"] == ["arn:aws:s3:::bucket/out/x.csv"]
@@ -161,14 +161,14 @@ def test_a_policy_is_for_what_a_delivery_would_write(target: str, meant: str, ma
     ("make", "why"),
     [
         (lambda: policy("out/"), "not in S3"),
-        (lambda: policy("s3://bucket/out/", kms_key="alias/mine"), "by its ARN"),
-        (lambda: policy("s3://bucket/out/", also=["s3:GetObject"]), "more than a delivery can use"),
+        (lambda: policy("s3://bucket/out/", kms_key="alias/mine"), "not an ARN"),
+        (lambda: policy("s3://bucket/out/", also=["s3:GetObject"]), "not a permission of a delivery"),
         (lambda: bucket_policy("s3://bucket/out/", "*"), "neither an account's number nor an ARN"),
         (lambda: trust("*", external_id="x"), "neither an account's number nor an ARN"),
-        (lambda: lifecycle("s3://bucket/out/x.csv"), "no prefix"),
+        (lambda: lifecycle("s3://bucket/out/x.csv"), "not a prefix"),
         (lambda: lifecycle("s3://bucket/out/", expire_days=0), "at least 1 day"),
-        (lambda: lifecycle("s3://bucket/out/", archive_days=7, archive_class="STANDARD_IA"), "at least 30"),
-        (lambda: lifecycle("s3://bucket/out/", archive_days=9, expire_days=9), "nothing would be archived"),
+        (lambda: lifecycle("s3://bucket/out/", archive_days=7, archive_class="STANDARD_IA"), "the minimum is 30"),
+        (lambda: lifecycle("s3://bucket/out/", archive_days=9, expire_days=9), "nothing is archived"),
     ],
 )
 def test_what_would_grant_too_much_or_be_refused_is_refused(make: Any, why: str) -> None:

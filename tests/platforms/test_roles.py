@@ -87,7 +87,7 @@ def test_a_roles_credentials_are_renewed_in_mid_run() -> None:
 
 
 def test_a_role_that_is_refused_is_no_missing_permission_of_the_bucket() -> None:
-    """The refusal of STS is told as such, in a delivery and in a check."""
+    """A refusal by STS is reported as such, in a delivery and in a check."""
     with RoleServer([60.0]) as server:
         server.fault("Other", Body(403, REFUSED, (("Content-Type", "text/xml"),)), times=FOREVER)
         platform = platform_of(WRITER, server.url, role_arn=ROLE)
@@ -129,7 +129,7 @@ def test_a_role_delivers_what_its_user_may_not(moto: MotoServer) -> None:
 
 
 def test_a_web_identity_takes_on_a_role(tmp_path: Path) -> None:
-    """By the token in a file, which is read anew each time, and no key at all."""
+    """By the token in a file, which is read again each time, and no key at all."""
     (tmp_path / "token").write_text("a.b.c\n")
     with RoleServer([60.0, 7200.0]) as server:
         platform = Platform(
@@ -157,7 +157,7 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("profiles")
 def test_a_profile_delivers_and_takes_on_a_role() -> None:
-    """What AWS' own tools keep is used as it is, and a profile that isn't there is said to be the trouble."""
+    """What AWS' own tools keep is used as it is, and a missing profile is named as the cause."""
     with RoleServer([7200.0]) as server:
         target = server.writer.target("p/")
         plain = Platform(name="acme", profile="work", endpoint=server.url)
@@ -167,13 +167,13 @@ def test_a_profile_delivers_and_takes_on_a_role() -> None:
         assert len(server.listing(server.bucket)) == 2
         assert {token for _, token in server.seen} == {"", "token 1"}
         sent = len(server.log)
-        for wrong in (Platform(name="acme", profile="nobody"), Platform(name="acme", endpoint=server.url)):
+        for wrong in (Platform(name="acme", profile="missing"), Platform(name="acme", endpoint=server.url)):
             assert check(wrong, target).missing == ("credentials",)
         assert len(server.log) == sent
 
 
 @pytest.mark.usefixtures("profiles")
 def test_a_role_keeps_the_region_of_its_profile(tmp_path: Path) -> None:
-    """Whoever configured a region needn't say it twice."""
+    """A configured region needn't be passed again."""
     (tmp_path / "config").write_text("[profile work]\nregion = eu-south-2\n")
     assert session_in(Role(arn=ROLE), {"profile": "work"}).get_config_variable("region") == "eu-south-2"

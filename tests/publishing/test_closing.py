@@ -50,7 +50,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
 def test_every_manifest_is_valid_by_its_schema(server: FaultServer, tmp_path: Path, how: dict[str, Any]) -> None:
-    """Whatever was delivered, the manifest is what its published JSON Schema describes, and lists what is there."""
+    """For every kind of delivery the manifest is valid by its published JSON Schema, and lists what is visible."""
     how = {"frame": FRAME, "rejects": f"{tmp_path}/" if "schema" in how else None} | how
     half = pl.when(pl.col("id") % 2 == 0).then(pl.lit("=a")).alias("half")
     receipt = deliver(server, how.pop("frame").with_columns(half, infinite=float("inf")), **how)
@@ -86,7 +86,7 @@ def test_redshift_gets_the_form_that_its_copy_reads(server: FaultServer, format:
 
 
 def test_redshift_reads_from_s3_alone(tmp_path: Path) -> None:
-    """Elsewhere its form is refused before anything is written, and so is a form that there is none of."""
+    """Elsewhere its form is refused before anything is written, and so is an unknown form."""
     with pytest.raises(ConfigurationError, match="lists objects in S3"):
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", manifest="redshift")
     with pytest.raises(ConfigurationError, match=r"manifest=.* won't do: give True, False or"):
@@ -120,7 +120,7 @@ def test_a_rerun_finds_its_own_marker(server: FaultServer, *, manifest: bool | N
     assert seen(server) == before
 
 
-def test_another_runs_marker_is_told_before_any_work(server: FaultServer) -> None:
+def test_another_runs_marker_is_reported_before_any_work(server: FaultServer) -> None:
     """A marker that is there would show a delivery before it is whole: refused, unless replacing was asked for."""
     deliver(server, success_marker=True)
     before, sent = seen(server), len(server.log.of("Create"))

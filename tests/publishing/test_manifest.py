@@ -1,4 +1,4 @@
-"""The manifest: what it says, when it is there, and what comes of a try that can't write it."""
+"""The manifest: its content, when it becomes visible, and the attempts that can't write it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_it_is_the_last_thing_to_appear(server: FaultServer, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_it_is_absent_after_a_failure(server: FaultServer, n: int) -> None:
-    """Whichever file can't be published, there is no manifest."""
+    """Whichever file can't be published, no manifest becomes visible."""
     server.fault("Complete", Status(403, "AccessDenied"), n=n)
     with pytest.raises((CommitError, mc_sink.PermissionDenied)):
         deliver(server, part_size=BIG)
@@ -177,7 +177,7 @@ def end(server: FaultServer, ending: str) -> Any:
 
 
 def test_somebody_elses_object_is_not_taken_for_it(server: FaultServer) -> None:
-    """Another object at its key is never a success, stays as it is, and is told of."""
+    """Another object at its key is never a success, stays as it is, and is reported."""
     server.fault("Put", Call(lambda request: server.put_foreign(request.bucket, request.key, b"{}")))
     with pytest.raises(CommitError, match="not this delivery's manifest"):
         deliver(server, part_size=BIG)
@@ -189,7 +189,7 @@ def test_somebody_elses_object_is_not_taken_for_it(server: FaultServer) -> None:
 
 
 def test_a_file_delivery_does_not_take_another_ones(server: FaultServer) -> None:
-    """Under a file key without a run id a manifest at the key is somebody else's, whatever is in it."""
+    """Under a file key without a run id a manifest at the key is another run's, regardless of its content."""
     receipt = deliver(server, to="p/x.csv", manifest=True, run_id="a")
     text = server.read(server.bucket, "p/_manifests/a.json")
     staged = mc_sink.stage(
@@ -223,7 +223,7 @@ def test_more_rows_after_it_closed_a_delivery_add_nothing(server: FaultServer) -
 
 
 def test_fewer_rows_than_it_lists_are_no_success(server: FaultServer) -> None:
-    """Staged before it was there, published after, and it lists a file more: never told as delivered."""
+    """Staged before it was there, published after, and it lists a file more: never reported as delivered."""
     fewer = mc_sink.stage(
         FRAME.head(40),
         server.writer.target("p/"),
@@ -233,7 +233,7 @@ def test_fewer_rows_than_it_lists_are_no_success(server: FaultServer) -> None:
     )
     deliver(server)
     before = seen(server)
-    with pytest.raises(AlreadyExistsError, match="1 object of an earlier try of run r-1 is no part of this one"):
+    with pytest.raises(AlreadyExistsError, match="1 object of an earlier attempt of run r-1 is no part of this one"):
         mc_sink.publish([fewer], storage_options=options(server))
     assert seen(server) == before
 
@@ -257,5 +257,5 @@ def test_a_folder_keeps_no_half_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_word_for_a_proof_is_as_wide_as_the_others() -> None:
-    """Two tries of a run may prove a file in different ways, and their manifests are compared by size."""
+    """Two attempts of a run may prove a file in different ways, and their manifests are compared by size."""
     assert max(len(f'"integrity": "{word}",') for word in get_args(Integrity)) == _WIDEST

@@ -41,9 +41,9 @@ UNPROVEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize(("how", "said"), UNPROVEN.values(), ids=UNPROVEN)
+@pytest.mark.parametrize(("how", "option"), UNPROVEN.values(), ids=UNPROVEN)
 def test_what_was_checked_for_each_part_alone_is_refused(
-    fault_s3: FaultServer, how: dict[str, Any], said: str, format: str
+    fault_s3: FaultServer, how: dict[str, Any], option: str, format: str
 ) -> None:
     """Two parts were never compared with each other: nothing becomes visible; one part by itself is a whole run."""
     storage: dict[str, Any] = {"storage_options": fault_s3.storage_options}
@@ -52,7 +52,7 @@ def test_what_was_checked_for_each_part_alone_is_refused(
         own: dict[str, Any] = {"rejects": fault_s3.writer.target(f"bad/{number}.csv")} if "max_rejects" in how else {}
         own |= {"previous": how["previous"].filter(k=number)} if "previous" in how else {}
         staged.append(part(fault_s3, number, **how | own, format=format))
-    with pytest.raises(ConfigurationError, match=rf"2 parts can't be published as one run with {said}.*became visible"):
+    with pytest.raises(ConfigurationError, match=rf"2 parts can't be published .* with {option}.*became visible"):
         mc_sink.publish(staged, **storage)
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert mc_sink.publish(staged[:1], **storage).num_files > 0

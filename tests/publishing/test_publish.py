@@ -1,4 +1,4 @@
-"""Publishing more than one file: what is visible and what is not, whatever happens in between."""
+"""Publishing more than one file: what is visible and what is not, at every interruption."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rejects_follow_their_delivery(fault_s3: FaultServer) -> None:
 def test_rejects_never_appear_without_their_delivery(fault_s3: FaultServer) -> None:
     """Where the delivery can't be published, its rejects aren't either."""
     delivery, options = staged(fault_s3)
-    fault_s3.put_foreign(fault_s3.bucket, "p/x.csv", b"theirs")
+    fault_s3.put_foreign(fault_s3.bucket, "p/x.csv", b"foreign")
     with pytest.raises(AlreadyExistsError):
         mc_sink.publish([delivery], storage_options=options)
     assert list(fault_s3.listing(fault_s3.bucket)) == ["p/x.csv"]

@@ -51,7 +51,7 @@ def test_newer_data_are_not_replaced(server: FaultServer, format: str, newer: in
     server.put_foreign(server.bucket, taken, b"newer")
     before = seen(server)
     with pytest.raises(
-        mc_sink.SinkError, match=rf"known to its journal is at .*{taken}, and stays as it was"
+        mc_sink.SinkError, match=rf"object at .*{taken} is neither of run .* journal, and stays as it was"
     ) as raised:
         recover(server)
     assert isinstance(raised.value, CommitError if newer else AlreadyExistsError)
@@ -98,7 +98,7 @@ def test_a_folder_is_looked_at_too(
     last = tmp_path / f"00002.{format}"
     if newer:
         last.write_bytes(b"newer")
-        with pytest.raises(CommitError, match=rf"known to its journal is at {last}"):
+        with pytest.raises(CommitError, match=rf"object at {last} is neither of run .* nor recorded in its journal"):
             mc_sink.recover(RUN)
         assert last.read_bytes() == b"newer"
     else:

@@ -94,6 +94,11 @@ def deliver(server: FaultServer, frame: pl.DataFrame, format: str = "csv", to: s
     return mc_sink.sink_madconnect(frame, server.writer.target(to), **given)
 
 
+def stale_of(error: AlreadyExistsError) -> list[str]:
+    """Return the stale files that an error names."""
+    return error.message.partition("Stale:\n")[2].split()
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_stale_files_are_refused_or_listed(fault_s3: FaultServer, tmp_path: Path, case: Case, format: str) -> None:
@@ -104,9 +109,10 @@ def test_stale_files_are_refused_or_listed(fault_s3: FaultServer, tmp_path: Path
     there = fault_s3.listing(fault_s3.bucket)
     with pytest.raises(AlreadyExistsError, match="would stay beside") as raised:
         deliver(fault_s3, after, format, **then)
-    said = str(raised.value)
-    assert raised.value.message.partition("Stale:\n")[2].split() == urls
-    assert all(way in said for way in ("owner delete", "{run_id}", 'stale="keep"', "Nothing became visible"))
+    assert stale_of(raised.value) == urls
+    assert all(
+        way in str(raised.value) for way in ("owner delete", "{run_id}", 'stale="keep"', "Nothing became visible")
+    )
     assert fault_s3.listing(fault_s3.bucket) == there
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
     assert mc_sink.list_journals() == []
@@ -134,7 +140,7 @@ def test_a_folder_is_held_to_the_same(tmp_path: Path, case: Case, format: str) -
     urls = [f"{tmp_path}/" + name.format(ext=f".{format}") for name in left]
     with pytest.raises(AlreadyExistsError, match="would stay beside") as raised:
         mc_sink.sink_madconnect(after, f"{tmp_path}/", **how | then)
-    assert raised.value.message.partition("Stale:\n")[2].split() == urls
+    assert stale_of(raised.value) == urls
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == there
     assert list(mc_sink.sink_madconnect(after, f"{tmp_path}/", **how | then, stale="keep").stale) == urls
 
@@ -154,10 +160,10 @@ def test_the_same_rows_again_leave_nothing_stale(fault_s3: FaultServer, tmp_path
 
 
 def test_another_format_leaves_the_old_one_stale(fault_s3: FaultServer) -> None:
-    """A reader of the prefix finds both; where there is one file, it is refused before the query runs."""
+    """A reader of the prefix finds both. Of a single file it is refused before the query runs."""
     deliver(fault_s3, SHORT, "csv", name="latest{ext}")
     frame = SHORT.lazy().map_batches(lambda frame: pytest.fail("the query ran") if frame.height else frame)
-    with pytest.raises(AlreadyExistsError, match=r"Stale:\n  s3://bucket/p/latest\.csv\n"):
+    with pytest.raises(AlreadyExistsError, match=r"Stale:\n  s3://bucket/p/latest\.csv\nNothing became visible\.$"):
         deliver(fault_s3, frame, "parquet", name="latest{ext}")  # type: ignore[arg-type]
     assert sorted(fault_s3.listing(fault_s3.bucket)) == ["p/latest.csv"]
 
@@ -167,7 +173,7 @@ def test_what_the_template_does_not_give_is_left_alone(fault_s3: FaultServer) ->
     template: dict[str, Any] = {"name": "{date}/audience-{part:05d}{ext}", "max_rows_per_file": 10}
     deliver(fault_s3, LONG, **template, run_id="20261121T000000Z")
     for key in ("p/readme.txt", "p/2026-11-22/audience-1.csv", "p/2026-11-22/audience-00007.csv.bak", "p/other/x.csv"):
-        fault_s3.put_foreign(fault_s3.bucket, key, b"theirs")
+        fault_s3.put_foreign(fault_s3.bucket, key, b"foreign")
     receipt = deliver(fault_s3, SHORT, **template, run_id="20261122T000000Z")
     assert receipt.stale == ()
 
@@ -199,7 +205,7 @@ def test_rejects_of_an_earlier_run_are_stale_too(fault_s3: FaultServer, tmp_path
     assert deliver(fault_s3, COUNTRIES, **how).rejects.num_rows == 1
     with pytest.raises(AlreadyExistsError, match="1 object of an earlier run") as raised:
         deliver(fault_s3, COUNTRIES.head(2), **how)
-    assert raised.value.message.endswith(place)
+    assert stale_of(raised.value) == [place]
     assert deliver(fault_s3, COUNTRIES, **how).stale == ()
     receipt = deliver(fault_s3, COUNTRIES.head(2), **how, stale="keep")
     assert (receipt.stale, receipt.rejects.num_rows) == ((place,), 0)
@@ -229,7 +235,7 @@ def test_parts_staged_apart_are_looked_at_together(fault_s3: FaultServer) -> Non
     mc_sink.publish(parts("a", "b"), **storage)
     assert mc_sink.publish(parts("a", "b"), **storage).stale == ()
     alone = parts("a")
-    with pytest.raises(AlreadyExistsError, match=r"Stale:\n  s3://bucket/p/b/data\.csv\n"):
+    with pytest.raises(AlreadyExistsError, match=r"Stale:\n  s3://bucket/p/b/data\.csv\nNothing became visible\.$"):
         mc_sink.publish(alone, **storage)
     mc_sink.discard(alone, **storage)
 
@@ -249,12 +255,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("how", "message"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.preview])
 def test_a_word_that_means_nothing_is_refused(
-    tmp_path: Path, call: Callable[..., Any], how: dict[str, Any], said: str
+    tmp_path: Path, call: Callable[..., Any], how: dict[str, Any], message: str
 ) -> None:
     """By the run and by its preview, with nothing written."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         call(SHORT, f"{tmp_path}/", **how)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,6 @@ import pytest
 
 import mc_sink
 from mc_sink import AlreadyExistsError, SinkError
-from mc_sink.storage.s3 import uploads
 from tests.servers.faults import FOREVER, Call, Reset
 from tests.support import killed_deliveries
 from tests.support.frames import FORMATS, as_text
@@ -93,7 +92,7 @@ def test_runs_of_one_second_do_not_meet(server: FaultServer) -> None:
 @pytest.mark.parametrize("part_size", [400, 2**20], ids=["upload", "Put"])
 @pytest.mark.parametrize("run_ids", [(None, None), ("a", "b")], ids=["no run id", "two run ids"])
 def test_one_key_goes_to_one_of_them(server: FaultServer, part_size: int, run_ids: tuple[str | None, ...]) -> None:
-    """Two with other data on one key at one moment: one wins, the other is told, and nothing is left of it."""
+    """Two with other data on one key at one moment: one wins, the other fails, and nothing is left of it."""
     meet(server)
     results = at_once(
         *[
@@ -112,16 +111,16 @@ def test_one_key_goes_to_one_of_them(server: FaultServer, part_size: int, run_id
 def deliver_twice(
     server: FaultServer, pair: tuple[Child, Child], states: list[Path], *orders: dict[str, Any]
 ) -> list[Any]:
-    """Have two processes deliver one run at one moment; give what each told."""
+    """Deliver one run from two processes at one moment, and return the report of each."""
     if states[0] == states[1]:  # the second waits for the first, which is made to take its time
         server.fault("Complete", Call(lambda _: time.sleep(0.3)))
     else:
         meet(server)
     for child, state, order in zip(pair, states, orders, strict=True):
         child.start(state, url=server.url, run_id=RUN, **order)
-    told = [child.told() for child in pair]
+    reports = [child.told() for child in pair]
     assert server.wait_until_idle()
-    return told
+    return reports
 
 
 @pytest.fixture(params=[1, 2], ids=["one machine", "two machines"])
@@ -134,13 +133,13 @@ def states(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> list[
 def test_one_run_twice_at_one_moment_is_one_copy(
     server: FaultServer, pair: tuple[Child, Child], states: list[Path], tmp_path: Path, format: str
 ) -> None:
-    """Same run id, same data: both are told of a success, there is one copy, and on one machine no upload stays.
+    """Same run id, same data: both succeed, one copy is visible, and on one machine no upload stays.
 
     On two, one store's "taken" may be an answer to our own request that something in between repeated: no Abort then.
     """
     order = {"format": format}
-    told = deliver_twice(server, pair, states, order, order)
-    assert [one.get("num_rows") for one in told] == [60, 60], told
+    reports = deliver_twice(server, pair, states, order, order)
+    assert [one.get("num_rows") for one in reports] == [60, 60], reports
     assert_delivered_once(server, killed_deliveries.frame(), format, tmp_path, in_doubt=states[0] != states[1])
     assert list(tmp_path.glob("state/journals/*")) == []
 
@@ -158,19 +157,19 @@ CHANGED: dict[str, dict[str, Any]] = {
 def test_one_run_with_other_data_goes_to_one_of_them(
     server: FaultServer, pair: tuple[Child, Child], states: list[Path], tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    """Same run id, other data: one is told of a success, and the manifest lists the files of that one alone."""
-    told = deliver_twice(server, pair, states, {}, change)
-    (won,) = [n for n, one in enumerate(told) if "num_rows" in one]
-    assert told[1 - won]["error"] in {"AlreadyExistsError", "CommitError"}, told
+    """Same run id, other data: one succeeds, and the manifest lists the files of that one alone."""
+    reports = deliver_twice(server, pair, states, {}, change)
+    (won,) = [n for n, one in enumerate(reports) if "num_rows" in one]
+    assert reports[1 - won]["error"] in {"AlreadyExistsError", "CommitError"}, reports
     frame = killed_deliveries.frame(**[{}, change][won])
     files = manifest_of(server)["files"]
-    assert [file["path"] for file in files] == told[won]["files"]
+    assert [file["path"] for file in files] == reports[won]["files"]
     assert sum(file["num_rows"] for file in files) == frame.height
     assert {file["path"]: file["etag"] for file in files}.items() <= {
         server.writer.target(key): one.etag for key, one in seen(server).items()
     }.items()
-    listed = [server.writer.target(key) for key in data_files(server)] == told[won]["files"]
-    assert listed or told[1 - won]["error"] == "CommitError"
+    listed = [server.writer.target(key) for key in data_files(server)] == reports[won]["files"]
+    assert listed or reports[1 - won]["error"] == "CommitError"
     if listed:
         assert rows(server, "csv", tmp_path).equals(as_text(frame, "csv"))
 
@@ -222,9 +221,6 @@ def test_an_upload_that_may_be_the_object_is_never_aborted(
         if next(once, False) if server.log.of("Complete") else False:
             with monkeypatch.context() as elsewhere:
                 elsewhere.setenv("MC_SINK_STATE_DIR", str(tmp_path))
-                elsewhere.setattr(
-                    uploads, "publish", lambda _place: None
-                )  # what another machine knows isn't known here
                 mc_sink.publish([second], storage_options=options(server))
 
     server.fault("Complete", Reset("head"))
@@ -238,7 +234,7 @@ def test_an_upload_that_may_be_the_object_is_never_aborted(
 
 
 def test_an_upload_that_another_try_made_needless_is_aborted(server: FaultServer) -> None:
-    """The same run was published meanwhile, and our own request was refused for that: nothing of ours is left."""
+    """The same run was published meanwhile, and this process' request was refused for that: nothing of it is left."""
     first, second = staged_twice(server)
     mc_sink.publish([second], storage_options=options(server))
     before = seen(server)

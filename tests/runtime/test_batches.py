@@ -108,7 +108,7 @@ def test_rows_keep_their_order_and_their_values(tmp_path: Path) -> None:
 
 
 def test_the_engine_waits_until_it_is_pulled_from() -> None:
-    """A plan that nobody pulls from runs only a few batches ahead."""
+    """A plan whose batches are not pulled runs only a few batches ahead."""
     made: list[int] = []
 
     def source() -> Iterator[pl.DataFrame]:

@@ -70,7 +70,7 @@ def greedy(sizes: list[int], num_rows: int, num_bytes: int) -> list[int]:
 def test_batches_do_not_depend_on_how_rows_came(
     choices: list[int], ends: list[int], num_rows: int, num_bytes: int
 ) -> None:
-    """Rows of all dtypes at once, in whatever slices, end up in the same batches."""
+    """Rows of all dtypes at once, in any slices, end up in the same batches."""
     columns = [
         pl.Series(name, [values[choice] for choice in choices], dtype) for name, (dtype, values, _) in COLUMNS.items()
     ]

@@ -1,4 +1,4 @@
-"""A spill: what was parked comes back whole, however large it is, or the disk's failure is told."""
+"""A spill: what was parked comes back whole, however large it is, or the disk's failure is an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from mc_sink import UploadError
-from mc_sink._runtime.kept_rows import Spill, copied
+from mc_sink._runtime.kept_rows import copied
+from mc_sink._runtime.spill import Spill
 from tests.support.frames import numbers
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ def test_short_reads_and_writes_are_gone_on_with(tmp_path: Path, monkeypatch: py
 
 
 def test_rows_that_are_not_there_any_more_are_an_error(tmp_path: Path) -> None:
-    """Never fewer rows: a disk that lost some of them is told."""
+    """Never fewer rows: a disk that lost some of them is an error."""
     with Spill(str(tmp_path)) as spill:
         slot = spill.append(numbers(5_000))
         assert spill._file is not None  # noqa: SLF001  the file has no name to damage it by
         os.ftruncate(spill._file.fileno(), slot.length - 1)  # noqa: SLF001  the same
-        with pytest.raises(UploadError, match=r"could not be read back from .*: [\d,]+ of [\d,]+ bytes are there"):
+        with pytest.raises(UploadError, match=r"could not be read back from .*: [\d,]+ of [\d,]+ bytes are left"):
             spill.read(slot)
 
 

@@ -1,15 +1,18 @@
-"""The folder that this machine keeps things in: what lies there is opened by what it is, and no link is followed."""
+"""The state folder: its files are judged by what was opened, links are refused, and locks and writes are exclusive."""
 
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from mc_sink import SinkError, platforms, sink_madconnect
+from mc_sink._runtime.state_dir import Lock, prepare_folder, read_private, write_private
 from mc_sink.connector.history import Beginning, begin, hold, list_runs
 from mc_sink.platforms import Platform
 from mc_sink.publishing import journal
@@ -24,7 +27,7 @@ PRECIOUS = "precious"
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """Make a file that is no business of ours."""
+    """Make a file that the library has no business with."""
     path = tmp_path / "victim.txt"
     path.write_text(PRECIOUS, "utf-8")
     return path
@@ -104,7 +107,7 @@ def test_a_folder_that_is_a_link_is_refused(state: Path, tmp_path: Path, name: s
 
 
 def test_a_folder_that_others_may_write_to_is_closed(state: Path) -> None:
-    """Ours alone again, before anything is put there."""
+    """It is its owner's alone again, before anything is put there."""
     (state / "locks").mkdir(parents=True)
     (state / "locks").chmod(0o777)
     use_lock(state)
@@ -122,3 +125,75 @@ def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytes
     use_history(tmp_path)
     assert len(list_runs()) == 2
     assert list((tmp_path / "later").iterdir()) == []
+
+
+def test_a_lock_that_its_holder_removed_is_not_held_by_two(state: Path) -> None:
+    """A waiter that gets the lock of a removed file goes on to the new one: never two hold a lock of one name."""
+    path = prepare_folder("locks") / "x.lock"
+    inside: list[int] = []
+    most: list[int] = []
+
+    def hold_it(number: int) -> None:
+        for _ in range(40):
+            with Lock(path).held():
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    threads = [threading.Thread(target=hold_it, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(most) == 240
+    assert max(most) == 1
+    assert list((state / "locks").iterdir()) == []
+
+
+def test_a_lock_names_its_holder(state: Path) -> None:
+    """Who doesn't wait learns the process id, and the lock stays with its holder."""
+    path = prepare_folder("locks") / "x.lock"
+    assert path.is_relative_to(state)
+    first, second = Lock(path), Lock(path)
+    assert first.acquire()
+    assert not second.acquire()
+    assert second.holder == str(os.getpid())
+    assert not second.is_free()
+    second.release()
+    assert path.exists()
+    first.release()
+    assert second.is_free()
+    assert second.acquire()
+    second.release()
+
+
+def test_writers_of_one_file_take_turns(state: Path) -> None:
+    """A reader finds one whole version at any moment, and nothing but the file stays."""
+    path = prepare_folder("platforms") / "x.json"
+    assert path.is_relative_to(state)
+    (path.with_suffix(".partial")).write_bytes(b"of a process that was killed" * 10)
+    versions = [bytes([number]) * 50_000 for number in range(8)]
+    threads = [threading.Thread(target=partial(write_private, path, version)) for version in versions]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        with suppress(FileNotFoundError):
+            assert read_private(path)[0] in versions
+    assert read_private(path)[0] in versions
+    assert [one.name for one in path.parent.iterdir()] == ["x.json"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_that_fails_leaves_the_old_file(state: Path) -> None:
+    """Whole as it was, with nothing beside it."""
+    path = prepare_folder("platforms") / "x.json"
+    assert path.is_relative_to(state)
+    write_private(path, b"old")
+
+    def fails() -> bytes:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_private(path, fails)
+    assert read_private(path)[0] == b"old"
+    assert [one.name for one in path.parent.iterdir()] == ["x.json"]

@@ -108,7 +108,7 @@ class Endpoint(ABC):
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
-                time.sleep(0.01)  # a test uses descriptors up, and accept takes one before there is a visitor
+                time.sleep(0.01)  # a test uses descriptors up, and accept takes one before a visitor comes
                 continue
             if self._stopping.is_set():
                 sock.close()
@@ -133,7 +133,7 @@ class Endpoint(ABC):
         incoming = Incoming(wire, request, self._pace)
         self._stopping.wait(self.latency)
         reply = self._reply_to(request, incoming, when, do)
-        # Written down before it is sent, so that whoever has the answer finds it in the log.
+        # Written down before it is sent, so that the receiver of the answer finds it in the log.
         self.log.settle(request, status=reply.status, fault=fault)
         if isinstance(do, WhitespaceThenReply):
             wire.send_blanks_then(do.seconds, reply.body)

@@ -1,4 +1,4 @@
-"""An S3 written for the tests: as strict as the real one, in memory, and it fails exactly where it is told to.
+"""An S3 written for the tests: as strict as the real one, in memory, and it fails exactly where a test asks for it.
 
     with FaultServer() as server:
         server.fault("Complete", Reset(), when="after")     # published, and the reply is lost
@@ -93,7 +93,7 @@ class FaultServer(Endpoint):
         return [key for key, one in self.store.bucket(bucket).items() if one.destroyed]
 
     def put_foreign(self, bucket: str, key: str, data: bytes) -> None:
-        """Put somebody else's object there, whatever stood there before."""
+        """Put an object of another writer at a key, over any object there."""
         digest = checksums.summing("md5")
         digest.update(memoryview(data))
         self.store.bucket(bucket)[key] = StoredObject(len(data), digest.digest().hex(), {}, data=(data,))

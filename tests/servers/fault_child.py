@@ -22,7 +22,7 @@ _ROOT = Path(__file__).parents[2]
 def fault_child(*, latency: float = 0.0, bandwidth: float | None = None) -> Iterator[Writer]:
     """Serve from another process for the length of a `with`, counting bodies and dropping them.
 
-    Give the bucket and the key to write with; `listing` shows what arrived. It can't be told to fail.
+    Give the bucket and the key to write with; `listing` shows what arrived. It never fails on purpose.
     """
     options = ["--discard", f"--latency-ms={latency * 1000}"]
     if bandwidth is not None:

@@ -49,7 +49,7 @@ class Dribble:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Answer with exactly this, whatever it is."""
+    """Answer with exactly these bytes."""
 
     status: int = 200
     body: bytes = b""
@@ -108,7 +108,7 @@ class _Planned:
     seen: int = 0
 
     def strikes(self, request: Request) -> bool:
-        """Count the request if it is one of ours, and say whether its turn has come."""
+        """Count the request if the fault is about it, and return True if its turn has come."""
         if self.op not in {"*", request.op}:
             return False
         self.seen += 1

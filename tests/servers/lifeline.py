@@ -1,8 +1,8 @@
 """A child that lives no longer than its parent, in a directory that goes with it.
 
-The parent may be killed by a signal that nobody can catch, so the tidying is done by a third party: this file, run as a
+The parent may be killed by a signal that can't be caught, so the tidying is done by a third party: this file, run as a
 script between the two. The parent holds the other end of its standard input; when something comes through it, or it
-closes, for whatever reason, the child is killed and the directory removed.
+closes, for any reason, the child is killed and the directory removed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Child:
     def stop(self) -> None:
         """Kill the command at once and remove its directory; a second call does nothing."""
         if self._watch.stdin and not self._watch.stdin.closed:
-            # A word as well as the end of the file: a fork of ours may hold another copy of this pipe.
+            # A word as well as the end of the file: a fork of this process may hold another copy of this pipe.
             with contextlib.suppress(BrokenPipeError), self._watch.stdin as lifeline:
                 lifeline.write(b"stop")
         self._watch.wait()
@@ -86,7 +86,7 @@ class Child:
 
 
 def _write_at_once(path: Path, text: str) -> None:
-    """Put `text` at `path` so that nobody ever reads half of it."""
+    """Write `text` to `path` so that half of it can never be read."""
     draft = path.with_suffix(".draft")
     draft.write_text(text, encoding="ascii")
     draft.rename(path)
@@ -96,7 +96,7 @@ def _watch_over(directory: Path, command: Sequence[str]) -> None:
     """Run `command` until our standard input speaks or ends; then kill it and remove the directory."""
     with (directory / "stdout").open("wb") as out, (directory / "stderr").open("wb") as err:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
-    # Only our standard input may end us: whoever ended us by a signal would leave the child behind.
+    # Only our standard input may end us: a signal would leave the child behind.
     for deaf in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(deaf, signal.SIG_IGN)
     _write_at_once(directory / "pid", str(child.pid))

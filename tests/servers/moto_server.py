@@ -1,4 +1,4 @@
-"""moto, an imitation of S3 and IAM in a thread: quick to start, and enough where there is no real server."""
+"""moto, an imitation of S3 and IAM in a thread: quick to start, and enough where no real server can run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MotoServer(Admin):
     """moto on loopback for the length of a `with`; one at a time, because moto keeps its state in the interpreter."""
 
     def __init__(self) -> None:
-        super().__init__("", Credentials("nobody", "nobody"), _ABOUT)
+        super().__init__("", Credentials("unused", "unused"), _ABOUT)
         self._server: Any = None
 
     def start(self) -> None:
@@ -36,7 +36,7 @@ class MotoServer(Admin):
         self._post("reset-auth", b"0")
 
     def stop(self) -> None:
-        """Stop, and leave moto as it was found for whoever uses it next in this interpreter."""
+        """Stop, and leave moto as it was found, for its next user in this interpreter."""
         if self._server is not None:
             self._post("reset-auth", b"inf")
             self._post("reset", b"")

@@ -34,7 +34,7 @@ class Proxy(Endpoint):
     def answer(self, request: Request, incoming: Incoming) -> Reply:
         """Pass the request on, and give the whole of what comes back."""
         with self._connected() as upstream:
-            # A server may refuse at the head and close; what it said is still there to be read.
+            # A server may refuse at the head and close; its answer can still be read.
             with contextlib.suppress(GoneError):
                 upstream.send(request.head)
                 _forward(request, incoming, upstream)

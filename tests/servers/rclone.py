@@ -57,7 +57,7 @@ class RcloneServer(Admin):
             self._child = None
 
     def new_writer(self) -> Writer:
-        """Make a bucket, and return it with the only key that there is."""
+        """Make a bucket, and return it with the only key of the server."""
         return Writer(self.url, self.create_bucket(unique_name("bucket")), self.credentials)
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ def _answers(port: int) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2):
             return True
     except urllib.error.HTTPError:
-        return True  # it refuses whoever doesn't sign
+        return True  # it refuses unsigned requests
 
 
 def _command(directory: Path, port: int) -> list[str]:

@@ -46,7 +46,7 @@ SUMS: Final[Mapping[str, AbstractSet[Kind]]] = {
 class Refusal:
     """A header that a store doesn't take on some operations, where its value matches, and the answer that it gives.
 
-    `value` is a regular expression for the whole value, whatever its case. `{header}` and `{value}` in the message of
+    `value` is a regular expression for the whole value, in any case. `{header}` and `{value}` in the message of
     `answer` stand for what came.
     """
 
@@ -81,7 +81,7 @@ class Rules:
     - `refusals`: headers that it doesn't take. They are refused before a body is read.
     - `sums`: the checksums that an upload may be created with, and their types; `no_sum` answers all others, on a Put
       and a part too.
-    - `sum_types`: "ignored" makes every upload with a checksum `COMPOSITE` that may be, whatever was asked for.
+    - `sum_types`: "ignored" makes every upload with a checksum `COMPOSITE` that may be, under every requested type.
     - `sums_of_parts`: "required" refuses a Complete that lists a part without its checksum, as `InvalidPart`; by S3's
       own rules only a composite one needs them.
     - `equal_parts` refuses a Complete whose parts, but for a smaller last one, aren't all of the same size.

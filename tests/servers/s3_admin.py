@@ -52,7 +52,7 @@ class PendingUpload:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A bucket, and somebody who may write and list there and nothing else."""
+    """A bucket, and a user who may write and list there and nothing else."""
 
     url: str
     bucket: str
@@ -95,7 +95,7 @@ class Admin:
 
     @contextlib.contextmanager
     def client(self, service: str = "s3", credentials: Credentials | None = None) -> Iterator[Any]:
-        """Give a botocore client, the admin's unless other `credentials` are given; it never tries twice."""
+        """Give a botocore client, the admin's unless other `credentials` are given; it never retries."""
         who = credentials or self.credentials
         client = _SESSION.create_client(
             service,

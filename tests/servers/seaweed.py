@@ -42,7 +42,7 @@ class SeaweedServer(Admin):
         return self._child.pid
 
     def start(self) -> None:
-        """Start and wait until it answers; another port is tried when somebody took ours in between."""
+        """Start and wait until it answers; another port is chosen when the first was taken in between."""
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(ChildFailedError):
                 return self._start_on(free_ports())
@@ -84,7 +84,7 @@ def free_ports() -> dict[str, int]:
     found: dict[str, int] = {}
     with ExitStack() as held:
         while len(found) < len(names):
-            port = random.randint(12_000, 32_000)  # noqa: S311  a port is no secret
+            port = random.randint(12_000, 32_000)  # noqa: S311  a port isn't secret
             taken = held.enter_context(socket.socket())
             try:
                 taken.bind(("127.0.0.1", port))
@@ -124,6 +124,6 @@ def _command(directory: Path, ports: Mapping[str, int]) -> list[str]:
         *(f"-{name}={port}" for name, port in ports.items()),
         *("-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false", "-volume.max=5000"),
         *("-filer", "-filer.maxMB=16", "-s3", f"-s3.config={config}", "-s3.iam.readOnly=false"),
-        # Two doors that nobody needs here, and reports to the makers, which would leave the machine.
+        # Two interfaces that are not needed here, and reports to the makers, which would leave the machine.
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
     ]

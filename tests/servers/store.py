@@ -257,7 +257,7 @@ def _checksum_of(upload: Upload, parts: Sequence[Taken]) -> Checksum | None:
 
 
 def _check_claim(upload: Upload, checksum: Checksum | None, headers: Mapping[str, str]) -> None:
-    """Hold the whole object's checksum that a Complete may carry against ours."""
+    """Compare the whole object's checksum that a Complete may carry with the computed one."""
     if headers.get("x-amz-checksum-type", upload.kind) != upload.kind:
         raise S3Error(400, "InvalidRequest", f"The upload was created with the checksum type {upload.kind}.")
     claim = checksums.claimed(headers)

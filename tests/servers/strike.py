@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Answering(Protocol):
-    """Somebody who can do what a request asks, and word an error."""
+    """A server that does what a request asks, and words an error."""
 
     def answer(self, request: Request, incoming: Incoming) -> Reply:
         """Do what the request asks."""
@@ -38,7 +38,7 @@ class Answering(Protocol):
 
 
 class Incoming:
-    """A request's body on its way in: read it by `pieces` once; whatever is left is read before the answer."""
+    """A request's body on its way in: read it by `pieces` once; the rest is read before the answer."""
 
     def __init__(self, wire: Wire, request: Request, pace: Pace) -> None:
         self.wire = wire

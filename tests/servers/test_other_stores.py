@@ -25,7 +25,7 @@ CRC = "AAAAAA=="  # of other bytes
 
 @contextmanager
 def client(server: FaultServer) -> Iterator[Any]:
-    """Yield a client with the writer's key, which tries once."""
+    """Yield a client with the writer's key, which sends once."""
     with Admin(server.url, server.writer.credentials, "").client() as s3:
         yield s3
 
@@ -48,11 +48,11 @@ def test_a_condition_is_ignored_on_one_of_the_two(ignored: str) -> None:
     )
     with FaultServer(rules) as server, client(server) as s3:
         where, parts = upload(s3, server)
-        server.put_foreign(server.bucket, "a", b"theirs")
-        server.put_foreign(server.bucket, "b", b"theirs")
+        server.put_foreign(server.bucket, "a", b"foreign")
+        server.put_foreign(server.bucket, "b", b"foreign")
         asked: dict[str, Callable[[], object]] = {
             "Complete": lambda: s3.complete_multipart_upload(**where, MultipartUpload=parts, IfNoneMatch="*"),
-            "Put": lambda: s3.put_object(Bucket=server.bucket, Key="b", Body=b"ours", IfNoneMatch="*"),
+            "Put": lambda: s3.put_object(Bucket=server.bucket, Key="b", Body=b"own", IfNoneMatch="*"),
         }
         for op, ask in asked.items():
             if op == ignored:
@@ -60,8 +60,8 @@ def test_a_condition_is_ignored_on_one_of_the_two(ignored: str) -> None:
             else:
                 with pytest.raises(ClientError, match="PreconditionFailed"):
                     ask()
-        assert server.read(server.bucket, "a") == (WHOLE if ignored == "Complete" else b"theirs")
-        assert server.read(server.bucket, "b") == (b"ours" if ignored == "Put" else b"theirs")
+        assert server.read(server.bucket, "a") == (WHOLE if ignored == "Complete" else b"foreign")
+        assert server.read(server.bucket, "b") == (b"own" if ignored == "Put" else b"foreign")
 
 
 @pytest.mark.parametrize("checked", ["honoured", "ignored"])
@@ -120,7 +120,7 @@ def test_etags_of_uploads_are_of_several_kinds(etags: ETags, answered: str, list
 
 
 def test_opaque_etags_mean_nothing_and_stay() -> None:
-    """Equal bytes get other ETags each time, the same in a reply and in a listing, and parts are found by theirs."""
+    """Equal bytes get other ETags each time, the same in a reply and in a listing, and parts are found by their own."""
     with FaultServer(Rules(min_part_size=1, etags="opaque")) as server, client(server) as s3:
         told = [s3.put_object(Bucket=server.bucket, Key=key, Body=WHOLE)["ETag"].strip('"') for key in "bc"]
         for key in "de":
@@ -131,7 +131,7 @@ def test_opaque_etags_mean_nothing_and_stay() -> None:
 
 
 def test_an_upload_may_have_an_etag_unlike_any_sum() -> None:
-    """It is no hex, and the same in a reply and a listing; a Put's and a part's are their MD5s."""
+    """It is not hex, and the same in a reply and a listing; a Put's and a part's are their MD5s."""
     with FaultServer(Rules(min_part_size=1, etags="unlike")) as server, client(server) as s3:
         where, parts = upload(s3, server)
         assert parts["Parts"][0]["ETag"] == f'"{checksums.md5_of(BODIES[:1])}"'

@@ -93,7 +93,7 @@ def crc32(data: bytes) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Say whether there is such a process."""
+    """Return True if the process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -238,7 +238,7 @@ def test_the_owner_reads_what_the_writer_may_not(seaweed: Admin, writer: Writer)
 
 
 def test_a_child_goes_with_a_parent_that_is_killed() -> None:
-    """No process and no directory stay behind, whatever ends the parent."""
+    """No process and no directory stay behind, however the parent ends."""
     script = (
         "import os, signal\n"
         "from tests.servers.lifeline import Child\n"

@@ -53,7 +53,7 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 
 def client(writer: Writer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key, which tries once."""
+    """Give a client with the writer's key, which sends once."""
     return Admin(writer.url, writer.credentials, "").client()
 
 
@@ -184,16 +184,16 @@ def test_blanks_come_first_and_an_error_may_follow(fault_s3: FaultServer) -> Non
 
 
 def test_a_call_may_use_the_server_behind_the_clients_back(fault_s3: FaultServer) -> None:
-    """Somebody else's object can appear at the key just before a conditional Put takes effect."""
+    """Another writer's object can appear at the key just before a conditional Put takes effect."""
 
     def intrude(request: Request) -> None:
-        fault_s3.put_foreign(request.bucket, request.key, b"theirs")
+        fault_s3.put_foreign(request.bucket, request.key, b"foreign")
 
     fault_s3.fault("Put", Call(intrude))
 
     with pytest.raises(ClientError, match="PreconditionFailed"):
         put(fault_s3.writer, IfNoneMatch="*")
-    assert fault_s3.read(fault_s3.bucket, "a") == b"theirs"
+    assert fault_s3.read(fault_s3.bucket, "a") == b"foreign"
 
 
 def test_a_client_can_be_killed_at_a_request(fault_s3: FaultServer) -> None:

@@ -51,7 +51,7 @@ WAYS = {
 
 @contextmanager
 def server_of(rules: Rules) -> Iterator[tuple[FaultServer, Any]]:
-    """Yield a server and a client with the writer's key, which tries once."""
+    """Yield a server and a client with the writer's key, which sends once."""
     with FaultServer(rules) as server, Admin(server.url, server.writer.credentials, "").client() as s3:
         yield server, s3
 
@@ -184,7 +184,7 @@ def test_a_type_that_is_not_respected() -> None:
     ],
 )
 def test_parts_of_one_size(bodies: tuple[bytes, ...], *, taken: bool) -> None:
-    """R2 takes parts of one size, with a last one that is no larger, and refuses all others at Complete."""
+    """R2 takes parts of one size, with a last one that isn't larger, and refuses all others at Complete."""
     with server_of(profiles.R2.tiny()) as (server, s3):
         listed = upload(s3, server, bodies=bodies, **PARTS)
         if taken:
@@ -212,7 +212,7 @@ def test_a_condition_that_is_read_over(name: str, replaced: tuple[str, ...]) -> 
     with server_of(BY_NAME[name].tiny()) as (server, s3):
         listed = upload(s3, server, **FULL)
         for op in ("Put", "Complete"):
-            server.put_foreign(server.bucket, "a", b"theirs")
+            server.put_foreign(server.bucket, "a", b"foreign")
             try:
                 if op == "Put":
                     s3.put_object(Bucket=server.bucket, Key="a", Body=WHOLE, **ONLY_NEW)

@@ -1,4 +1,4 @@
-"""The profiles of the two stores that run here are theirs: the same requests get the same answers from both."""
+"""The profiles of the two stores that run here are true: the same requests get the same answers from both."""
 
 from __future__ import annotations
 

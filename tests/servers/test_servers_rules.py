@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 def client(server: FaultServer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key, which tries once."""
+    """Give a client with the writer's key, which sends once."""
     return Admin(server.url, server.writer.credentials, "").client()
 
 
@@ -114,7 +114,7 @@ def test_signed_framing_is_taken_off(step: int) -> None:
 
 
 def test_an_unsigned_request_is_refused(fault_s3: FaultServer) -> None:
-    """Whoever doesn't sign is denied, and a body in HTTP's own chunks is read to its end."""
+    """An unsigned request is denied, and a body in HTTP's own chunks is read to its end."""
     with socket.create_connection(("127.0.0.1", int(fault_s3.url.rpartition(":")[2]))) as sock:
         sock.sendall(
             b"PUT /bucket/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" * 2
@@ -128,7 +128,7 @@ def test_an_unsigned_request_is_refused(fault_s3: FaultServer) -> None:
 
 def test_a_key_that_was_deleted_meanwhile_is_a_conflict(fault_s3: FaultServer) -> None:
     """A conditional Complete gets 409 when its key was deleted during the upload, and 404 when it was aborted."""
-    fault_s3.put_foreign(fault_s3.bucket, "a", b"theirs")
+    fault_s3.put_foreign(fault_s3.bucket, "a", b"foreign")
     with client(fault_s3) as s3:
         where = {"Bucket": fault_s3.bucket, "Key": "a"}
         where["UploadId"] = s3.create_multipart_upload(**where)["UploadId"]
@@ -157,7 +157,7 @@ def test_composite_sums_need_every_parts_sum(fault_s3: FaultServer) -> None:
 
 @pytest.mark.parametrize("answer", ["NoSuchUpload", "OK"])
 def test_a_repeated_complete_and_versions(answer: Literal["NoSuchUpload", "OK"]) -> None:
-    """A Complete that was done before is unknown or gets the same answer; versions are told where they are kept."""
+    """A Complete that was done before is unknown or gets the same answer; versions are reported where they are kept."""
     with FaultServer(Rules(versions="on", repeated_complete=answer)) as server, client(server) as s3:
         where = {"Bucket": server.bucket, "Key": "a"}
         where["UploadId"] = s3.create_multipart_upload(**where)["UploadId"]

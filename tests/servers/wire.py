@@ -148,7 +148,7 @@ class Wire:
         self.send(b"0\r\n\r\n")
 
     def wait_for_end(self) -> None:
-        """Wait until the other side goes away, or somebody calls `end`."""
+        """Wait until the other side goes away, or `end` is called."""
         while self._receive(_PIECE):
             pass
 
@@ -159,7 +159,7 @@ class Wire:
         self._sock.close()
 
     def end(self) -> None:
-        """Wake whoever waits on this connection; may be called from another thread."""
+        """Wake the thread that waits on this connection; may be called from another thread."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 

@@ -301,7 +301,7 @@ def test_a_source_closed_from_elsewhere_is_not_one_that_ended(fault_s3: FaultSer
             delivery = pool.submit(mc_sink.sink_madconnect, batches, target, storage_options=storage)
             while not fault_s3.log.of("Part"):
                 time.sleep(0.001)
-        with pytest.raises(mc_sink.ConfigurationError, match="closed from elsewhere"):
+        with pytest.raises(mc_sink.ConfigurationError, match="Other code closed the source"):
             delivery.result(timeout=BOUND)
     assert nothing_visible(fault_s3)
 

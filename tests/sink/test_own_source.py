@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FRAME = pl.DataFrame({"id": range(5)})
-READ_AGAIN = "would be among the files of .* the next run would read what this one wrote.*Nothing became visible"
+READ_AGAIN = "would match the files of .* the next run would read the output of this one.*Nothing became visible"
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_the_last_delivery_is_not_written_over(
 def test_rejects_are_kept_apart_from_the_source(folder: Path) -> None:
     """They would come back as rows, with columns that no row has."""
     scan = pl.scan_parquet("data/*.parquet")
-    with pytest.raises(ConfigurationError, match=r"rejects\.parquet .*among the files of the frame"):
+    with pytest.raises(ConfigurationError, match=r"rejects\.parquet .*match the files of the frame"):
         mc_sink.sink_madconnect(scan, "other/", schema="audience", on_invalid="reject", rejects="data/")
     assert files(folder / "other") == []
 

@@ -275,7 +275,7 @@ def test_a_preview_reads_like_a_page() -> None:
         storage_options={"key": "AKIAEXAMPLE", "secret": "wJalrXUtnFEMI"},
     )
     assert str(told).splitlines() == [
-        "would make  3 file(s); nothing was sent",
+        "would make  3 files; nothing was sent",
         "to          s3://bucket/p/",
         f"run id      {RUN_ID}",
         f"manifest    s3://bucket/p/_manifests/{RUN_ID}.json",
@@ -283,7 +283,7 @@ def test_a_preview_reads_like_a_page() -> None:
         "columns     id, day, text",
         "object      ObjectOptions(storage_class='STANDARD_IA', metadata={'feed': '<x>'})",
         "needs       s3:PutObject, s3:ListBucket",
-        "uploads     4 part(s) of 16.0 MiB at once, up to 80.0 MiB of memory for a file",
+        "uploads     4 parts of 16.0 MiB at once, up to 80.0 MiB of memory for a file",
         *(f"  s3://bucket/p/a&b-{RUN_ID}-0{part}.parquet" for part in range(3)),
     ]
     html = told._repr_html_()

@@ -230,7 +230,7 @@ def test_files_of_a_run_that_are_gone_are_not_delivered_again(server: FaultServe
     deliver(server)
     server.store.delete(server.bucket, f"p/{RUN}-00001.csv")
     before = seen(server)
-    with pytest.raises(AlreadyExistsError, match="has been delivered: its manifest is at"):
+    with pytest.raises(AlreadyExistsError, match="is already complete: its manifest is at"):
         deliver(server)
     assert seen(server) == before
 

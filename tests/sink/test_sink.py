@@ -154,7 +154,7 @@ def test_several_deliveries_run_at_once(seaweed: Admin, writer: Writer) -> None:
 WRONG = {
     "secret": ({"secret": "wrong"}, PermissionDenied, "secret access key"),
     "key": ({"key": "AKIAWRONG"}, PermissionDenied, "access key id"),
-    "name": ({"sekret": "x"}, ConfigurationError, "did you mean 'secret'"),
+    "name": ({"sekret": "x"}, ConfigurationError, "Did you mean 'secret'"),
     "part size": ({"default_block_size": 1000}, ConfigurationError, "default_block_size"),
     "dropped": ({"s3_additional_kwargs": {"Acl": "x"}}, ConfigurationError, "object_options"),
 }

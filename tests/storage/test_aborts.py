@@ -19,7 +19,6 @@ import pytest
 import mc_sink
 from mc_sink import CommitError, CommitUnknown
 from mc_sink.staged import Multipart
-from mc_sink.storage.s3 import uploads
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, Reset, Status
 from tests.support.frames import FORMATS, as_text
@@ -57,12 +56,6 @@ def is_intact(server: FaultServer, format: str, folder: Path) -> bool:
     return not server.destroyed(server.bucket) and rows(server, format, folder).equals(as_text(FRAME, format))
 
 
-def forget() -> None:
-    """Know no more of uploads than a process that has just begun."""
-    for known in (uploads._begun, uploads._completing):  # noqa: SLF001  there is no other way to be another process
-        known.clear()
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("how", LOST)
 @pytest.mark.parametrize("format", FORMATS)
@@ -80,12 +73,11 @@ def test_a_delivery_that_is_settled_by_evidence_is_left_alone(  # noqa: PLR0913,
 
 
 @pytest.mark.parametrize("ending", ["recover", "rerun", "discard", "discard staged"])
-@pytest.mark.parametrize("memory", ["the same process", "another process"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_interrupted_delivery_destroys_nothing(
-    keeper: FaultServer, format: Any, memory: str, ending: str, tmp_path: Path
+    keeper: FaultServer, format: Any, ending: str, tmp_path: Path
 ) -> None:
-    """It stopped after the second of three was made; whatever ends it leaves what is visible as it is."""
+    """It stopped after the second of three was made; every way to end it leaves visible files as they are."""
     staged = mc_sink.stage(
         FRAME,
         keeper.writer.target("p/"),
@@ -102,13 +94,11 @@ def test_an_interrupted_delivery_destroys_nothing(
     keeper.heal()
     visible = {key: one.data for key, one in seen(keeper).items()}
     assert len(visible) == 2
-    if memory == "another process":
-        forget()
     if ending == "discard staged":
         mc_sink.discard([pickle.loads(pickle.dumps(staged))], storage_options=options(keeper))  # noqa: S301  our own
     elif ending == "discard":
         left = mc_sink.recover(RUN, action="discard", storage_options=options(keeper))
-        assert sum("is visible and stays" in told for told in left) == 2
+        assert sum("is visible and stays" in message for message in left) == 2
     elif ending == "recover":
         assert mc_sink.recover(RUN, storage_options=options(keeper)).verify().ok
     else:
@@ -129,7 +119,7 @@ def interrupt(_: object) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_third_try_tidies_what_never_was_an_object_and_nothing_else(format: str, tmp_path: Path) -> None:
-    """The first try's Complete had effect and the second's was refused: the first's uploads stay, the others go."""
+    """The first attempt's Complete had effect and the second's was refused: the first's uploads stay, the others go."""
     with FaultServer(replace(TINY, completed_uploads="kept")) as server:
         server.fault("Complete", Reset(), when="after")
         server.fault("Complete", Reset("head"), n=2, times=FOREVER)
@@ -140,7 +130,6 @@ def test_a_third_try_tidies_what_never_was_an_object_and_nothing_else(format: st
         (journal,) = mc_sink.list_journals()
         first = journal.staged[0].files[0].upload
         assert isinstance(first, Multipart)
-        forget()
         assert deliver(server, format=format).verify().ok
         assert first.upload_id not in {one.upload_id for one in server.log.of("Abort")}
         assert len(server.log.of("Abort")) == 2
@@ -153,11 +142,10 @@ def test_a_late_discard_looks_first(tmp_path: Path) -> None:
         how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
         staged = mc_sink.stage(FRAME, server.writer.target("p/"), **how)
         mc_sink.publish([staged], storage_options=options(server))
-        forget()
         left = mc_sink.discard([staged], storage_options=options(server))
         assert server.log.of("Abort") == []
         assert len(left) == 3
-        assert all("may be the object at" in told for told in left)
+        assert all("may be the object at" in message for message in left)
         assert is_intact(server, "csv", tmp_path)
 
 
@@ -167,7 +155,6 @@ def test_what_is_certainly_no_object_is_aborted() -> None:
         how: dict[str, Any] = {"run_id": RUN, "max_rows_per_file": 20, "storage_options": options(server)}
         for _ in range(2):
             staged = mc_sink.stage(FRAME, server.writer.target("p/"), **how)
-            forget()
             assert mc_sink.discard([staged], storage_options=options(server)) == []
             assert server.pending_uploads(server.bucket) == []
         server.fault("Complete", Status(403, "AccessDenied"))
@@ -199,13 +186,13 @@ def test_an_object_that_proved_to_be_another_is_not_touched() -> None:
 def test_an_upload_whose_create_was_not_answered_is_reported(
     server: FaultServer, fault: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The second try begins another, and the delivery is whole; the first one may be pending, and is told of."""
+    """The second attempt begins another, and the delivery is whole; the first may be pending, and is reported."""
     server.fault("Create", fault, when="after")
     assert deliver(server, max_rows_per_file=None).verify().ok
     assert len(server.pending_uploads(server.bucket)) == 1
-    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert f"s3://bucket/p/{RUN}.csv" in told
-    assert "AbortIncompleteMultipartUpload" in told
+    (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"s3://bucket/p/{RUN}.csv" in message
+    assert "AbortIncompleteMultipartUpload" in message
 
 
 def test_no_upload_is_reported_for_being_asked_to_slow_down(
@@ -227,7 +214,7 @@ def test_an_upload_whose_create_is_never_answered_is_reported(server: FaultServe
 
 
 def test_nothing_is_unknown_that_a_listing_settles(keeper: FaultServer) -> None:
-    """A Complete that is said to be in progress for ever is settled as soon as its object is visible."""
+    """A Complete that is reported as in progress for ever is settled as soon as its object is visible."""
     keeper.fault("Complete", Status(500, "InternalError", "This multipart completion is already in progress"))
     keeper.fault("Complete", Reset(), n=2, when="after")
     try:
@@ -238,7 +225,7 @@ def test_nothing_is_unknown_that_a_listing_settles(keeper: FaultServer) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: str, tmp_path: Path) -> None:
-    """Something in between repeats a Complete and passes on the second answer, 412: the object is ours after all."""
+    """Something in between repeats a Complete and passes on the second answer, 412: the object is this run's."""
     with FaultServer(replace(TINY, completed_uploads="kept")) as server:
         server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
         assert deliver(server, format=format).verify().ok
@@ -249,10 +236,10 @@ def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: s
 
 @pytest.mark.parametrize("etags", ["s3", "whole"])
 def test_such_a_refusal_under_a_run_id_of_its_own_aborts_nothing_either(etags: Literal["s3", "whole"]) -> None:
-    """A run that has no earlier attempt may be told that the key is taken; the object may be its own all the same."""
+    """A run without an earlier attempt may be refused because the key is taken; the object may still be its own."""
     with FaultServer(replace(TINY, completed_uploads="kept", etags=etags)) as server:
         server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
-        with suppress(mc_sink.SinkError):  # a store whose ETags show that it is ours may settle it
+        with suppress(mc_sink.SinkError):  # a store whose ETags identify the object may settle it
             mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), storage_options=options(server), progress=False)
         assert server.log.of("Complete")
         assert server.log.of("Abort") == []

@@ -96,7 +96,7 @@ def test_an_alias_is_like_a_bucket(point: FaultServer) -> None:
 
 @pytest.mark.parametrize("region", [None, "us-east-1"])
 def test_the_region_is_the_arns(region: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever region is configured, requests go to the access point's own host."""
+    """In every configured region, requests go to the access point's own host."""
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     here = Here()
@@ -158,10 +158,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("target", "told"), REFUSED)
-def test_what_cannot_be_delivered_to_is_refused_before_anything_is_sent(target: str, told: str) -> None:
+@pytest.mark.parametrize(("target", "expected"), REFUSED)
+def test_what_cannot_be_delivered_to_is_refused_before_anything_is_sent(target: str, expected: str) -> None:
     """With what it is, and what to write instead."""
-    with pytest.raises(TargetError, match=told):
+    with pytest.raises(TargetError, match=expected):
         parse_target(target)
 
 

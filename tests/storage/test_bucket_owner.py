@@ -75,13 +75,13 @@ def test_a_check_says_that_the_bucket_may_be_anothers(fault_s3: FaultServer) -> 
     row = check(platform, fault_s3.writer.target("p/"))["bucket"]
     assert row.verdict == "unknown"
     assert f"does not belong to {OWNER}" in row.found
-    assert "expected_bucket_owner" in row.mend
+    assert "expected_bucket_owner" in row.fix
 
 
 def test_a_connection_file_names_the_owner(
     fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among the storage options, as text; an account's number is no secret."""
+    """Among the storage options, as text; an account's number isn't secret."""
     for name, value in environment(fault_s3.writer).items():
         monkeypatch.setenv(name, value)
     more = f'[storage_options]\nexpected_bucket_owner = "{OWNER}"\n'
@@ -115,7 +115,7 @@ def test_an_owner_that_is_no_account_is_refused(fault_s3: FaultServer, wrong: st
 
 def test_an_owner_that_is_a_number_is_refused(fault_s3: FaultServer) -> None:
     """It would lose the zeros that it may begin with."""
-    with pytest.raises(ConfigurationError, match="expected_bucket_owner in storage_options is to be text"):
+    with pytest.raises(ConfigurationError, match="expected_bucket_owner in storage_options must be text"):
         mc_sink.sink_madconnect(
             numbers(3),
             fault_s3.writer.target("p/"),

@@ -34,8 +34,8 @@ def deaf() -> Iterator[FaultServer]:
 
 
 def foreign(server: FaultServer, key: str) -> Call:
-    """Return the fault of somebody else who delivers to a key while the request waits."""
-    return Call(lambda _: server.put_foreign(server.bucket, key, b"theirs"))
+    """Return the fault of another writer who delivers to a key while the request waits."""
+    return Call(lambda _: server.put_foreign(server.bucket, key, b"foreign"))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -48,12 +48,12 @@ def test_what_appears_during_the_upload_is_not_replaced(
 
     def frame() -> Any:
         yield FRAME
-        deaf.put_foreign(deaf.bucket, key, b"theirs")
+        deaf.put_foreign(deaf.bucket, key, b"foreign")
 
     key = f"p/x.{format}"
     with pytest.raises(AlreadyExistsError, match=r"Nothing became visible|nothing more became visible"):
         deliver(deaf, frame(), to=key, part_size=KINDS[op], format=format, run_id=run_id)
-    assert deaf.read(deaf.bucket, key) == b"theirs"
+    assert deaf.read(deaf.bucket, key) == b"foreign"
     assert list(seen(deaf)) == [key]
     assert deaf.pending_uploads(deaf.bucket) == []
     assert deaf.log.of(op) == []
@@ -67,24 +67,24 @@ def test_each_of_several_files_is_looked_for_on_its_own(deaf: FaultServer, forma
     deaf.fault("Complete", foreign(deaf, key), n=part)
     with pytest.raises(CommitError, match=rf"Publishing stopped at .*\. {part} of 4 files are visible\.$"):
         deliver(deaf, format=format)
-    assert deaf.read(deaf.bucket, key) == b"theirs"
+    assert deaf.read(deaf.bucket, key) == b"foreign"
     assert len(seen(deaf)) == part + 1
 
 
 @pytest.mark.parametrize("op", KINDS)
 def test_a_request_that_is_repeated_looks_again(deaf: FaultServer, op: str) -> None:
-    """The first attempt was refused for a moment, and somebody else delivered before the second."""
+    """The first attempt was refused for a moment, and another writer delivered before the second."""
     key = "p/x.csv"
     deaf.fault(op, Status(503, "SlowDown"))
 
     def meanwhile(_: object) -> None:
         if deaf.log.of(op):
-            deaf.put_foreign(deaf.bucket, key, b"theirs")
+            deaf.put_foreign(deaf.bucket, key, b"foreign")
 
     deaf.fault("List", Call(meanwhile), times=9)
     with pytest.raises(mc_sink.SinkError):
         deliver(deaf, to=key, part_size=KINDS[op])
-    assert deaf.read(deaf.bucket, key) == b"theirs"
+    assert deaf.read(deaf.bucket, key) == b"foreign"
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -191,4 +191,4 @@ def test_the_manifest_is_not_replaced_either(deaf: FaultServer) -> None:
     deaf.fault("Complete", foreign(deaf, MANIFEST), n=3)
     with pytest.raises(CommitError, match="3 of 4 files are visible"):
         deliver(deaf)
-    assert deaf.read(deaf.bucket, MANIFEST) == b"theirs"
+    assert deaf.read(deaf.bucket, MANIFEST) == b"foreign"

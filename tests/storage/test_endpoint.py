@@ -42,7 +42,7 @@ def in_a_file(text: str) -> Configure:
         path = folder / "config"
         path.write_text(text.format(url=url), encoding="utf-8")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
-        return {"profile": "ours"} if "ours" in text else {}
+        return {"profile": "own"} if "own" in text else {}
 
     return configure
 
@@ -74,9 +74,9 @@ CONFIGURED: dict[str, Configure] = {
     "AWS_ENDPOINT_URL": in_the_environment("AWS_ENDPOINT_URL"),
     "AWS_ENDPOINT_URL_S3": in_the_environment("AWS_ENDPOINT_URL_S3"),
     "default profile": in_a_file("[default]\nendpoint_url = {url}\n"),
-    "named profile": in_a_file("[profile ours]\nendpoint_url = {url}\n"),
+    "named profile": in_a_file("[profile own]\nendpoint_url = {url}\n"),
     "services": in_a_file(
-        "[profile ours]\nservices = local\nendpoint_url = https://other\n"
+        "[profile own]\nservices = local\nendpoint_url = https://other\n"
         "[services local]\ns3 =\n  endpoint_url = {url}\n"
     ),
 }
@@ -168,17 +168,17 @@ def test_requests_go_to_the_endpoint_that_was_found(
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "expected"),
     [
         ("http://user:canary@127.0.0.1:9", "credentials or a query"),
         ("https://canary@s.example", "credentials or a query"),
         ("https://user:12/canary@s.example", "credentials or a query"),
         ("https://s.example/?X-Amz-Signature=canary", "credentials or a query"),
-        ("https://user:canary", "no URL with http or https"),
-        ("canary", "no URL with http or https"),
-        ("ftp://s.example/canary", "no URL with http or https"),
-        ("https:///canary", "no URL with http or https"),
-        ("https://[canary", "no URL with http or https"),
+        ("https://user:canary", "is not a URL with http or https"),
+        ("canary", "is not a URL with http or https"),
+        ("ftp://s.example/canary", "is not a URL with http or https"),
+        ("https:///canary", "is not a URL with http or https"),
+        ("https://[canary", "is not a URL with http or https"),
     ],
 )
 @pytest.mark.parametrize("configure", SOURCES.values(), ids=SOURCES)
@@ -187,26 +187,26 @@ def test_an_endpoint_that_may_hold_a_secret_is_refused_unseen(
     tmp_path: Path,
     configure: Configure,
     url: str,
-    told: str,
+    expected: str,
 ) -> None:
-    """Credentials and signatures in a URL are not accepted, nor is what is no URL, and none of it is repeated."""
+    """Credentials and signatures in a URL are refused, and so is text that isn't a URL; none of it is repeated."""
     options = configure(monkeypatch, tmp_path, url)
-    with pytest.raises(ConfigurationError, match=told) as raised:
+    with pytest.raises(ConfigurationError, match=expected) as raised:
         open_store(TARGET, KEYS | options)
     assert "canary" not in str(raised.value)
     assert raised.value.__context__ is None
 
 
 def test_two_endpoints_are_refused() -> None:
-    """s3fs takes one at two places, and there is only one."""
+    """s3fs takes an endpoint in two places, and a delivery has only one."""
     options = {"endpoint_url": "https://a.example", "client_kwargs": {"endpoint_url": "https://b.example"}}
-    with pytest.raises(ConfigurationError, match=r"2 endpoints.*leave one out"):
+    with pytest.raises(ConfigurationError, match=r"2 endpoints.*Remove one of them"):
         open_store(TARGET, KEYS | options)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["[profile other]\n", "[profile ours]\nservices = none\n", "[profile ours\naws_secret_access_key = canary\n"],
+    ["[profile other]\n", "[profile own]\nservices = none\n", "[profile own\naws_secret_access_key = canary\n"],
     ids=["no such profile", "no such services", "no such syntax"],
 )
 def test_a_configuration_that_cannot_be_read_is_told_unseen(
@@ -215,7 +215,7 @@ def test_a_configuration_that_cannot_be_read_is_told_unseen(
     """It ends the run before anything is sent, without a word of what stands in the file."""
     in_a_file(text)(monkeypatch, tmp_path, "")
     with pytest.raises(ConfigurationError, match=r"can't be read.*Check the profile's name") as raised:
-        open_store(TARGET, {"profile": "ours"})
+        open_store(TARGET, {"profile": "own"})
     assert "canary" not in str(raised.value)
     assert raised.value.__context__ is None
 

@@ -14,8 +14,8 @@ import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, CommitUnknown, ObjectOptions, UploadError
 from mc_sink.receipt import CountedWarning
 from mc_sink.storage import StoreWays
-from mc_sink.storage.s3.http import PartBody
-from mc_sink.storage.s3.store_ways import SIGNED, SUMMED, SentBody, proof_of
+from mc_sink.storage.s3.evidence import SentBody, proof_of
+from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, FlipByte, Reset, Status
 from tests.support.frames import FORMATS
@@ -164,7 +164,7 @@ def test_once_a_store_has_shown_that_it_checks_nothing_bodies_are_signed() -> No
 
 @pytest.mark.parametrize("part_size", [400, 2**20], ids=["upload", "Put"])
 def test_without_checksums_every_body_is_signed(part_size: int) -> None:
-    """Whoever asks for none to be sent has them proven by the signature."""
+    """Without checksums, bodies are proven by the signature."""
     with FaultServer(TINY) as server:
         asked = options(server, part_size) | {"config_kwargs": {"request_checksum_calculation": "WHEN_REQUIRED"}}
         receipt = mc_sink.sink_madconnect(FRAME, server.writer.target("p/x.csv"), storage_options=asked)
@@ -345,7 +345,7 @@ def test_the_md5_of_a_body_is_left_out_where_its_crc32_was_checked() -> None:
 @pytest.mark.parametrize("sizes", [[], [0], [1], [3, 0, 5], [70_000, 1, 70_000]])
 @pytest.mark.parametrize("step", [1, 2, 7, 2**20])
 def test_a_body_is_read_as_a_file_of_its_pieces(sizes: list[int], step: int) -> None:
-    """Whoever signs it reads it from any position, and it isn't joined for that."""
+    """It can be read from any position to be signed, and isn't joined for that."""
     pieces = [bytes([n % 256]) * size for n, size in enumerate(sizes, 1)]
     whole, body = b"".join(pieces), PartBody([memoryview(piece) for piece in pieces])
     start = len(whole) // 3

@@ -225,7 +225,7 @@ def test_equal_parts_is_true_or_false(wrong: object) -> None:
     """A word for it that isn't one is refused, before anything is sent."""
     with FaultServer() as server:
         asked = server.storage_options | {"equal_parts": wrong}
-        with pytest.raises(ConfigurationError, match="equal_parts in storage_options is to be True or False"):
+        with pytest.raises(ConfigurationError, match="equal_parts in storage_options must be True or False"):
             mc_sink.sink_madconnect(FRAME, server.writer.target("p/"), storage_options=asked)
         assert list(server.log) == []
 

@@ -93,7 +93,7 @@ def test_a_discarded_file_cannot_be_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["csv", "csv.gz", "parquet"])
 def test_a_frame_that_fails_leaves_nothing(tmp_path: Path, format: str) -> None:
-    """The source's own exception arrives with a note, and there is no file, hidden or not."""
+    """The source's own exception arrives with a note, and no file is left, hidden or not."""
 
     def batches() -> Iterator[pl.DataFrame]:
         for _ in range(3):
@@ -128,10 +128,10 @@ def test_a_taken_name_is_refused_before_any_work(tmp_path: Path) -> None:
 def test_a_name_taken_in_the_meantime_is_never_replaced(tmp_path: Path) -> None:
     """A file that appears between staging and publishing stays, and what was staged can still be discarded."""
     staged = staged_in(tmp_path)
-    (tmp_path / "x.csv").write_text("theirs")
+    (tmp_path / "x.csv").write_text("foreign")
     with pytest.raises(AlreadyExistsError):
         mc_sink.publish([staged])
-    assert (tmp_path / "x.csv").read_text() == "theirs"
+    assert (tmp_path / "x.csv").read_text() == "foreign"
     mc_sink.discard([staged])
     assert names(tmp_path) == ["x.csv"]
 
@@ -181,7 +181,7 @@ def test_an_overwrite_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    """As keys make theirs in a bucket."""
+    """Missing folders are made."""
     mc_sink.sink_madconnect(FRAME, f"{tmp_path}/a/b/", run_id="run")
     assert names(tmp_path) == ["a", "a/b", "a/b/run.csv"]
 

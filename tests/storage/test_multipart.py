@@ -18,9 +18,8 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage import StoreWays
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
 from mc_sink.storage.s3.multipart import MIB, PartPlan, S3Parts, abort_upload
-from mc_sink.storage.s3.store_ways import SIGNED, SUMMED
+from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,16 +339,16 @@ def test_an_upload_that_cannot_begin_fails_the_object(
 
 
 @pytest.mark.parametrize(
-    ("operation", "told"), [("create_multipart_upload", "without naming it"), ("upload_part", "without an ETag")]
+    ("operation", "expected"), [("create_multipart_upload", "without an upload id"), ("upload_part", "without an ETag")]
 )
 @pytest.mark.parametrize("answer", [{}, {"ETag": "", "UploadId": ""}, {"ETag": None, "UploadId": None}])
 def test_an_answer_that_says_nothing_is_no_success(
-    shelf: Shelf, operation: str, told: str, answer: dict[str, Any]
+    shelf: Shelf, operation: str, expected: str, answer: dict[str, Any]
 ) -> None:
     """A reply without an upload id, or a part's without an ETag, fails the object."""
     shelf.answers[operation] = lambda _: answer
     parts = parts_on(shelf)
-    with pytest.raises(UploadError, match=told):  # noqa: PT012  either call may be the one that notices
+    with pytest.raises(UploadError, match=expected):  # noqa: PT012  either call may be the one that notices
         parts.write(b"abcd")
         parts.finish()
 
@@ -399,15 +398,15 @@ def test_aborting_what_was_never_begun_asks_nothing(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [("NoSuchUpload", None), ("AccessDenied", "The upload u1 of s3://bucket/p/x.csv could not")]
+    ("code", "expected"), [("NoSuchUpload", None), ("AccessDenied", "The upload u1 of s3://bucket/p/x.csv could not")]
 )
-def test_an_abort_that_is_refused_is_told_and_not_raised(shelf: Shelf, code: str, told: str | None) -> None:
+def test_an_abort_that_is_refused_is_told_and_not_raised(shelf: Shelf, code: str, expected: str | None) -> None:
     """A refusal gives a sentence with the upload's id and what removes it; an upload that is gone gives none."""
     shelf.answers["abort_multipart_upload"] = fails(code, 403)
     left = abort_upload(cast("Requests", shelf), WHERE, "u1")
-    if told is None:
+    if expected is None:
         assert left is None
     else:
         assert left is not None
-        assert left.startswith(told)
+        assert left.startswith(expected)
         assert "AbortIncompleteMultipartUpload" in left

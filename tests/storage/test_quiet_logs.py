@@ -1,4 +1,4 @@
-"""The libraries' DEBUG logs: kept back for our requests, and for nobody else's."""
+"""The libraries' DEBUG logs: suppressed for our requests, and for no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOKEN = "canary-token-8f2e61"
 
 @contextmanager
 def everything_logged() -> Iterator[io.StringIO]:
-    """Have the root logger write all there is, as `basicConfig(level=DEBUG)` does."""
+    """Have the root logger write everything, as `basicConfig(level=DEBUG)` does."""
     said, root = io.StringIO(), logging.getLogger()
     writer, level = logging.StreamHandler(said), root.level
     writer.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
@@ -76,7 +76,7 @@ def test_our_requests_leave_no_debug_log(fault_s3: FaultServer) -> None:
 
 
 def test_requests_of_others_are_logged_as_before(fault_s3: FaultServer) -> None:
-    """At the very moment in which one of ours waits for its reply, in another thread, and afterwards."""
+    """At the moment in which one of our requests waits for its reply, in another thread, and afterwards."""
     with everything_logged() as said:
         fault_s3.fault("Put", Call(lambda _: theirs(fault_s3)))
         mc_sink.sink_madconnect(
@@ -119,8 +119,8 @@ def test_silence_ends_where_it_began() -> None:
     with everything_logged() as said:
         with suppress(ZeroDivisionError), silence():
             with silence():
-                logger.debug("ours")
-            logger.debug("ours")
+                logger.debug("own")
+            logger.debug("own")
             began.set()
             assert ended.wait(10)
             raise ZeroDivisionError
@@ -148,7 +148,7 @@ def test_the_applications_logging_stays_as_it_was(fault_s3: FaultServer) -> None
     assert {name: after[name] for name in before} == before
     for name in after:
         ours = [one for one in logging.getLogger(name).filters if "mc_sink" in type(one).__module__]
-        if name.partition(".")[0] == "mc_sink":  # ours, whose values are escaped
+        if name.partition(".")[0] == "mc_sink":  # our own log, whose values are escaped
             assert len(ours) <= 1, name
         else:
             assert len(ours) == (name.partition(".")[0] in TALKATIVE), name

@@ -50,7 +50,7 @@ def document(code: str, message: str = "Refused.", **more: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("op", "told"),
+    ("op", "expected"),
     [
         ("Put", r"If-None-Match.*checksum.*if_exists='overwrite'.*request_checksum_calculation"),
         ("Create", r"the checksum.*request_checksum_calculation"),
@@ -61,14 +61,14 @@ def document(code: str, message: str = "Refused.", **more: str) -> bytes:
 @pytest.mark.parametrize(
     "fault", [UNSUPPORTED, Body(501, b"<html>Not Implemented</html>"), Body(200, document("NotImplemented"))]
 )
-def test_what_a_store_does_not_implement_is_named(fault_s3: FaultServer, op: str, told: str, fault: Fault) -> None:
-    """A 501 is a certain no, whatever its status and wherever it comes: nothing is visible.
+def test_what_a_store_does_not_implement_is_named(fault_s3: FaultServer, op: str, expected: str, fault: Fault) -> None:
+    """A 501 is a certain refusal, at every request: nothing is visible.
 
     It is sent again with each other checksum and with none, without the condition or the size, and without two of
     them, and not once more.
     """
     fault_s3.fault(op, fault, times=FOREVER)
-    with pytest.raises(ConfigurationError, match=f"(?s)doesn't support.*{told}.*{NOTHING_VISIBLE}"):
+    with pytest.raises(ConfigurationError, match=f"(?s)doesn't support.*{expected}.*{NOTHING_VISIBLE}"):
         deliver(fault_s3, several=op != "Put")
     assert len(fault_s3.log.of(op)) == {"Put": 8, "Create": 5, "Part": 1, "Complete": 7}[op]
     assert fault_s3.listing(fault_s3.bucket) == {}
@@ -91,7 +91,7 @@ def test_a_header_that_is_named_is_blamed_alone(fault_s3: FaultServer) -> None:
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_501_after_a_lost_reply_is_looked_into(fault_s3: FaultServer, *, several: bool) -> None:
-    """A listing settles what the first try did: nothing, and so it's the option; or all, and so it's a success."""
+    """A listing settles what the first attempt did: nothing, and so it's the option; or all, and so it's a success."""
     op = "Complete" if several else "Put"
     fault_s3.fault(op, Reset("head"))
     fault_s3.fault(op, UNSUPPORTED, n=2, times=FOREVER)
@@ -104,7 +104,7 @@ def test_a_501_after_a_lost_reply_is_looked_into(fault_s3: FaultServer, *, sever
 
 
 def test_a_501_that_nobody_can_look_into_is_unknown_only_after_a_lost_reply(fault_s3: FaultServer) -> None:
-    """Without evidence a lost reply stays unknown, whatever the store says to the second try."""
+    """Without evidence a lost reply stays unknown, at every answer to the second attempt."""
     fault_s3.fault("List", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("Put", Reset("head"))
     fault_s3.fault("Put", UNSUPPORTED, n=2, times=FOREVER)
@@ -134,19 +134,19 @@ BLAMED: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "message", "argument", "told"), BLAMED)
+@pytest.mark.parametrize(("code", "message", "argument", "expected"), BLAMED)
 def test_a_refusal_of_the_request_blames_the_option_that_was_sent(
-    fault_s3: FaultServer, code: str, message: str, argument: str, told: str
+    fault_s3: FaultServer, code: str, message: str, argument: str, expected: str
 ) -> None:
-    """By the argument that the store names, else by its words, else all that were sent; "Rerun" is no advice."""
+    """By the argument that the store names, else by its words, else all that were sent; "Rerun" isn't advice."""
     refusal = Body(400, document(code, message, **({"ArgumentName": argument} if argument else {})))
     fault_s3.fault("Put", refusal, times=FOREVER)
-    with pytest.raises(ConfigurationError, match=told) as raised:
+    with pytest.raises(ConfigurationError, match=expected) as raised:
         deliver(fault_s3, several=False, options=EVERYTHING)
     assert "Rerun" not in str(raised.value)
     assert str(raised.value).endswith(NOTHING_VISIBLE)
     # Two other checksums and none, or no condition.
-    others = 3 * ("request_checksum_calculation" in told) + ("if_exists" in told)
+    others = 3 * ("request_checksum_calculation" in expected) + ("if_exists" in expected)
     assert len(fault_s3.log.of("Put")) == 1 + others
 
 
@@ -175,13 +175,13 @@ DEMANDED: list[tuple[str, str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "message", "stored", "told"), DEMANDED)
+@pytest.mark.parametrize(("code", "message", "stored", "expected"), DEMANDED)
 def test_what_a_store_demands_is_named(
-    fault_s3: FaultServer, code: str, message: str, stored: dict[str, Any], told: str
+    fault_s3: FaultServer, code: str, message: str, stored: dict[str, Any], expected: str
 ) -> None:
     """A header that was not sent is named with the option that sends it."""
     fault_s3.fault("Put", Body(400, document(code, message)))
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         deliver(fault_s3, several=False, stored=stored)
 
 
@@ -246,19 +246,19 @@ DENIED: list[tuple[str, str, str | None, str]] = [
     ),
     ("KMS.AccessDeniedException", "Refused.", "kms:GenerateDataKey", "Grant kms:GenerateDataKey and kms:Decrypt"),
     ("AllAccessDisabled", "All access to this object has been disabled", None, "suspended or disabled"),
-    ("AccountProblem", "There is a problem with your account", None, "suspended or disabled.*account's owner"),
+    ("AccountProblem", "Your account has a problem", None, "suspended or disabled.*account's owner"),
     ("AccessDenied", "Your account has been suspended", None, "suspended or disabled"),
 ]
 
 
 @pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize(("code", "message", "action", "told"), DENIED)
+@pytest.mark.parametrize(("code", "message", "action", "expected"), DENIED)
 def test_a_denial_has_advice_of_its_own(  # noqa: PLR0913  a row of the table, and its server
-    fault_s3: FaultServer, code: str, message: str, action: str | None, told: str, *, several: bool
+    fault_s3: FaultServer, code: str, message: str, action: str | None, expected: str, *, several: bool
 ) -> None:
     """By what AWS says of it: "Grant s3:PutObject" helps with none of these."""
     fault_s3.fault("Complete" if several else "Put", Body(403, document(code, message)))
-    with pytest.raises(PermissionDenied, match=told) as raised:
+    with pytest.raises(PermissionDenied, match=expected) as raised:
         deliver(fault_s3, several=several)
     assert raised.value.action == action
     assert "Grant s3:PutObject" not in str(raised.value)
@@ -276,7 +276,7 @@ def test_a_denial_says_so_however_long_its_names_are(fault_s3: FaultServer) -> N
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         ("KMS.DisabledException", "disabled.*enable it"),
         ("KMS.NotFoundException", "does not find.*bucket's region"),
@@ -284,10 +284,10 @@ def test_a_denial_says_so_however_long_its_names_are(fault_s3: FaultServer) -> N
         ("KMS.Surprise", "can't be used.*sse_kms_key_id"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_told_by_its_state(fault_s3: FaultServer, code: str, told: str) -> None:
+def test_a_key_that_cannot_be_used_is_told_by_its_state(fault_s3: FaultServer, code: str, expected: str) -> None:
     """Codes of KMS come through S3 with a prefix."""
     fault_s3.fault("Put", Status(400, code), times=FOREVER)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         deliver(fault_s3, several=False, options=ObjectOptions(sse_kms_key_id="alias/key"))
     assert len(fault_s3.log.of("Put")) == 1
 
@@ -324,23 +324,23 @@ ELSEWHERE: list[tuple[int, bytes, tuple[tuple[str, str], ...], str]] = [
 
 
 @pytest.mark.parametrize("op", ["List", "Put"])
-@pytest.mark.parametrize(("status", "body", "headers", "told"), ELSEWHERE)
+@pytest.mark.parametrize(("status", "body", "headers", "expected"), ELSEWHERE)
 def test_the_region_that_came_with_a_redirect_is_named(  # noqa: PLR0913  a row of the table, and its server
-    fault_s3: FaultServer, *, op: str, status: int, body: bytes, headers: tuple[tuple[str, str], ...], told: str
+    fault_s3: FaultServer, *, op: str, status: int, body: bytes, headers: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     """It stands in a header, an element, a host or the message; the advice is to pass that very region."""
     fault_s3.fault(op, Body(status, body, headers), times=FOREVER)
     with pytest.raises(TargetError, match="in another region") as raised:
         deliver(fault_s3, several=False)
-    assert told in str(raised.value)
-    if "." not in told:
-        assert f"client_kwargs={{'region_name': '{told}'}}" in str(raised.value)
+    assert expected in str(raised.value)
+    if "." not in expected:
+        assert f"client_kwargs={{'region_name': '{expected}'}}" in str(raised.value)
     assert len(fault_s3.log.of(op)) == 1
 
 
 @pytest.mark.parametrize("region", ["unspecified", "eu-west-1 or\nanother", "<b>", "x" * 60])
 def test_a_region_that_is_none_is_not_repeated(fault_s3: FaultServer, region: str) -> None:
-    """What the store writes there is only repeated where it has the form of a region."""
+    """The store's text is only repeated if it has the form of a region."""
     message = f"The {region} location constraint is incompatible"
     failed = RequestFailed("put_object", 400, "IllegalLocationConstraintException", message, uncertain=False)
     assert "another region (" in str(translated(failed, URL))

@@ -150,12 +150,12 @@ def test_a_name_taken_in_mid_run_is_not_replaced(ftp: Ftp) -> None:
 
     def batches() -> Iterator[pl.DataFrame]:
         yield FRAME
-        (ftp.folder / "in" / "x.csv").write_text("theirs")
+        (ftp.folder / "in" / "x.csv").write_text("foreign")
         yield FRAME
 
     with pytest.raises(AlreadyExistsError):
         deliver(ftp, "in/x.csv", batches())
-    assert (ftp.folder / "in" / "x.csv").read_text() == "theirs"
+    assert (ftp.folder / "in" / "x.csv").read_text() == "foreign"
     assert ftp.names() == ["in", "in/other.csv", "in/x.csv"]
 
 
@@ -204,7 +204,7 @@ def test_wrong_credentials_are_this_librarys_error(ftp: Ftp) -> None:
 
 
 def test_the_root_is_no_file(ftp: Ftp) -> None:
-    """A server without a path is no target for a file, and the error is no claim that something exists."""
+    """A server without a path isn't a target for a file, and the error doesn't claim that something exists."""
     with pytest.raises(TargetError):
         mc_sink.sink_madconnect(FRAME, ftp.url.rstrip("/"), storage_options=ftp.storage_options)
 
@@ -221,7 +221,7 @@ def test_the_root_is_no_file(ftp: Ftp) -> None:
     ],
 )
 def test_what_publishes_while_it_writes_is_refused(url: str) -> None:
-    """Filesystems that can't hide a file, or that nobody knows, are refused by name, with those that would do."""
+    """Filesystems that can't hide a file, or that are unknown, are refused by name, with those that work."""
     scheme = url.split(":", 1)[0]
     with pytest.raises(TargetError, match=rf"{scheme}://.*s3://, a local path, or one of sftp"):
         mc_sink.sink_madconnect(FRAME, url)
@@ -235,11 +235,11 @@ def test_a_refusal_repeats_no_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("pasword", "did you mean 'password'"), ("qwxyz", "it takes .*username"), ("key", "'key'")]
+    ("name", "expected"), [("pasword", "Did you mean 'password'"), ("qwxyz", "It knows .*username"), ("key", "'key'")]
 )
-def test_an_unknown_storage_option_is_refused(name: str, told: str) -> None:
-    """The error names the option, the nearest one or all there are, and never its value."""
-    with pytest.raises(ConfigurationError, match=told) as raised:
+def test_an_unknown_storage_option_is_refused(name: str, expected: str) -> None:
+    """The error names the option, the nearest one or all known ones, and never its value."""
+    with pytest.raises(ConfigurationError, match=expected) as raised:
         mc_sink.sink_madconnect(FRAME, "ftp://127.0.0.1:1/x.csv", storage_options={name: SECRET})
     assert SECRET not in str(raised.value)
 

@@ -22,20 +22,20 @@ TARGET = parse_target("s3://bucket/p/x.csv")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
-        ({"secrte": SECRET}, "'secrte', which s3fs doesn't know: did you mean 'secret'"),
-        ({"qwxyz": SECRET}, "it takes .*endpoint_url"),
+        ({"secrte": SECRET}, "'secrte', which s3fs doesn't know. Did you mean 'secret'"),
+        ({"qwxyz": SECRET}, "It knows .*endpoint_url"),
         ({"ServerSideEncryption": SECRET}, "doesn't know"),
-        ({"s3_additional_kwargs": {"ACL": SECRET}}, "use object_options"),
+        ({"s3_additional_kwargs": {"ACL": SECRET}}, "Use object_options"),
         ({"default_block_size": 1}, "default_block_size=1"),
         ({"max_concurrency": 0}, "max_concurrency=0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_an_option_that_would_vanish_is_refused(options: dict[str, Any], told: str) -> None:
+def test_an_option_that_would_vanish_is_refused(options: dict[str, Any], expected: str) -> None:
     """Names that s3fs ignores, and sizes that S3 refuses, end the run before a request; values aren't repeated."""
-    with pytest.raises(ConfigurationError, match=told) as raised:
+    with pytest.raises(ConfigurationError, match=expected) as raised:
         open_store(TARGET, options)
     assert SECRET not in str(raised.value)
 
@@ -59,7 +59,7 @@ def test_options_of_s3fs_reach_it_and_ours_stay_here() -> None:
 
 
 def test_one_layer_tries_again() -> None:
-    """botocore is told to send once, whatever its caller's configuration says; the rest of that is kept."""  # noqa: D403  its name
+    """botocore sends once, under every configuration of its caller; the rest of that is kept."""  # noqa: D403  its name
     asked = {"config_kwargs": {"read_timeout": 7, "retries": {"max_attempts": 9}}}
     config = filesystem_arguments(asked)["config_kwargs"]
     assert config["retries"] == NO_RETRIES
@@ -90,10 +90,10 @@ def test_parts_are_summed_unless_switched_off(
     elif asked and where == "environment":
         monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", asked)
     elif asked:
-        name = "default" if where == "default profile" else "profile theirs"
+        name = "default" if where == "default profile" else "profile foreign"
         (tmp_path / "config").write_text(f"[{name}]\nrequest_checksum_calculation = {asked}\n", encoding="utf-8")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-        options |= {"profile": "theirs"} if where == "profile" else {}
+        options |= {"profile": "foreign"} if where == "profile" else {}
     assert Requests(options).sums_parts == sums
 
 
@@ -123,10 +123,10 @@ def test_credentials_of_the_environment_with_a_line_end_are_refused(
         monkeypatch.setenv(other, SECRET)
     monkeypatch.setenv(name, SECRET + end)
     with pytest.raises(
-        ConfigurationError, match=f"{name} in the environment has the end of a line.*cut it off"
-    ) as told:
+        ConfigurationError, match=f"{name} in the environment contains a line break.*Remove it"
+    ) as expected:
         open_store(TARGET, {"endpoint_url": "https://x"}, ObjectOptions())
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(expected.value)
     assert Requests({"key": "k", "secret": SECRET, "endpoint_url": "https://x"}).sums_parts
 
 
@@ -148,5 +148,5 @@ def test_credentials_of_the_environment_with_a_line_end_are_refused(
     ],
 )
 def test_only_what_may_pass_is_tried_again(operation: str, status: int | None, code: str, *, again: bool) -> None:
-    """A refusal stays a refusal, whatever was asked."""
+    """A refusal stays a refusal, at every request."""
     assert RequestFailed(operation, status, code, "no", uncertain=False).transient == again

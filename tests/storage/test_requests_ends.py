@@ -20,8 +20,8 @@ from mc_sink import UploadError
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import SLOWEST, Clock
 from mc_sink.storage.s3.multipart import PartPlan, S3Parts
+from mc_sink.storage.s3.request import SLOWEST, Clock
 from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
@@ -55,7 +55,7 @@ def test_a_store_that_never_finishes_its_answer_is_left(
     assert watch.seconds < SOON
     assert (failed.status, failed.uncertain) == (None, True)
     assert failed.code in {"TimeoutError", "ReadTimeoutError"}
-    assert failed.tries == len([record for record in fault_s3.log.of(OPS[operation]) if record.fault]) <= 2
+    assert failed.attempts == len([record for record in fault_s3.log.of(OPS[operation]) if record.fault]) <= 2
 
 
 class _Piece(bytearray):
@@ -84,7 +84,7 @@ def test_a_part_is_freed_when_it_has_arrived(fault_s3: FaultServer, fault: Fault
 
 
 def test_a_store_that_stops_reading_is_left(fault_s3: FaultServer) -> None:
-    """A body that nobody takes stands still, and no timeout of the socket's sees that."""
+    """A body that the store doesn't read stands still, and no timeout of the socket's sees that."""
     requests = hurried(fault_s3, 0.5)
     parameters = ready(requests, "upload_part", body_of(24 * MIB))
     fault_s3.fault("Part", Dribble(1, "body"), times=FOREVER)
@@ -121,7 +121,7 @@ def test_a_slow_body_that_moves_is_let_go_on() -> None:
 
 
 def test_the_time_of_a_moving_body_is_not_held_against_it() -> None:
-    """A part that took longer than the deadline for new tries is sent again all the same."""
+    """A part that took longer than the deadline for new attempts is sent again all the same."""
     with FaultServer(Rules(bandwidth=24e6)) as server:
         requests = hurried(server, 0.5)
         parameters = ready(requests, "upload_part", body_of(36 * MIB))
@@ -142,7 +142,7 @@ def test_blanks_before_an_answer_are_waited_for(fault_s3: FaultServer) -> None:
 
 
 def test_an_error_after_blanks_is_that_error(fault_s3: FaultServer) -> None:
-    """The 200 came first, and is no success."""
+    """The 200 came first, and isn't a success."""
     requests = hurried(fault_s3)
     parameters = ready(requests, "complete_multipart_upload")
     fault_s3.fault("Complete", WhitespaceThenReply(0.1), times=FOREVER)
@@ -172,7 +172,7 @@ def connections_to(server: FaultServer) -> int:
     return sum(bool(one.raddr) and one.raddr.port == port and one.status == "ESTABLISHED" for one in connections)
 
 
-@pytest.mark.parametrize("fault", [BlackHole(), Status(503, "SlowDown")], ids=["in a try", "between tries"])
+@pytest.mark.parametrize("fault", [BlackHole(), Status(503, "SlowDown")], ids=["in an attempt", "between attempts"])
 def test_cancelling_ends_a_request_at_once(fault_s3: FaultServer, fault: Fault) -> None:
     """With such patience it would go on for hours; cancelled, it is gone with its connection, and nothing follows."""
     requests = hurried(fault_s3, 6000)
@@ -190,7 +190,7 @@ def test_cancelling_ends_a_request_at_once(fault_s3: FaultServer, fault: Fault) 
 
 
 def test_more_requests_than_connections_wait_their_turn(fault_s3: FaultServer) -> None:
-    """Waiting for a connection takes longer than a request may, and is no part of one."""
+    """Waiting for a connection takes longer than a request may, and doesn't count as part of one."""
     requests = hurried(fault_s3, config_kwargs={"read_timeout": 0.5, "max_pool_connections": 1})
     parameters = ready(requests, "list_objects_v2")
     fault_s3.latency = 0.35
@@ -200,7 +200,7 @@ def test_more_requests_than_connections_wait_their_turn(fault_s3: FaultServer) -
 
 
 def test_no_file_left_to_connect_with_ends_in_an_error(fault_s3: FaultServer) -> None:
-    """The limit on open files is met as a broken line is: tried again for a while, then told; and nothing was sent."""
+    """The limit on open files is met as a broken line is: retried for a while, then reported; and nothing was sent."""
     requests = hurried(fault_s3, 3)
     fault_s3.fault(
         "List", Body(200, b"<ListBucketResult><Name>bucket</Name></ListBucketResult>", (("Connection", "close"),))
@@ -213,18 +213,18 @@ def test_no_file_left_to_connect_with_ends_in_an_error(fault_s3: FaultServer) ->
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert os.strerror(errno.EMFILE) in failed.message
-    assert (failed.status, failed.uncertain, failed.tries) == (None, False, Pace().tries)
+    assert (failed.status, failed.uncertain, failed.attempts) == (None, False, Pace().attempts)
     assert requests.call("list_objects_v2", Bucket="bucket")["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "https://no-such-store.invalid"])
 def test_a_store_that_cannot_be_reached_ends_in_an_error(endpoint: str) -> None:
-    """Nobody listens, or the name is unknown: tried again, then told; and nothing can have taken effect."""
+    """No server listens, or the name is unknown: retried, then reported; and nothing can have taken effect."""
     requests = Requests({"key": "k", "secret": "s", "endpoint_url": endpoint, "config_kwargs": {"read_timeout": 1}})
     watch = Stopwatch()
     with pytest.raises(RequestFailed) as raised:
         requests.call("put_object", Bucket="bucket", Key="key", Body=b"abc")
     assert watch.seconds < SOON
     assert (raised.value.status, raised.value.code) == (None, "EndpointConnectionError")
-    assert raised.value.tries > 1
+    assert raised.value.attempts > 1
     assert not raised.value.uncertain

@@ -11,9 +11,9 @@ import pytest
 from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, SinkError, TargetError, UploadError
 from mc_sink.exceptions import NOTHING_VISIBLE
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.errors import ACTIONS, translated
+from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed, cleaned
-from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation
+from mc_sink.storage.s3.retry_rules import OPERATIONS, RULES, Operation
 from tests.servers.faults import FOREVER, BlackHole, Body, Reset, Status
 from tests.support.hurried_requests import OPS, WHERE, failure, hurried, ready
 
@@ -35,8 +35,8 @@ MEANINGS: list[tuple[int | None, str, type[SinkError], str]] = [
     (0, "PartialCredentialsError", PermissionDenied, "half.*both key and secret"),
     (0, "ProfileNotFound", PermissionDenied, "profile isn't configured.*~/.aws/config"),
     (0, "CredentialRetrievalError", PermissionDenied, "no credentials"),
-    (404, "NoSuchBucket", TargetError, "no such bucket.*Check its name"),
-    (404, "", TargetError, "no such place.*endpoint_url"),
+    (404, "NoSuchBucket", TargetError, "bucket does not exist.*Check its name"),
+    (404, "", TargetError, "does not know this place.*endpoint_url"),
     (301, "PermanentRedirect", TargetError, "another region.*region_name"),
     (301, "", TargetError, "another region.*region_name"),
     (400, "AuthorizationHeaderMalformed", TargetError, "another region.*region_name"),
@@ -53,48 +53,48 @@ MEANINGS: list[tuple[int | None, str, type[SinkError], str]] = [
     (429, "", UploadError, "fewer requests.*max_concurrency"),
     (400, "EntityTooLarge", UploadError, "larger than.*smaller default_block_size"),
     (400, "EntityTooSmall", UploadError, "smaller than.*larger default_block_size"),
-    (507, "", UploadError, "room.*bucket's owner"),
+    (507, "", UploadError, "store is full.*bucket's owner"),
     (403, "QuotaExceeded", UploadError, "quota.*bucket's owner"),
-    (507, "XMinioStorageFull", UploadError, "room.*bucket's owner"),
+    (507, "XMinioStorageFull", UploadError, "store is full.*bucket's owner"),
     (400, "BadDigest", UploadError, "not those that were sent.*memory"),
     (400, "RequestTimeout", UploadError, "did not answer in time.*read_timeout"),
     (None, "ReadTimeoutError", UploadError, "did not answer in time.*read_timeout"),
     (None, "TimeoutError", UploadError, "did not answer in time.*read_timeout"),
-    (None, "EndpointConnectionError", UploadError, "no connection.*endpoint_url"),
+    (None, "EndpointConnectionError", UploadError, "connection to the store failed.*endpoint_url"),
     (None, "ConnectionResetError", UploadError, "no readable reply.*rerun"),
     (404, "NoSuchUpload", UploadError, "lifecycle rule.*begin again"),
     (400, "InvalidPart", UploadError, "lost a part.*Rerun"),
     (500, "InternalError", UploadError, "store itself failed.*Rerun"),
-    (418, "Teapot", UploadError, "did not do it.*Rerun"),
-    (200, "", UploadError, "no answer.*in front of the store"),
+    (418, "Teapot", UploadError, "refused the request.*Rerun"),
+    (200, "", UploadError, "not an answer of S3.*in front of the store"),
     (412, "PreconditionFailed", AlreadyExistsError, "already at.*another key"),
     (409, "ConditionalRequestConflict", AlreadyExistsError, "another writer.*rerun"),
 ]
 
 
-@pytest.mark.parametrize(("status", "code", "error", "told"), MEANINGS, ids=lambda value: str(value)[:30])
-def test_each_answer_has_its_error(status: int | None, code: str, error: type[SinkError], told: str) -> None:
-    """It says how many tries of what, where, what was wrong, what to do next, and that nothing is visible."""
-    failed = RequestFailed("upload_part", status, code, "The store's own words.", uncertain=False, tries=2)
+@pytest.mark.parametrize(("status", "code", "error", "expected"), MEANINGS, ids=lambda value: str(value)[:30])
+def test_each_answer_has_its_error(status: int | None, code: str, error: type[SinkError], expected: str) -> None:
+    """It states what failed, where, after how many attempts, why, what to do next, and that nothing is visible."""
+    failed = RequestFailed("upload_part", status, code, "The store's own words.", uncertain=False, attempts=2)
     raised = translated(failed, URL)
     assert type(raised) is error
-    assert re.search(told, str(raised)), str(raised)
+    assert re.search(expected, str(raised)), str(raised)
     assert str(raised).endswith(NOTHING_VISIBLE)
     assert URL in str(raised)
     if error is not AlreadyExistsError or status == 409:
-        assert str(raised).startswith(f"2 tries of s3:PutObject at {URL} failed: ")
+        assert str(raised).startswith(f"s3:PutObject at {URL} failed after 2 attempts: ")
         assert str(failed) in str(raised)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (403, ""), (401, "Unauthorized")])
 def test_a_missing_permission_is_named_for_each_operation(operation: Operation, status: int, code: str) -> None:
-    """Whatever the store calls its refusal, the error has the action that is to be granted."""
+    """Under every name of the refusal, the error has the action to grant."""
     raised = translated(RequestFailed(operation, status, code, "no", uncertain=False), URL)
     assert isinstance(raised, PermissionDenied)
-    assert raised.action == ACTIONS[operation]
-    assert f"Grant {ACTIONS[operation]} to this user" in str(raised)
-    assert str(raised).startswith("1 try of ")
+    assert raised.action == RULES[operation].action
+    assert f"Grant {RULES[operation].action} to this user" in str(raised)
+    assert str(raised).startswith(f"{RULES[operation].action} at {URL} failed: ")
 
 
 ECHO = f"""<?xml version="1.0"?>
@@ -137,7 +137,7 @@ def test_a_librarys_words_are_kept(fault_s3: FaultServer) -> None:
     """The kind of exception and its message say what went wrong, on one line and of a length that can be read."""
     requests = hurried(fault_s3)
     failed = failure(requests, "put_object", Bucket="bucket", Key="key", ContentLength="many")
-    assert (failed.code, failed.status, failed.tries) == ("ParamValidationError", 0, 1)
+    assert (failed.code, failed.status, failed.attempts) == ("ParamValidationError", 0, 1)
     assert "ContentLength" in str(failed)
     assert len(fault_s3.log) == 0
     long = cleaned("a\n  b" + "c" * 1000, str)
@@ -146,7 +146,7 @@ def test_a_librarys_words_are_kept(fault_s3: FaultServer) -> None:
 
 
 def test_the_given_credentials_are_cut_out_wherever_they_were_given() -> None:
-    """A library's exception that repeats them is told without."""
+    """A library's exception that repeats them is reported without them."""
     for options in (
         {"key": KEY, "secret": SECRET},
         {"username": KEY, "password": SECRET},
@@ -160,7 +160,7 @@ def test_the_given_credentials_are_cut_out_wherever_they_were_given() -> None:
 
 
 def test_found_credentials_are_cut_out_too(monkeypatch: pytest.MonkeyPatch, fault_s3: FaultServer) -> None:
-    """Those of the environment are in no option, and a store that repeats them is told without all the same."""
+    """Those of the environment are in no option, and the reply of a store that repeats them is shown without them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
@@ -173,7 +173,7 @@ def test_found_credentials_are_cut_out_too(monkeypatch: pytest.MonkeyPatch, faul
 
 def test_each_operation_has_an_action_and_a_name() -> None:
     """A new operation must be given both."""
-    assert set(ACTIONS) == set(OPS) == set(OPERATIONS)
+    assert set(RULES) == set(OPS) == set(OPERATIONS)
 
 
 def test_credentials_that_are_nowhere_are_said_so(monkeypatch: pytest.MonkeyPatch, fault_s3: FaultServer) -> None:

@@ -1,4 +1,4 @@
-"""Credentials that expire on the way: read anew once, where they can be, and a clear error where they can't."""
+"""Credentials that expire on the way: read again once, where they can be, and a clear error where they can't."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_token_that_is_no_better_is_tried_once(store: ExpiringServer, write: C
 
 
 def test_an_expired_token_that_was_given_is_sent_once(store: ExpiringServer, write: Callable[[str], None]) -> None:
-    """What stands in storage_options can't be read anew, whatever lies elsewhere."""
+    """What stands in storage_options can't be read again, also when others are configured elsewhere."""
     write("fresh")
     store.expired.add("given")
     given = {"key": WRITER.key, "secret": WRITER.secret, "token": "given"}
@@ -132,7 +132,7 @@ def test_an_expired_token_that_was_given_is_sent_once(store: ExpiringServer, wri
     for credentials in (given, {"client_kwargs": in_client}):
         store.seen.clear()
         failed = failure(Requests(options(store) | credentials), "list_objects_v2", Bucket="bucket")
-        assert (failed.code, failed.tries, failed.uncertain) == ("ExpiredToken", 1, False)
+        assert (failed.code, failed.attempts, failed.uncertain) == ("ExpiredToken", 1, False)
         assert store.tokens("List") == ["given"]
 
 
@@ -186,7 +186,7 @@ def test_what_is_under_way_with_the_old_credentials_ends_as_it_would(
     write("second")
     store.fault("List", Status(400, "ExpiredToken"))
     requests.call("list_objects_v2", Bucket="bucket")
-    gc.collect()  # a filesystem that nobody holds closes itself
+    gc.collect()  # a filesystem without references closes itself
     others_done.set()
     assert slow.result(30)["ETag"]
     assert store.tokens("Part") == ["first"]

@@ -11,7 +11,7 @@ import pytest
 import mc_sink
 from mc_sink import UploadError
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
+from mc_sink.storage.s3.request import PartBody
 from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation, Pace
 from tests.servers.faults import FOREVER, Body, Fault, FlipByte, Reset, Status
 from tests.support.frames import SMALL_PARTS, numbers
@@ -69,7 +69,7 @@ def test_what_passes_is_sent_again(fault_s3: FaultServer, operation: Operation) 
 
 @EVERYWHERE
 def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> None:
-    """No second try changes a store's mind, whether it says no with a status of its own or in the body of a 200."""
+    """No second attempt changes a refusal, whether it comes with a status of its own or in the body of a 200."""
     requests = hurried(fault_s3)
     parameters = ready(requests, operation)
     for code, status in REFUSALS.items():
@@ -79,7 +79,7 @@ def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> 
             before = len(fault_s3.log.of(OPS[operation]))
             fault_s3.fault(OPS[operation], fault, times=FOREVER)
             failed = failure(requests, operation, **parameters)
-            assert (failed.code, failed.tries) == (code, 1)
+            assert (failed.code, failed.attempts) == (code, 1)
             may_be_done = isinstance(fault, Body) or status > 500
             assert failed.uncertain == (may_be_done and code != "NotImplemented")
             assert len(fault_s3.log.of(OPS[operation])) - before == 1, fault
@@ -107,7 +107,7 @@ def test_a_conflict_is_sent_again_for_a_put_alone(fault_s3: FaultServer, operati
     "code", ["BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"]
 )
 def test_a_body_changed_on_its_way_is_sent_again(operation: Operation, code: str) -> None:
-    """Where there is a body, that is: a part, or a small object; what Complete finds wrong stays wrong."""
+    """Only requests with a body are: a part, or a small object; what Complete finds wrong stays wrong."""
     failed = RequestFailed(operation, 400, code, "no", uncertain=False)
     assert failed.transient == (operation in {"upload_part", "put_object"})
 
@@ -131,14 +131,14 @@ def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: 
 
 @pytest.mark.parametrize("operation", ["upload_part", "put_object"])
 def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, operation: Operation) -> None:
-    """After all tries the failure says what the store said, and that it was said each time."""
+    """After all attempts the failure has the store's answer, and the number of attempts."""
     requests = hurried(fault_s3, 3)
     parameters = summed(ready(requests, operation))
     fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
     failed = failure(requests, operation, **parameters)
     code = "BadDigest" if operation == "upload_part" else "XAmzContentSHA256Mismatch"  # such a Put is signed
-    assert (failed.code, failed.tries, failed.uncertain) == (code, Pace().tries, False)
-    assert len(fault_s3.log.of(OPS[operation])) == Pace().tries
+    assert (failed.code, failed.attempts, failed.uncertain) == (code, Pace().attempts, False)
+    assert len(fault_s3.log.of(OPS[operation])) == Pace().attempts
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
     ids=str,
 )
 def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
-    """A delivery to a store that only ever says "slow down" ends after all tries, and says so."""
+    """A delivery to a store that only ever says "slow down" ends after all attempts, and reports that."""
     options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 3}, "max_concurrency": 1}
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
-    assert len(fault_s3.log.of(op)) == Pace().tries
-    assert f"{Pace().tries} tries" in str(raised.value)
+    assert len(fault_s3.log.of(op)) == Pace().attempts
+    assert f"failed after {Pace().attempts} attempts: " in str(raised.value)
     assert "max_concurrency" in str(raised.value)
     assert fault_s3.listing(fault_s3.bucket) == {}
 
@@ -184,7 +184,7 @@ def test_a_200_that_answers_nothing_is_no_success(fault_s3: FaultServer, operati
     for reply in (b"", b"<html>Please log in.</html>", with_a_namespace):
         fault_s3.fault(OPS[operation], Body(200, reply))
         failed = failure(requests, operation, **parameters)
-        assert (failed.status, failed.uncertain, failed.tries) == (200, True, 1), reply
+        assert (failed.status, failed.uncertain, failed.attempts) == (200, True, 1), reply
         assert "not an answer" in str(failed)
 
 
@@ -196,13 +196,13 @@ def test_what_an_earlier_try_left_open_is_not_forgotten(fault_s3: FaultServer) -
         fault_s3.fault("Put", Reset(), when="after")
         where = WHERE | {"Key": f"x-{kept}"}
         failed = failure(requests, "put_object", **where, Body=b"abc", IfNoneMatch="*")
-        assert (failed.code, failed.uncertain, failed.tries) == ("PreconditionFailed", True, 1 + kept)
+        assert (failed.code, failed.uncertain, failed.attempts) == ("PreconditionFailed", True, 1 + kept)
 
 
 def test_waits_are_random_and_bounded() -> None:
-    """All times follow from the read timeout, and the first and the longest wait are what they are said to be."""
+    """All times follow from the read timeout, and the first and the longest wait are as documented."""
     usual = Pace()
-    assert (usual.tries, usual.deadline, usual.first_wait, usual.longest_wait) == (8, 120, 0.2, 10)
+    assert (usual.attempts, usual.deadline, usual.first_wait, usual.longest_wait) == (8, 120, 0.2, 10)
     assert Pace.of({"read_timeout": 1}).deadline == 2
     assert Pace.of({"read_timeout": None}) == Pace.of({}) == usual
     assert usual.quiet("upload_part") == 120

@@ -2,7 +2,7 @@
 
 A cell holds if it ends in one of two ways:
 
-- **whole**: there is a receipt, every row is there once, each file has the receipt's size and ETag, and it verifies;
+- **whole**: a receipt exists, every row is there once, each file has the receipt's size and ETag, and it verifies;
 - **refused**: nothing became visible, no part was stored, and the error names an option; with that option, a second
   delivery is whole.
 
@@ -161,7 +161,7 @@ class Stage:
         return self.profile.rules.etags in {"unlike", "opaque"} and self.size != "small"
 
     def assert_overwriting_ends(self, error: SinkError) -> None:
-        """Fail unless an object that can't be known to be ours isn't taken for ours, and the way out is named."""
+        """Fail unless an object that can't be identified is not treated as this run's, and the way out is named."""
         assert self.hides, error
         assert 'if_exists="overwrite"' in str(error)
         self.assert_whole(self.deliver(HELPS["if_exists"]))
@@ -180,7 +180,7 @@ def deliver(stage: Stage) -> None:
 
 
 def rerun(stage: Stage) -> None:
-    """Deliver twice under the same run id: what is there is found, and stays.
+    """Deliver twice under the same run id: the first delivery is found, and stays.
 
     Where the store hides what is there, it stays too, and the error says how to go on.
     """
@@ -224,10 +224,10 @@ def lost(stage: Stage) -> None:
 
 def taken(stage: Stage) -> None:
     """Deliver to a key where another writer's object stands: it stays."""
-    stage.server.put_foreign(stage.server.bucket, stage.key, b"theirs")
+    stage.server.put_foreign(stage.server.bucket, stage.key, b"foreign")
     outcome = stage.attempt()
     assert isinstance(outcome, AlreadyExistsError), outcome
-    assert stage.server.read(stage.server.bucket, stage.key) == b"theirs"
+    assert stage.server.read(stage.server.bucket, stage.key) == b"foreign"
     assert list(stage.server.listing(stage.server.bucket)) == [stage.key]
 
 
@@ -239,12 +239,12 @@ def race(stage: Stage) -> None:
 
     def theirs(request: Request) -> None:
         if request.key == stage.key:
-            stage.server.put_foreign(stage.server.bucket, stage.key, b"theirs")
+            stage.server.put_foreign(stage.server.bucket, stage.key, b"foreign")
 
     stage.server.fault(stage.publishes, Call(theirs))
     outcome = stage.attempt()
     if isinstance(outcome, AlreadyExistsError):
-        assert stage.server.read(stage.server.bucket, stage.key) == b"theirs"
+        assert stage.server.read(stage.server.bucket, stage.key) == b"foreign"
     elif isinstance(outcome, Receipt):
         (replaced,) = [file for file in outcome.files if file.path == stage.server.writer.target(stage.key)]
         assert replaced.create_only == "listing", "another writer's object was replaced, and the receipt hides it"
@@ -327,13 +327,13 @@ def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in KNOWN_OPEN], ids="-".join)
 def test_a_delivery_is_whole_or_refused_in_time(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever store it is, there is never a receipt that isn't true, nor an end that stays unknown."""
+    """At every store, there never is a receipt that isn't true, nor an end that stays unknown."""
     hold(cell, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OPEN_CHECKS])
 def test_a_check_says_what_a_delivery_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configured is said where deliveries are whole; elsewhere the report names an option that helps."""
+    """Configured is reported where deliveries are whole; elsewhere the report names an option that helps."""
     hold_check(name, tmp_path, monkeypatch)
 
 

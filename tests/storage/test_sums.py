@@ -18,9 +18,8 @@ from mc_sink import ConfigurationError, SinkError, platforms
 from mc_sink.platforms import Platform, check
 from mc_sink.platforms.secret_store import platforms_folder
 from mc_sink.staged import Part
-from mc_sink.storage.s3 import sums as _sums
+from mc_sink.storage.s3.checksums import ALGORITHMS, SUMS, of_whole
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.sums import ALGORITHMS, SUMS, of_whole
 from tests.servers import checksums
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, FlipByte, Reset
@@ -195,7 +194,7 @@ def test_r2_takes_crc64nvme_of_the_whole() -> None:
 
 @pytest.mark.parametrize("calculation", ["when_required", "when_supported"])
 def test_a_chosen_algorithm_goes_before_botocores_setting(calculation: str) -> None:
-    """As a request of botocore's with an algorithm has it whatever `request_checksum_calculation` says."""
+    """As a request of botocore's with an algorithm has it with every `request_checksum_calculation`."""
     asked = {"key": "k", "secret": "s", "config_kwargs": {"request_checksum_calculation": calculation}}
     assert Requests(asked | {"checksum_algorithm": "sha256"}).sums == "sha256"
     assert Requests(asked).sums == ("none" if calculation == "when_required" else "full")
@@ -203,7 +202,7 @@ def test_a_chosen_algorithm_goes_before_botocores_setting(calculation: str) -> N
 
 @pytest.mark.parametrize("name", ["SHA1", "", "crc"])
 def test_an_unknown_algorithm_is_refused(name: str) -> None:
-    """Before anything is sent, with those that there are."""
+    """Before anything is sent, with the known ones."""
     with FaultServer(TINY) as server:
         with pytest.raises(ConfigurationError, match=r"checksum_algorithm.*CRC32, SHA256, CRC64NVME"):
             run(server, name)
@@ -212,9 +211,11 @@ def test_an_unknown_algorithm_is_refused(name: str) -> None:
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its algorithm is asked for; elsewhere it is not missed, and no store is asked to take it."""
-    monkeypatch.setattr(_sums, "find_spec", lambda _: None)
+    monkeypatch.setattr("mc_sink.storage.s3.checksums.find_spec", lambda _: None)
     with FaultServer(TINY) as server:
-        with pytest.raises(ConfigurationError, match=r"needs the library awscrt: pip install 'mc-sink\[crc64nvme\]'"):
+        with pytest.raises(
+            ConfigurationError, match=r"needs the library awscrt\. Run pip install 'mc-sink\[crc64nvme\]'"
+        ):
             run(server, "CRC64NVME")
         assert list(server.log) == []
     with FaultServer(Rules(sums={"CRC64NVME": {"FULL_OBJECT"}}, no_sum=NOT_IMPLEMENTED, min_part_size=1)) as server:
@@ -233,7 +234,7 @@ def test_sums_are_those_of_s3(sums: Any, pieces: list[bytes]) -> None:
 
 
 def test_the_sums_of_parts_make_that_of_the_whole() -> None:
-    """CRC64NVME is combined from the parts', of whatever sizes."""
+    """CRC64NVME is combined from the parts', of any sizes."""
     bodies = [b"123", b"4567890" * 100, b"x"]
     parts = [
         Part(number, "", len(body), SUMS["crc64nvme"].of([memoryview(body)])) for number, body in enumerate(bodies, 1)

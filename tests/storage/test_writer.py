@@ -121,7 +121,7 @@ def test_nothing_is_finished_after_a_poisoning() -> None:
 
 
 def test_the_first_failure_is_the_one_kept() -> None:
-    """Whatever comes after it is a consequence."""
+    """All later failures are consequences."""
     writer = Writer(Shelf(fail_at=0))
     with pytest.raises(OSError, match="full") as raised:
         writer.write(b"one")
@@ -145,7 +145,7 @@ def test_a_poisoned_write_that_waits_is_let_go() -> None:
 
 
 def test_aborting_waits_for_a_write_under_way_and_tells_what_is_left() -> None:
-    """The store is told to throw away only once nobody writes into it any more."""
+    """The store discards only after the last write has ended."""
     shelf = Shelf(wait_at=0)
     writer = Writer(shelf)
     with ThreadPoolExecutor(1) as engine:
@@ -168,7 +168,7 @@ def test_writes_after_finishing_are_swallowed() -> None:
 
 
 def test_leaving_or_dropping_a_writer_finishes_nothing() -> None:
-    """There is no `close`, and garbage collection shows nothing."""
+    """It has no `close`, and garbage collection shows nothing."""
     shelf = Shelf()
     writer = Writer(shelf)
     writer.write(b"one")

@@ -76,7 +76,7 @@ def tell(thing: object) -> Iterator[str]:
         yield thing._repr_html_()
     try:
         yield repr(pickle.dumps(thing))
-    except Exception as refused:  # noqa: BLE001  whatever it is, it is looked at
+    except Exception as refused:  # noqa: BLE001  any error is examined
         yield f"no pickle: {refused!r}"
     if isinstance(thing, BaseException):
         yield "".join(traceback.format_exception(thing))
@@ -233,12 +233,12 @@ class Situations:
         """Give the variables that name a file with credentials."""
         path = self.folder.parent / "credentials"
         path.write_text(
-            f"[ours]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\naws_session_token={TOKEN}\n", "utf-8"
+            f"[canary]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\naws_session_token={TOKEN}\n", "utf-8"
         )
-        return {"AWS_SHARED_CREDENTIALS_FILE": str(path), "AWS_PROFILE": "ours"}
+        return {"AWS_SHARED_CREDENTIALS_FILE": str(path), "AWS_PROFILE": "canary"}
 
     def found(self, variables: Callable[[], Mapping[str, str]]) -> Iterator[object]:
-        """Deliver with credentials that nobody gave, first well and then to a server that repeats them."""
+        """Deliver with credentials that were looked up, first well and then to a server that repeats them."""
         options = {"endpoint_url": self.server.url}
         before = dict(os.environ)
         os.environ.update(variables())
@@ -252,7 +252,7 @@ class Situations:
 
 
 def run(wrap: Callable[[str], Any], folder: Path) -> dict[str, str]:
-    """Run every situation and give all that was told of it; delivered objects are put beside it in the folder."""
+    """Run every situation and return all text that came of it; delivered objects are put beside it in the folder."""
     told: dict[str, str] = {}
     with FaultServer(Rules(credentials=(Credentials(KEY, SECRET),))) as server:
         situations = Situations(server, folder, wrap)
@@ -266,7 +266,7 @@ def run(wrap: Callable[[str], Any], folder: Path) -> dict[str, str]:
 
 
 def outcomes(situation: Callable[[], Iterator[object]]) -> Iterator[str]:
-    """Show whatever comes of a situation, to its end."""
+    """Show every result of a situation, to its end."""
     try:
         for outcome in situation():
             yield from tell(outcome)

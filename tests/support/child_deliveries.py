@@ -119,23 +119,25 @@ def forked_at_first(place: str, format: str) -> None:
 
 
 def forked_after_query(place: str, format: str) -> None:
-    """Fork after a query, and deliver in the child, which knows at once and has nothing to try."""
-    fork_guard.PATIENCE_SECONDS = 1_000.0
+    """Fork after a query, and deliver in the child, whose engine doesn't answer."""
+    fork_guard.PATIENCE_SECONDS = 1.0
     numbers(10).sort("day")
     in_fork(lambda: say(deliver(place, format, numbers_later()).num_rows))
 
 
 def forked_beside_another_library(place: str, format: str) -> None:
     """Fork where a thread bears a name that Polars' threads have, and is none of them; and deliver."""
-    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("tokio-rt-worker", encoding="ascii")
+    if sys.platform == "linux":
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("polars-0", encoding="ascii")
     in_fork(lambda: say(deliver(place, format, numbers_later()).num_rows))
 
 
 def forked_twice(place: str, format: str) -> None:
-    """Fork, deliver in the child, and fork and deliver once more from there."""
+    """Fork, deliver in the child, and fork and deliver once more from there, where no answer is waited for."""
 
     def child() -> None:
         deliver(place, format, numbers_later())
+        fork_guard.PATIENCE_SECONDS = 1_000.0
         in_fork(lambda: deliver(place, format, numbers_later(), if_exists="overwrite"))
 
     in_fork(child)
@@ -191,7 +193,7 @@ def losing_descriptors(place: str, format: str) -> None:
 
 
 def losing_memory(place: str, format: str) -> None:
-    """Deliver from a source that keeps what it gave, until there is no memory left."""
+    """Deliver from a source that keeps what it gave, until no memory is left."""
 
     def source() -> Iterator[pl.DataFrame]:
         kept = [numbers(50_000)] * 4
@@ -232,7 +234,7 @@ def tell(work: Callable[[], object]) -> None:
     """Do something and tell what was raised, if anything was."""
     try:
         work()
-    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001  whatever it is, the test judges it
+    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001  the test judges every error
         say(f"{'/'.join(kind.__name__ for kind in type(error).__mro__)}: {error}")
     else:
         say("delivered")

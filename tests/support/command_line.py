@@ -1,4 +1,4 @@
-"""The `mc-sink` command as somebody at a machine of their own has it: a home, a terminal, and nothing of the tests'."""
+"""The `mc-sink` command as a user on a machine of their own has it: a home, a terminal, and nothing of the tests'."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.testing import CliRunner
 
-from mc_sink.connector.cli import app
+from mc_sink.connector.cli.app import app
 from tests.support.connection_files import ROOT
 from tests.support.keyrings import installed
 
@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "mc_sink.connector.cli"]
 
 
 def commands() -> dict[str, Any]:
-    """Give every command that there is, by its words, as the application itself has them."""
+    """Return every command, by its words, as the application itself has them."""
     return dict(_under(typer.main.get_command(app)))
 
 
@@ -40,7 +40,7 @@ def _under(command: Any, *words: str) -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended, and all that it said."""
+    """How a command ended, and all of its output."""
 
     words: tuple[str, ...]
     code: int
@@ -59,7 +59,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A folder to work in, and another one where the command keeps what it remembers; AWS knows nobody here."""
+    """A folder to work in, and another one where the command keeps what it remembers; no AWS credentials exist here."""
 
     folder: Path
     state: Path
@@ -80,7 +80,7 @@ class Machine:
         return {**kept, **own, **self.more}
 
     def start(self, *words: object, typed: bool = False) -> subprocess.Popen[str]:
-        """Start the command; where others may read whatever it makes and doesn't close to them."""
+        """Start the command; its umask lets others read each file that it doesn't protect."""
         return subprocess.Popen(
             [*COMMAND, *map(str, words)],
             stdin=subprocess.PIPE if typed else subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""How the formats' files are written in tests, and read by three libraries, each told what docs/csv.md says."""
+"""How tests write the formats' files, and read them by three libraries with the options that docs/csv.md states."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def text_of(format: Csv, frame: pl.DataFrame = FRAME) -> str:
 
 
 def cells(format: Csv, frame: pl.DataFrame = FRAME) -> list[list[str]]:
-    """Read a frame back with Python's csv module, told the same dialect and nothing more."""
+    """Read a frame back with Python's csv module, with the same dialect and nothing more."""
     text = io.StringIO(text_of(format, frame), newline="")
     return list(csv.reader(text, delimiter=format.separator, quotechar=format.quote_char))
 
@@ -97,7 +97,7 @@ def parquet(format: Parquet, frame: pl.DataFrame = FRAME, row_group_size: int = 
     return pq.ParquetFile(pa.BufferReader(encoded(format, frame, row_group_size)))
 
 
-# --- CSV, each reader told the dialect and the types; what it can't type arrives as text and is parsed by Polars
+# --- CSV, each reader with the dialect and the types; what it can't type arrives as text and is parsed by Polars
 
 
 def polars_reads(path: Path, schema: pl.Schema, dialect: Csv) -> pl.DataFrame:
@@ -325,7 +325,7 @@ def _cast(found: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 
 def _cast_column(values: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Cast, by way of Python where there are arrays: Polars can't cast a null list to an array of arrays."""
+    """Cast, by way of Python if arrays are in it: Polars can't cast a null list to an array of arrays."""
     return pl.Series(values.to_list(), dtype=dtype) if "Array" in str(dtype) else values.cast(dtype)
 
 

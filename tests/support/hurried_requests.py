@@ -9,7 +9,7 @@ import pytest
 
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
+from mc_sink.storage.s3.request import PartBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable

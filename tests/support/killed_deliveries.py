@@ -87,7 +87,7 @@ class Child:
         return self._process.returncode, errors
 
     def drop(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill it, at any moment."""
         self._process.kill()
         self._process.communicate()
 

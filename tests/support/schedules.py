@@ -21,8 +21,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 import mc_sink
 from mc_sink import CommitError, CommitUnknown, Receipt, SinkError
+from mc_sink._runtime.state_dir import STATE_DIR
 from mc_sink.publishing import list_journals
-from mc_sink.publishing.journal import STATE_DIR
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3 import bucket
 from mc_sink.storage.s3.multipart import PartPlan
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from mc_sink.publishing import Journal
     from tests.servers.operations import Record, Request
 
-STRANGERS = b"not ours"
-NOTHING = re.compile(r"nothing (of this try |more )?became visible", re.IGNORECASE)
+STRANGERS = b"foreign"
+NOTHING = re.compile(r"nothing (of this \w+ |more )?became visible", re.IGNORECASE)
 VERSIONS = st.lists(st.integers(0, 9), max_size=7).map(tuple)
 SHAPES = st.one_of(
     st.builds(
@@ -81,7 +81,7 @@ CHANGE = st.sampled_from([*["same"] * 4, *CHANGES])
 
 
 class Schedule(RuleBasedStateMachine):
-    """One bucket, two machines with journals of their own, and whatever happens to them."""
+    """One bucket, two machines with journals of their own, and everything that happens to them."""
 
     runs: Bundle[Run] = Bundle("runs")
 
@@ -120,7 +120,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(run=runs, change=CHANGE, machine=MACHINES, faults=FAULTS)
     def rerun(self, run: Run, change: str, machine: int, faults: list[Any]) -> None:
-        """Deliver it again, with the data of its first try or with other data."""
+        """Deliver it again, with the data of its first attempt or with other data."""
         self._try_run(run, CHANGES[change](run.delivered or run.versions[0]), machine, faults)
 
     @rule(number=st.integers(0, 9), faults=FAULTS)
@@ -154,7 +154,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(run=runs, file=st.integers(-1, 3))
     def stranger(self, run: Run, file: int) -> None:
-        """Let somebody else put an object where a file of a run belongs, or its manifest."""
+        """Let another writer put an object where a file of a run belongs, or its manifest."""
         self._intrude((run.manifest if file < 0 else run.name(file)) or run.name(0))
 
     @rule(number=st.integers(0, 9))
@@ -174,7 +174,7 @@ class Schedule(RuleBasedStateMachine):
         self.server.heal()
 
     def teardown(self) -> None:
-        """Heal, deliver every run that nobody blocks, and find exactly one copy of each, and nothing pending unsaid."""
+        """Heal, deliver every run that isn't blocked, and find one copy of each, and each pending upload reported."""
         try:
             if self.intact and hasattr(self, "server"):
                 self.server.heal()
@@ -292,7 +292,7 @@ class Schedule(RuleBasedStateMachine):
     def _check_outcome(self, attempt: Attempt, seen: Seen, before: Seen) -> None:
         run, outcome = attempt.run, attempt.outcome
         if isinstance(outcome, Receipt):
-            # Who rolls a journal forward publishes what is in it, whatever others put beside it; and what they put
+            # A recovery publishes the files of its journal, also when others put files beside them; and what they put
             # there while a run goes on, it can't have seen.
             others = self.strangers if attempt.version is None else self.strangers - set(before)
             shown = [version for version in attempt.versions if seen.shows(run, version, but=others)]
@@ -303,14 +303,14 @@ class Schedule(RuleBasedStateMachine):
             return
         if isinstance(outcome, CommitError):
             there = {url.removeprefix("s3://bucket/") for url in outcome.committed}
-            assert there <= set(seen), f"{there} is said to be visible"
+            assert there <= set(seen), f"{there} is reported as visible"
             of = "may or may not be visible" if isinstance(outcome, CommitUnknown) else "are visible, then"
             assert of in str(outcome), outcome
         else:
             assert NOTHING.search(str(outcome)), outcome
 
     def _check_pending(self, what: str) -> None:
-        """Find every upload that is still open in a journal, or named where somebody reads it."""
+        """Find every upload that is still open in a journal, or named in a message."""
         files = [
             file
             for _, journal in self._journals()
@@ -319,7 +319,7 @@ class Schedule(RuleBasedStateMachine):
         noted = {file.upload.upload_id for file in files if isinstance(file.upload, Multipart)}
         said = "\n".join(self.told)
         named = {record.upload_id for record in self.server.log}
-        # Nobody can name an upload whose Create was never answered; on a slow machine that needs no fault.
+        # An upload whose Create was never answered can't be named; on a slow machine that needs no fault.
         lost = any(one.fault for one in self.server.log.of("Create")) or "TimeoutError" in said
         for one in self.server.pending_uploads(self.server.bucket):
             if one.upload_id in noted or one.upload_id in said or one.upload_id in self.server.store.completed:
@@ -339,10 +339,10 @@ class Schedule(RuleBasedStateMachine):
                 self.server.fault(fault.op, Call(partial(self._meanwhile, fault)), n=fault.n)
 
     def _meanwhile(self, what: Meanwhile, request: Request) -> None:
-        """Do what somebody else does, in the server's thread, while our request waits.
+        """Act as another writer, in the server's thread, while our request waits.
 
         A store that ignores the condition replaces what appears between the listing and the request: that window is
-        documented, and nobody comes in it here.
+        documented, and no other writer comes in it here.
         """
         rules = self.server.rules
         ignoring = {"Put": rules.if_none_match_on_put, "Complete": rules.if_none_match_on_complete}
@@ -356,7 +356,7 @@ class Schedule(RuleBasedStateMachine):
             run, version = self.under_way
             version = CHANGES["same" if what.who == "the same data" else "fewer"](version)
             run.versions.append(version)
-            # Whoever publishes on this machine keeps the others waiting, so those come from another one.
+            # A delivery that publishes keeps others on this machine waiting, so those come from another machine.
             here = os.environ[STATE_DIR]
             if request.op in {"Put", "Complete"}:
                 self._on(2)

@@ -1,6 +1,6 @@
 """What goes wrong in a generated schedule: which request it strikes, and whether before or after its effect.
 
-A store that lies is no subject here: a refusal as definite as AccessDenied never follows the effect of what publishes.
+Stores that lie are left out: a refusal as definite as AccessDenied never follows the effect of what publishes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.servers.endpoint import Endpoint
 
 READ_TIMEOUT = 0.4
-"""Seconds; a try in which nothing moves ends after two of them, a Complete after five."""
+"""Seconds; an attempt in which nothing moves ends after two of them, a Complete after five."""
 LATE = 1.2 * 2 * READ_TIMEOUT
 LATE_COMPLETE = 1.2 * 5 * READ_TIMEOUT
 
@@ -82,7 +82,7 @@ class Struck:
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
-    """Something that somebody else does while the n-th request named `op` waits."""
+    """An act of another writer while the n-th request named `op` waits."""
 
     who: Literal["stranger", "owner", "owner and stranger", "the same data", "other data"]
     op: str

@@ -1,7 +1,7 @@
 """What a generated schedule may show, and what it must not: the model that a bucket is held against.
 
-A run may be tried with several versions of its data. Whatever is visible under its names must be one of them, file by
-file; and once a try has succeeded, all of that version, exactly once.
+A run may be attempted with several versions of its data. The files under its names must be of one of them, file by
+file; and once an attempt has succeeded, all of that version, exactly once.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Shape:
 class Run:
     """A run id, every version of the data that was tried with it, and the version that was delivered, if one was.
 
-    `strays` are files that its manifest doesn't list: where two tries with other data publish at the same moment, the
-    one that comes second is told by a `CommitError` what it has made visible by then.
+    `strays` are files that its manifest doesn't list: when two attempts with other data publish at one moment, the
+    one that comes second learns from a `CommitError` what it has made visible by then.
     """
 
     number: int
@@ -133,7 +133,7 @@ class Attempt:
         if isinstance(self.outcome, mc_sink.CommitError):
             return key in _keys(self.outcome.committed)
         if isinstance(self.outcome, mc_sink.AlreadyExistsError) and self.run.run_id is None:
-            return key == self.run.name(0)  # without a run id, the very same bytes may be somebody else's
+            return key == self.run.name(0)  # without a run id, the very same bytes may be another run's
         return isinstance(self.outcome, mc_sink.Receipt) and self.run.owns(key)
 
 

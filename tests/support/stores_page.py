@@ -1,6 +1,6 @@
 """The table of docs/stores.md, a row for each profile: made of its rules and of what a check of it says.
 
-To write the table anew after a profile or the client has changed:
+To write the table again after a profile or the client has changed:
 
     MC_SINK_UPDATE_PAGES=1 python -m pytest tests/storage/test_stores.py -k "check_says or page"
 """

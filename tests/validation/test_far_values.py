@@ -12,7 +12,7 @@ import pytest
 
 import mc_sink
 from mc_sink import ValidationError
-from mc_sink.validation.failure_report import fits_python, shown_values
+from mc_sink.validation.python_values import fits_python, shown_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ VALUES: dict[str, tuple[pl.Series, str]] = {
     "date of year 0": (of(pl.Date(), -719_163), "-719163 days since 1970-01-01"),
     "duration": (of(pl.Duration("ms"), 2**62), f"{2**62} ms"),
 }
-ALL_VALUES = pytest.mark.parametrize(("seen", "told"), VALUES.values(), ids=VALUES)
+ALL_VALUES = pytest.mark.parametrize(("seen", "message"), VALUES.values(), ids=VALUES)
 NEAR = pl.col("seen").to_physical().is_between(0, 1_000)
 
 
@@ -66,7 +66,7 @@ SCHEMAS: dict[str, Any] = {
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 @ALL_VALUES
-def test_a_report_names_the_row(seen: pl.Series, told: str, schema: Any, tmp_path: Path) -> None:
+def test_a_report_names_the_row(seen: pl.Series, message: str, schema: Any, tmp_path: Path) -> None:
     """With the number that is stored in place of a value, and no other row."""
     frame = pl.DataFrame({"id": [1, 2, 3], "seen": seen})
     with pytest.raises(ValidationError, match=r"^1 row failed 1 check") as raised:
@@ -75,14 +75,14 @@ def test_a_report_names_the_row(seen: pl.Series, told: str, schema: Any, tmp_pat
     assert cases is not None
     assert cases["row"].to_list() == [1]
     if schema is not SCHEMAS["whole rows"]:
-        assert cases["failure_case"].to_list()[0].startswith(told)
+        assert cases["failure_case"].to_list()[0].startswith(message)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 @ALL_VALUES
-def test_the_row_can_be_rejected(seen: pl.Series, told: str, schema: Any, format: str, tmp_path: Path) -> None:
+def test_the_row_can_be_rejected(seen: pl.Series, message: str, schema: Any, format: str, tmp_path: Path) -> None:
     """The other two are delivered, and the rejects have the value as it came."""
     if format == "csv" and seen.dtype == pl.Duration:
         pytest.skip("no CSV has durations")
@@ -91,7 +91,7 @@ def test_the_row_can_be_rejected(seen: pl.Series, told: str, schema: Any, format
     receipt = mc_sink.sink_madconnect(frame, tmp_path / f"x.{format}", **options)
     assert receipt.num_rows == 2
     assert pl.read_parquet(rejects)["seen"].to_physical().to_list() == [seen.to_physical()[1]]
-    assert told
+    assert message
 
 
 @pytest.mark.parametrize("mode", ["fail", "reject"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+import mc_sink.testing
 from mc_sink import validation
 from mc_sink.exceptions import ConfigurationError, ValidationError
 from mc_sink.testing import sample, violations
@@ -111,14 +113,14 @@ def test_one_s_own_yaml_works_by_path_and_by_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("audiences", "give one of audience, payload, report"),
-        ("nowhere.yaml", "no schema file"),
-        ("s3://bucket/schema.yaml", "can't be read from s3://"),
+        ("audiences", "Did you mean 'audience'[?] Pass one of audience, payload, report"),
+        ("nowhere.yaml", "schema file 'nowhere.yaml' doesn't exist"),
+        ("s3://bucket/schema.yaml", "can't be read from a s3:// URL"),
         ("file:///nowhere/schema.yaml", "can't be read"),
     ],
 )
 def test_a_schema_that_is_not_there_is_a_configuration_error(source: str, words: str) -> None:
-    """Nothing is guessed: what can't be found is said, with what could be."""
+    """An unknown name is refused with the nearest one and all others."""
     with pytest.raises(ConfigurationError, match=words):
         validation.load_schema(source)
 
@@ -166,8 +168,14 @@ def test_bounds_in_yaml_have_the_type_of_their_column(tmp_path: Path) -> None:
         assert set(caught.value.checks["column"]) == columns
 
 
-def test_samples_and_violations_name_what_there_is() -> None:
-    """A feed without samples is an error that lists the others."""
+def test_the_examples_of_the_sample_data_hold() -> None:
+    """The docstrings of `mc_sink.testing` are run."""
+    result = doctest.testmod(mc_sink.testing)
+    assert (result.failed, result.attempted) == (0, 2)
+
+
+def test_unknown_names_of_sample_data_are_refused() -> None:
+    """The error for a name without sample data lists the others."""
     for function in (lambda: sample("nothing", 1), lambda: violations("nothing")):
         with pytest.raises(ConfigurationError, match="audience, payload, report"):
             function()

@@ -1,4 +1,4 @@
-"""Uniqueness holds over the whole delivery, exactly, whatever is spilled to disk."""
+"""Uniqueness holds over the whole delivery, exactly, in memory and spilled to disk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pandera.errors import SchemaErrors
 
 from mc_sink import validation
 from mc_sink.exceptions import ValidationError
-from mc_sink.validation import checks
-from mc_sink.validation.checks import ROW, Uniqueness
+from mc_sink.validation import unique
+from mc_sink.validation.unique import ROW, Uniqueness
 
 UNIQUE = pa.DataFrameSchema({"k": pa.Column(unique=True, nullable=True)}, name="unique")
 TOGETHER = pa.DataFrameSchema(unique=["k", "m"], name="together")
@@ -62,7 +62,7 @@ def test_duplicates_are_those_that_the_engine_counts(frame: pl.DataFrame, size: 
 @pytest.mark.parametrize("memory", [0, 10**9])
 def test_a_collision_of_hashes_is_no_duplicate(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
     """Where every key has the same hash, only equal keys are duplicates."""
-    monkeypatch.setattr(checks, "_hashed", lambda _columns: pl.lit(7, dtype=pl.UInt64))
+    monkeypatch.setattr(unique, "_hashed", lambda _columns: pl.lit(7, dtype=pl.UInt64))
     frame = pl.DataFrame({"k": [3, 1, 2, 3, 4]})
     assert duplicated(frame, ("k",), 2, memory) == [0, 3]
 

@@ -1,4 +1,4 @@
-"""Judging a stream: what passes, what fails, and what is said about it."""
+"""Judging a stream: what passes, what fails, and how it is reported."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 ADVICE = (
-    'Correct these rows in the query, or deliver the others with on_invalid="reject"; '
-    "every failure is in `.failure_cases`."
+    'Correct these rows in the query, or deliver the others with on_invalid="reject". '
+    "`.failure_cases` has all failures."
 )
 
 
@@ -50,7 +50,7 @@ def test_clean_batches_pass_in_order_without_our_columns() -> None:
 
 
 def test_an_empty_frame_passes() -> None:
-    """No rows are no failure."""
+    """A frame without rows passes."""
     assert delivered(validation.compile(POSITIVE, frame().lazy())).is_empty()
 
 
@@ -187,7 +187,7 @@ def test_a_model_is_a_schema_too() -> None:
 
 
 def test_columns_are_judged_before_any_row_is_read() -> None:
-    """A missing column and a wrong type are said at once, together."""
+    """A missing column and a wrong type are reported together, at once."""
     with pytest.raises(ValidationError, match="2 checks of schema 'positive'") as caught:
         validation.compile(POSITIVE, pl.LazyFrame({"n": ["1"]}))
     assert set(cases(caught.value)) == {
@@ -250,7 +250,7 @@ def test_a_missing_column_comes_in_the_type_of_the_whole_schema() -> None:
 
 
 def test_an_error_of_the_source_arrives_as_itself() -> None:
-    """What the caller's own query raises isn't ours to wrap."""
+    """An error of the caller's own query is not wrapped."""
 
     def source() -> Iterator[pl.DataFrame]:
         yield validation.compile(POSITIVE, frame(1).lazy()).frame.collect()

@@ -103,7 +103,7 @@ def test_sorted_rows_are_one_file_each(tmp_path: Path) -> None:
 
 
 def test_a_partition_that_comes_back_goes_on_numbering(tmp_path: Path) -> None:
-    """What was closed stays closed; the rows that come later make the file after it, and no one-row files appear."""
+    """What was closed stays closed; the rows that come later make the file after it, and no files of one row appear."""
     frame = pl.concat([world(2_000).sort("day")] * 4)
     files = stage_files(frame, f"{tmp_path}/", "csv", row_group_size=100, partition_by=("day",))
     assert [Path(file.path).stem for file in files] == [f"{RUN_ID}-00000", f"{RUN_ID}-00001"] * 3
@@ -120,7 +120,7 @@ def test_the_key_may_stay_in_the_files(tmp_path: Path) -> None:
 
 
 def test_no_rows_are_no_files(tmp_path: Path) -> None:
-    """Where there is no value, there is no partition."""
+    """Without values, no partition exists."""
     assert stage_files(world(0), f"{tmp_path}/", "csv", partition_by=("day",)) == ()
     assert list(tmp_path.iterdir()) == []
 
@@ -140,16 +140,16 @@ def test_many_partitions_of_unsorted_rows(tmp_path: Path, format: str, partition
     assert read.sort(pl.col("id").cast(pl.Int64)).equals(frame.cast(pl.String))
 
 
-def test_a_shelf_gives_back_what_it_took() -> None:
+def test_a_buffer_gives_back_what_it_took() -> None:
     """Through any number of lots on the disk, and with the last one in memory, rows come back as they were."""
     frame = world(3_000)
     partitioning = Partitioning(("country", "day"), frame.schema)
-    with PartitionBuffer(partitioning, None, lot_bytes=5_000) as shelf:
-        assert sum(batch.height for batch in shelf.fill(batch for batch in frame.iter_slices(100))) == 3_000
+    with PartitionBuffer(partitioning, None, lot_bytes=5_000) as buffer:
+        assert sum(batch.height for batch in buffer.fill(batch for batch in frame.iter_slices(100))) == 3_000
         expected = dict(partitioning.groups(frame))
-        assert set(shelf.partitions) == set(expected)
-        for partition in shelf.partitions:
-            assert pl.concat(shelf.rows(partition)).equals(expected[partition])
+        assert set(buffer.partitions) == set(expected)
+        for partition in buffer.partitions:
+            assert pl.concat(buffer.rows(partition)).equals(expected[partition])
 
 
 def facts(file: StagedFile) -> tuple[str, int, int, str]:
@@ -159,7 +159,7 @@ def facts(file: StagedFile) -> tuple[str, int, int, str]:
 
 @pytest.mark.parametrize(("order", "format"), [*zip(ORDERS, [*FORMATS, "csv.gz"], strict=True)])
 def test_a_rerun_makes_the_same_files(tmp_path: Path, order: str, format: str) -> None:
-    """Names, rows and bytes are a function of the rows alone, and files that are there are found to be the same."""
+    """Names, rows and bytes are a function of the rows alone, and visible files are found to be the same."""
     frame, place = ORDERS[order](world(4_000)), f"{tmp_path}/"
     plan: dict[str, Any] = {"partition_by": ("country", "day"), "max_bytes": 15_000}
     first, *others = [
@@ -213,7 +213,7 @@ def test_a_real_server_takes_the_keys(seaweed: Admin, writer: Writer) -> None:
 
 @pytest.mark.parametrize("order", ["sorted", "unsorted"])
 def test_few_uploads_are_open_at_once(fault_s3: FaultServer, order: str) -> None:
-    """However many the partitions, few uploads wait for their bytes at any time; the others have theirs."""
+    """However many the partitions, few uploads wait for their bytes at any time; the others have them."""
     frame = numbers(5_000).with_columns(k=pl.col("id").hash(5) % 100)
     frame = frame.sort("k") if order == "sorted" else frame
     place, options = fault_s3.writer.target("p/"), fault_s3.storage_options
@@ -260,7 +260,7 @@ def test_a_part_that_is_refused_leaves_nothing(
 
 
 def test_an_upload_that_is_just_beginning_is_thrown_away(fault_s3: FaultServer, tmp_path: Path) -> None:
-    """One file fails while another waits to be told the name of its upload: that one is gone, too."""
+    """One file fails while another waits for the id of its upload: that one is gone, too."""
 
     def begin(_: object) -> None:
         fault_s3.fault("Part", Status(400, "EntityTooSmall"), times=FOREVER)
@@ -293,7 +293,7 @@ def test_a_source_that_fails_leaves_nothing(fault_s3: FaultServer, tmp_path: Pat
     assert nothing_left(fault_s3, tmp_path)
 
 
-def test_an_abort_that_is_refused_is_told(fault_s3: FaultServer, tmp_path: Path) -> None:
+def test_an_abort_that_is_refused_is_reported(fault_s3: FaultServer, tmp_path: Path) -> None:
     """What could not be thrown away is named on the exception, file by file."""
     fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("Part", Status(400, "EntityTooSmall"), n=20, times=FOREVER)
@@ -305,17 +305,17 @@ def test_an_abort_that_is_refused_is_told(fault_s3: FaultServer, tmp_path: Path)
 
 
 def test_a_value_that_cannot_stand_in_a_key_ends_it(tmp_path: Path) -> None:
-    """In whatever row it comes, nothing is left of the files before it."""
+    """At any row, nothing is left of the files before it."""
     frame = pl.concat([world(3_000), world(1).with_columns(country=pl.lit(HIVE_DEFAULT_PARTITION))])
     with pytest.raises(ConfigurationError, match="every reader takes for null"):
         stage_files(ORDERS["unsorted"](frame), f"{tmp_path}/", "csv", partition_by=("country",))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_disk_that_takes_no_rows_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_rows_is_an_error(tmp_path: Path) -> None:
     """Where rows can't be parked, the error says how many, where, and what to do."""
-    told = r"rows could not be parked in .*/none, .* name another folder in TMPDIR. Nothing"
-    with pytest.raises(UploadError, match=told):
+    message = r"rows could not be parked in .*/none, .* set TMPDIR to another folder. Nothing"
+    with pytest.raises(UploadError, match=message):
         stage_files(UNSORTED, f"{tmp_path}/", "csv", partition_by=("k",), folder=f"{tmp_path}/none")
 
 

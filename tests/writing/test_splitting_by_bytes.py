@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_sink import ConfigurationError, UploadError
-from mc_sink.writing.splitting import GUESSES, HALVINGS, LEAST, ReplayableRows, Search
+from mc_sink.writing.splitting import BISECTIONS, ESTIMATES, LEAST, ReplayableRows, RowCountSearch
 from tests.servers.faults import FOREVER, Status
 from tests.support.frames import FORMATS, SMALL_PARTS, as_text, failing_once, numbers
 from tests.support.staged_files import read_file, show, stage_files
@@ -100,7 +100,7 @@ def test_a_row_above_the_bound_ends_it(tmp_path: Path, format: str) -> None:
 
 
 def test_a_large_row_stands_alone(tmp_path: Path) -> None:
-    """A row that fills a file nearly has one, and those around it have theirs."""
+    """A row that fills a file nearly has one, and the rows around it have their own."""
     files = stage_files(tail(300), f"{tmp_path}/", "csv", max_bytes=10_015)
     assert 1 in [file.num_rows for file in files]
     assert sum(file.num_rows for file in files) == 500
@@ -108,7 +108,7 @@ def test_a_large_row_stands_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_no_file_is_needlessly_small(tmp_path: Path, format: str) -> None:
-    """Where rows get smaller and smaller, what came out at less than half its bound is made anew of more of them."""
+    """Where rows get smaller and smaller, a file of less than half its bound is encoded again with more of them."""
     noise = hexadecimal(random.Random(1), [4 + 4_000 // (row + 1) for row in range(4_000)])  # noqa: S311  a test's dice
     files = stage_files(pl.DataFrame({"text": noise}), f"{tmp_path}/", format, max_bytes=5_000)
     assert len(files) > 3
@@ -148,7 +148,7 @@ def test_a_rerun_makes_the_same_files(tmp_path: Path, format: str) -> None:
 
 
 def test_rows_are_told_once(tmp_path: Path) -> None:
-    """Progress counts every row, however often its file is made anew, and bytes that never go back."""
+    """Progress counts every row, however often its file is encoded, and bytes that never go back."""
     told: list[tuple[int, int]] = []
     frame = generated(random.Random(5), 4_000)  # noqa: S311  a test's dice
     stage_files(frame, f"{tmp_path}/", "csv", max_bytes=9_000, advance=lambda *rows: told.append(rows))
@@ -161,7 +161,7 @@ GROWING = pl.concat([numbers(300_000, 8), numbers(300_000, 96)], how="vertical")
 
 
 def test_a_file_that_came_out_too_large_is_never_stored(fault_s3: FaultServer) -> None:
-    """Of a try that is too large no byte beyond the bound is sent, its upload is aborted, and the next one holds."""
+    """Of a file that is too large no byte beyond the bound is sent; its upload is aborted, and the next one holds."""
     place, options = fault_s3.writer.target("p/"), fault_s3.storage_options | SMALL_PARTS
     files = stage_files(GROWING, place, "csv", max_bytes=12 * 2**20, row_group_size=50_000, storage_options=options)
     assert max(file.num_bytes for file in files) <= 12 * 2**20
@@ -175,11 +175,11 @@ def test_a_file_that_came_out_too_large_is_never_stored(fault_s3: FaultServer) -
 
 
 def test_an_abort_that_is_refused_is_told(fault_s3: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Where a try that was too large can't be removed, the log says what is left, and the delivery goes on."""
+    """Where a file that was too large can't be removed, the log says what is left, and the delivery goes on."""
     fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
     place, options = fault_s3.writer.target("p/"), fault_s3.storage_options | SMALL_PARTS
     stage_files(GROWING, place, "csv", max_bytes=12 * 2**20, row_group_size=50_000, storage_options=options)
-    assert "cut anew to keep max_bytes_per_file. The upload" in caplog.text
+    assert "encoded again to keep max_bytes_per_file. The upload" in caplog.text
 
 
 @pytest.mark.parametrize("at", ["Part", "source"])
@@ -193,7 +193,8 @@ def test_whatever_fails_leaves_nothing(fault_s3: FaultServer, tmp_path: Path, at
         frame = failing_once(numbers(1_000), lambda: len(fault_s3.log.of("Part")) > 3, MemoryError("full"))
     with pytest.raises(UploadError if at == "Part" else MemoryError) as raised:
         stage_files(frame, place, "csv", max_bytes=100_000, folder=str(tmp_path), storage_options=options)
-    assert any("Nothing became visible" in note for note in raised.value.__notes__)
+    notes = getattr(raised.value, "__notes__", ())
+    assert any("Nothing became visible" in text for text in (str(raised.value), *notes))
     assert len(fault_s3.log.of("Part")) > 3
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
@@ -229,12 +230,12 @@ curves: st.SearchStrategy[Callable[[int], int]] = st.one_of(
 
 @given(curves, st.integers(1, 2_000), st.floats(0.01, 1_000))
 def test_the_search_ends_with_a_file_that_fits(size: Callable[[int], int], most: int, guess: float) -> None:
-    """Whatever rows come to, a few tries find a number of them that fits, or that one alone doesn't."""
-    search = Search(1_000, 20, guess, most)
-    for _ in range(GUESSES + HALVINGS + 12):
+    """For rows of any size, a few attempts find a number of them that fits, or that one alone doesn't."""
+    search = RowCountSearch(1_000, 20, guess, most)
+    for _ in range(ESTIMATES + BISECTIONS + 12):
         rows = search.num_rows
         assert 1 <= rows <= most
-        search.note(rows, 20 + size(rows))
+        search.record(rows, 20 + size(rows))
         if search.is_full or (rows == 1 and not search.fits):
             break
     assert search.fits == (20 + size(rows) <= 1_000)

@@ -1,4 +1,4 @@
-"""Read credentials from a prompt, a file or the environment; never from the command line, which others can see."""
+"""Read credentials from a prompt, a file or the environment; never from the command line, which other users see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STDIN = "-"
-# What AWS' variables, files, downloads and answers call each, in small letters and without anything between.
+# The names in AWS' variables, files, downloads and replies, in lower case and without separators.
 _NAMES = {
     "accesskeyid": "access_key_id",
     "awsaccesskeyid": "access_key_id",
@@ -32,11 +32,11 @@ _IN_ORDER = ("access_key_id", "secret_access_key", "session_token")
 _BETWEEN = re.compile(r"[^a-z]")
 _PLAIN = re.compile(r"[^\s,;\"']+")
 _LEAST = 2
-_MARK = "\ufeff"  # what Windows puts before a text
+_MARK = "\ufeff"  # Windows begins text files with it
 
 
 def ask() -> dict[str, Secret]:
-    """Ask for a key, and show nothing of what is typed."""
+    """Ask for a key, without showing it."""
     key_id = Secret(typer.prompt("Access Key ID", hide_input=True))
     secret = Secret(typer.prompt("Secret Access Key", hide_input=True))
     token = Secret(typer.prompt("Session Token (none)", hide_input=True, default="", show_default=False))
@@ -48,31 +48,33 @@ def ask() -> dict[str, Secret]:
 
 
 def from_environment() -> dict[str, Secret]:
-    """Take AWS' own variables."""
+    """Read the variables of the AWS tools."""
     names = {"access_key_id": "AWS_ACCESS_KEY_ID", "secret_access_key": "AWS_SECRET_ACCESS_KEY"}
     names |= {"session_token": "AWS_SESSION_TOKEN"}
-    found = {ours: Secret(os.environ[theirs]) for ours, theirs in names.items() if os.environ.get(theirs)}
+    found = {name: Secret(os.environ[variable]) for name, variable in names.items() if os.environ.get(variable)}
     if len(found) < _LEAST:
-        raise ConfigurationError("The environment has no key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        raise ConfigurationError("The environment has no key. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     return found
 
 
 def from_file(path: str) -> dict[str, Secret]:
-    """Read a file, or standard input where it is `-`; see `read` for what may be in it."""
+    """Read a key from a file, or from standard input for `-`; see `read` for the formats."""
     try:
         text = Secret(sys.stdin.read().removeprefix(_MARK) if path == STDIN else Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         kind = type(error).__name__
     else:
         return read(text)
-    raise ConfigurationError(f"The credentials in {path} can't be read ({kind}). Check the path, and that it is text.")
+    raise ConfigurationError(
+        f"Cannot read credentials from {path} ({kind}). Check the path, and that the file is text."
+    )
 
 
 def read(text: Secret) -> dict[str, Secret]:
-    """Read a key from what AWS gives: the console's CSV, an answer's JSON, `name=value` lines, or plain lines.
+    """Parse a key: the console's CSV, JSON of the AWS CLI, `name=value` lines, or plain lines.
 
-    Plain lines are the key's id, the secret and, if there is one, the token. Raises `ConfigurationError` that repeats
-    none of it.
+    Plain lines are the key's id, the secret and, for a temporary key, the token. Raises `ConfigurationError`, which
+    repeats nothing of the text.
     """
     try:
         found = _read(text)
@@ -80,8 +82,8 @@ def read(text: Secret) -> dict[str, Secret]:
         found = {}
     if len(found) < _LEAST:
         raise ConfigurationError(
-            "There is no key in what was given, or more than one. It may be the console's CSV, JSON with AccessKeyId "
-            "and SecretAccessKey, lines as AWS_ACCESS_KEY_ID=…, or the id, the secret and the token on a line each."
+            "The text has no key, or more than one. Pass the console's CSV, JSON with AccessKeyId and SecretAccessKey, "
+            "lines such as AWS_ACCESS_KEY_ID=…, or the id, the secret and the token on a line each."
         )
     return found
 
@@ -97,16 +99,16 @@ def _read(text: Secret) -> dict[str, Secret]:
     pairs = [Secret(line.reveal()) for line in lines if _known(line.reveal().partition("=")[0])]
     if pairs:
         named = dict(_pair(line) for line in pairs)
-        return _named(named) if len(named) == len(pairs) else {}  # two keys: nobody could tell which was meant
+        return _named(named) if len(named) == len(pairs) else {}  # two keys are ambiguous
     plain = [line for line in lines if not line.reveal().startswith(("#", "["))]
     fits = _LEAST <= len(plain) <= len(_IN_ORDER) and all(_PLAIN.fullmatch(line.reveal()) for line in plain)
     return dict(zip(_IN_ORDER, plain, strict=False)) if fits else {}
 
 
 def _from_json(text: Secret) -> dict[str, Secret]:
-    """Look into the answers of STS and IAM, which have the key inside."""
-    held: Any = json.loads(text.reveal())
-    return _named(next((held[one] for one in ("Credentials", "AccessKey") if one in held), held))
+    """Read a key from JSON; replies of STS and IAM have it in a field."""
+    reply: Any = json.loads(text.reveal())
+    return _named(next((reply[field] for field in ("Credentials", "AccessKey") if field in reply), reply))
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Secret]:

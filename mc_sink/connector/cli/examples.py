@@ -16,9 +16,9 @@ mc-sink verify RUN_ID
 """,
     "run": """
 mc-sink run nightly.toml
-mc-sink run nightly.toml --dry-run                       schema, sample and keys; nothing is written
-mc-sink run nightly.toml --run-id nightly-2026-11-22     may be repeated, and delivers once
-mc-sink run nightly.toml --min-rows 1000                 fewer rows fail before anything is visible
+mc-sink run nightly.toml --dry-run                       schema, sample and keys; writes nothing
+mc-sink run nightly.toml --run-id nightly-2026-11-22     repeated runs deliver once
+mc-sink run nightly.toml --min-rows 1000                 fails, with nothing visible, for fewer rows
 mc-sink run nightly.toml --json | jq .num_rows
 """,
     "send": """
@@ -28,7 +28,7 @@ mc-sink send a.csv s3://bucket/p/ --set object_options.acl=bucket-owner-full-con
 """,
     "preview": """
 mc-sink preview nightly.toml
-mc-sink preview nightly.toml --run-id nightly-2026-11-22     exactly the keys of that run
+mc-sink preview nightly.toml --run-id nightly-2026-11-22     the exact keys of that run
 """,
     "schedule": """
 mc-sink schedule nightly.toml hourly.toml
@@ -41,12 +41,12 @@ mc-sink history --json | jq -r .run_id
 """,
     "show": "mc-sink show 20261122T101530Z-4f2a9c",
     "verify": """
-mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 where a file is missing or another one
+mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 if a file is missing or has changed
 """,
     "recover": """
-mc-sink recover                                        lists those that wait
-mc-sink recover 20261122T101530Z-4f2a9c                makes the rest visible
-mc-sink recover 20261122T101530Z-4f2a9c --discard      throws the rest away
+mc-sink recover                                        lists unfinished deliveries
+mc-sink recover 20261122T101530Z-4f2a9c                publishes the remaining files
+mc-sink recover 20261122T101530Z-4f2a9c --discard      discards the remaining files
 mc-sink recover 20261122T101530Z-4f2a9c --platform acme
 """,
     "platforms": """
@@ -55,7 +55,7 @@ mc-sink platforms check acme s3://bucket/prefix/
 mc-sink platforms list
 """,
     "platforms add": """
-mc-sink platforms add acme --region eu-west-1 --bucket s3://bucket/prefix/     asks for the key
+mc-sink platforms add acme --region eu-west-1 --bucket s3://bucket/prefix/     prompts for the key
 mc-sink platforms add acme --from new_user_credentials.csv --replace
 mc-sink platforms add acme --role-arn arn:aws:iam::123456789012:role/deliver --external-id new --ambient
 """,
@@ -66,7 +66,7 @@ mc-sink platforms list --json | jq -r '.[] | select(.status != "Configured") | .
     "platforms show": "mc-sink platforms show acme",
     "platforms check": """
 mc-sink platforms check acme s3://bucket/prefix/
-mc-sink platforms check acme s3://bucket/prefix/ --write-probe          a store that isn't AWS
+mc-sink platforms check acme s3://bucket/prefix/ --write-probe          a store that is not AWS
 mc-sink platforms check acme s3://bucket/prefix/ --write-probe --json | jq .status
 """,
     "platforms remove": "mc-sink platforms remove acme --yes",
@@ -83,17 +83,17 @@ aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configu
     "connections check": "mc-sink connections check nightly.toml hourly.toml",
 }
 _CODES = """
-  0 done                   6 exists already
+  0 done                   6 the key exists
   1 failed                 7 partly or perhaps visible: mc-sink recover
-  2 wrong words            8 upload failed: try again
-  3 wrong configuration    9 not there as delivered
-  4 invalid rows          75 busy: another run or scheduler is at it
+  2 usage error            8 upload failed: retry later
+  3 invalid options        9 verification failed
+  4 invalid rows          75 locked by another run or scheduler
   5 permission denied    130 Ctrl-C, 143 SIGTERM
 """
 
 
 def example(command: str) -> str:
-    """Give the end of a command's help; a backspace tells the command line not to fill the lines that follow."""
+    """Return the end of a command's help. Typer leaves the lines after a backspace as they are."""
     lines = "\n".join(f"  {line}" for line in _EXAMPLES[command].strip().splitlines())
-    block = f"\b\nBy example:\n{lines}"
+    block = f"\b\nExamples:\n{lines}"
     return f"{block}\n\n\b\nExit codes:{_CODES.rstrip()}" if command in {"mc-sink", "run"} else block

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mc_sink._display import Printable, indented, lines, printable
-from mc_sink.connector.history import Busy, masked
+from mc_sink._display import indented, lines, printable
+from mc_sink.connector.cli.wording import for_command
+from mc_sink.connector.history import Busy
+from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import (
+    OUR_NOTE,
     AlreadyExistsError,
     CommitError,
     ConfigurationError,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-# A source that is deaf in a library's own code lets no Python run; nothing is published there, so it may be left.
+# A source that blocks in a library's native code lets no Python run. Nothing is published then, so the exit is safe.
 PATIENCE_SECONDS = 5.0
 
 
@@ -64,74 +67,73 @@ _CODES: dict[type[BaseException], Code] = {
     UploadError: Code.UPLOAD,
     KeyboardInterrupt: Code.INTERRUPTED,
 }
-_TOLD = {
+_SIGNALS = {
     Code.INTERRUPTED: "Interrupted.",
-    Code.TERMINATED: "Told to end by SIGTERM.",
+    Code.TERMINATED: "Terminated by SIGTERM.",
 }
 
 
 class Terminated(SystemExit):
-    """SIGTERM came."""
+    """The program received SIGTERM."""
 
     def __init__(self) -> None:
         super().__init__(int(Code.TERMINATED))
 
 
 def code_of(error: BaseException) -> Code:
-    """Give the exit code for what was raised."""
+    """Return the exit code for an exception."""
     if isinstance(error, Terminated):
         return Code.TERMINATED
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.FAILED)
 
 
 @contextmanager
-def told(*, debug: bool) -> Iterator[None]:
-    """Tell what goes wrong inside on standard error, secrets cut out, and end with its code.
+def reported(command: Callable[[], str | None], *, debug: bool) -> Iterator[None]:
+    """Report an exception on standard error, with secrets removed, and exit with its code.
 
-    What the command line itself raises for wrong words, and an exit with a code, pass.
+    `command` returns the command that ran, in whose words the message is. Typer's own usage errors and exits pass.
     """
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # a source that exits, even with 0, has delivered nothing
-        raise typer.Exit(_tell(error, debug=debug)) from None
+        raise typer.Exit(_report(error, command(), debug=debug)) from None
     except Exception as error:
-        if _is_the_command_lines(error):
+        if _is_typers(error):
             raise
-        raise typer.Exit(_tell(error, debug=debug)) from None
+        raise typer.Exit(_report(error, command(), debug=debug)) from None
 
 
 @contextmanager
-def escaped_text() -> Iterator[None]:
-    """Escape control characters in what the command line itself raises for wrong words, which it repeats."""
+def escaped_usage_errors() -> Iterator[None]:
+    """Escape control characters in typer's usage errors, which repeat the arguments."""
     try:
         yield
     except Exception as error:
-        if _is_the_command_lines(error) and isinstance(words := getattr(error, "message", None), str):
-            error.message = printable(words)  # type: ignore[attr-defined]  # typer's own kind has one
+        if _is_typers(error) and isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(message)  # type: ignore[attr-defined]  # typer's own errors have one
         raise
 
 
-def _is_the_command_lines(error: BaseException) -> bool:
-    """Whether typer raised it to say something of its own."""
+def _is_typers(error: BaseException) -> bool:
     return isinstance(error, (typer.Exit, typer.Abort)) or any(
         kind.__name__ == "ClickException" for kind in type(error).__mro__
     )
 
 
-def _tell(error: BaseException, *, debug: bool) -> Code:
+def _report(error: BaseException, command: str | None, *, debug: bool) -> Code:
     code = code_of(error)
     if debug:
-        # Each piece is a frame, or an exception's text, whose own lines are set in.
+        # Each piece is a frame, or an exception's text, whose own lines are indented.
         pieces = traceback.TracebackException.from_exception(error).format()
         say(lines(*(masked(line) for piece in pieces for line in indented(piece.rstrip("\n")).split("\n"))))
-    elif code in _TOLD:
-        say(lines(_TOLD[code], *_notes(error)))
-    else:
-        text = str(error) if isinstance(error, SinkError) else indented(str(error))
-        first, *more = text.split("\n") if isinstance(text, Printable) else [text]
-        say(lines(masked(f"{type(error).__name__}: {first}"), *map(masked, [*more, *_notes(error)])))
-        if code is Code.FAILED:
-            say("--debug shows where it was raised.")
+        return code
+    own = for_command(str(error), command) if isinstance(error, SinkError) else indented(str(error))
+    notes = [for_command(note, command) if note.startswith(OUR_NOTE) else note for note in _notes(error)]
+    first, *more = own.split("\n")
+    message = [_SIGNALS[code]] if code in _SIGNALS else [f"{type(error).__name__}: {first}", *more]
+    say(lines(*map(masked, [*message, *notes])))
+    if code is Code.FAILED:
+        say("--debug shows where it was raised.")
     return code
 
 
@@ -140,13 +142,13 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Write to standard error, with control characters escaped."""
-    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201  the command line speaks
+    """Write a line to standard error, with control characters escaped."""
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201  the output of a command
 
 
 @contextmanager
 def ending_soon() -> Iterator[None]:
-    """Have SIGTERM raise `Terminated` here, and end the interpreter seconds later if that isn't heard."""
+    """Raise `Terminated` on SIGTERM, and exit the interpreter seconds later if no Python code has run since."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     threading.Thread(target=_watch, args=(read,), name="mc_sink watch", daemon=True).start()
@@ -161,7 +163,7 @@ def ending_soon() -> Iterator[None]:
 
 @contextmanager
 def calling(function: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Have SIGTERM call a function meanwhile."""
+    """Run a function on SIGTERM, within the `with`."""
     before = signal.signal(signal.SIGTERM, function)
     try:
         yield
@@ -170,14 +172,14 @@ def calling(function: Callable[[int, FrameType | None], object]) -> Iterator[Non
 
 
 def _raise(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut short what the first one began
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
     raise Terminated
 
 
 def _watch(read: int) -> None:
-    """Wait for SIGTERM, by the bytes that Python's own part in C writes for each signal."""
+    """Wait for SIGTERM, by the bytes that Python's signal code in C writes for each signal."""
     with suppress(OSError), open(read, "rb", buffering=0) as signals:
-        while heard := signals.read(1):
-            if heard[0] == signal.SIGTERM:
+        while received := signals.read(1):
+            if received[0] == signal.SIGTERM:
                 time.sleep(PATIENCE_SECONDS)
                 os._exit(int(Code.TERMINATED))

@@ -22,31 +22,38 @@ if TYPE_CHECKING:
     from mc_sink.publishing import Journal
     from mc_sink.receipt import Verification
 
-_COLOURS = {"delivered": "green", "failed": "red", "interrupted": "yellow", "skipped": "yellow", "running": "cyan"}
+_WORDS = {
+    "green": ("delivered", "yes", "documented", "Configured"),
+    "red": ("failed", "no", "Failing"),
+    "yellow": ("interrupted", "skipped", "unknown", "Unverified"),
+    "cyan": ("running",),
+    "dim": ("not needed",),
+}
+_COLOURS = {word: colour for colour, words in _WORDS.items() for word in words}
 
 
 def out(text: str) -> None:
-    """Print to standard output, with control characters escaped; a reader that has gone away isn't an error."""
+    """Print to standard output, with control characters escaped. A closed pipe is not an error."""
     try:
-        print(printable(text), file=sys.stdout, flush=True)  # noqa: T201  the command line speaks
+        print(printable(text), file=sys.stdout, flush=True)  # noqa: T201  the output of a command
     except OSError as error:
-        # What is still held back would be written when the interpreter ends, and complained about then.
+        # The interpreter would write the rest of the buffer at its exit, and report an error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise
 
 
 @contextmanager
-def ours_alone() -> Iterator[TextIO]:
-    """Keep standard output for what is printed here, and give it: what a source or a hook prints goes elsewhere."""
-    ours = sys.stdout
+def reserved_stdout() -> Iterator[TextIO]:
+    """Send prints of sources and hooks to standard error, and yield standard output for the command's result."""
+    stdout = sys.stdout
     with redirect_stdout(sys.stderr):
-        yield ours
+        yield stdout
 
 
-def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
-    """Print what came of a run; of one that failed, only for a program: a person is told by the error."""
-    with redirect_stdout(ours):
+def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
+    """Print the result of a run. A failed one is printed only as JSON, because the error message follows."""
+    with redirect_stdout(stdout):
         if as_json:
             one_run(run, as_json=True)
         elif run.status in {"delivered", "skipped"}:
@@ -54,78 +61,56 @@ def ended(run: Run, ours: TextIO, *, as_json: bool) -> None:
 
 
 def one_run(run: Run, *, as_json: bool) -> None:
-    """Print all of a record."""
+    """Print all facts of a record."""
     if as_json:
-        _json(run.as_json())
+        print_json(run.as_json())
         return
-    facts = {
-        "run id": run.run_id,
+    facts = run.shown() | {
         "connection": run.connection + (f"  ({run.file})" if run.file else ""),
-        "trigger": run.trigger,
-        "status": run.status,
         "to": run.target,
-        "started at": f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC",
         "took": None if run.elapsed is None else f"{run.elapsed.total_seconds():.2f} s",
-        "rows": _number(run.num_rows),
-        "bytes": _number(run.num_bytes),
-        "rejected": _number(run.num_rejected),
         "manifest": run.manifest,
         "error": f"{run.error.kind}: {run.error.text}" if run.error else None,
     }
-    out(lines(*labelled(((name, value) for name, value in facts.items() if value is not None), 12)))
+    out(lines(*labelled(((name, cell(value)) for name, value in facts.items() if value is not None), 12)))
     for file in (*run.files, *run.rejects):
         out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
 
 
 def runs(found: Sequence[Run], *, as_json: bool) -> None:
-    """Print records as a table, or a line of JSON for each."""
+    """Print records as a table, or as a line of JSON each."""
     if as_json:
         for run in found:
-            _json(run.as_json())
+            print_json(run.as_json())
         return
-    from rich.markup import escape
-
-    rows = [
-        (
-            run.run_id,
-            escape(run.connection),
-            f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-            f"[{_COLOURS[run.status]}]{run.status}[/]",
-            _number(run.num_rows) or "",
-            _number(run.num_bytes) or "",
-            run.error.kind if run.error else "",
-        )
-        for run in found
-    ]
-    _table(["run id", "connection", "started at (UTC)", "status", "rows", "bytes", "error"], rows)
+    columns = ("run id", "connection", "started at", "status", "rows", "bytes", "error")
+    table(columns, [[run.shown()[name] for name in columns] for run in found])
 
 
 def journals(found: Sequence[Journal], *, as_json: bool) -> None:
-    """Print the deliveries that wait to be ended."""
+    """Print the deliveries that stopped while they were published."""
     if as_json:
         for one in found:
-            _json({"run_id": one.run_id, "target": one.target, "noted_at": one.noted_at, "num_files": one.num_files})
+            print_json(
+                {"run_id": one.run_id, "target": one.target, "noted_at": one.noted_at, "num_files": one.num_files}
+            )
     elif not found:
-        out("Nothing waits: every delivery of this machine that was begun to be published has ended.")
+        out("No delivery of this machine is unfinished.")
     else:
-        from rich.markup import escape
-
-        rows = [
-            (one.run_id, escape(one.target), f"{one.noted_at:%Y-%m-%d %H:%M:%S}", str(one.num_files)) for one in found
-        ]
-        _table(["run id", "target", "noted at (UTC)", "files"], rows)
+        rows = [(one.run_id, one.target, f"{one.noted_at:%Y-%m-%d %H:%M:%S}", one.num_files) for one in found]
+        table(("run id", "target", "noted at (UTC)", "files"), rows)
 
 
 def verification(found: Verification, *, as_json: bool) -> None:
-    """Print what a listing showed."""
+    """Print the result of a comparison with the bucket's listing."""
     if as_json:
-        _json(asdict(found) | {"ok": found.ok})
+        print_json(asdict(found) | {"ok": found.ok})
     else:
         out(str(found))
 
 
 def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
-    """Print what a run would do."""
+    """Print what a run would deliver."""
     preview, sample = found.preview, found.sample
     if as_json:
         facts = {name: getattr(preview, name) for name in ("run_id", "target", "files", "num_files", "pattern")}
@@ -135,7 +120,7 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()
-        _json(facts)
+        print_json(facts)
         return
     if sample is not None:
         out(lines(*(f"{name}: {dtype}" for name, dtype in sample.schema.items())))
@@ -143,39 +128,55 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
     out(str(preview))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any) -> None:
+    """Print a table; `options` are those of `rich.table.Table`. Words with a meaning, such as "failed", are coloured.
+
+    A value of several lines has one of `_display.lines`.
+    """
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*head, box=None, pad_edge=False)
+    made = Table(*head, **({"box": None, "pad_edge": False} | options))
     for row in rows:
-        table.add_row(*map(printable, row))
-    drawn(table)
+        texts = [(cell(value), _COLOURS.get(str(value))) for value in row]
+        made.add_row(*(f"[{colour}]{text}[/]" if colour else escape(printable(text)) for text, colour in texts))
+    _draw(made)
 
 
-def drawn(table: Any) -> None:
-    """Print a table of rich's, or its text: as wide as a person's terminal, or as it wants to be for a file or a pipe.
+def coloured(word: str, text: str = "") -> None:
+    """Print a word with a meaning in its colour, and a text after it."""
+    from rich.markup import escape
 
-    Colour is for terminals, and for who asks for it by FORCE_COLOR, as rich has it.
+    _draw(f"[{_COLOURS[word]}]{word}[/] {escape(printable(text))}")
+
+
+def _draw(drawing: Any) -> None:
+    """Print a table or a text of rich: as wide as the terminal, or as wide as it needs in a file or a pipe.
+
+    Colour is for terminals, and for FORCE_COLOR, which rich obeys.
     """
     from rich.console import Console
 
     wide = Console() if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") else Console(width=250)
     with wide.capture() as captured:
-        wide.print(table, soft_wrap=isinstance(table, str))
-    out(Printable(captured.get().rstrip("\n")))  # its cells are, and its colours are ours
+        wide.print(drawing, soft_wrap=isinstance(drawing, str))
+    out(Printable(captured.get().rstrip("\n")))  # its cells are escaped; the other characters are colours
 
 
-def _number(value: int | None) -> str | None:
-    return None if value is None else f"{value:,}"
+def cell(value: object) -> str:
+    """Return a value as the text of a cell: thousands are separated, None is empty."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _json(facts: Any) -> None:
-    """Print one line of JSON that any encoding has room for."""
-    out(json.dumps(_finite(facts), default=str, allow_nan=False))
+def print_json(facts: Any, *, indent: int | None = None) -> None:
+    """Print JSON in ASCII, on one line or indented."""
+    out(lines(*json.dumps(_finite(facts), default=str, allow_nan=False, indent=indent).split("\n")))
 
 
 def _finite(value: Any) -> Any:
-    """Write as text the numbers that JSON has not: NaN and the infinities."""
+    """Replace the numbers that JSON lacks, NaN and the infinities, by their texts."""
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -14,7 +14,6 @@ from mc_sink._display import lines
 from mc_sink.connector import history
 from mc_sink.connector.cli import output
 from mc_sink.connector.cli.exit import Code
-from mc_sink.connector.connections import stored_at
 from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.publishing import list_journals
@@ -24,31 +23,31 @@ if TYPE_CHECKING:
 
 
 def _complete(incomplete: str) -> Iterator[str]:
-    """Complete the id of a run."""
+    """Yield the run ids that begin with a text, for shell completion."""
     yield from (run.run_id for run in history.list_runs(limit=200) if run.run_id.startswith(incomplete))
 
 
-RunId = Annotated[str, typer.Argument(help="A run's id.", show_default=False, autocompletion=_complete)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
-Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="Where the store is, if not as the run had it.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="A profile of ~/.aws/config.")]
-Platform = Annotated[str | None, typer.Option("--platform", help="Saved credentials, if not those of the run.")]
-NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials instead.")]
+RunId = Annotated[str, typer.Argument(help="The id of a run.", show_default=False, autocompletion=_complete)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="The store's URL. Default: that of the run.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A profile in ~/.aws/config.")]
+Platform = Annotated[str | None, typer.Option("--platform", help="Saved credentials. Default: those of the run.")]
+NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
 
 
 def show_history(
     *,
-    connection: Annotated[str | None, typer.Option(help="Only runs of this connection, by its name.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only runs that ended so.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    connection: Annotated[str | None, typer.Option(help="Only runs of the connection of this name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The number of runs to list.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List the runs of this machine, the newest first."""
+    """List the runs of this machine, newest first."""
     output.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
 
 
 def show(run_id: RunId, *, as_json: Json = False) -> None:
-    """Show all that is remembered of a run."""
+    """Show the record of a run."""
     output.one_run(history.find_run(run_id), as_json=as_json)
 
 
@@ -61,54 +60,53 @@ def verify(  # noqa: PLR0913  the options of a command
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
-    """Compare what a run delivered with what is there.
+    """Compare the files that a run delivered with a listing of the bucket.
 
-    It lists the bucket: every file has to be there, with its size and ETag.
+    Every file must exist with the same size and ETag.
 
-    Exit code 9 says that a file is missing or is another one now.
+    Exits with code 9 if a file is missing or has changed.
     """
     run = history.find_run(run_id)
     if run.status != "delivered":
         raise ConfigurationError(
-            f"Run {run_id} is {run.status} by its record, which lists no files to compare: `mc-sink show {run_id}` "
-            "tells more, and `mc-sink recover` lists what waits to be ended."
+            f"Cannot verify run {run_id}: its status is {run.status}, and its record lists no files. See mc-sink show "
+            f"{run_id}; mc-sink recover lists unfinished deliveries."
         )
-    stored = _stored(
-        run, {"endpoint_url": endpoint_url, "profile": profile}, _asked_for(run, platform, none=no_platform)
-    )
-    found = publishing.verify(run.receipt(), **stored)
+    found = publishing.verify(run.receipt(), **_access(run, platform, endpoint_url, profile, no_platform=no_platform))
     output.verification(found, as_json=as_json)
     if not found.ok:
         raise typer.Exit(Code.DIFFERENT)
 
 
 def recover(  # noqa: PLR0913  the options of a command
-    run_id: Annotated[str | None, typer.Argument(help="A run's id; none lists those that wait.")] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(help="The id of a run. Without it, unfinished deliveries are listed.")
+    ] = None,
     *,
-    discard: Annotated[bool, typer.Option("--discard", help="Throw away what isn't visible yet.")] = False,
-    target: Annotated[str | None, typer.Option(help="Tells two deliveries of one run id apart.")] = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Discard the files that are not visible yet.")] = False,
+    target: Annotated[str | None, typer.Option(help="The target, if two deliveries have the same run id.")] = None,
     endpoint_url: Endpoint = None,
     profile: Profile = None,
     platform: Platform = None,
     no_platform: NoPlatform = False,
     as_json: Json = False,
 ) -> None:
-    """End a delivery that was cut short.
+    """Finish a delivery that stopped while it was published.
 
-    One that stopped while it was published may be visible in part: this makes the rest visible, once.
+    Its first files may be visible. This publishes the others, each once.
     """
     if run_id is None:
         output.journals(list_journals(), as_json=as_json)
         return
-    run = _remembered(run_id)
-    stored = _stored(
-        run, {"endpoint_url": endpoint_url, "profile": profile}, _asked_for(run, platform, none=no_platform)
-    )
+    run: Run | None = None
+    with suppress(ConfigurationError):  # a delivery from Python has no record
+        run = history.find_run(run_id)
+    access = _access(run, platform, endpoint_url, profile, no_platform=no_platform)
     if discard:
-        left = publishing.recover(run_id, target=target, action="discard", **stored)
+        left = publishing.recover(run_id, target=target, action="discard", **access)
         output.out(json.dumps({"left": left}) if as_json else lines("Discarded.", *left))
         return
-    receipt = publishing.recover(run_id, target=target, **stored)
+    receipt = publishing.recover(run_id, target=target, **access)
     ended = history.note_recovered(run, receipt) if run else None
     if as_json and ended:
         output.one_run(ended, as_json=True)
@@ -116,20 +114,14 @@ def recover(  # noqa: PLR0913  the options of a command
         output.out(str(receipt))
 
 
-def _remembered(run_id: str) -> Run | None:
-    """Give the record of a run, where there is one: a delivery from Python has none."""
-    with suppress(ConfigurationError):
-        return history.find_run(run_id)
-    return None
-
-
-def _asked_for(run: Run | None, platform: str | None, *, none: bool) -> str | None:
-    """Say whose credentials are meant: those that were asked for, or else the run's."""
-    if platform and none:
-        raise ConfigurationError("--platform and --no-platform contradict each other: leave one out.")
-    return None if none else platform or (run.platform if run else None)
-
-
-def _stored(run: Run | None, asked: dict[str, str | None], platform: str | None) -> dict[str, Any]:
-    known = dict(run.storage_options) if run else {}
-    return stored_at(platform, known | {name: value for name, value in asked.items() if value is not None})
+def _access(
+    run: Run | None, platform: str | None, endpoint_url: str | None, profile: str | None, *, no_platform: bool
+) -> dict[str, Any]:
+    """Return how to reach the store: as the options say, or else as the run did."""
+    if platform and no_platform:
+        raise ConfigurationError("--platform and --no-platform contradict each other. Leave one of them out.")
+    chosen = None if no_platform else platform or (run.platform if run else None)
+    given = {"endpoint_url": endpoint_url, "profile": profile}
+    options = dict(run.storage_options) if run else {}
+    options |= {name: value for name, value in given.items() if value is not None}
+    return {"platform": chosen, "storage_options": options or None}

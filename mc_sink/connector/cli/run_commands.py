@@ -20,15 +20,15 @@ from mc_sink.connector.connections import Connection, Scheduler, deliver, inspec
 from mc_sink.exceptions import ConfigurationError
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for a program to read.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys; write nothing.")]
-Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows of the sample of a dry run.")]
-RunId = Annotated[str | None, typer.Option("--run-id", help="Name the run; the same id delivers once.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys, and write nothing.")]
+Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows in the sample of a dry run.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="The run's id. Repeated runs of one id deliver once.")]
 MinRows = Annotated[
-    int | None, typer.Option("--min-rows", min=0, help="Fail before anything is visible where fewer rows are valid.")
+    int | None, typer.Option("--min-rows", min=0, help="Fail, with nothing visible, if fewer rows are valid.")
 ]
 Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
-connections = typer.Typer(help="Connection files: a saved source, target and options.", no_args_is_help=True)
+connections = typer.Typer(help="Connection files: a source, a target and options.", no_args_is_help=True)
 
 
 def run(  # noqa: PLR0913  the options of a command
@@ -47,17 +47,17 @@ def run(  # noqa: PLR0913  the options of a command
 
 def send(  # noqa: PLR0913  the options of a command
     files: Annotated[
-        list[str], typer.Argument(help="Source files or globs, and then the target.", metavar="FILES... TARGET")
+        list[str], typer.Argument(help="Source files or globs, followed by the target.", metavar="FILES... TARGET")
     ],
     *,
     format: Annotated[str | None, typer.Option(help="csv, csv.gz or parquet.")] = None,
     schema: Annotated[str | None, typer.Option(help="A schema's name, YAML file, or module:name.")] = None,
-    platform: Annotated[str | None, typer.Option(help="The name of saved credentials.")] = None,
-    endpoint_url: Annotated[str | None, typer.Option(help="Another S3 than AWS'.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws/config.")] = None,
+    platform: Annotated[str | None, typer.Option(help="Saved credentials, by their name.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="The store's URL, if it is not AWS.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile in ~/.aws/config.")] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any key of a connection file, as TOML: 'if_exists=\"overwrite\"'."),
+        typer.Option("--set", help="A key of a connection file, as TOML: 'if_exists=\"overwrite\"'."),
     ] = None,
     min_rows: MinRows = None,
     dry_run: DryRun = False,
@@ -65,9 +65,9 @@ def send(  # noqa: PLR0913  the options of a command
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Deliver files, without a connection file."""
+    """Deliver files without a connection file."""
     if len(files) == 1:
-        raise typer.BadParameter("give at least one file, and then the target", param_hint="FILES... TARGET")
+        raise typer.BadParameter("pass at least one file, followed by the target", param_hint="FILES... TARGET")
     document: dict[str, Any] = {"source": {"files": files[:-1]}, "target": files[-1]}
     stored = {"endpoint_url": endpoint_url, "profile": profile}
     given = {"format": format, "schema": schema, "platform": platform, "storage_options": _given(stored)}
@@ -84,8 +84,8 @@ def show_preview(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Name the keys that a run would make; sends nothing."""
-    with output.ours_alone():
+    """Show the keys that a run would write. Sends nothing."""
+    with output.reserved_stdout():
         found = rehearse(load(file), run_id=run_id, rows=None)
     output.rehearsal(found, as_json=as_json)
 
@@ -101,33 +101,33 @@ def _go(  # noqa: PLR0913  the options of a command
 ) -> None:
     with ending_soon():
         if dry_run:
-            with output.ours_alone():
+            with output.reserved_stdout():
                 found = rehearse(connection, run_id=run_id, rows=rows)
             output.rehearsal(found, as_json=as_json)
             return
         watched = not as_json and trigger == "manual" and sys.stderr.isatty()
         if not watched:
             log_lines()
-        with output.ours_alone() as ours:
+        with output.reserved_stdout() as stdout:
             deliver(
                 connection,
                 run_id=run_id,
                 progress=watched,
                 trigger=trigger,
-                ended=lambda run: output.ended(run, ours, as_json=as_json),
+                ended=lambda run: output.ended(run, stdout, as_json=as_json),
             )
 
 
 class _Line(logging.Formatter):
-    """Formats records with control characters escaped; what other libraries log in several lines is set in."""
+    """Formats records with control characters escaped; further lines of other libraries' records are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a log has it."""
+        """Return the record as a line of the log."""
         return indented(super().format(record))
 
 
 def log_lines() -> None:
-    """Write what mc_sink logs to standard error, one line each."""
+    """Log records of mc_sink to standard error, one line each."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[lines])
@@ -135,11 +135,12 @@ def log_lines() -> None:
 
 
 def _at_least(connection: Connection, min_rows: int | None) -> Connection:
-    """Return a connection that needs so many rows, whatever its file says of them."""
+    """Return the connection with another minimum of rows than its file states."""
     if min_rows is None:
         return connection
     guard = replace(connection.settings.guard, min_rows=min_rows)
-    return replace(connection, settings=replace(connection.settings, min_rows=None, guard=guard))
+    settings: Any = connection.settings  # its delivery options are made from a list that type checkers can't see
+    return replace(connection, settings=replace(settings, min_rows=None, guard=guard))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
-    """Put keys into a document, into its tables too."""
+    """Merge keys into a document and its tables."""
     for name, value in more.items():
         if isinstance(value, dict) and isinstance(document.get(name), dict):
             _merge(document[name], value)
@@ -156,10 +157,10 @@ def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _parsed(option: str) -> dict[str, Any]:
-    """Read KEY=VALUE as TOML has it; a value that is no TOML is text."""
+    """Parse KEY=VALUE as TOML; a value that is not valid TOML is text."""
     name, equals, value = option.partition("=")
     if not equals:
-        raise ConfigurationError(f"--set takes KEY=VALUE, and got {name!r}. Nothing was done.")
+        raise ConfigurationError(f"--set needs KEY=VALUE, not {name!r}. Nothing was done.")
     try:
         return tomllib.loads(option)
     except tomllib.TOMLDecodeError:
@@ -167,47 +168,46 @@ def _parsed(option: str) -> dict[str, Any]:
     try:
         return tomllib.loads(f'{name} = "{quoted}"')
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"--set {name}=… is no TOML: {error}. Nothing was done.") from None
+        raise ConfigurationError(f"--set {name}=… is not valid TOML: {error}. Nothing was done.") from None
 
 
 def schedule(
     files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
     *,
-    at_once: Annotated[int, typer.Option(min=1, help="How many runs may go on at once.")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each run's record as a line of JSON.")] = False,
+    at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record of each run as a line of JSON.")] = False,
 ) -> None:
     """Run connections at the times of their schedules.
 
-    It goes on until SIGTERM or Ctrl-C, and then ends the runs that are going on, too.
+    Stops at SIGTERM or Ctrl-C, and then stops its runs too.
 
-    A run that falls due while the last one of its connection goes on is left out. A second scheduler ends at once with
-    exit code 75.
+    Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
     """
     log_lines()
     more = ["--json"] if as_json else []
 
     def command(connection: Connection) -> list[str]:
-        return [*_ourselves(), "run", str(connection.file), "--trigger", "schedule", *more]
+        return [*_own_command(), "run", str(connection.file), "--trigger", "schedule", *more]
 
     scheduler = Scheduler([load(file) for file in files], command, at_once=at_once)
     with calling(lambda _number, _frame: scheduler.stop()):
         scheduler.run()
 
 
-def _ourselves() -> list[str]:
-    """Give the words that started this very command, up to its own arguments: an installed script, or a module."""
+def _own_command() -> list[str]:
+    """Return the words that started this program, without its arguments: an installed script, or a module."""
     return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
 
 
 @connections.callback()
-def _all() -> None:
-    """Keep `check` a command of its own, while it is the only one."""
+def _group() -> None:
+    """Make `check` a command of a group although it is the only one."""
 
 
 @connections.command("check", epilog=example("connections check"))
 def check(
     files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
 ) -> None:
-    """Check connection files: every key and value; no source is opened, and nothing is sent."""
+    """Check every key and value of connection files. Opens no source and sends nothing."""
     for file in files:
-        out(f"{file}: sound; delivers to {inspect(load(file))}")
+        out(f"{file}: valid; delivers to {inspect(load(file))}")

@@ -4,9 +4,9 @@ file ─load─► Connection ─deliver─► record: running ─► sink_madco
                  └─rehearse─► Rehearsal: schema, sample, keys; nothing is written
 """
 
-from mc_sink.connector.connections.arguments import stored_at
 from mc_sink.connector.connections.connection_file import Connection, load, of_document
 from mc_sink.connector.connections.run import Rehearsal, deliver, inspect, rehearse
 from mc_sink.connector.connections.scheduler import Scheduler
+from mc_sink.connector.connections.settings import Settings
 
-__all__ = ["Connection", "Rehearsal", "Scheduler", "deliver", "inspect", "load", "of_document", "rehearse", "stored_at"]
+__all__ = ["Connection", "Rehearsal", "Scheduler", "Settings", "deliver", "inspect", "load", "of_document", "rehearse"]

@@ -6,7 +6,7 @@ from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.connector.connections.sources import find_named, nearest
+from mc_sink.connector.connections.sources import find_named, nearest_name
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions
@@ -19,40 +19,35 @@ if TYPE_CHECKING:
 
     from mc_sink.connector.connections.connection_file import Connection
 
-# What one run alone has; no connection file does.
+# The arguments of one run, which a connection file does not have.
 GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
-# What a file has that is no option of a delivery.
+# The parts of a file that are not options of a delivery.
 _AROUND = {"source", "schedule", "hooks", "guard"}
 _FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
 _YAML = (".yaml", ".yml")
 
 
 def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str, Any]:
-    """Give what a connection says, as `sink` takes it; leaves out what the file leaves out.
+    """Return the options in a connection as arguments of `sink`, without those that the file leaves out.
 
-    Raises `ConfigurationError` for what `sink` has no argument for, and for options that contradict each other.
+    Raises `ConfigurationError` for keys that `sink` has no argument for, and for contradictory options.
     """
     settings, folder = connection.settings, connection.folder
-    told = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in _AROUND}
-    told["min_rows"] = settings.min_rows if settings.guard.min_rows is None else settings.guard.min_rows
-    given = {name: value for name, value in told.items() if value not in (None, {})}
+    options = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in _AROUND}
+    options["min_rows"] = settings.min_rows if settings.guard.min_rows is None else settings.guard.min_rows
+    given = {name: value for name, value in options.items() if value not in (None, {})}
     if unknown := sorted(set(given) - set(signature(sink).parameters)):
         raise ConfigurationError(
-            f"{len(unknown)} key(s) of {connection.name} can't be used with this version of mc_sink: "
-            f"{', '.join(unknown)}."
+            f"{connection.name} has keys that this version of mc_sink doesn't know: {', '.join(unknown)}. Remove them, "
+            "or install a newer version."
         )
-    if settings.on_invalid == "reject":  # where the command was given is no part of a connection
+    if settings.on_invalid == "reject":  # a default in the working directory would differ from start to start
         given.setdefault("rejects", DEFAULT_REJECTS)
     return {name: _CONVERTED[name](value, folder) if name in _CONVERTED else value for name, value in given.items()}
 
 
-def stored_at(platform: str | None, storage_options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what finds a store again, as `verify` and `recover` take it."""
-    return {"platform": platform, "storage_options": dict(storage_options) or None}
-
-
 def target_of(value: str, folder: Path) -> str:
-    """Give a target as the file has it, but for a relative path, which begins where the file is."""
+    """Return a target as the file has it; a relative path begins at the file's folder."""
     found = parse_target(value, folder)
     return found.url if found.protocol == "file" else value
 
@@ -66,7 +61,7 @@ def _schema(value: str, folder: Path) -> Any:
 
 
 def _previous(value: str, folder: Path) -> str:
-    """Give the last delivery as the file has it, but for a relative path; a URL is refused where it is used."""
+    """Return the last delivery as the file has it; a relative path begins at the file's folder."""
     return value if "://" in value else str(folder / value)
 
 
@@ -76,7 +71,7 @@ def _format(value: str | Mapping[str, Any], _folder: Path) -> Any:
     options = dict(value)
     kind = options.pop("type", None)
     if kind not in _FORMATS:
-        raise ConfigurationError(f"[format] has no type, or one that is none of {', '.join(_FORMATS)}.")
+        raise ConfigurationError(f"[format] needs a type, one of {', '.join(_FORMATS)}.")
     return _made(_FORMATS[kind], options, "format")
 
 
@@ -86,10 +81,10 @@ def _object_options(value: Mapping[str, Any], _folder: Path) -> ObjectOptions:
 
 
 def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> Any:
-    """Make a value of a table of the file, whose names are the value's."""
+    """Create a value from a table of the file with the same names."""
     names = signature(kind).parameters
     if unknown := [name for name in options if name not in names]:
-        raise ConfigurationError(f"{place}.{unknown[0]} is unknown{nearest(unknown[0], names)}")
+        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{nearest_name(unknown[0], names)}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 

@@ -1,4 +1,4 @@
-"""Read a connection file: refuse secrets in it, name every wrong key in one error, and apply its `[guard]`."""
+"""Read a connection file: refuse secrets in it, name every invalid key in one error, and apply its `[guard]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import re
 import tomllib
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from mc_sink._display import lines
 from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
-from mc_sink.connector.connections.sources import check_source
+from mc_sink.connector.connections.sources import check_source, nearest_name
 from mc_sink.connector.connections.triggers import trigger_of
+from mc_sink.connector.scrub import looks_secret
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import shown
 from mc_sink.sink import RowCountGuard
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks}
-# Where True would be read as 1, a number of rows that was hardly meant.
+# Python would read True as 1, which is hardly the intended number of rows.
 _NUMBERS = ("min_rows", "max_rejects", "max_rows_per_file", "max_bytes_per_file", "row_group_size")
 _PYDANTIC_PREFIX = re.compile(r"^(Value error|Assertion failed), ")
-# What says where and how to connect; credentials come from a platform, a profile or the environment.
+# The options that state where and how to connect. Credentials come from a platform, a profile or the environment.
 ALLOWED = {
     "anon",
     "client_kwargs",
@@ -48,26 +48,19 @@ _CREDENTIAL = re.compile(
     r"(.*_)?(secret|token|password|passwd|passphrase|credentials?|(access|account|api|private|sas)_?key)(_.*)?|key|username",
     re.IGNORECASE,
 )
-_KEY_ID = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{12,}")
-_USER_INFO = re.compile(r"://[^/@\s]*:[^/@\s]+@")
-_QUERY = re.compile(r"[?&;](password|passwd|pwd|token|secret|sig|signature|x-amz-signature)=", re.IGNORECASE)
-_HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
-# As libpq and ODBC have it; in a query it may be a column's name.
-_WORDS = re.compile(r"(?:^|[\s;,])(password|passwd|pwd|token|secret)\s*=", re.IGNORECASE)
-_LOOKS_LIKE_ONE = (_KEY_ID, _USER_INFO, _QUERY, _HEADER)
 _ADDRESSES = {"source.uri", "source.uri_env", "source.database"}
-_WHERE_TO = (
-    'Save them as a platform and write platform = "NAME", or leave them to the environment (AWS_ACCESS_KEY_ID, …) '
-    "or to a profile (storage_options.profile)."
+_SAFE_PLACES = (
+    'Connection files must be safe to commit. Save credentials as a platform and write platform = "NAME", or use the '
+    "environment (AWS_ACCESS_KEY_ID, …) or a profile (storage_options.profile)."
 )
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection: its name (its file's, without the suffix), its file if it has one, and what is in it.
+    """A connection: its name (that of its file, without the suffix), its file if it has one, and its settings.
 
-    Relative paths in it begin at `folder`: its file's, or where the command was given.
+    Relative paths begin at `folder`: the file's folder or, without a file, the working directory.
     """
 
     name: str
@@ -77,72 +70,76 @@ class Connection:
 
 
 def load(file: str | os.PathLike[str]) -> Connection:
-    """Read a connection file and check it; opens no source and no store.
+    """Read a connection file and check it. Opens no source and no store.
 
-    Raises `ConfigurationError` for what can't be read, is no TOML, has a key that is unknown or a value of another
-    kind, contradicts itself, or holds a secret; the message repeats no value.
+    Raises `ConfigurationError` for a file that is unreadable or not TOML, for unknown keys, invalid values and
+    contradictions, and for a secret. The message repeats no value.
     """
     path = Path(file).absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigurationError(f"1 connection can't be read: {path} ({error.strerror}).") from error
-    except ValueError as error:  # the texts of tomllib and of UTF-8 say where, and quote a character at most
-        raise ConfigurationError(f"{path} is no TOML: {error}.") from None
+        raise ConfigurationError(
+            f"Cannot read the connection file {path}: {error.strerror}. Check the path."
+        ) from error
+    except ValueError as error:  # its text states the place, and quotes at most one character
+        raise ConfigurationError(f"{path} is not valid TOML: {error}.") from None
     return of_document(document, name=path.stem, file=path, folder=path.parent)
 
 
 def of_document(document: Mapping[str, Any], *, name: str, file: Path | None, folder: Path) -> Connection:
-    """Make a connection of what would stand in a file; see `load`."""
-    told = str(file) if file else "the command line"
-    refuse_secrets(document, told)
-    settings = _checked(document, told)
-    check_source(settings.source, told)
-    check_guard(settings, told)
+    """Return a connection from the content of a file; see `load`."""
+    label = str(file) if file else "the command line"
+    refuse_secrets(document, label)
+    settings = _validated(document, label)
+    check_source(settings.source, label)
+    fraction_of(settings.guard.max_change, label)
+    if settings.min_rows is not None and settings.guard.min_rows is not None:
+        raise ConfigurationError(f"{label} has min_rows and guard.min_rows. Leave one of them out.")
     if settings.schedule is not None:
-        trigger_of(settings.schedule, told)
+        trigger_of(settings.schedule, label)
     return Connection(name, file, folder, settings)
 
 
-def _checked(document: Mapping[str, Any], told: str) -> Settings:
+def _validated(document: Mapping[str, Any], label: str) -> Settings:
     from pydantic import ValidationError
 
     guard = document.get("guard")
     numbers = {name: document.get(name) for name in _NUMBERS}
     numbers |= {f"guard.{name}": value for name, value in guard.items()} if isinstance(guard, dict) else {}
     if odd := [name for name, value in numbers.items() if isinstance(value, bool)]:
-        raise ConfigurationError(f"{odd[0]} of {told} won't do: give a number, not true or false.")
+        raise ConfigurationError(f"{odd[0]} in {label} is invalid: write a number, not true or false.")
     try:
         settings: Settings = _adapter().validate_python(document)
     except ValidationError as error:
-        wrong = _each_once(error.errors(include_url=False, include_input=False, include_context=False))
+        faults = _faults_of(error.errors(include_url=False, include_input=False, include_context=False))
     else:
         return settings
+    count = "1 key" if len(faults) == 1 else f"{len(faults)} keys"
     raise ConfigurationError(
-        lines(f"{len(wrong)} key(s) of {told} won't do.", *(f"  {one}" for one in wrong))
+        lines(f"{label} is invalid in {count}:", *(f"  {fault}" for fault in faults))
     ) from None  # pydantic's own error shows values
 
 
-def _each_once(errors: Sequence[ErrorDetails]) -> list[str]:
-    """Say what is wrong with each key, once, where pydantic says it for every type that the key may have."""
-    told: dict[str, str] = {}
+def _faults_of(errors: Sequence[ErrorDetails]) -> list[str]:
+    """Return a sentence for each invalid key; pydantic has an error for every type that the key may have."""
+    faults: dict[str, str] = {}
     for error in errors:
         place = [str(part) for part in error["loc"]]
         kind = _TABLES.get(place[0])
         depth = 2 if kind and len(place) > 1 else 1
-        told.setdefault(".".join(place[:depth]), _told(error, kind if depth > 1 else Settings))
-    return [f"{key} {what}" for key, what in told.items()]
+        faults.setdefault(".".join(place[:depth]), _fault(error, kind if depth > 1 else Settings))
+    return [f"{key} {fault}" for key, fault in faults.items()]
 
 
-def _told(error: ErrorDetails, kind: Any) -> str:
-    """Say what is wrong with one key of a table."""
+def _fault(error: ErrorDetails, kind: Any) -> str:
     names = [one.name for one in fields(kind)] if is_dataclass(kind) else []
     if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        near = get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.5)
-        return f"is unknown: did you mean {near[0]}?" if near else f"is unknown: use one of {', '.join(names)}."
+        advice = nearest_name(str(error["loc"][-1]), names) or f" Use one of {', '.join(names)}."
+        return f"is an unknown key.{advice}"
     if error["type"] in {"missing", "missing_argument"}:
         return "is missing."
-    return f"won't do: {_PYDANTIC_PREFIX.sub('', error['msg'])}."
+    return f"is invalid: {_PYDANTIC_PREFIX.sub('', error['msg'])}."
 
 
 @cache
@@ -152,49 +149,42 @@ def _adapter() -> Any:
     return TypeAdapter(Settings)
 
 
-def refuse_secrets(document: Mapping[str, Any], told: str) -> None:
+def refuse_secrets(document: Mapping[str, Any], label: str) -> None:
     """Raise `ConfigurationError` for a credential, or a place for one, without repeating it."""
     options = document.get("storage_options")
     if isinstance(options, dict):
-        _check_names(options, ALLOWED, "storage_options", told)
+        _check_names(options, ALLOWED, "storage_options", label)
         if isinstance(client := options.get("client_kwargs"), dict):
-            _check_names(client, ALLOWED_CLIENT, "storage_options.client_kwargs", told)
-    _check_source(document.get("source"), "source", told)
+            _check_names(client, ALLOWED_CLIENT, "storage_options.client_kwargs", label)
+    _check_source(document.get("source"), "source", label)
     for place, value in _texts(document, ""):
-        if any(pattern.search(value) for pattern in _LOOKS_LIKE_ONE) or (place in _ADDRESSES and _WORDS.search(value)):
-            raise ConfigurationError(
-                f"{told} seems to have a credential in {place}, and a connection file is to be safe to commit. "
-                f"{_WHERE_TO}"
-            )
+        if looks_secret(value, is_address=place in _ADDRESSES):
+            raise ConfigurationError(f"{label} seems to have a credential in {place}. {_SAFE_PLACES}")
 
 
-def _check_source(value: object, place: str, told: str) -> None:
-    """Look at every table of the source: what Polars reads with has credentials of its own."""
+def _check_source(value: object, place: str, label: str) -> None:
+    """Check every table of the source: the options of Polars' readers may have credentials."""
     if isinstance(value, dict):
-        _refuse_names(value, place, told)
+        _refuse_names(value, place, label)
         for name, inner in value.items():
-            _check_source(inner, f"{place}.{shown(name)}", told)
+            _check_source(inner, f"{place}.{shown(name)}", label)
 
 
-def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, told: str) -> None:
-    _refuse_names(options, place, told)
+def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, label: str) -> None:
+    _refuse_names(options, place, label)
     if unknown := [shown(name) for name in options if name not in allowed]:
         raise ConfigurationError(
-            f"{len(unknown)} key(s) of {place} in {told} are none of {', '.join(sorted(allowed))}: "
-            f"{', '.join(unknown)}."
+            f"{place} in {label} has unknown keys: {', '.join(unknown)}. Use {', '.join(sorted(allowed))}."
         )
 
 
-def _refuse_names(options: Mapping[str, Any], place: str, told: str) -> None:
+def _refuse_names(options: Mapping[str, Any], place: str, label: str) -> None:
     if secrets := [shown(name) for name in options if _CREDENTIAL.fullmatch(name)]:
-        raise ConfigurationError(
-            f"{len(secrets)} credential(s) stand in {place} of {told} ({', '.join(secrets)}), and a connection file is "
-            f"to be safe to commit. {_WHERE_TO}"
-        )
+        raise ConfigurationError(f"{place} in {label} has credentials: {', '.join(secrets)}. {_SAFE_PLACES}")
 
 
 def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
-    """Give every text of a document with its place."""
+    """Yield every text of a document with its place."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
@@ -205,21 +195,14 @@ def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
             yield from _texts(inner, place)
 
 
-def check_guard(settings: Settings, told: str) -> None:
-    """Raise `ConfigurationError` for a `[guard]` that contradicts itself; reads no history."""
-    fraction_of(settings.guard.max_change, told)
-    if settings.min_rows is not None and settings.guard.min_rows is not None:
-        raise ConfigurationError(f"{told} has min_rows and guard.min_rows: write one of them.")
-
-
 def guard_of(settings: Settings, beginning: history.Beginning) -> RowCountGuard | None:
-    """Return the guard of a run that begins, with the last delivery's rows from the history; None without one."""
+    """Return the guard of a new run, with the rows of the last delivery from the history; None without a guard."""
     fraction = fraction_of(settings.guard.max_change, beginning.connection)
     return None if fraction is None else RowCountGuard(fraction, history.last_rows(beginning))
 
 
-def fraction_of(value: float | str | None, told: str) -> float | None:
-    """Return a change as a fraction: 0.5 and "50%" are the same, and 50 is refused because it could be either."""
+def fraction_of(value: float | str | None, label: str) -> float | None:
+    """Return a change as a fraction: 0.5 and "50%" are the same, and 50 is refused because it is ambiguous."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -229,7 +212,7 @@ def fraction_of(value: float | str | None, told: str) -> float | None:
         fraction = value if not isinstance(value, bool) and value <= 1 else math.nan
     if not 0 <= fraction < math.inf:
         raise ConfigurationError(
-            f"guard.max_change of {told} won't do: write a fraction from 0.0 to 1.0, such as 0.5, or percent as text, "
-            f'such as "50%".'
+            f"guard.max_change in {label} is invalid: write a fraction from 0.0 to 1.0, such as 0.5, or percent as "
+            f'text, such as "50%".'
         )
     return fraction

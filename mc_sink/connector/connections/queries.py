@@ -1,12 +1,12 @@
-"""Run a connection's query: in DuckDB, over files beside it, or in a database that a URI names.
+"""Run a connection's query: in DuckDB, over files beside the connection, or in a database that a URI names.
 
-DuckDB looks for a glob in its `file_search_path` alone, and for a plain name in the working directory first (measured,
-2.0). So where a file of such a name lies in the working directory, the query gets the whole path of the one that is
-meant. The working directory stays what it is: it belongs to all threads.
+DuckDB looks for a glob only in its `file_search_path`, and for a plain name in the working directory first (measured,
+2.0). So if the working directory has a file of that name, the query gets the whole path of the file beside the
+connection. The working directory is never changed, because all threads share it.
 
-A URI has a password in it as often as not, in any place and with any quoting, and libraries repeat what they couldn't
-read. So the URI is a `Secret`, bound to no variable; what a library raises is let go, with its frames; and of its
-message nothing is kept where a piece of the password is in it, and else all but the URI's words.
+A URI often contains a password, in any place and with any quoting, and libraries repeat what they could not parse. So
+the URI is a `Secret` that is bound to no variable. A library's exception is dropped with its frames. Its message is
+kept without the words of the URI, and dropped where it repeats a part of the password.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 import polars as pl
 
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink.connector.scrub import without_uri
 from mc_sink.exceptions import ConfigurationError, QueryError, SinkError
 from mc_sink.secret import Secret, seal
 
@@ -33,17 +34,14 @@ if TYPE_CHECKING:
 
 # Functions whose first argument is the name of a file, or a list of them.
 _READS_FILES = re.compile(r"(read|parquet|sniff|arrow)_\w+|\w+_scan|glob")
-# A comma parts the folders of a search path, and the others are a pattern's.
+# A comma separates the folders of a search path. The others belong to patterns.
 _UNSEARCHABLE = re.compile(r"[,*?\[\]{}]")
 _OTHER_DATABASE = re.compile(r"[:=]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# Only of these it is certain that they are no part of a password in the wrong place.
+# Only these schemes are repeated in messages: any other text may be a misplaced password.
 _KNOWN = {"bigquery", "clickhouse", "databricks", "duckdb", "flightsql", "mariadb", "mssql", "mysql", "oracle"}
-
-_PLAIN = {"user", "username", "host", "port", "dbname", "database", "sslmode", "schema", "warehouse", "role"}
+_KNOWN |= {"postgres", "postgresql", "redshift", "snowflake", "sqlite", "trino"}
 _ODD = re.compile(r"[\s#\x00-\x1f\x7f]")
-# So few characters of a password are a piece of it; and words shorter than the second are left in a message.
-_PIECE, _WORD = 4, 3
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -54,12 +52,12 @@ def queried(query: str, database: str | None, folder: Path) -> Iterator[Any]:
         import duckdb
     except ImportError as error:
         raise ConfigurationError(
-            "1 library is missing to run a query: install duckdb, or name a database in source.uri."
+            "Cannot run source.query: duckdb is not installed. Install it, or name a database in source.uri."
         ) from error
     place = str(folder / database) if database else ":memory:"
     with (
         _searchable(folder) as search_path,
-        # Without replacements: a table's name is none of a variable of ours.
+        # Without replacements: a table's name must not resolve to a variable of this module.
         duckdb.connect(
             place,
             read_only=bool(database),
@@ -70,14 +68,14 @@ def queried(query: str, database: str | None, folder: Path) -> Iterator[Any]:
         for statement in connection.extract_statements(query):
             relation = connection.sql(_Statement(connection, statement, folder).resolved())
         if relation is None:
-            raise ConfigurationError("source.query gives no rows: write a select.")
+            raise ConfigurationError("source.query returns no rows. Write a select.")
         read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
         yield read(ROW_GROUP_SIZE)
 
 
 @contextmanager
 def _searchable(folder: Path) -> Iterator[str]:
-    """Yield a path of the folder that a search path can hold."""
+    """Yield the folder's path, or that of a link to it, without characters that a search path can't hold."""
     if not _UNSEARCHABLE.search(str(folder)):
         yield str(folder)
         return
@@ -88,7 +86,7 @@ def _searchable(folder: Path) -> Iterator[str]:
 
 
 class _Statement:
-    """One statement of a query; `resolved` returns it with the whole paths of files that another one could shadow."""
+    """A statement of a query. `resolved` returns it with whole paths for names that the working directory has too."""
 
     def __init__(self, connection: Any, statement: Any, folder: Path) -> None:
         self._connection, self._folder = connection, folder
@@ -97,7 +95,7 @@ class _Statement:
         self._shadowed: set[str] = set()
 
     def resolved(self) -> str:
-        """Return the statement to run, or raise `ConfigurationError` where a name may mean two files."""
+        """Return the statement to run, or raise `ConfigurationError` where a name is ambiguous."""
         if self._kind == "ATTACH":
             return self._attached()
         here = Path.cwd()
@@ -114,7 +112,7 @@ class _Statement:
         return self._connection.execute(sql, [value]).fetchall()[0][0]
 
     def _resolve(self, node: Any, here: Path) -> None:
-        """Put whole paths into a tree of the statement, where it names tables and reads files."""
+        """Insert whole paths into the syntax tree of the statement, for the tables and files that it reads."""
         if isinstance(node, list):
             for one in node:
                 self._resolve(one, here)
@@ -146,12 +144,12 @@ class _Statement:
 
     def _refuse(self) -> None:
         raise ConfigurationError(
-            "source.query names a file that lies in the working directory, too, and it can't be seen which one DuckDB "
-            "would read. Start from another folder, or write the file's whole path."
+            "source.query names a file that the working directory has too, and it is not clear which one DuckDB would "
+            "read. Start from another folder, or write the file's whole path."
         )
 
     def _attached(self) -> str:
-        """Return an ATTACH with the whole path of a database that lies beside the connection."""
+        """Return an ATTACH with the whole path of a database beside the connection."""
         for start, end in self._spans():
             name = self._text[start:end].strip().strip("'").replace("''", "'")
             if self._text[start] == "'" and name and not _OTHER_DATABASE.search(name):
@@ -194,11 +192,8 @@ def _is_shadow(name: str, here: Path) -> bool:
     return bool(name) and "\0" not in name and not os.path.isabs(name) and (here / name).is_file()  # noqa: PTH117
 
 
-_KNOWN |= {"postgres", "postgresql", "redshift", "snowflake", "sqlite", "trino"}
-
-
 def read_database(source: Source) -> pl.DataFrame:
-    """Return the rows of a query; raises `QueryError` with what the library said, as far as it may be repeated."""
+    """Return the rows of a query; raises `QueryError` with the library's message, without the URI."""
     uri = _uri_of(source)
     kind = _kind_of(uri)
     try:
@@ -206,39 +201,42 @@ def read_database(source: Source) -> pl.DataFrame:
     except ImportError as error:
         missing = _known_module(error.name) or f"the library for a {kind}"
         failed: SinkError = ConfigurationError(
-            f"1 library is missing to read a {kind}: {missing}. Install connectorx, or an ADBC driver with "
+            f"Cannot read a {kind}: {missing} is not installed. Install connectorx, or an ADBC driver with "
             f'source.options.engine = "adbc".'
         )
     except _INTERRUPTIONS as error:
-        error.__cause__ = error.__context__ = None  # their frames, and its own, have the URI
+        error.__cause__ = error.__context__ = None  # all of their frames hold the URI
         error.args = tuple(one for one in error.args if isinstance(one, int))
         raise error.with_traceback(None) from None
     except BaseException as error:  # noqa: BLE001  connectorx panics
+        text = without_uri(str(error), uri)
+        reason = f": {text.rstrip('. ')}" if text else ""
+        reason = "; its message is left out, because it repeats a part of the URI" if text is None else reason
         failed = QueryError(
-            f"The query of a {kind} failed ({type(error).__name__}){_repeatable(str(error), uri)}. Check source.query, "
-            f"and that the database can be reached."
+            f"The query of a {kind} failed ({type(error).__name__}){reason}. Check source.query, and that the database "
+            "can be reached."
         )
     raise failed
 
 
 def _uri_of(source: Source) -> Secret:
-    """Return the URI, or raise `ConfigurationError`; one that could be read in two ways is refused."""
+    """Return the URI, or raise `ConfigurationError` where it is missing or ambiguous."""
     if source.uri_env and not os.environ.get(source.uri_env):
         raise ConfigurationError(
-            f"The environment has no {source.uri_env}, which source.uri_env names: set it to the database's URI."
+            f"The variable {source.uri_env}, which source.uri_env names, is not set. Set it to the database's URI."
         )
     uri = Secret(source.uri or os.environ[source.uri_env or ""])
     if wrong := _wrong_with(uri):
         where = f"the variable {source.uri_env}" if source.uri_env else "source.uri"
         raise ConfigurationError(
-            f"The database's URI in {where} can't be read: {wrong}. Write scheme://user:password@host:port/name, with "
-            f"characters such as # / ? @ in a user or a password percent-encoded."
+            f"The database's URI in {where} is invalid: {wrong}. Write scheme://user:password@host:port/name, with "
+            "characters such as # / ? @ in a user or a password percent-encoded."
         )
     return uri
 
 
 def _wrong_with(uri: Secret) -> str | None:
-    """Return what is wrong with a URI, without a word of it."""
+    """Return why a URI is invalid, without repeating it; None for a valid one."""
     if not _SCHEME.match(uri.reveal()):
         return "it doesn't begin with a scheme and ://"
     if _ODD.search(uri.reveal()):
@@ -246,7 +244,7 @@ def _wrong_with(uri: Secret) -> str | None:
     try:
         urlsplit(uri.reveal()).port  # noqa: B018  it raises for what isn't a number
     except ValueError:
-        return "its host or its port isn't one"
+        return "its host or its port is invalid"
     if urlsplit(uri.reveal()).netloc and "@" in uri.reveal().rpartition(urlsplit(uri.reveal()).netloc)[2]:
         return "it has an @ after the host"
     return None
@@ -259,36 +257,3 @@ def _kind_of(uri: Secret) -> str:
 
 def _known_module(name: str | None) -> str | None:
     return name if name in {"connectorx", "pyarrow", *(f"adbc_driver_{kind}" for kind in _KNOWN)} else None
-
-
-def _repeatable(said: str, uri: Secret) -> str:
-    """Return what may be repeated of a message, after a colon."""
-    low = said.casefold()
-    if any(piece in low for secret in _secrets(uri) for piece in _pieces(secret.casefold())):
-        return "; its message is left out, for it repeats a part of the URI"
-    for word in sorted(_words(uri), key=len, reverse=True):
-        said = re.sub(re.escape(word), "…", said, flags=re.IGNORECASE)
-    return f": {said.rstrip('. ')}" if said.strip() else ""
-
-
-def _secrets(uri: Secret) -> Iterator[str]:
-    """Yield what may be a password, in every form that it may be repeated in."""
-    parts = urlsplit(uri.reveal())
-    given = [parts.netloc.rpartition("@")[0].partition(":")[2]]
-    given += [value for name, value in parse_qsl(parts.query) if name.lower() not in _PLAIN]
-    yield from (form for one in given if one for form in _forms(one))
-
-
-def _forms(text: str) -> set[str]:
-    plain = unquote(text)
-    return {text, plain, unquote_plus(text), quote(plain, safe=""), plain.encode("unicode_escape").decode("ascii")}
-
-
-def _pieces(secret: str) -> set[str]:
-    last = max(len(secret) - _PIECE, 0)
-    return {secret[at : at + _PIECE] for at in range(last + 1)}
-
-
-def _words(uri: Secret) -> set[str]:
-    rest = uri.reveal().partition("://")[2]
-    return {word for form in _forms(rest) for word in re.findall(r"\w+", form) if len(word) >= _WORD}

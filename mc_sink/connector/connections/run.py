@@ -1,8 +1,9 @@
 """Run one connection, from its lock to its hooks, or rehearse it. Every run leaves a record, however it ends.
 
-Entry points of the groups `mc_sink.on_success` and `mc_sink.on_failure` are called with the record. A command gets it
-as JSON on its standard input, and its main facts in the environment, which has nothing else of this program's than
-`PASSED_ON` and what the connection names. A hook that fails never changes how a run ended.
+Hooks are called with the record: those of the connection, and the entry points of the groups `mc_sink.on_success` and
+`mc_sink.on_failure`. A command gets the record as JSON on its standard input and its main facts in the environment. Of
+this program's environment it gets only `PASSED_ON` and the variables that the connection names. A failing hook never
+changes how a run ended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import signature
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import lines, logger
 from mc_sink._frames import as_lazyframe
@@ -30,7 +31,7 @@ from mc_sink.connector.connections.sources import find_named, opened, refuse_own
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
-from mc_sink.sink import SinkOptions, check_new_run, preview, sink_guarded, sink_madconnect
+from mc_sink.sink import SinkOptions, check_new_run, deliver_frame, preview, resolve, sink_madconnect
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 SAMPLE_ROWS = 5
-# A run that was told to end has little time left.
+# Seconds that a hook may take; an interrupted run has little time left.
 PATIENCE_SECONDS, LEAVING_SECONDS = 60, 3
-# What a command may need to run at all, and that is no secret; docs/cli.md has the list.
+# Variables that a command may need to run, and that are not secret; docs/cli.md lists them.
 PASSED_ON = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "MC_SINK_STATE_DIR"}
 )
@@ -64,11 +65,16 @@ def deliver(
     trigger: str = "manual",
     ended: Callable[[Run], None] = lambda _run: None,
 ) -> Run:
-    """Deliver now, and give the record; `ended` is called with it, too, when the run fails or is told to end.
+    """Deliver a connection now, and return the record of the run.
 
-    Without a `run_id` it makes a new object under a prefix, and raises `AlreadyExistsError` before the source is opened
-    where the target is one file that is there already, were it the same. Raises `Busy` while the same connection runs,
-    and whatever `sink_madconnect` raises; what the record keeps of an error is redacted.
+    - `run_id`: repeated runs of one id deliver once. Without it, every run writes new objects under a prefix, and
+      raises `AlreadyExistsError` for an existing file before the source is opened.
+    - `progress`: as in `sink_madconnect`.
+    - `trigger`: recorded; "manual" or "schedule".
+    - `ended`: called with the record, also when the run fails or is interrupted.
+
+    Raises `Busy` while the same connection runs, and the exceptions of the source and of `sink_madconnect`. The record
+    keeps only the redacted error.
     """
     settings, chosen = connection.settings, run_id or new_run_id()
     facts = history.Beginning(
@@ -82,36 +88,35 @@ def deliver(
     )
     with _alone(connection), traced(facts) as observe:
         ongoing, receipt = history.begin(facts), None
-        observers = [_say, observe, ended, lambda run: tell(run, connection)]
+        observers = [_log_end, observe, ended, lambda run: call_hooks(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
-            receipt = _sink(connection, facts, again=bool(run_id), progress=progress)
-            _tell_each(observers, ongoing.delivered(receipt))
+            receipt = _sink(connection, facts, run_id_given=bool(run_id), progress=progress)
+            _notify(observers, ongoing.delivered(receipt))
         except BaseException as error:
             if receipt is None:
-                _tell_each(observers, ongoing.failed(error))
-            else:  # whatever came then, what is visible stays so
-                add_note(error, f"run {chosen} had delivered by then: everything is visible.")
-                _tell_each(observers, ongoing.delivered(receipt))
+                _notify(observers, ongoing.failed(error))
+            else:  # everything is visible, whatever the later error
+                add_note(error, f"run {chosen} was delivered before this error: everything is visible.")
+                _notify(observers, ongoing.delivered(receipt))
             raise
     return ongoing.run
 
 
-def _sink(connection: Connection, facts: Beginning, *, again: bool, progress: bool | None) -> Receipt:
-    arguments = arguments_for(sink_madconnect, connection)
-    arguments["storage_options"] = seal(arguments.get("storage_options"))
-    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
-    order = SinkOptions.of(given.pop("target"), given)
-    if not again:
-        check_new_run(order)  # a source may run its query when it is opened
-    refuse_own_target(connection.settings.source, connection.folder, order)
+def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
+    given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
+    given["storage_options"] = seal(given.get("storage_options"))
+    spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
+    if not run_id_given:
+        check_new_run(spec)  # a source may run its query when it is opened
+    refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        return sink_guarded(frame, order, guard_of(connection.settings, facts), is_new=not again)
+        return deliver_frame(frame, spec, guard_of(connection.settings, facts))
 
 
 def _opened(connection: Connection, stack: ExitStack) -> Any:
-    """Open the source; its own error arrives as it is, with the note that a delivery would put on it."""
+    """Open the source. Its exception arrives unchanged, with the note that a delivery would add."""
     try:
         return stack.enter_context(opened(connection.settings.source, connection.folder))
     except Exception as error:
@@ -120,40 +125,41 @@ def _opened(connection: Connection, stack: ExitStack) -> Any:
         raise
 
 
-def _tell_each(observers: list[Callable[[Run], Any]], run: Run) -> None:
-    """Tell each of them of a run's end, once: those that are left, where the last one was cut short."""
+def _notify(observers: list[Callable[[Run], Any]], run: Run) -> None:
+    """Notify each observer of a run's end, once. A failing observer is logged and never fails the run.
+
+    After an interruption, a second call notifies the remaining ones.
+    """
     while observers:
-        _observed(observers.pop(0), run)
+        observe = observers.pop(0)
+        try:
+            observe(run)
+        except (OSError, ValueError) as error:  # such as a full disk
+            _log.warning("An observer of the end of run %s failed (%s).", run.run_id, type(error).__name__)
 
 
-def _say(run: Run) -> None:
+def _log_end(run: Run) -> None:
     if run.status == "delivered":
         rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
-        _log.info("Run %s delivered %s rows%s in %s file(s).", run.run_id, run.num_rows, rejected, len(run.files))
+        rows = "1 row" if run.num_rows == 1 else f"{run.num_rows:,} rows"
+        files = "1 file" if len(run.files) == 1 else f"{len(run.files)} files"
+        _log.info("Run %s delivered %s%s in %s.", run.run_id, rows, rejected, files)
     elif run.status == "skipped":
-        _log.info("Run %s had 0 rows to deliver, and made no file.", run.run_id)
+        _log.info("Run %s had no rows to deliver, and wrote no file.", run.run_id)
     else:
         _log.info("Run %s ended as %s.", run.run_id, run.status)
 
 
-def _observed(observe: Callable[[Run], Any], run: Run) -> None:
-    """Tell one observer; that nobody could be told, on a full disk for one, changes nothing of what became visible."""
-    try:
-        observe(run)
-    except (OSError, ValueError) as error:
-        _log.warning("What run %s came to could not be told (%s).", run.run_id, type(error).__name__)
-
-
 def _alone(connection: Connection) -> AbstractContextManager[None]:
-    """Keep a second run of the same connection file away meanwhile."""
+    """Hold the lock of a connection file, so that a second run of it is refused."""
     if connection.file is None:
         return nullcontext()
     name = hashlib.sha256(str(connection.file.resolve()).encode()).hexdigest()[:16]
-    return history.hold(f"connection-{name}", f"Connection {connection.name} runs")
+    return history.hold(f"connection-{name}", f"The connection {connection.name} is running")
 
 
 def _shown(connection: Connection) -> str:
-    """Give the target as a record has it; nothing of one that can't be read, for it may hold anything."""
+    """Return the target for the record. An invalid one is left out, because it may contain a secret."""
     try:
         return parse_target(target_of(connection.settings.target, connection.folder)).url
     except SinkError:
@@ -162,28 +168,29 @@ def _shown(connection: Connection) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """The first rows of a source, None where nobody asked for them, and what a delivery of it would make."""
+    """The first rows of a source, None where they were not asked for, and the preview of its delivery."""
 
     sample: pl.DataFrame | None
     preview: Preview
 
 
 def inspect(connection: Connection) -> str:
-    """Give the target's URL, or raise what contradicts in a connection; opens no source, and sends nothing."""
+    """Return the target's URL, or raise for contradictory options. Opens no source and sends nothing."""
     arguments = arguments_for(sink_madconnect, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     if set(arguments) <= set(signature(preview).parameters):
         return preview(None, **arguments).target
     return parse_target(arguments["target"]).url
 
 
 def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | None = SAMPLE_ROWS) -> Rehearsal:
-    """Open the source, read `rows` of it, and name the keys; raises what the run would raise before its first byte.
+    """Return the first `rows` of the source and a preview of its delivery, without writing anything.
 
-    With `rows` None the source is opened and not read.
+    Raises the exceptions that a run would raise before its first byte. With `rows=None` the source is opened and not
+    read.
     """
     arguments = arguments_for(preview, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
         with panics_as_query_errors():
@@ -191,15 +198,15 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
     return Rehearsal(sample, seen)
 
 
-def tell(run: Run, connection: Connection) -> None:
-    """Call every hook of this end; what fails is logged by its name and type."""
+def call_hooks(run: Run, connection: Connection) -> None:
+    """Run every hook of this end. A failure is logged with the hook's name and the type of the error."""
     group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
     for name, call in _hooks(group, connection, run):
         try:
             call()
-        except (Exception, SystemExit) as error:  # a hook is somebody else's code, and may exit, too
+        except (Exception, SystemExit) as error:  # a hook may raise anything, and exit
             if isinstance(error, SystemExit) and type(error) is not SystemExit:
-                raise  # a signal's own kind: somebody else told this program to end
+                raise  # `Terminated`: this program received SIGTERM
             _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
 
 
@@ -214,8 +221,8 @@ def _hooks(group: str, connection: Connection, run: Run) -> Iterator[tuple[str, 
 
 
 def _command(words: list[str], connection: Connection, run: Run) -> None:
-    """Run a command; what it prints goes to standard error, which no program reads, when it has ended."""
-    with TemporaryFile() as printed:  # a pipe would have to be read for as long as any child of the command lives
+    """Run a command, and print its output to standard error when it has ended."""
+    with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
         try:
             subprocess.run(  # noqa: S603  the connection's owner chose it
                 words,
@@ -228,7 +235,11 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
                 timeout=LEAVING_SECONDS if run.status == "interrupted" else PATIENCE_SECONDS,
             )
         finally:
-            _repeat(printed)
+            printed.seek(0)
+            text = printed.read(MAX_PRINTED).decode(errors="replace").rstrip("\n")
+            if text and sys.stderr is not None:
+                with suppress(OSError, ValueError):
+                    print(lines(*text.split("\n")), file=sys.stderr, flush=True)  # noqa: T201  the hook's output
 
 
 def _environment(connection: Connection, run: Run) -> dict[str, str]:
@@ -238,18 +249,9 @@ def _environment(connection: Connection, run: Run) -> dict[str, str]:
     return given | facts
 
 
-def _repeat(printed: IO[bytes]) -> None:
-    """Write what a command has printed to standard error, with control characters escaped."""
-    printed.seek(0)
-    text = printed.read(MAX_PRINTED).decode(errors="replace").rstrip("\n")
-    if text and sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(lines(*text.split("\n")), file=sys.stderr, flush=True)  # noqa: T201  the command's words, not ours
-
-
 @contextmanager
 def traced(beginning: Beginning) -> Iterator[Callable[[Run], None]]:
-    """Have a span for a run, and give what notes its end on it; without OpenTelemetry, nothing."""
+    """Trace a run as a span of OpenTelemetry, and yield a function that records its end; without it, do nothing."""
     if not _is_installed():
         yield lambda _run: None
         return

@@ -1,7 +1,7 @@
 """Run connections on their schedules, each run in a child of its own.
 
-So a run that crashes takes nobody with it, memory goes back to the system, and SIGTERM reaches it as it would reach
-`mc-sink run`. One scheduler runs on a machine at a time, and never two runs of one connection.
+So a crash ends only one run, its memory is returned to the system, and it handles SIGTERM as `mc-sink run` does. Only
+one scheduler runs on a machine at a time, and never two runs of one connection.
 """
 
 from __future__ import annotations
@@ -29,23 +29,26 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 AT_ONCE = 4
-# Later than this, a run counts as missed.
+# A run that is later than this counts as missed.
 GRACE_SECONDS = 60
-# A child that was told to end takes five seconds at most.
+# A child exits at most five seconds after SIGTERM.
 PATIENCE_SECONDS = 7.0
 LOOK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A run that has ended: of which connection, and with which exit code; below 0, the signal that killed it."""
+    """A run that has ended: its connection and exit code; a negative one is the signal that killed it."""
 
     connection: Connection
     code: int
 
 
 class Scheduler:
-    """Runs connections by their schedules until `stop()` is called; `command` gives the words that run one."""
+    """Runs connections on their schedules until `stop()` is called.
+
+    `command` returns the arguments of the child that runs a connection. `ended` is called after each run.
+    """
 
     def __init__(
         self,
@@ -59,17 +62,17 @@ class Scheduler:
         self._command, self._at_once, self._ended = command, at_once, ended
         self._children: set[subprocess.Popen[bytes]] = set()
         self._lock, self._is_stopped = threading.Lock(), False
-        # A signal's function may come in between anything of its own thread, where an Event could wait for itself.
-        self._told: SimpleQueue[None] = SimpleQueue()
+        # `stop` may run as a signal's function within `_wait`, where the lock of an Event would wait for itself.
+        self._stops: SimpleQueue[None] = SimpleQueue()
 
     def stop(self) -> None:
-        """Have `run` come to its end; may be called from a signal's function."""
+        """Stop `run`; may be called from a signal's function."""
         self._is_stopped = True
-        self._told.put(None)
+        self._stops.put(None)
 
     def run(self) -> None:
-        """Run until stopped, then end what is going on; raises `Busy` while another scheduler runs."""
-        with history.hold("scheduler", "A scheduler runs"):
+        """Run until stopped, then stop the children. Raises `Busy` while another scheduler runs."""
+        with history.hold("scheduler", "A scheduler is running"):
             scheduler = self._make()
             scheduler.start()
             try:
@@ -80,10 +83,10 @@ class Scheduler:
                 self._end_children()
 
     def _wait(self, scheduler: Any) -> None:
-        """Wait for `stop`, and have the clock looked at: one that was set, or slept, makes a wait too long."""
+        """Wait for `stop`, and wake the scheduler regularly: a change of the clock would make its own wait too long."""
         while not self._is_stopped:
             with suppress(Empty):
-                self._told.get(timeout=LOOK_SECONDS)
+                self._stops.get(timeout=LOOK_SECONDS)
             scheduler.wakeup()
 
     def _make(self) -> Any:
@@ -104,7 +107,7 @@ class Scheduler:
                 misfire_grace_time=None if schedule.missed == "once" else GRACE_SECONDS,
                 **({"next_run_time": datetime.now(UTC)} if overdue else {}),
             )
-            when = "now, for a run was missed" if overdue else trigger.get_next_fire_time(None, datetime.now(UTC))
+            when = "now, because a run was missed" if overdue else trigger.get_next_fire_time(None, datetime.now(UTC))
             _log.info("%s runs next: %s", connection.name, when)
         return made
 
@@ -112,8 +115,8 @@ class Scheduler:
         with self._lock:
             if self._is_stopped:
                 return
-            # A session of its own: Ctrl-C is ours to pass on.
-            child = subprocess.Popen(self._command(connection), start_new_session=True)  # noqa: S603  ourselves
+            # In a session of its own, so that Ctrl-C reaches only the scheduler, which ends its children.
+            child = subprocess.Popen(self._command(connection), start_new_session=True)  # noqa: S603  this program
             self._children.add(child)
         code = child.wait()
         with self._lock:
@@ -122,7 +125,7 @@ class Scheduler:
         self._ended(Child(connection, code))
 
     def _end_children(self) -> None:
-        """Tell every run to end, wait for it, and kill what doesn't; nothing of that becomes visible by half."""
+        """Stop every run by SIGTERM, and kill those that do not end in time. Deliveries stay whole or invisible."""
         with self._lock:
             children = list(self._children)
         for child in children:
@@ -137,15 +140,15 @@ class Scheduler:
 
 def _schedule_of(connection: Connection) -> Schedule:
     if connection.settings.schedule is None or connection.file is None:
-        raise ConfigurationError(f"{connection.name} has no [schedule]: add cron or every. Nothing was started.")
+        raise ConfigurationError(f"{connection.name} has no [schedule]. Add cron or every. Nothing was started.")
     return connection.settings.schedule
 
 
 def _is_overdue(connection: Connection, trigger: Any) -> bool:
-    """Say whether a run fell due after the last one that a scheduler began, and before now."""
+    """Return True if a run was due after the last one that a scheduler began, and before now."""
     runs = history.list_runs(connection=connection.name, trigger="schedule", limit=100)
-    ours = [run for run in runs if run.file == str(connection.file)]
-    if not ours:
+    last = next((run for run in runs if run.file == str(connection.file)), None)
+    if last is None:
         return False
-    due: datetime | None = trigger.get_next_fire_time(None, ours[0].started_at + timedelta(seconds=1))
+    due: datetime | None = trigger.get_next_fire_time(None, last.started_at + timedelta(seconds=1))
     return due is not None and due < datetime.now(UTC)

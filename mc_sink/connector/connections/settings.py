@@ -1,16 +1,18 @@
-"""Every key that a connection file may have, as frozen dataclasses that pydantic validates.
+"""All keys of a connection file, as frozen dataclasses that pydantic validates.
 
-The options of a delivery have the names of `sink_madconnect`'s arguments, and mean the same.
+The delivery options come from the one list in `mc_sink.sink.options`, with the same names and meanings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  pydantic reads these types
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from mc_sink.sink import KINDS
 
 SourceFormat = Literal["parquet", "csv", "ndjson", "ipc"]
-# What runs when a delivery has ended: "module:function", or a command as a list of its words.
+# Runs when a delivery has ended: "module:function", or a command as a list of its words.
 Hook: TypeAlias = str | list[str]
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
@@ -19,10 +21,11 @@ _STRICT: dict[str, Any] = {"extra": "forbid"}
 class Source:
     """Where the rows come from: exactly one of `files`, `query` and `function`.
 
-    `files` is a path, a URL or a glob, or several; `format` what they are, by default what their suffix says; and
-    `options` go to Polars' `scan_…`. `query` is SQL: DuckDB runs it, on the file `database` if there is one, unless
-    `uri` or `uri_env`, the environment variable that holds it, names a database for `polars.read_database_uri`, to
-    which `options` go then. `function` is `module:function`, called with `arguments`; it returns a frame.
+    - `files`: a path, a URL or a glob, or a list of them. `format` is by default that of their suffix. `options` are
+      arguments of Polars' `scan_…`.
+    - `query`: SQL. DuckDB runs it, on the file `database` if one is named. With `uri`, or `uri_env`, the environment
+      variable that holds one, `polars.read_database_uri` runs it, with `options` as its arguments.
+    - `function`: `module:function`, called with `arguments`. It returns a frame.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -39,10 +42,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When it runs: `cron`, five fields as crontab has them, or `every`, such as "15m", "6h" or "1d".
+    """When it runs: `cron`, the five fields of crontab, or `every`, such as "15m", "6h" or "1d".
 
-    `timezone` is that of the cron fields. `missed` says what becomes of runs that fell due while nobody could start
-    them: "once" makes up for all of them with one, as soon as that can be; "skip" leaves them out.
+    `timezone` is that of the cron fields. `missed` is about runs that were due while no scheduler ran: "once" runs one
+    instead of all of them as soon as possible, and "skip" runs none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -54,9 +57,9 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of a run's end; a hook that fails is a warning, and no failure of the run.
+    """Commands and functions that are called at a run's end. A failing hook is a warning and never fails the run.
 
-    `environment` names the variables that a command gets besides those that every command gets.
+    `environment` names the variables that a command gets in addition to those of every command.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -67,10 +70,10 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """What a run must keep before anything of it becomes visible.
+    """Conditions that a run must meet before anything becomes visible.
 
-    `min_rows` is that of a delivery. `max_change` is how far the number of rows may be from the last delivery's, up and
-    down alike: a fraction such as 0.5, or percent as text, such as "50%".
+    `min_rows` is the option of a delivery. `max_change` is the largest change of the number of rows since the last
+    delivery, up or down: a fraction such as 0.5, or percent as text, such as "50%".
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -78,40 +81,35 @@ class Guard:
     max_change: float | str | None = None
 
 
+if TYPE_CHECKING:
+
+    class DeliveryOptions:
+        """The delivery options of a connection file; each is None where the file doesn't have it."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    DeliveryOptions = make_dataclass(
+        "DeliveryOptions",
+        [(name, kind.in_file | None, None) for name, kind in KINDS.items() if kind.in_file is not None],
+        frozen=True,
+        slots=True,
+        kw_only=True,
+        namespace={"__pydantic_config__": _STRICT},
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(DeliveryOptions):
     """A connection file. `format` is a name, or a table with `type` and the options of `Csv` or `Parquet`.
 
     `schema` is a name, the path of a YAML file, or `module:name`. `platform` names saved credentials; without one they
-    are those of the environment, and `storage_options` may have what is no secret.
+    come from the environment. `storage_options` holds the options that aren't secret.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     source: Source
     target: str
-    platform: str | None = None
-    preset: str | None = None
-    format: str | Mapping[str, Any] | None = None
-    schema: str | None = None
-    on_invalid: Literal["fail", "reject"] | None = None
-    rejects: str | None = None
-    max_rejects: int | float | None = None
-    min_rows: int | None = None
-    on_empty: Literal["deliver", "skip", "fail"] | None = None
-    if_exists: Literal["fail", "overwrite"] | None = None
-    stale: Literal["fail", "keep"] | None = None
-    name: str | None = None
-    partition_by: str | list[str] | None = None
-    include_key: bool | None = None
-    max_rows_per_file: int | None = None
-    max_bytes_per_file: int | None = None
-    row_group_size: int | None = None
-    manifest: bool | Literal["redshift"] | None = None
-    success_marker: bool | None = None
-    keys: str | list[str] | None = None
-    previous: str | None = None
-    changes: Literal["files", "column"] | None = None
-    object_options: Mapping[str, Any] | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     guard: Guard = field(default_factory=Guard)
     schedule: Schedule | None = None

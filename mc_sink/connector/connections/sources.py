@@ -16,13 +16,13 @@ import polars as pl
 from mc_sink.connector.beside import import_beside
 from mc_sink.connector.connections.queries import queried, read_database
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.sink import refuse_own_source, resolve
+from mc_sink.sink import refuse_own_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from mc_sink.connector.connections.settings import Source
-    from mc_sink.sink import SinkOptions
+    from mc_sink.delivery_spec import DeliverySpec
 
 _SUFFIXES = {
     ".parquet": "parquet",
@@ -46,32 +46,38 @@ _GOES_WITH = {
 }
 
 
-def check_source(source: Source, told: str) -> None:
-    """Raise `ConfigurationError` for a source that is none, or two; opens nothing."""
+def check_source(source: Source, label: str) -> None:
+    """Raise `ConfigurationError` for a source without rows or with contradictory keys. Opens nothing."""
     kinds = [name for name in ("files", "query", "function") if getattr(source, name)]
     if len(kinds) != 1:
         raise ConfigurationError(
-            f"[source] of {told} has {len(kinds)} of files, query and function: write exactly one."
+            f"[source] in {label} needs exactly one of files, query and function, and has {', '.join(kinds) or 'none'}."
         )
     for name, kind in _GOES_WITH.items():
         if getattr(source, name) and kind != kinds[0]:
-            raise ConfigurationError(f"[source] of {told} has {name}, which goes with {kind}, not with {kinds[0]}.")
+            raise ConfigurationError(
+                f"[source] in {label} has {name}, which is for {kind} and not for {kinds[0]}. Remove it."
+            )
     if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
-        raise ConfigurationError(f"source.uri_env of {told} isn't a variable's name: write the name, not the value.")
+        raise ConfigurationError(
+            f"source.uri_env in {label} is not the name of a variable. Write the name, not the value."
+        )
     if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
-        raise ConfigurationError(f"[source] of {told} has more than one of database, uri and uri_env.")
+        raise ConfigurationError(
+            f"[source] in {label} has more than one of database, uri and uri_env. Leave all but one out."
+        )
 
 
-def refuse_own_target(source: Source, folder: Path, order: SinkOptions) -> None:
+def refuse_own_target(source: Source, folder: Path, spec: DeliverySpec) -> None:
     """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
     if source.files:
         files = [source.files] if isinstance(source.files, str) else source.files
-        refuse_own_source(resolve(order), files, "source.files", folder)
+        refuse_own_source(spec, files, "source.files", folder)
 
 
 @contextmanager
 def opened(source: Source, folder: Path) -> Iterator[Any]:
-    """Give the frame of a source, which lasts as long as the `with`; relative paths begin at `folder`."""
+    """Yield the frame of a source, which is open within the `with`. Relative paths begin at `folder`."""
     if source.files:
         yield _scan(source, folder)
     elif source.function:
@@ -90,22 +96,22 @@ def _scan(source: Source, folder: Path) -> pl.LazyFrame:
     scan: Any = getattr(pl, f"scan_{kind}")
     if unknown := [name for name in source.options if name not in signature(scan).parameters]:
         raise ConfigurationError(
-            f"source.options has {unknown[0]}, which polars.scan_{kind} doesn't know"
-            f"{nearest(unknown[0], signature(scan).parameters)}"
+            f"source.options.{unknown[0]} is not an argument of polars.scan_{kind}."
+            f"{nearest_name(unknown[0], signature(scan).parameters)}"
         )
-    taken = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
-    frame: pl.LazyFrame = scan(places, **taken | dict(source.options))
+    as_named = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
+    frame: pl.LazyFrame = scan(places, **as_named | dict(source.options))
     return frame
 
 
 def _places(pattern: str, folder: Path) -> list[str]:
-    """Give the files that a pattern names, in order; a URL is Polars' to look into."""
+    """Return the files that match a pattern, in order. Polars expands URLs."""
     if _URL.match(pattern):
         return [pattern]
-    within = glob.escape(str(folder))  # whose own name may have brackets
+    within = glob.escape(str(folder))  # its name may have brackets
     found = sorted(glob.glob(os.path.join(within, pattern), recursive=True))  # noqa: PTH118, PTH207  Path has no absolute globs
     if not found:
-        raise ConfigurationError(f"0 files match {pattern} in {folder}: correct source.files.")
+        raise ConfigurationError(f"No file matches {pattern} in {folder}. Correct source.files.")
     return found
 
 
@@ -113,41 +119,41 @@ def _format_of(places: list[str]) -> str:
     kinds = {_SUFFIXES.get("".join(Path(place).suffixes[-2:])) or _SUFFIXES.get(Path(place).suffix) for place in places}
     if len(kinds) != 1 or (kind := kinds.pop()) is None:
         raise ConfigurationError(
-            f"{len(places)} source file(s) are of no one kind by their suffixes: write source.format, one of "
+            "The suffixes of the source files don't show one format. Write source.format, one of "
             f"{', '.join(sorted(set(_SUFFIXES.values())))}."
         )
     return kind
 
 
 def find_named(name: str, folder: Path) -> Any:
-    """Return what `module:name` names, in a module beside the connection file, or else in one that is installed."""
+    """Return the object `module:name`, from a module beside the connection file or an installed one."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise ConfigurationError(f"{name!r} is no module:function.")
+        raise ConfigurationError(f"{name!r} is not of the form module:function.")
     try:
         found: Any = import_beside(folder, module)
     except ModuleNotFoundError as error:
         if error.name not in {module, module.partition(".")[0]}:
             raise
         raise ConfigurationError(
-            f"0 modules are named {module}, which {name} needs: install it, or put it into {folder}."
+            f"No module is named {module}, which {name} needs. Install it, or put it into {folder}."
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module} has no {part}{nearest(part, dir(found))}")
+            raise ConfigurationError(f"{module} has no {part}.{nearest_name(part, dir(found))}")
         found = getattr(found, part)
     return found
 
 
 def call_named(name: str, folder: Path, arguments: Mapping[str, Any]) -> Any:
-    """Call a function by its name; what it raises arrives as it is."""
+    """Return the result of a function by its name. Its exceptions arrive unchanged."""
     found = find_named(name, folder)
     if not callable(found):
-        raise ConfigurationError(f"{name} is a {type(found).__name__}, and no function.")
+        raise ConfigurationError(f"{name} is a {type(found).__name__}, not a function.")
     return found(**arguments)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which of the right names is the nearest, as the end of a sentence."""
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """Return a question with the nearest right name, for the end of a message; empty without a near one."""
     near = get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else "."
+    return f" Did you mean {near[0]!r}?" if near else ""

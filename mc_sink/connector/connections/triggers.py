@@ -1,7 +1,7 @@
 """Convert `[schedule]` into APScheduler's triggers.
 
-Cron fields mean what crontab means by them, which APScheduler's don't quite: its weekday 0 is Monday, and it takes a
-day of the month and a weekday for "both" where cron takes them for "either".
+Cron fields have the meaning of crontab, which differs from APScheduler's: there, weekday 0 is Monday, and a day of the
+month and a weekday mean "both" where crontab means "either".
 """
 
 from __future__ import annotations
@@ -31,22 +31,26 @@ _NICKNAMES = {
 _FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 
 
-def trigger_of(schedule: Schedule, told: str) -> Any:
-    """Give the trigger, or raise `ConfigurationError` for times that are none."""
+def trigger_of(schedule: Schedule, label: str) -> Any:
+    """Return the trigger of a schedule, or raise `ConfigurationError` for invalid times."""
     if (schedule.cron is None) == (schedule.every is None):
-        raise ConfigurationError(f"[schedule] of {told} needs one of cron and every.")
+        raise ConfigurationError(f"[schedule] in {label} needs exactly one of cron and every.")
     try:
         return _cron(schedule) if schedule.cron else _every(schedule.every or "")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"[schedule] in {label} needs the library apscheduler. Install it: pip install 'mc-sink[cli]'."
+        ) from error
     except (ValueError, LookupError) as error:
-        raise ConfigurationError(f"[schedule] of {told} can't be read: {error}.") from error
+        raise ConfigurationError(f"[schedule] in {label} is invalid: {error}.") from error
 
 
 def _every(text: str) -> Any:
     from apscheduler.triggers.interval import IntervalTrigger
 
     if not (found := _EVERY.fullmatch(text.strip())):
-        raise ValueError(f'every = "{text}" is no time such as "30s", "15m", "6h", "1d"')
-    # From one fixed moment on, so that a scheduler that is started anew keeps the times.
+        raise ValueError(f'every = "{text}" is not a duration such as "30s", "15m", "6h", "1d"')
+    # Counted from a fixed time, so that a restarted scheduler keeps the times.
     return IntervalTrigger(seconds=int(found[1]) * _SECONDS[found[2]], start_date="2000-01-01 00:00:00", timezone="UTC")
 
 
@@ -55,16 +59,16 @@ def _cron(schedule: Schedule) -> Any:
 
     text = _NICKNAMES.get((schedule.cron or "").strip(), schedule.cron or "").lower().split()
     if len(text) != len(_FIELDS):
-        raise ValueError(f"cron has {len(text)} fields; it takes 5: minute hour day-of-month month day-of-week")
+        raise ValueError(f"cron has {len(text)} fields instead of 5: minute hour day-of-month month day-of-week")
     if not text[2].startswith("*") and not text[4].startswith("*"):
-        raise ValueError("cron has both a day of the month and a weekday: make two connections, one for each")
+        raise ValueError("cron has both a day of the month and a weekday. Write two connections, one for each")
     fields = dict(zip(_FIELDS, text, strict=True)) | {"day_of_week": _weekdays(text[4])}
     if text[1].startswith("*"):
         return CronTrigger(**fields, timezone=schedule.timezone)
     zone = ZoneInfo(schedule.timezone)
 
     class Once(CronTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
-        """Runs at an hour of the day once, as cron does, on the night that has the hour twice, too."""
+        """Runs once at an hour of the day, as cron does, even on the night that has the hour twice."""
 
         def get_next_fire_time(self, before: datetime | None, now: datetime) -> datetime | None:
             found: datetime | None = super().get_next_fire_time(before, now)
@@ -76,11 +80,11 @@ def _cron(schedule: Schedule) -> Any:
 
 
 def _weekdays(text: str) -> str:
-    """Name the weekdays of a cron field one by one, so that their numbers don't matter."""
+    """Replace the weekdays of a cron field by their names, because the numbers differ."""
     found = set()
     for part in text.split(","):
         if not (day := _DAY_PART.fullmatch(part)):
-            raise ValueError(f"{part} is no weekday: use 0 to 7, where 0 and 7 are Sunday, or sun to sat")
+            raise ValueError(f"{part} is not a weekday. Use 0 to 7, where 0 and 7 are Sunday, or sun to sat")
         step = int(day["step"] or 1)
         first = 0 if day["first"] is None else _number(day["first"])
         last = 6 if day["first"] is None else _number(day["last"] or ("6" if day["step"] else day["first"]))

@@ -2,12 +2,11 @@
 
     begin ──► running ──► delivered | skipped | failed | interrupted
 
-The file `history.sqlite3` lies beside the folder of journals, for its owner alone. A run that is going holds a lock
-that goes with it, so a record that says "running" and whose lock is free was killed, and reads as "interrupted".
+The file `history.sqlite3` is beside the folder of journals, and only its owner can read it. A run holds a lock that
+ends with its process. So a "running" record whose lock is free belongs to a killed run, and reads as "interrupted".
 """
 
 from mc_sink.connector.history.record import Run, Status
-from mc_sink.connector.history.redact import masked
 from mc_sink.connector.history.runs import Beginning, Busy, begin, find_run, hold, last_rows, list_runs, note_recovered
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "hold",
     "last_rows",
     "list_runs",
-    "masked",
     "note_recovered",
 ]

@@ -1,4 +1,4 @@
-"""One run as it is recorded: frozen facts, and their form in a table row."""
+"""The record of a run: frozen facts, and their form as a row of the table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mc_sink.receipt import Receipt, Rejects, WrittenFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mc_sink.exceptions import Visible
+
 Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
 _JSON = ("storage_options", "files", "rejects", "error")
 _TIMES = ("started_at", "ended_at")
@@ -21,21 +23,29 @@ _TIMES = ("started_at", "ended_at")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What ended a run: the error's type, and as much of its text as can't hold a cell value or a secret."""
+    """The error that ended a run, without cell values and secrets.
+
+    `kind` is its type, `text` the redacted message. `visible` is that of a `SinkError`, "nothing", "some" or "unknown",
+    and None for other errors.
+    """
 
     kind: str
     text: str
+    visible: Visible | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of one connection. `number` counts the runs of this machine; two tries of one run id are two of them.
+    """One run of one connection.
 
-    `file` is the connection's file, None for what was given on the command line; `trigger` is "manual" or "schedule".
-    `storage_options` are those of the connection, which hold no secret. `num_bytes` are as stored. `files` are those
-    that became visible, and `rejects` the files of rows that were kept out. The path of a partition's file has the
-    partition's values in it, so of one that was read from the table only the target and an alias are known, by which
-    `mc_sink.verify` finds it again; its `partition` is an empty mapping.
+    - `number` counts the runs of this machine. Two attempts of one run id have two numbers.
+    - `file` is the connection's file, None for a run of `mc-sink send`.
+    - `trigger` is "manual" or "schedule".
+    - `storage_options` are those of the connection, which hold no secret.
+    - `num_bytes` counts the stored bytes.
+    - `files` became visible, and `rejects` hold the rejected rows. The path of a partition's file contains the
+      partition's values, so a record that was read from the table has an alias, by which `mc_sink.verify` finds the
+      file. The `partition` of such a file is an empty mapping.
     """
 
     number: int
@@ -61,17 +71,17 @@ class Run:
 
     @property
     def elapsed(self) -> timedelta | None:
-        """How long it took; None for one that goes on, or was killed."""
+        """The duration; None for a run that is going on or was killed."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def as_json(self) -> dict[str, Any]:
-        """Return the facts as JSON has them: times in ISO 8601, and no values of partitions beside the paths."""
+        """Return the facts as JSON: times in ISO 8601, and values of partitions only in the paths."""
         facts = asdict(replace(self, files=_without_values(self.files), rejects=_without_values(self.rejects)))
         del facts["token"]
         return facts | {name: _iso(getattr(self, name)) for name in _TIMES}
 
     def shown(self) -> dict[str, object]:
-        """Give what a person wants to know of it, by name."""
+        """Return the labelled facts, in display order."""
         return {
             "run id": self.run_id,
             "connection": self.connection,
@@ -88,7 +98,7 @@ class Run:
         return _display.facts({"to": self.target, **self.shown()}.items())
 
     def receipt(self) -> Receipt:
-        """Give the receipt that the run had, as far as it is remembered; it can't verify itself."""
+        """Return the receipt of the run, from the recorded facts. Its `verify()` has no credentials."""
         return Receipt(
             run_id=self.run_id,
             target=self.target,
@@ -105,7 +115,7 @@ class Run:
 
 
 def facts_of(receipt: Receipt) -> dict[str, Any]:
-    """Give what a record keeps of a receipt."""
+    """Return the facts of a receipt that a record keeps."""
     return {
         "num_rows": receipt.num_rows,
         "num_bytes": receipt.num_bytes,
@@ -118,7 +128,7 @@ def facts_of(receipt: Receipt) -> dict[str, Any]:
 
 
 def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
-    """Give facts of a run to `target` as SQLite takes them, without any cell value."""
+    """Convert the facts of a run to `target` to the columns of the table, without cell values."""
     row = dict(facts)
     for name in {"files", "rejects"} & set(row):
         row[name] = tuple(aliases.aliased(file, target) for file in row[name])
@@ -132,7 +142,7 @@ def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
 
 
 def as_run(row: Mapping[str, Any]) -> Run:
-    """Read a row of the table."""
+    """Convert a row of the table to a run."""
     facts = dict(row)
     for name in ("files", "rejects"):
         facts[name] = tuple(WrittenFile(**file) for file in json.loads(facts[name] or "[]"))
@@ -144,7 +154,7 @@ def as_run(row: Mapping[str, Any]) -> Run:
 
 
 def now() -> datetime:
-    """Give the time, to the millisecond, in UTC."""
+    """Return the present time in UTC, in milliseconds."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 

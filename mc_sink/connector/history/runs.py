@@ -1,11 +1,10 @@
-"""The table of runs, and the lock of each. Every function opens the file, runs one transaction and closes it."""
+"""The table of runs, and their locks. Every function opens the file, runs one transaction and closes it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from mc_sink._runtime import state_dir
 from mc_sink.connector.history.record import Failure, Run, Status, as_row, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
 from mc_sink.exceptions import ConfigurationError, SinkError
-from mc_sink.publishing import journal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,15 +35,15 @@ create table if not exists runs (
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 """
-# A later version may have added columns of its own.
+# Columns are named, because a later version may have added others.
 _SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
-_KILLED = Failure("Killed", "The run ended without a word: it was killed, or the machine went down.")
+_KILLED = Failure("Killed", "The run was killed, or the machine went down.", "unknown")
 LOCKS_FOLDER = "locks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """What is known of a run before it begins."""
+    """The facts of a run before it begins."""
 
     run_id: str
     connection: str
@@ -57,54 +55,48 @@ class Beginning:
 
 
 class Ongoing:
-    """A run that is going on; whoever holds it ends it, and may say so again where that was cut short."""
+    """A run that is going on. Its end may be recorded again where the first attempt was interrupted."""
 
-    def __init__(self, run: Run, lock: Path, descriptor: int) -> None:
+    def __init__(self, run: Run, lock: state_dir.Lock) -> None:
         self.run = run
         self._lock = lock
-        self._descriptor: int | None = descriptor
 
     def delivered(self, receipt: Receipt) -> Run:
-        """Note that everything is visible, or that there was nothing to deliver."""
+        """Record that everything is visible, or that the run had no rows to deliver."""
         return self._end(_status_of(receipt), facts_of(receipt))
 
     def failed(self, error: BaseException) -> Run:
-        """Note what ended the run; one that was told to end is "interrupted"."""
+        """Record the error that ended the run; a signal makes it "interrupted"."""
         status: Status = "failed" if isinstance(error, Exception) else "interrupted"
         return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
-        """Give the record, even where it can't be written any more: what happened is true all the same."""
+        """Return the record, also where it can't be written: the run has ended in either case."""
         self.run = replace(self.run, status=status, ended_at=now(), **facts)
         ended = facts | {"status": status, "ended_at": self.run.ended_at}
         try:
             _update(self.run, ended)
-        except SinkError as error:  # without its traceback, whose chain has what ended the run
+        except SinkError as error:  # without its traceback, whose chain has the error of the run
             _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
-        except BaseException:  # told to end in between, which took the record back: it is as true as before
+        except BaseException:  # interrupted, which rolled the transaction back
             _update(self.run, ended)
             raise
         finally:
-            with suppress(OSError):
-                self._lock.unlink()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._lock.release()
         return self.run
 
 
 def begin(beginning: Beginning) -> Ongoing:
-    """Note that a run begins, before anything is sent; raises `ConfigurationError` where that can't be noted."""
+    """Record that a run begins, before anything is sent, or raise `ConfigurationError`."""
     token = secrets.token_hex(8)
-    lock = _lock_of(token)
-    descriptor = lock_file(LOCKS, token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    lock = _lock_in(LOCKS, token)
     try:
-        take(descriptor)  # before there is a record, or somebody could find it without its lock
+        with _locking(lock):  # before the record exists, so that it is never seen without its lock
+            lock.acquire()
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
-        return Ongoing(replace(run, number=_insert(run)), lock, descriptor)
+        return Ongoing(replace(run, number=_insert(run)), lock)
     except BaseException:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
+        lock.release()
         raise
 
 
@@ -115,7 +107,7 @@ def list_runs(
     trigger: str | None = None,
     limit: int | None = 20,
 ) -> _display.Listing[Run]:
-    """List the runs of this machine, or those with these facts, the newest first."""
+    """List the runs of this machine, or those with the given facts, newest first."""
     with _opened() as table:
         _settle(table)
         found = table.execute(
@@ -127,25 +119,25 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Give the last try of a run; raises `ConfigurationError` where there is none."""
+    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
     with _opened() as table:
         _settle(table)
         row = table.execute(f"{_SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
     if row is None:
-        raise ConfigurationError(f"0 runs of this machine have the id {run_id}: `mc-sink history` lists those it has.")
+        raise ConfigurationError(f"No run of this machine has the id {run_id}. List the runs with mc-sink history.")
     return as_run(row)
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
-    """Note that a run that had stopped part way was ended later, and that everything is visible."""
+    """Record that a run that stopped while it was published was finished later, and that everything is visible."""
     ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
     return _update(run, facts_of(receipt) | ended)
 
 
 def last_rows(beginning: Beginning) -> int | None:
-    """Return how many rows the last run of a connection delivered; None where none has delivered any yet.
+    """Return the number of rows of the connection's last delivery; None before its first one.
 
-    A connection is known by its file, and one without a file by its name and its target.
+    A connection is identified by its file and, without one, by its name and target.
     """
     by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
     with _opened() as table:
@@ -179,19 +171,16 @@ def _update(run: Run, facts: Mapping[str, Any]) -> Run:
 
 
 def _settle(table: sqlite3.Connection) -> None:
-    """Call the runs interrupted that are going on by their record, and whose lock nobody holds."""
+    """Mark "running" records whose lock is free as interrupted."""
     going = table.execute("select number, token from runs where status = 'running'").fetchall()
     for row in going:
-        if is_free(lock := _lock_of(row["token"])):
+        lock = _lock_in(LOCKS, row["token"])
+        if lock.is_free():
             facts = as_row({"status": "interrupted", "error": _KILLED, "number": row["number"]})
             table.execute(
                 "update runs set status = :status, error = :error where number = :number and status = 'running'", facts
             )
-            lock.unlink(missing_ok=True)
-
-
-def _lock_of(token: str) -> Path:
-    return prepared_state_folder() / LOCKS / f"{token}.lock"
+            lock.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -210,71 +199,54 @@ def _opened() -> Iterator[sqlite3.Connection]:
                 yield table
         finally:
             table.close()
-    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are rows that can't be read
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:  # the last two are for invalid rows
         raise ConfigurationError(
-            f"1 history can't be used: {path} ({type(error).__name__}: {error}). Make room, or move "
-            "the file away: a new one is begun."
+            f"Cannot open the run history at {path}: {type(error).__name__}: {error}. Free disk space, or move the "
+            "file; a new one will be created."
         ) from error
 
 
-class Busy(SinkError):  # noqa: N818  named like what it says
-    """Somebody else on this machine is at it; nothing was done, and later it may be free."""
+class Busy(SinkError):  # noqa: N818  the name states the condition
+    """Another process holds the lock. Nothing was done; try again later."""
 
 
 def prepared_state_folder() -> Path:
-    """Return the folder for all that this machine keeps, which exists now, for its owner alone.
+    """Create the state folder where it is missing, for its owner alone, and return it.
 
-    Raises `UploadError` where it can't be written to.
+    Raises `UploadError` where it can't be written.
     """
-    journal.prepare()
-    return state_dir.state_folder()
+    with state_dir.writing("state folder", state_dir.state_folder()):
+        return state_dir.prepare_folder()
 
 
 @contextmanager
 def hold(name: str, what: str) -> Iterator[None]:
-    """Hold the lock `name` of this machine, or raise `Busy` with `what` is going on and who does it."""
-    descriptor = lock_file(LOCKS_FOLDER, name, os.O_RDWR | os.O_CREAT)
+    """Hold the lock `name` of this machine within the `with`, or raise `Busy`; `what` says what holds it then."""
+    lock = _lock_in(LOCKS_FOLDER, name)
+    with _locking(lock):
+        is_held = lock.acquire()
+    if not is_held:
+        raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
     try:
-        if not take(descriptor):
-            raise Busy(f"{what} already, by pid {_holder(descriptor)}. Wait for it, or end it.")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(descriptor)  # and the file stays: removing it would let two hold a lock of one name
+        lock.release()
 
 
-def lock_file(folder: str, name: str, flags: int) -> int:
-    """Return the descriptor of a lock's file, or raise `ConfigurationError` where it can't be opened."""
-    prepared_state_folder()
+def _lock_in(folder: str, name: str) -> state_dir.Lock:
+    """Return a lock of the state folder, not held yet, or raise `ConfigurationError`."""
+    lock = state_dir.Lock(prepared_state_folder() / folder / f"{name}.lock")
+    with _locking(lock):
+        state_dir.prepare_folder(folder)
+    return lock
+
+
+@contextmanager
+def _locking(lock: state_dir.Lock) -> Iterator[None]:
     try:
-        return state_dir.open_private(state_dir.prepare_folder(folder) / f"{name}.lock", flags)
+        yield
     except OSError as error:
         raise ConfigurationError(
-            f"The lock {error.filename} can't be opened: {error.strerror}. Make room, or name "
-            f"another folder in {state_dir.STATE_DIR}."
+            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. Free disk space, or set "
+            f"{state_dir.STATE_DIR} to another folder."
         ) from error
-
-
-def take(descriptor: int) -> bool:
-    """Take the lock of an open file; False where somebody else has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_free(path: Path) -> bool:
-    """Say whether nobody holds the lock of a file, which may be gone."""
-    with suppress(FileNotFoundError):
-        descriptor = state_dir.open_private(path, os.O_RDWR)
-        try:
-            return take(descriptor)
-        finally:
-            os.close(descriptor)
-    return True
-
-
-def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, 20, 0).decode("ascii", "replace") or "?"

@@ -1,29 +1,58 @@
 """Send requests to S3 through a private s3fs filesystem, with one retry layer and typed failures.
 
-botocore's and s3fs' own retries are off, or they would multiply ours. What may be sent again, and how patiently, is in
-`retry_rules.py`. Credentials that have expired on the way are read anew, once for all requests that failed with them.
+    start, call ─► _send            waits for a connection, and adds facts to the reply
+                ─► _with_retries    repeats it after passing failures; see `retry_rules.py`
+                ─► _with_renewal    once more, with renewed credentials
+                ─► _adapted         again, without what the store refuses; see `store_ways.py`
+                ─► _guarded         after a listing, where the store may ignore `If-None-Match: *`
+                ─► _send_once       one request over HTTP; see `request.py` and `http.py`
 
-Some stores take `If-None-Match: *` and ignore it. Where a store isn't known to keep it, the key is listed right before
-every try of a request that carries it, a repeated one too, and a key that is taken is refused as the store would have
-refused it. What appears between that listing and the request is replaced by such a store. Others refuse the header, or
-a checksum, for certain: then the request is sent again without it; see `fitting.py`.
+botocore's and s3fs' own retries are off, or the layers would multiply. Expired credentials are read again, once for
+all requests that failed with them.
+
+Some stores accept `If-None-Match: *` and ignore it. Unless a store is known to keep it, the key is listed right before
+every attempt of a request that carries it. A key that is taken is refused as the store would have refused it. Such a
+store replaces an object that appears between that listing and the request.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage.quiet_logs import silence
-from mc_sink.storage.s3 import fitting
+from mc_sink.storage.s3.checksums import sums_in
 from mc_sink.storage.s3.client_options import allowed_sums, are_found, filesystem_arguments, may_sign, owner_parameter
 from mc_sink.storage.s3.endpoint import is_aws, wants_equal_parts
-from mc_sink.storage.s3.failures import NOT_IMPLEMENTED, RequestFailed, is_answer, no_answer, read_failure
+from mc_sink.storage.s3.failures import (
+    NOT_IMPLEMENTED,
+    RequestFailed,
+    is_answer,
+    is_list_denied,
+    no_answer,
+    read_failure,
+)
+from mc_sink.storage.s3.request import (
+    CREATE_ONLY,
+    SIGNED,
+    SUMMED,
+    SUMS_SENT,
+    UNCLEAR,
+    Sending,
+    before_send,
+    before_sign,
+)
 from mc_sink.storage.s3.retry_rules import Operation, Pace
-from mc_sink.storage.s3.sending import Sending, before_send, before_sign
-from mc_sink.storage.s3.store_ways import SIGNED, SUMMED, StoreWays
-from mc_sink.storage.s3.sums import sums_in
+from mc_sink.storage.s3.store_ways import (
+    CONDITION,
+    Refitting,
+    StoreWays,
+    known_fit,
+    learn_from_refusal,
+    learn_from_success,
+    refusal_to_report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,19 +64,13 @@ if TYPE_CHECKING:
     from mc_sink.receipt import CreateOnly
     from mc_sink.staged import Sums
 
-_OK, _FORBIDDEN, _PRECONDITION_FAILED = 200, 403, 412
-# In a reply: how the request was kept from replacing an object.
-CREATE_ONLY: Final = "CreateOnly"
-# In a reply: the checksum that its request went with, as an upload keeps it.
-SUMS_SENT: Final = "SumsSent"
-# In a reply: how many earlier tries of its request may have taken effect, without an answer that says so.
-UNCLEAR: Final = "UnclearTries"
+_OK, _PRECONDITION_FAILED = 200, 412
 
 
 class Requests(Unpicklable):
-    """Sends requests on s3fs' event loop; safe to use from any thread. Holds the credentials and shows them nowhere.
+    """Sends requests on s3fs' event loop, from any thread. Holds the credentials and never shows them.
 
-    `ways` is what the store's replies have shown of it.
+    `ways`: the facts that the store's replies have shown.
     """
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
@@ -58,7 +81,7 @@ class Requests(Unpicklable):
         self._owner = owner_parameter(self._options)
         self._filesystem = _open(arguments, self._owner)
         self._pace = Pace.of(arguments["config_kwargs"])
-        # Waiting for a connection is no part of a request: its clock starts when it may have one.
+        # The clock of a request starts once it has a connection, so the wait for one does not count.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
         self._allowed = allowed_sums(self._options, arguments)
         host = urlsplit(arguments["endpoint_url"] or "").hostname
@@ -71,24 +94,24 @@ class Requests(Unpicklable):
 
     @property
     def sums(self) -> Sums:
-        """The checksum that requests go with: the caller's, or else the best one that the store is known to take."""
+        """The checksum that requests carry: the caller's, or else the best one that the store is known to take."""
         return self.ways.sums if self.ways.sums in self._allowed else self._allowed[0]
 
     @property
     def sums_parts(self) -> bool:
-        """Whether bodies go with a checksum: they do, unless the caller or the store doesn't want it."""
+        """Whether bodies carry a checksum: they do, unless the caller or the store doesn't want it."""
         return self.sums != "none"
 
     @property
     def equal_parts(self) -> bool | None:
-        """Whether all parts of an upload are to have one size: as the caller says, or else as the store does."""
+        """Whether all parts of an upload must have one size: as the caller states, or else as the store has shown."""
         return self.ways.equal_parts if self._equal_parts is None else self._equal_parts
 
     def signs(self, operation: Operation) -> bool:
         """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
 
-        On lines that others can alter, all are. On others that is left to the checksum, where the store is known to
-        check it; until then, a part that proves to be another is sent again, but an object can't be.
+        On a line that others can alter, every body is. On other lines the checksum is enough, once the store is known
+        to check it. Until then, an altered part is sent again, but an object that a Put made can't be.
         """
         if self._signs_all or not self._may_sign:
             return self._signs_all
@@ -98,7 +121,7 @@ class Requests(Unpicklable):
         return checks is not True if operation == "put_object" else checks is False
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
-        """Send a request and give its future; cancelling that ends the request. Fails with `RequestFailed`.
+        """Send a request and return its future, which fails with `RequestFailed`; cancelling it ends the request.
 
         The reply also has `CREATE_ONLY`, `SIGNED`, `SUMMED`, `SUMS_SENT` and `UNCLEAR`.
         """
@@ -109,21 +132,21 @@ class Requests(Unpicklable):
         return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
-        """Send a request and wait for its reply, or raise `RequestFailed`; an exception while waiting ends it."""
+        """Send a request and return its reply, or raise `RequestFailed`; an interrupted wait ends the request."""
         future = self.start(operation, **parameters)
         del parameters  # a traceback with locals would show the rows in them
         return wait_for(future)
 
     def create_only(self, operation: Operation, parameters: Mapping[str, Any]) -> CreateOnly | None:
-        """Return how such a request is kept from replacing an object, where the key may be listed."""
+        """Return how such a request is kept from replacing an object, if the key may be listed."""
         if "IfNoneMatch" not in parameters:
             return None
         return "condition" if self.ways.condition(operation) == "kept" else "listing"
 
     async def _send(self, sending: Sending) -> dict[str, Any]:
-        """Give the reply or raise; a failure is a value until here, so that no library's frames hang on it."""
+        """Return the reply or raise; a failure is a value until here, so that it keeps no library's frames alive."""
         async with self._connections:
-            answer = await self._try_until_answered(sending)
+            answer = await self._with_retries(sending)
         if isinstance(answer, RequestFailed):
             raise answer
         return answer | {
@@ -134,7 +157,7 @@ class Requests(Unpicklable):
             UNCLEAR: sending.unclear,
         }
 
-    async def _try_until_answered(self, sending: Sending) -> dict[str, Any] | RequestFailed:
+    async def _with_retries(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         from tenacity import AsyncRetrying, retry_if_result
         from tenacity.wait import wait_random_exponential
 
@@ -144,38 +167,38 @@ class Requests(Unpicklable):
             stop=lambda state: _is_over(state, pace, sending),
             wait=wait_random_exponential(multiplier=pace.first_wait, max=pace.longest_wait),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )(self._try, sending)
+        )(self._with_renewal, sending)
 
-    async def _try(self, sending: Sending) -> dict[str, Any] | RequestFailed:
-        """Send it once, and once more if it failed only for credentials that have expired and can be had anew."""
+    async def _with_renewal(self, sending: Sending) -> dict[str, Any] | RequestFailed:
+        """Send it, and once more if only expired credentials made it fail and they can be looked up again."""
         used = self._filesystem
-        answer = await self._fit_and_send(sending)
+        answer = await self._adapted(sending)
         if isinstance(answer, RequestFailed) and answer.expired and are_found(self._options):
-            answer = await self._fit_and_send(sending, instead_of=used)
+            answer = await self._adapted(sending, instead_of=used)
         return answer
 
-    async def _fit_and_send(
+    async def _adapted(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
-        """Send it, and again without what the store refuses of it, until the store takes it or nothing is left."""
-        before = fitting.known(sending.operation, self.ways, self.sums)
-        refitting = fitting.Refitting(sending.operation, sending.parameters.keys(), self._allowed, before)
+        """Send it, and again without what the store refuses, until the store takes it or no change is left."""
+        before = known_fit(sending.operation, self.ways, self.sums)
+        refitting = Refitting(sending.operation, sending.parameters.keys(), self._allowed, before)
         sending.fit_to(before)
-        first = answer = await self._look_and_send(sending, instead_of=instead_of)
+        first = answer = await self._guarded(sending, instead_of=instead_of)
         while isinstance(answer, RequestFailed) and not self._on_aws:
             fit = refitting.after(answer)
             if fit is None:
-                return fitting.better_told(first, answer) if isinstance(first, RequestFailed) else answer
+                return refusal_to_report(first, answer) if isinstance(first, RequestFailed) else answer
             sending.fit_to(fit)
-            answer = await self._look_and_send(sending, instead_of=instead_of)
+            answer = await self._guarded(sending, instead_of=instead_of)
         if not isinstance(answer, RequestFailed):
-            fitting.learn(sending.operation, before, sending.fit, self.ways)
+            learn_from_success(sending.operation, before, sending.fit, self.ways)
         return answer
 
-    async def _look_and_send(
+    async def _guarded(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
-        """Send it, but not to a key that is taken, where the store may ignore that this was to be the condition."""
+        """Send it, but not to a key that is taken, where the store may ignore the condition."""
         if "Body" in sending.parameters and not sums_in(sending.sent):
             sending.signed = self._may_sign
         sending.create_only = self.create_only(sending.operation, sending.parameters)
@@ -183,29 +206,32 @@ class Requests(Unpicklable):
             return sending.failed(refusal)
         answer = await self._send_once(sending, instead_of=instead_of)
         if isinstance(answer, RequestFailed):
-            fitting.learn_from_refusal(answer, self.ways, self._allowed)
+            learn_from_refusal(answer, self.ways, self._allowed)
         return answer
 
     async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:
-        """Return the refusal of a key that is taken, or the failure of the listing; None where it is free.
+        """Return the refusal of a key that is taken, or the failure of the listing; None where the key is free.
 
-        Without the right to list, only the condition is left, and that is noted; where the store refuses the condition
-        too, nothing is left, and the request is not sent.
+        Without the permission to list, only the condition protects the key, and that is noted. Where the store refuses
+        the condition too, the request is not sent.
         """
         where = {"Bucket": sending.parameters["Bucket"], "Prefix": sending.parameters["Key"], "MaxKeys": 1}
         listing = Sending("list_objects_v2", where, self._pace.quiet("list_objects_v2"))
-        found = await self._send_once(listing, instead_of=instead_of)
-        if isinstance(found, RequestFailed):
-            if found.status == _FORBIDDEN and found.code in {"AccessDenied", "403"}:
-                if sending.fit.left_out & fitting.CONDITION:
-                    return _without_protection(sending)
+        listed = await self._send_once(listing, instead_of=instead_of)
+        if isinstance(listed, RequestFailed):
+            if not is_list_denied(listed):
+                return RequestFailed(sending.operation, listed.status, listed.code, listed.message, uncertain=False)
+            if not sending.fit.left_out & CONDITION:
                 sending.create_only = "unproven"
                 return None
-            return RequestFailed(sending.operation, found.status, found.code, found.message, uncertain=False)
-        if all(entry["Key"] != where["Prefix"] for entry in found.get("Contents", ())):
+            reason = "the store refuses If-None-Match, and the listing that would take its place is denied"
+            refusal = RequestFailed(sending.operation, NOT_IMPLEMENTED, "NotImplemented", reason, uncertain=False)
+            refusal.sent = CONDITION
+            return refusal
+        if all(entry["Key"] != where["Prefix"] for entry in listed.get("Contents", ())):
             return None
-        said = "a listing right before the request shows an object there"
-        return RequestFailed(sending.operation, _PRECONDITION_FAILED, "PreconditionFailed", said, uncertain=False)
+        reason = "a listing right before the request shows an object there"
+        return RequestFailed(sending.operation, _PRECONDITION_FAILED, "PreconditionFailed", reason, uncertain=False)
 
     async def _send_once(
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
@@ -214,25 +240,17 @@ class Requests(Unpicklable):
             with silence():
                 if self._filesystem is instead_of:  # else another request that failed with it has replaced it
                     self._filesystem = _open(filesystem_arguments(self._options), self._owner)
-                async with sending.one_try():
+                async with sending.attempt():
                     reply = await _ask(self._filesystem, sending)
-        except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
+        except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = read_failure(sending.operation, error, self._options.scrubbed)
             failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
 
-def _without_protection(sending: Sending) -> RequestFailed:
-    """Return the refusal of a request that nothing would keep from replacing another object."""
-    reason = "the store refuses If-None-Match, and the listing that would take its place is denied"
-    failed = RequestFailed(sending.operation, NOT_IMPLEMENTED, "NotImplemented", reason, uncertain=False)
-    failed.sent = fitting.CONDITION
-    return failed
-
-
 def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> dict[str, Any]:
-    """Give a request's reply; `timeout` is in seconds. Whatever ends the waiting ends the request too."""
+    """Wait for a request's reply, at most `timeout` seconds. If the wait ends early, so does the request."""
     try:
         return future.result(timeout)
     except BaseException:
@@ -241,9 +259,9 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
 
 
 def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
-    """Make a filesystem that sends once; one that it replaces closes itself when its last request has ended.
+    """Make a filesystem that sends each request once. The one it replaces closes itself after its last request.
 
-    botocore adds no checksum of its own: which one goes with a request is decided here, by what the store takes.
+    botocore adds no checksum of its own: that is decided here, by what the store takes.
     """
     import s3fs
 
@@ -265,6 +283,6 @@ async def _ask(filesystem: S3FileSystem, sending: Sending) -> dict[str, Any]:
 
 
 def _is_over(state: RetryCallState, pace: Pace, sending: Sending) -> bool:
-    """Whether no other try may begin; the time in which a body was on its way doesn't count."""
+    """Return True if no other attempt may begin; the time in which the body moved doesn't count."""
     stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
-    return state.attempt_number >= pace.tries or stood_still + state.upcoming_sleep >= pace.deadline
+    return state.attempt_number >= pace.attempts or stood_still + state.upcoming_sleep >= pace.deadline

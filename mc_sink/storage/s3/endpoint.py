@@ -1,7 +1,7 @@
-"""The endpoint of a delivery: looked up once, where botocore would look for it, and judged before anything is sent.
+"""Find the endpoint of a delivery once, in the places where botocore looks, and check it before anything is sent.
 
-It decides whether a request may be sent at all, whether its body is signed, and where it goes. So there is only this
-one: botocore is told not to look for another.
+The endpoint decides whether a request may be sent at all, whether its body is signed, and where it goes. So botocore
+is configured not to look for another one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ EQUAL_PARTS = ".r2.cloudflarestorage.com"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """Where requests go, None for AWS' own; `private` where nobody can read or change them on their way.
+    """The address of a store.
 
-    That is TLS, or this very machine. There the CRC32 that every request carries is enough, and signing the body too
-    would halve the speed (measured).
+    - `url`: None for AWS' own.
+    - `private`: requests can't be read or changed on their way, because they use TLS or stay on this machine. Then the
+      CRC32 that they carry is enough. Signing the body too would halve the speed (measured).
+    - `loopback`: the store is on this machine.
     """
 
     url: Secret | None
@@ -36,7 +38,7 @@ class Endpoint:
 
 
 def is_aws(host: str | None) -> bool:
-    """Return True for a host of AWS' own, where conditions and checksums are documented to hold; None is one."""
+    """Return True for a host of AWS, where conditions and checksums are documented to hold; None stands for one."""
     return host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
@@ -46,11 +48,11 @@ def wants_equal_parts(host: str | None) -> bool:
 
 
 def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
-    """Give the one endpoint of a delivery, or raise `ConfigurationError` for one that secrets may not be sent to."""
+    """Return the endpoint of a delivery, or raise `ConfigurationError` if secrets must not be sent to it."""
     client = options.get("client_kwargs") or {}
     tls = client.get("use_ssl", options.get("use_ssl", True))
     if not isinstance(tls, bool):
-        raise ConfigurationError(f"use_ssl in storage_options is to be True or False, and is {type(tls).__name__}.")
+        raise ConfigurationError(f"use_ssl in storage_options must be True or False, not {type(tls).__name__}.")
     where, url = _asked(options, client) or _configured(options, session) or ("", None)
     if url is None:
         return Endpoint(None, private=tls, loopback=False)
@@ -60,10 +62,10 @@ def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
 
 
 def find_region(options: Mapping[str, Any], session: Any) -> str | None:
-    """Return the region that AWS_REGION names, where nothing that botocore reads by itself comes first.
+    """Return the region that AWS_REGION names, unless a setting that botocore reads by itself takes precedence.
 
-    Explicit options do: a region of the client or of the session, and a profile that was asked for and has one. So
-    does AWS_DEFAULT_REGION. botocore doesn't know AWS_REGION, which Polars, DuckDB and the other SDKs read.
+    Such settings are a region of the client or of the session, AWS_DEFAULT_REGION, and a profile with a region that
+    the caller chose. botocore doesn't read AWS_REGION. Polars, DuckDB and the other SDKs do.
     """
     places = (options.get("client_kwargs") or {}, options.get("config_kwargs") or {})
     if any(place.get("region_name") for place in places) or os.environ.get("AWS_DEFAULT_REGION"):
@@ -75,16 +77,18 @@ def find_region(options: Mapping[str, Any], session: Any) -> str | None:
 
 
 def _asked(options: Mapping[str, Any], client: Mapping[str, Any]) -> tuple[str, Secret] | None:
-    """Find the endpoint that the caller asked for; s3fs takes it at two places."""
+    """Find the endpoint in the options; s3fs takes it in two places."""
     places = [("endpoint_url", options), ("client_kwargs['endpoint_url']", client)]
     asked = [(where, place["endpoint_url"]) for where, place in places if place.get("endpoint_url")]
     if len(asked) > 1 and asked[0][1] != asked[1][1]:
-        raise ConfigurationError("storage_options has 2 endpoints, and one is in client_kwargs: leave one out.")
+        raise ConfigurationError(
+            "storage_options has 2 endpoints: endpoint_url, and client_kwargs['endpoint_url']. Remove one of them."
+        )
     return asked[0] if asked else None
 
 
 def _configured(options: Mapping[str, Any], session: Any) -> tuple[str, Secret] | None:
-    """Find the endpoint of the environment or the profile, with no word of what else stands in a file."""
+    """Find the endpoint of the environment or the profile; an error quotes nothing of the files."""
     try:
         return _look_up(options.get("config_kwargs") or {}, session)
     except Exception as error:  # noqa: BLE001  each botocore version has its own, and their texts quote the files
@@ -96,7 +100,7 @@ def _configured(options: Mapping[str, Any], session: Any) -> tuple[str, Secret] 
 
 
 def _look_up(config: Mapping[str, Any], session: Any) -> tuple[str, Secret] | None:
-    """Look where botocore does: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html."""
+    """Look in the places where botocore looks: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html."""
     ignored = config.get("ignore_configured_endpoint_urls")
     if session.get_config_variable("ignore_configured_endpoint_urls") if ignored is None else ignored:
         return None
@@ -113,20 +117,20 @@ def _look_up(config: Mapping[str, Any], session: Any) -> tuple[str, Secret] | No
 
 
 def _wrong_with(url: Secret, *, tls: bool) -> str | None:
-    """Say why an endpoint won't do, repeating nothing of it but its host."""
+    """Return why an endpoint is refused, or None; repeats only its host."""
     if set("@?#") & set(url.reveal()):
-        return "has credentials or a query in it. URLs end up in logs: pass key and secret by their names."
+        return "contains credentials or a query, and URLs end up in logs. Pass key and secret by their names."
     try:
         host, scheme = urlsplit(url.reveal()).hostname, urlsplit(url.reveal()).scheme
         _ = urlsplit(url.reveal()).port
     except ValueError:
         host = scheme = None
     if scheme not in {"http", "https"} or not host:
-        return "is no URL with http or https: write https://host or https://host:port."
+        return "is not a URL with http or https. Write https://host or https://host:port."
     if scheme == "http" and tls and not _is_loopback(url):
         return (
-            f"leads to http://{host}, and plain http would show the session token and the data to everybody on the "
-            "way. Use https, or accept that with storage_options={'use_ssl': False}."
+            f"leads to http://{host}, and plain http shows the session token and the data on the way. Use https, or "
+            "accept that with storage_options={'use_ssl': False}."
         )
     return None
 
@@ -136,7 +140,7 @@ def _is_tls(url: Secret) -> bool:
 
 
 def _is_loopback(url: Secret) -> bool:
-    """Whether it leads to this very machine."""
+    """Return True if the URL leads to this machine."""
     host = urlsplit(url.reveal()).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback

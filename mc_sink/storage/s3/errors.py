@@ -1,7 +1,6 @@
-"""Convert S3's error codes into this library's exceptions, with advice. The only place that knows S3's codes.
+"""Convert failed requests into this library's exceptions, with advice: by S3's code, the request, or the status.
 
-What an answer means by the request that it refuses is found in `refusals.py`, and why access was denied in
-`refusals.py`.
+`denials.py` explains why access was denied. `refusals.py` reads the words of a refusal.
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -17,35 +16,33 @@ from mc_sink.exceptions import (
     TargetError,
     UploadError,
 )
-from mc_sink.storage.s3.refusals import ACCOUNT_CODES, Meaning, denial, of_request, of_words
-from mc_sink.storage.s3.retry_rules import CHANGED_ON_ITS_WAY, CONFLICT, EXPIRED, THROTTLED, TIMED_OUT
+from mc_sink.storage.s3.denials import ACCOUNT_CODES, CREDENTIALS, Meaning, denial
+from mc_sink.storage.s3.refusals import (
+    advised,
+    asks_for_equal_parts,
+    concerns_acceleration,
+    concerns_object_lock,
+    demanded,
+    named_options,
+    refused_options,
+)
+from mc_sink.storage.s3.retry_rules import CHANGED_ON_ITS_WAY, CONFLICT, RULES, THROTTLED, TIMED_OUT
 from mc_sink.storage.store import already_exists
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mc_sink.storage.s3.failures import RequestFailed
+    from mc_sink.storage.s3.refusals import SentOption
 
-ACTIONS: Final = {
-    "create_multipart_upload": "s3:PutObject",
-    "upload_part": "s3:PutObject",
-    "complete_multipart_upload": "s3:PutObject",
-    "put_object": "s3:PutObject",
-    "abort_multipart_upload": "s3:AbortMultipartUpload",
-    "list_objects_v2": "s3:ListBucket",
-}
-
-_EXPIRED = Meaning(
-    PermissionDenied,
-    "the session token has expired",
-    "Get new temporary credentials and rerun; those of a profile or the environment are renewed automatically.",
-)
 _THROTTLED = Meaning(
     UploadError,
-    "the store asks for fewer requests, and repeated it",
+    "the store asks for fewer requests, again and again",
     "Rerun later, or with a smaller max_concurrency in storage_options.",
 )
 _CHANGED = Meaning(
     UploadError,
-    "the bytes that arrived are not those that were sent, each time",
+    "the bytes that arrived are not those that were sent, in every attempt",
     "Look for a proxy that changes bodies or for bad memory, and rerun.",
 )
 _SLOW = Meaning(
@@ -56,22 +53,16 @@ _SLOW = Meaning(
 )
 _UNREACHABLE = Meaning(
     UploadError,
-    "there was no connection to the store, or it broke",
+    "the connection to the store failed or broke",
     "Check endpoint_url, the network, and how many files this program has open; then rerun.",
 )
 _FULL = Meaning(
-    UploadError, "the store has no room left, or a quota is used up", "Ask the bucket's owner for room, and rerun."
+    UploadError, "the store is full, or a quota is used up", "Ask the bucket's owner for more space, and rerun."
 )
 _GONE = Meaning(
     UploadError,
     "the upload is gone: it was aborted, or a lifecycle rule let it expire",
-    "Rerun: it has to begin again.",
-)
-_NO_CREDENTIALS = Meaning(
-    PermissionDenied,
-    "no credentials could be had",
-    "Pass key and secret in storage_options, or a profile that has them; check ~/.aws, the role, the token file that "
-    "AWS_WEB_IDENTITY_TOKEN_FILE names, and the rest of the environment.",
+    "Rerun: the upload has to begin again.",
 )
 _POINT = Meaning(
     ConfigurationError,
@@ -86,29 +77,15 @@ _CONFLICT = Meaning(
 )
 _NO_BUCKET = Meaning(
     TargetError,
-    "there is no such bucket",
-    "Check its name in the target, and endpoint_url: at another store, or in another AWS partition, it is not there.",
+    "the bucket does not exist",
+    "Check its name in the target, and endpoint_url: another store, or another AWS partition, does not have it.",
 )
 
-_MEANINGS: Final = {
-    "InvalidAccessKeyId": Meaning(
-        PermissionDenied, "the store does not know the access key id", "Check key in storage_options, and endpoint_url."
-    ),
-    "SignatureDoesNotMatch": Meaning(
-        PermissionDenied, "the signature is wrong", "Check the secret access key: secret in storage_options."
-    ),
-    "InvalidClientTokenId": Meaning(
-        PermissionDenied, "the access key id is not valid", "Check key in storage_options."
-    ),
-    "InvalidToken": Meaning(
-        PermissionDenied, "the session token is not valid", "Get new temporary credentials: key, secret and token."
-    ),
-    "RequestTimeTooSkewed": Meaning(
-        PermissionDenied, "this machine's clock differs too much from the store's", "Set the clock and rerun."
-    ),
+_BY_CODE: Final = {
+    **CREDENTIALS,
     "NoSuchBucket": _NO_BUCKET,
     "NoSuchAccessPoint": Meaning(
-        TargetError, "there is no such access point", "Check its name, account and region in the target."
+        TargetError, "the access point does not exist", "Check its name, account and region in the target."
     ),
     "InvalidAccessPointAliasError": Meaning(
         TargetError, "the access point alias is not valid", "Check the alias in the target, or write the ARN."
@@ -152,79 +129,207 @@ _MEANINGS: Final = {
     "InsufficientStorage": _FULL,
     "XMinioStorageFull": _FULL,
     "XMinioAdminBucketQuotaExceeded": _FULL,
-    "NoCredentialsError": _NO_CREDENTIALS,
-    "PartialCredentialsError": Meaning(
-        PermissionDenied, "only half of the credentials were found", "Give both key and secret."
-    ),
-    "ProfileNotFound": Meaning(PermissionDenied, "that profile isn't configured", "Check ~/.aws/config."),
-    "CredentialRetrievalError": _NO_CREDENTIALS,
-    "MetadataRetrievalError": _NO_CREDENTIALS,
-    "SSOTokenLoadError": _NO_CREDENTIALS,
-    "TokenRetrievalError": _NO_CREDENTIALS,
-    "UnauthorizedSSOTokenError": _NO_CREDENTIALS,
     "ConnectTimeoutError": _UNREACHABLE,
     "ConnectionClosedError": _UNREACHABLE,
     "EndpointConnectionError": _UNREACHABLE,
     "ProxyConnectionError": _UNREACHABLE,
     "ReadTimeoutError": _SLOW,
     "TimeoutError": _SLOW,
-    **dict.fromkeys(EXPIRED, _EXPIRED),
     **dict.fromkeys(THROTTLED, _THROTTLED),
     **dict.fromkeys(TIMED_OUT, _SLOW),
     **dict.fromkeys(CHANGED_ON_ITS_WAY, _CHANGED),
     **dict.fromkeys(CONFLICT, _CONFLICT),
 }
-_BY_STATUS: Final = {
+_BY_STATUS: Final[Mapping[int | None, Meaning]] = {
     0: Meaning(ConfigurationError, "it could not be sent", "Check storage_options and object_options."),
-    200: Meaning(UploadError, "what came was no answer", "Check endpoint_url, and what stands in front of the store."),
+    200: Meaning(
+        UploadError, "the reply is not an answer of S3", "Check endpoint_url, and the gateway in front of the store."
+    ),
     408: _SLOW,
     429: _THROTTLED,
-    404: Meaning(TargetError, "the store knows no such place", "Check the bucket's name, and endpoint_url."),
+    404: Meaning(TargetError, "the store does not know this place", "Check the bucket's name, and endpoint_url."),
     507: _FULL,
 }
-_LOST: Final = Meaning(UploadError, "no readable reply came", "Check the network, and rerun.")
+_LOST: Final = Meaning(UploadError, "the store sent no readable reply", "Check the network, and rerun.")
 _FAILED: Final = Meaning(UploadError, "the store itself failed", "Rerun later.")
 _OTHER: Final = Meaning(
-    UploadError, "the store did not do it", "Ask the store's operator what the reason means. Rerun when it is resolved."
+    UploadError,
+    "the store refused the request",
+    "Ask the store's operator what the reason means. Rerun when it is resolved.",
+)
+_REGION = Meaning(
+    TargetError,
+    "the bucket is in another region",
+    "Pass client_kwargs={'region_name': …} in storage_options, with the bucket's own.",
+)
+_KMS = Meaning(
+    ConfigurationError, "the KMS key can't be used", "Check sse_kms_key_id, its region, and whether it is enabled."
+)
+_KMS_KINDS: Final = (
+    (
+        "Disabled",
+        "the KMS key is disabled",
+        "Ask the key's owner to enable it, or pass another one as sse_kms_key_id.",
+    ),
+    (
+        "NotFound",
+        "the store does not find the KMS key",
+        "Check sse_kms_key_id: the key must be in the bucket's region, and one of another account needs its ARN.",
+    ),
+    (
+        "InvalidState",
+        "the KMS key is in a state in which it can't be used (pending deletion, for example)",
+        "Ask the key's owner, or pass another one as sse_kms_key_id.",
+    ),
+    (
+        "InvalidKeyUsage",
+        "the KMS key is not one that encrypts objects",
+        "Pass a symmetric encryption key as sse_kms_key_id.",
+    ),
+)
+_EQUAL_PARTS = Meaning(
+    ConfigurationError,
+    "the store takes only parts of one size, and they grow after the 900th",
+    "Rerun with equal_parts=True in storage_options; with a saved platform a rerun is enough. A file of more than "
+    "10,000 parts then needs a larger default_block_size, or several files.",
+)
+_REGION_CODES: Final = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "Redirect",
+        "TemporaryRedirect",
+    }
+)
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
+# Codes that blame the request without naming the option that is wrong.
+_BLAMING: Final = frozenset(
+    {
+        "BadRequest",
+        "InvalidArgument",
+        "InvalidEncryptionAlgorithmError",
+        "InvalidRequest",
+        "MethodNotAllowed",
+        "MissingSecurityHeader",
+        "UnsupportedArgument",
+    }
 )
 
 
 def translated(failed: RequestFailed, where: str) -> SinkError:
-    """Return the error that a person should see for a request that failed before anything was published."""
+    """Return the exception for a request that failed before anything was published."""
     if failed.code == "PreconditionFailed":
         return already_exists(where)
     meaning = _meaning(failed)
-    if meaning is None:
-        denied = denial(failed, ACTIONS[failed.operation])
-        return PermissionDenied(_told(failed, where, denied.reason, denied.advice), action=denied.action)
-    return meaning.kind(_told(failed, where, meaning.what, meaning.next))
+    after = f" after {failed.attempts} attempts" if failed.attempts > 1 else ""
+    message = (
+        f"{RULES[failed.operation].action} at {where} failed{after}: {meaning.reason} ({failed}). {meaning.advice}"
+    )
+    if meaning.kind is PermissionDenied:
+        return PermissionDenied(message, action=meaning.action)
+    return meaning.kind(message)
 
 
-def altered(where: str, tries: int) -> UploadError:
+def altered(where: str, attempts: int) -> UploadError:
     """Return the error for a part whose ETag is that of other bytes each time, on a store that compares no checksum."""
     return UploadError(
-        f"{tries} tries of s3:PutObject at {where} failed: its ETag is not the MD5 of the bytes that were sent, and "
-        "the store has not compared their checksum. Look for a proxy that changes bodies or for bad memory, and rerun. "
-        'Where the bucket encrypts with a KMS key, which makes other ETags, pass object_options=ObjectOptions(sse="aws:'
-        f'kms").'
+        f"s3:PutObject at {where} failed after {attempts} attempts: its ETag is not the MD5 of the bytes that were "
+        "sent, and the store has not compared their checksum. Look for a proxy that changes bodies or for bad memory, "
+        "and rerun. Where the bucket encrypts with a KMS key, which makes other ETags, pass "
+        'object_options=ObjectOptions(sse="aws:kms").'
     )
 
 
-def _meaning(failed: RequestFailed) -> Meaning | None:
-    """Find what an answer means: by its code, else by its status; None where access was denied."""
+def _meaning(failed: RequestFailed) -> Meaning:
+    """Return the meaning of a failure: by account, request, code, status or words, in this order."""
     if failed.code in ACCOUNT_CODES or failed.code.startswith("KMS.AccessDenied"):
-        return None
-    if known := of_request(failed) or _MEANINGS.get(failed.code):
+        return denial(failed)
+    if known := _of_request(failed) or _BY_CODE.get(failed.code) or _BY_STATUS.get(failed.status):
         return known
     if failed.status is None:
         return _LOST
-    if (known := _BY_STATUS.get(failed.status)) or failed.status in {401, 403}:
-        return known
+    if failed.status in {401, 403}:
+        return denial(failed)
     if failed.status >= 500:  # noqa: PLR2004  a server's own error
         return _FAILED
-    return of_words(failed) or _OTHER
+    return _blamed(failed) if demanded(failed) or named_options(failed) else _OTHER
 
 
-def _told(failed: RequestFailed, where: str, what: str, then: str) -> str:
-    tries = "1 try" if failed.tries == 1 else f"{failed.tries} tries"
-    return f"{tries} of {ACTIONS[failed.operation]} at {where} failed: {what} ({failed}). {then}"
+def _of_request(failed: RequestFailed) -> Meaning | None:
+    """Return the meaning that follows from the parameters that were sent, or from fields of the reply."""
+    if failed.is_unsupported:
+        return _unsupported(failed)
+    if asks_for_equal_parts(failed):
+        return _EQUAL_PARTS
+    if failed.code in _BLAMING:
+        return _blamed(failed)
+    if failed.code in _REGION_CODES or failed.status in _REDIRECTS:
+        return _elsewhere(failed)
+    if failed.code.startswith("KMS.") and failed.code not in THROTTLED:
+        kinds = (
+            Meaning(ConfigurationError, reason, advice) for kind, reason, advice in _KMS_KINDS if kind in failed.code
+        )
+        return next(kinds, _KMS)
+    return None
+
+
+def _unsupported(failed: RequestFailed) -> Meaning:
+    """Return which options to leave out of a request that the store does not implement."""
+    if refused := refused_options(failed):
+        names, advice = _in_words(refused)
+        return Meaning(ConfigurationError, f"the store doesn't support {names}", advice)
+    if failed.operation == "list_objects_v2":
+        what, then = "the store doesn't support listings (ListObjectsV2)", "Check endpoint_url, or use another store."
+        return Meaning(ConfigurationError, what, then)
+    return Meaning(
+        ConfigurationError,
+        "the store doesn't support something that the request asks for",
+        "Leave out object_options that it does not know; if it lacks checksums, pass "
+        "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
+    )
+
+
+def _blamed(failed: RequestFailed) -> Meaning:
+    """Return which option to change after a reply that blames only the request as a whole."""
+    if wanted := demanded(failed):
+        locked = "the bucket has Object Lock, and " if concerns_object_lock(failed) else ""
+        return Meaning(ConfigurationError, f"{locked}the store demands {wanted.name}", advised(wanted, failed))
+    if concerns_acceleration(failed):
+        what, then = "the bucket has no transfer acceleration", "Leave use_accelerate_endpoint out of config_kwargs."
+        return Meaning(ConfigurationError, what, then)
+    if refused := refused_options(failed):
+        names, advice = _in_words(refused)
+        return Meaning(ConfigurationError, f"the store refuses {names}", advice)
+    return Meaning(
+        ConfigurationError,
+        "the store refuses the request as it was made",
+        "Check storage_options and object_options against the reason; if none of them has to do with it, ask the "
+        "store's operator.",
+    )
+
+
+def _elsewhere(failed: RequestFailed) -> Meaning:
+    """Return how to reach the bucket in its own region, as far as the store names it."""
+    if failed.region:
+        return Meaning(
+            TargetError,
+            f"the bucket is in another region, {failed.region}",
+            f"Pass client_kwargs={{'region_name': '{failed.region}'}} in storage_options, or save the platform with "
+            "that region, and leave an endpoint_url of another region out.",
+        )
+    if failed.endpoint:
+        return Meaning(
+            TargetError,
+            f"the bucket is in another region, or at another address: {failed.endpoint}",
+            "Pass client_kwargs={'region_name': …} in storage_options with its region, or the store's endpoint_url.",
+        )
+    return _REGION
+
+
+def _in_words(options: list[SentOption]) -> tuple[str, str]:
+    """Return the options' names, and the advice for them, as parts of a message."""
+    names = " or ".join(option.name for option in options)
+    advice = "; or ".join(option.advice for option in options)
+    start = "" if len(options) == 1 else "Leave out what the store does not take: "
+    return names, f"{start}{advice}." if start else f"{advice[0].upper()}{advice[1:]}."

@@ -1,7 +1,13 @@
-"""Upload parts, several at a time. Completes no upload.
+"""Upload the parts of one object, several at a time. Completes no upload.
 
-Memory is bounded by the parts in flight × the part size, and one part more being cut. Parts grow, doubling every
-900, so that 10,000 of them hold more than 10 TiB from any first size; while they grow, fewer are in flight.
+    write ─► _cut a full part ─► _send ─► _create the upload, before the first part
+                                      ─► _arrive, until few enough bytes are in flight
+                                      ─► _start the request
+    _arrive waits for a reply ─► _proven? ─► stored, and its bytes are freed
+                                         ─► sent again, at most 4 times
+
+Memory is bounded by the parts in flight × the part size, plus one part that is being cut. Parts grow, doubling every
+900, so that 10,000 of them hold more than 10 TiB from any first size. While they grow, fewer are in flight.
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
 
@@ -16,13 +22,12 @@ from typing import TYPE_CHECKING, Any
 from mc_sink._display import logger
 from mc_sink.exceptions import ConfigurationError, UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
-from mc_sink.storage.s3 import uploads
-from mc_sink.storage.s3.client import SUMS_SENT, UNCLEAR, wait_for
+from mc_sink.storage.s3.checksums import SUMS
+from mc_sink.storage.s3.client import wait_for
 from mc_sink.storage.s3.errors import altered, translated
+from mc_sink.storage.s3.evidence import SentBody, is_encrypted, proof_of
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.http import PartBody
-from mc_sink.storage.s3.store_ways import SIGNED, SentBody, is_encrypted, proof_of
-from mc_sink.storage.s3.sums import SUMS
+from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,19 +41,19 @@ MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
 ABORT_SECONDS = 2.0
 NO_CONTENT = 204
-# A part whose reply doesn't prove it is sent so often.
-TRIES = 4
-LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes it"
+# How often a part is sent whose reply doesn't prove it.
+MAX_ATTEMPTS = 4
+LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartPlan:
-    """How an upload is cut: bytes of a first part, how many before parts double, and how many are in flight.
+    """How an upload is cut into parts; sizes are in bytes.
 
-    Parts that are `equal` don't double: then 10,000 of 16 MiB hold 156 GiB, and more needs a larger first part.
-
-    Measured: 16 MiB take half the requests of 8, and 4 % less time for a whole delivery. Unless a number of parts is
-    given, as many are in flight as 64 MiB hold, and at least two.
+    - `first_size`: measured, parts of 16 MiB take half the requests of 8 MiB, and 4 % less time for a whole delivery.
+    - `doubles_every`: after so many parts their size doubles.
+    - `in_flight`: how many parts are sent at once; None for as many as 64 MiB hold, and at least two.
+    - `equal`: parts don't double. Then 10,000 of 16 MiB hold 156 GiB, and more needs a larger first part.
     """
 
     first_size: int = 16 * MIB
@@ -63,39 +68,40 @@ class PartPlan:
         if not self.min_size <= self.first_size <= self.max_size or (self.in_flight is not None and self.in_flight < 1):
             raise ConfigurationError(
                 f"default_block_size={self.first_size:,} with max_concurrency={self.in_flight}: S3 takes parts of "
-                f"{self.min_size:,} to {self.max_size:,} bytes, and at least one must be in flight."
+                f"{self.min_size:,} to {self.max_size:,} bytes, and at least 1 must be in flight. Change them in "
+                "storage_options."
             )
 
     def size(self, number: int) -> int:
-        """Bytes of part `number`, counted from 1."""
+        """Return the bytes of part `number`, counted from 1."""
         if self.equal:
             return self.first_size
         return min(self.first_size << (number - 1) // self.doubles_every, self.max_size)
 
     @property
     def most_bytes(self) -> int | None:
-        """The most that an upload may have; None where parts grow, and S3's own limit is reached first."""
+        """The largest upload; None where parts grow, so that S3's own limit is reached first."""
         return self.first_size * self.max_parts if self.equal else None
 
     @property
     def bytes_in_flight(self) -> int:
-        """What may be on its way at once; a single part may be more than that."""
+        """How many bytes may be in flight; a single part may be larger."""
         return self.first_size * (self.in_flight or max(2, 64 * MIB // self.first_size))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sent:
-    """A part on its way, with its body: what the reply doesn't prove is sent again."""
+    """A part in flight, with its body: it is sent again if the reply doesn't prove it."""
 
     part: Part
     body: PartBody
-    tries: int = 1
+    attempts: int = 1
 
 
 class S3Parts:
-    """Takes the bytes of one object and stores them as parts of a multipart upload, or keeps them if they are few."""
+    """Stores the bytes of one object as parts of a multipart upload, or keeps them if they are few."""
 
-    def __init__(  # noqa: PLR0913  what an upload is made of
+    def __init__(  # noqa: PLR0913  each is a fact of its own
         self,
         requests: Requests,
         bucket: str,
@@ -122,16 +128,16 @@ class S3Parts:
         self._stopped = Future[None]()
 
     def write(self, data: bytes) -> None:
-        """Take bytes; a full part goes off, and waits for one in flight to arrive when there are enough of them."""
+        """Add bytes and send each full part, waiting for an earlier part when enough of them are in flight."""
         self._pieces.append(memoryview(data))
         self._buffered += len(data)
         while self._buffered >= (size := self._plan.size(self._sent + 1)):
             self._send(PartBody(self._cut(size)))
 
     def finish(self) -> Upload:
-        """Send the rest, wait for every part, and give the upload.
+        """Send the rest, wait for every part, and return the upload.
 
-        Bytes of less than a part are kept as they are, unless they are one file of several, whose memory adds up.
+        An object smaller than a part is kept in memory, unless it is one of several, whose memory adds up.
         """
         if self._upload_id is None and (self._keeps_whole or not self._buffered):
             return Whole(**_lower(self._object), body=b"".join(self._cut(self._buffered)), options=dict(self._options))
@@ -143,14 +149,14 @@ class S3Parts:
         return Multipart(**_lower(self._object), upload_id=str(self._upload_id), parts=parts, sums=self._sums)
 
     def stop(self) -> None:
-        """Cancel what is in flight; a `write` that waits raises. A Create goes on: its upload is to be aborted."""
+        """End the parts in flight; a waiting `write` raises. A Create goes on, so that its upload can be aborted."""
         with suppress(InvalidStateError):
             self._stopped.set_result(None)
         for future in tuple(self._in_flight):
             future.cancel()
 
     def abort(self) -> str | None:
-        """Abort the upload if one was begun; see `abort_upload`."""
+        """Abort the upload if it was begun; see `abort_upload`."""
         self.stop()
         wait(tuple(self._in_flight))
         self._pieces.clear()
@@ -159,13 +165,13 @@ class S3Parts:
         try:
             upload_id = self._upload_id or wait_for(self._creating, ABORT_SECONDS).get("UploadId")
         except TimeoutError:
-            return self._stray(1)
+            return self._unanswered(1)
         except RequestFailed as failed:
-            return self._stray(1) if failed.uncertain else None
+            return self._unanswered(1) if failed.uncertain else None
         return abort_upload(self._requests, self._object, str(upload_id)) if upload_id else None
 
     def _cut(self, size: int) -> list[memoryview]:
-        """Take the first `size` buffered bytes."""
+        """Remove the first `size` buffered bytes and return them."""
         taken: list[memoryview] = []
         missing = size
         while missing:
@@ -217,42 +223,54 @@ class S3Parts:
             raise self._stop_error()
         reply = self._reply(self._creating, self._url)
         if not reply.get("UploadId"):
-            raise UploadError(f"The store began an upload of {self._url} without naming it.")
+            raise UploadError(
+                f"The store began an upload of {self._url} without an upload id. Rerun, or ask the store's operator."
+            )
         if unclear := reply.get(UNCLEAR):
-            _log.warning("%s", self._stray(unclear))
-        self._sums = _sums_of(reply) if kind else "none"
-        uploads.begin(str(reply["UploadId"]))
+            _log.warning("%s", self._unanswered(unclear))
+        if kind:  # the store may have refused the checksum, or made another kind of it
+            sums: Sums = reply.get(SUMS_SENT, "full")
+            self._sums = "composite" if sums == "full" and reply.get("ChecksumType") == "COMPOSITE" else sums
         return str(reply["UploadId"])
 
-    def _stray(self, number: int) -> str:
-        """Say that an upload may be there whose id only the store knows."""
-        asked, it = ("An upload was", "It") if number == 1 else (f"{number} uploads were", "They")
-        return f"{asked} asked for at {self._url} and not answered. {it} may be there, without parts: {LIFECYCLE}."
+    def _unanswered(self, number: int) -> str:
+        """Return the message for uploads that may exist, and whose ids only the store knows."""
+        if number == 1:
+            return (
+                f"The request to begin an upload of {self._url} was not answered. The store may hold an upload without "
+                f"parts: {LIFECYCLE} it."
+            )
+        return (
+            f"{number} requests to begin an upload of {self._url} were not answered. The store may hold uploads "
+            f"without parts: {LIFECYCLE} them."
+        )
 
     def _arrive(self) -> None:
-        """Wait until a part in flight has arrived, and note what the store's reply proves of it."""
+        """Wait until a part in flight has arrived, and store it if the reply proves it."""
         for future in wait(tuple(self._in_flight), return_when=FIRST_COMPLETED).done:
             sent = self._in_flight.pop(future)
             number = sent.part.number
             reply = self._reply(future, f"{self._url}, part {number}")
             if not reply.get("ETag"):
-                raise UploadError(f"The store took part {number} of {self._url} without an ETag.")
+                raise UploadError(
+                    f"The store took part {number} of {self._url} without an ETag. Rerun, or ask the store's operator."
+                )
             if integrity := self._proven(sent, reply):
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
                 sent.body.free()
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
-        """Return how a part was proven to have arrived; None where it wasn't, and was sent again."""
+        """Return how a part was proven to have arrived; None where it wasn't, and is sent again."""
         body = SentBody(sent.body.md5, is_encrypted(self._options))
         integrity = proof_of(body, reply, self._requests.ways)
         better = not reply.get(SIGNED) and self._requests.signs("upload_part")
         if integrity and not (integrity == "unproven" and better):
             return integrity
-        if sent.tries < TRIES:
-            self._start(replace(sent, tries=sent.tries + 1))
+        if sent.attempts < MAX_ATTEMPTS:
+            self._start(replace(sent, attempts=sent.attempts + 1))
             return None
         if integrity is None:
-            raise altered(f"{self._url}, part {sent.part.number}", sent.tries)
+            raise altered(f"{self._url}, part {sent.part.number}", sent.attempts)
         return integrity
 
     def _reply(self, future: Future[dict[str, Any]], where: str) -> dict[str, Any]:
@@ -267,14 +285,8 @@ class S3Parts:
         return UploadError(f"The upload of {self._url} was stopped.")
 
 
-def _sums_of(reply: Mapping[str, Any]) -> Sums:
-    """Return the checksum that an upload was created with, after its store has refused another or made it so."""
-    sums: Sums = reply.get(SUMS_SENT, "full")
-    return "composite" if sums == "full" and reply.get("ChecksumType") == "COMPOSITE" else sums
-
-
 def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -> str | None:
-    """Ask the store to throw an upload away; a sentence where it refused, so that nobody pays for it unknowingly."""
+    """Abort an upload; returns a message if the store refused, because its owner pays for the parts."""
     try:
         reply = wait_for(requests.start("abort_multipart_upload", **where, UploadId=upload_id), ABORT_SECONDS)
     except TimeoutError:
@@ -285,22 +297,21 @@ def abort_upload(requests: Requests, where: Mapping[str, str], upload_id: str) -
         reason = str(failed)
     else:
         if reply.get("ResponseMetadata", {}).get("HTTPStatusCode", NO_CONTENT) == NO_CONTENT:
-            uploads.forget(upload_id)
             return None
         reason = "the reply was not an answer to the request"
     return (
         f"The upload {upload_id} of s3://{where['Bucket']}/{where['Key']} could not be aborted ({reason}). It is "
-        f"invisible but stored: {LIFECYCLE}."
+        f"invisible but stored: {LIFECYCLE} it."
     )
 
 
 def not_aborted(url: str, upload_id: str) -> str:
-    """Say that an upload was left alone, because an Abort may destroy the object that was made of it."""
-    return f"The upload {upload_id} may be the object at {url}, so it was not aborted. If it isn't, {LIFECYCLE}."
+    """Return the message for an upload that was left alone: an Abort may destroy the object that was made of it."""
+    return f"The upload {upload_id} may be the object at {url}, so it was not aborted. If it isn't, {LIFECYCLE} it."
 
 
 def are_unlike(parts: Sequence[Part]) -> bool:
-    """Return True if the parts of an upload, but for a smaller last one, aren't all of one size."""
+    """Return True if the parts of an upload, except a smaller last one, aren't all of one size."""
     return any(part.num_bytes != parts[0].num_bytes for part in parts[:-1]) or (
         bool(parts) and parts[-1].num_bytes > parts[0].num_bytes
     )

@@ -1,10 +1,10 @@
-"""The requests of a check: probes of what is allowed, and a trial of what a delivery sends, at a key of our own.
+"""The requests of a check: probes of the permissions, and a trial delivery at a key of our own.
 
-They go the same way as a delivery's own, with the same credentials, endpoint and silence.
+They are sent as a delivery's requests are, with the same credentials, endpoint and silenced logs. The trial uses the
+code of deliveries, with the same checksums, options and conditions, and learns the store's ways from the replies.
 
-The requests are made by the code that deliveries use, with the same checksums, options and conditions, and it learns
-the store's ways from the replies. Two things differ. No listing comes before a condition, because the trial is to show
-whether the store itself keeps it. And every request is sent once, because a second one would make the answer ambiguous.
+Two things differ in a trial. No listing comes before a condition, because the trial is to show whether the store
+itself keeps it. And every request is sent once, because a second attempt would make the answer ambiguous.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from mc_sink.secret import Unpicklable, seal
 from mc_sink.staged import StagedFile
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.bucket import S3Store
+from mc_sink.storage.s3.checksums import SUMS
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.client_options import filesystem_arguments, owner_parameter
 from mc_sink.storage.s3.failures import RequestFailed, read_failure
 from mc_sink.storage.s3.multipart import PartPlan
-from mc_sink.storage.s3.sums import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.staged import IfExists, Sums
-    from mc_sink.storage.s3.sending import Sending
+    from mc_sink.storage.s3.request import Sending
     from mc_sink.storage.s3.store_ways import StoreWays
     from mc_sink.target import Target
 
@@ -49,19 +49,21 @@ _OK, _BROKEN, _NOT_IMPLEMENTED = 200, 500, 501
 _PASSING = {408, 409, 429}
 # A repeated Create would leave a second upload behind where the first one's reply was lost, and a repeated Complete
 # finds no upload where it had made the object.
-_ONCE = {"create_multipart_upload", "complete_multipart_upload"}
+_SENT_ONCE = {"create_multipart_upload", "complete_multipart_upload"}
 _AGAIN = {None, 429, 503}
-_TRIES, _PAUSE = 2, 0.5
+_ATTEMPTS, _PAUSE = 2, 0.5
 _ACCEPTED, _CONTENT_TYPE = 200, "text/plain"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What came back; `status` is None where no readable reply came, and 0 where nothing could be sent.
+    """The answer to one request. No text in here holds the caller's credentials.
 
-    `date` and `region` are what the reply says of the store's clock and the bucket's region, `heard_at` is this
-    machine's clock; `reply` is the whole of one that was no refusal. `advice` is the message of the error that a
-    delivery ends with after this answer. No text in here holds the caller's credentials.
+    - `status`: None without a readable reply, and 0 if nothing could be sent.
+    - `date`, `region`: the store's clock and the bucket's region, as the reply has them.
+    - `heard_at`: this machine's clock.
+    - `reply`: all of a reply that wasn't a refusal.
+    - `advice`: the message of the error that a delivery ends with after this answer.
     """
 
     operation: Question
@@ -76,12 +78,12 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether it was done."""
+        """Whether the store did what was asked."""
         return self.status is not None and _OK <= self.status < _OK + 100
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the store said no, and would say so again."""
+        """Whether the store refused, and would refuse again."""
         if self.code == "NotImplemented" or self.status == _NOT_IMPLEMENTED:
             return True
         return self.status is not None and 2 * _OK <= self.status < _BROKEN and self.status not in _PASSING
@@ -93,7 +95,7 @@ class Answer:
 
 
 class Probes(Unpicklable):
-    """Asks one question at a time; holds the credentials and shows them nowhere."""
+    """Sends one probe at a time. Holds the credentials and never shows them."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
         import s3fs
@@ -101,7 +103,7 @@ class Probes(Unpicklable):
         self._options = seal(storage_options)
         with silence():
             arguments = filesystem_arguments(self._options)
-            # A question goes without a checksum, which some stores refuse whatever the answer would be.
+            # A probe carries no checksum: some stores refuse that before they look at anything else.
             config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
             arguments = dict(arguments) | {"config_kwargs": config}
             self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
@@ -120,9 +122,9 @@ class Probes(Unpicklable):
         return self._endpoint or ""
 
     def ask(self, operation: Question, **parameters: Any) -> Answer:
-        """Send a request and give what came back; once more, if nothing did and that can do no harm."""
+        """Send a request and return the answer; once more if none came and a second attempt does no harm."""
         answer = self._once(operation, parameters)
-        for _ in range(1, 1 if operation in _ONCE else _TRIES):
+        for _ in range(1, 1 if operation in _SENT_ONCE else _ATTEMPTS):
             if answer.status in _AGAIN:
                 sleep(_PAUSE)
                 answer = self._once(operation, parameters)
@@ -143,11 +145,10 @@ class Probes(Unpicklable):
             with silence():
                 # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
                 reply = dict(await self._filesystem._call_s3(operation, **parameters))  # noqa: SLF001
-        except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
+        except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             return self._refusal(operation, error)
-        told = reply.pop("ResponseMetadata", {})
-        headers = told.get("HTTPHeaders", {})
-        status = told.get("HTTPStatusCode", _OK)
+        metadata = reply.pop("ResponseMetadata", {})
+        headers, status = metadata.get("HTTPHeaders", {}), metadata.get("HTTPStatusCode", _OK)
         return Answer(operation, status, date=headers.get("date"), region=_region(headers, {}), reply=reply)
 
     def _refusal(self, operation: Question, error: Exception) -> Answer:
@@ -159,7 +160,7 @@ class Probes(Unpicklable):
 
 
 def _response_of(error: Exception) -> Mapping[str, Any]:
-    """Give the store's answer; s3fs keeps botocore's error as the cause of its own."""
+    """Return the store's answer from an exception; s3fs keeps botocore's error as the cause of its own."""
     answers = (getattr(one, "response", None) for one in (error, error.__cause__))
     return next((answer for answer in answers if isinstance(answer, dict)), {})
 
@@ -173,7 +174,7 @@ class _TrialRequests(Requests):
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
         super().__init__(storage_options)
-        self._pace = replace(self._pace, tries=1)
+        self._pace = replace(self._pace, attempts=1)
         self.reply: Mapping[str, Any] = {}
 
     def call(self, operation: Any, **parameters: Any) -> dict[str, Any]:
@@ -183,13 +184,13 @@ class _TrialRequests(Requests):
             self.reply = reply
         return reply
 
-    async def _look(self, sending: Sending, instead_of: Any) -> None:  # noqa: ARG002  as where it overrides
+    async def _look(self, sending: Sending, instead_of: Any) -> None:  # noqa: ARG002  the signature of the base class
         return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uploaded:
-    """What became of an upload: of Create to its first Complete, of its last one, and what is left of it."""
+    """The outcome of a trial upload: of its first Complete, of its last one, and a message on what is left of it."""
 
     completed: Answer
     replaced: Answer
@@ -197,10 +198,10 @@ class Uploaded:
 
 
 class _Uneven(PartPlan):
-    """Three parts of two sizes, as small as S3 takes them: those before the last one have at least 5 MiB."""
+    """Three parts of two sizes, as small as S3 takes them: all except the last have at least 5 MiB."""
 
     def size(self, number: int) -> int:
-        """Bytes of part `number`, counted from 1."""
+        """Return the bytes of part `number`, counted from 1."""
         return self.min_size + (number == 2)  # noqa: PLR2004  the second of three
 
     @property
@@ -210,7 +211,7 @@ class _Uneven(PartPlan):
 
 
 class Trial(Unpicklable):
-    """Puts objects of our own; an answer that isn't `ok` has the words of the delivery's error in `advice`."""
+    """Delivers objects at a key of our own; an answer that isn't `ok` has the delivery's error message in `advice`."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None, options: ObjectOptions) -> None:
         self._requests = _TrialRequests(storage_options)
@@ -219,12 +220,12 @@ class Trial(Unpicklable):
 
     @property
     def ways(self) -> StoreWays:
-        """What the replies have shown of the store so far."""
+        """The facts that the replies have shown so far."""
         return self._requests.ways
 
     @property
     def sums(self) -> Sums:
-        """The checksum that a delivery sends, as far as the replies have shown what the store takes."""
+        """The checksum that a delivery sends, as far as the replies have shown which ones the store takes."""
         return self._requests.sums
 
     @property
@@ -238,7 +239,7 @@ class Trial(Unpicklable):
         return self._requests.endpoint or ""
 
     def put(self, target: Target, body: bytes) -> Answer:
-        """Put an object with the condition that nothing is at its key."""
+        """Put an object on the condition that its key is free."""
 
         def deliver() -> None:
             self._publish(self._stage(target, body, several=False), "fail")
@@ -246,11 +247,11 @@ class Trial(Unpicklable):
         return self._answer("put_object", deliver)
 
     def put_again(self, target: Target, body: bytes) -> Answer:
-        """Put the same object where it is already, under the same condition."""
+        """Put the same object again at its key, under the same condition."""
         return self._learn_ignored(self.put(target, body))
 
     def upload_again(self, target: Target, body: bytes) -> Uploaded:
-        """Upload the same object under the same condition; where that is kept, once more without it."""
+        """Upload the same object under the same condition; if the store keeps it, once more without it."""
         files: list[StagedFile] = []
         self._left = None
 
@@ -265,9 +266,9 @@ class Trial(Unpicklable):
         return Uploaded(completed, replaced, left)
 
     def upload_unevenly(self, target: Target, body: bytes) -> Uploaded | None:
-        """Upload parts of two sizes over our own object, as a delivery of more than 900 parts does; put it back then.
+        """Upload parts of two sizes over our own object, as a delivery of more than 900 parts does, and restore it.
 
-        Some 10 MiB are sent. None where it is known already whether the store takes that.
+        Some 10 MiB are sent. Returns None if it is known already whether the store takes such parts.
         """
         if self._requests.equal_parts is not None:
             return None
@@ -286,7 +287,7 @@ class Trial(Unpicklable):
         return Uploaded(completed, replaced, left)
 
     def _learn_ignored(self, answer: Answer) -> Answer:
-        """Note that a condition is read over, where the store has taken what it forbids."""
+        """Note that the store ignores a condition, if it took a request that the condition forbids."""
         if answer.ok and self.ways.condition(answer.operation) != "refused":
             self.ways.learn_condition(answer.operation, "ignored")
         return answer

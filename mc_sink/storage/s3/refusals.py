@@ -1,4 +1,7 @@
-"""Find why a store refused a request: by its code, its words and what was sent; and who can change it.
+"""Read the words of a refusal: the only file that searches the texts of stores.
+
+Stores rarely name the option that they refuse in a field of its own. Many name its header in their message, and some
+name nothing. Then every option that was sent is listed, the likeliest first.
 
 Messages: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html and
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
@@ -10,146 +13,275 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mc_sink.exceptions import ConfigurationError, SinkError, TargetError
-from mc_sink.storage.s3.retry_rules import THROTTLED
-from mc_sink.storage.s3.sent_options import DEMANDS, advised, demanded, in_words, names_an_option, refused_options
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mc_sink.storage.s3.failures import RequestFailed
 
-# An account that can't be used; the store knows who asks, and granting a permission would change nothing.
-ACCOUNT_CODES: Final = frozenset(
-    {"AccountProblem", "AllAccessDisabled", "InvalidPayer", "NotSignedUp", "OptInRequired", "UserSuspended"}
-)
-_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
-_DENIED = re.compile(r"explicit deny in an? ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary))", re.IGNORECASE)
-_NOT_ALLOWED = re.compile(r"because no ((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary)) allows", re.IGNORECASE)
-# Names of users and of keys are not the reason, and may have any word in them.
-_NAMES = re.compile(r"\bUser: \S+|on resource: ?(?:\"[^\"]*\"|\S+)")
-_PUBLIC = re.compile(r"block ?public|public (?:acls?|access) (?:is|are) (?:prevented|blocked)", re.IGNORECASE)
-_KMS_WORDS = re.compile(r"\bkms\b|customer master key", re.IGNORECASE)
-_DISABLED = re.compile(
-    r"access to (?:this|the) object has been disabled|account.{0,40}(?:disabled|suspended|closed)", re.IGNORECASE
-)
-# Who can change a policy, by its kind.
-_OWNERS = {
-    "resource-based": "the bucket's owner",
-    "identity-based": "the administrator of this user or role",
-    "session": "the administrator of this role's sessions",
-    "permissions": "the administrator of this user or role",
-    "service": "the administrator of this account's organization",
-    "resource": "the administrator of the bucket owner's organization",
-    "vpc": "the administrator of this network's VPC endpoint",
-}
-_EXTRA = {
-    "ACL": "s3:PutObjectAcl for the ACL",
-    "Tagging": "s3:PutObjectTagging for the tags",
-    "ServerSideEncryption": "kms:GenerateDataKey and kms:Decrypt on the key for KMS",
-    "ObjectLockMode": "s3:PutObjectRetention for the retention",
-    "ObjectLockLegalHoldStatus": "s3:PutObjectLegalHold for the legal hold",
-}
+_NO_CHECKSUMS = "config_kwargs={'request_checksum_calculation': 'when_required'}"
+
+_ANOTHER_FORM = "Ask the bucket's owner which form of it is demanded."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Meaning:
-    """What an answer means: the kind of error, the reason, and what to do next."""
+class SentOption:
+    """An option that a store may refuse.
 
-    kind: type[SinkError]
-    what: str
-    next: str
+    - `parameters`: those of the request that carry it.
+    - `words`: how stores name it.
+    - `name`, `advice`: how a message names it, and how to leave it out.
+    """
+
+    parameters: frozenset[str]
+    words: re.Pattern[str]
+    name: str
+    advice: str
 
 
-_REGION = Meaning(
-    TargetError,
-    "the bucket is in another region",
-    "Pass client_kwargs={'region_name': …} in storage_options, with the bucket's own.",
-)
-_KMS = Meaning(
-    ConfigurationError, "the KMS key can't be used", "Check sse_kms_key_id, its region, and whether it is enabled."
-)
-_KMS_KINDS: Final = (
-    (
-        "Disabled",
-        "the KMS key is disabled",
-        "Ask the key's owner to enable it, or pass another one as sse_kms_key_id.",
+@dataclass(frozen=True, slots=True, eq=False)
+class Demand:
+    """An option that a store or a policy may demand.
+
+    - `parameters`: a request with one of them carries it already. Then `otherwise` is the advice, else `advice`.
+    - `words`: how stores name it.
+    - `in_policies`: bucket policies are known to demand it.
+    """
+
+    parameters: frozenset[str]
+    words: re.Pattern[str]
+    name: str
+    advice: str
+    otherwise: str
+    in_policies: bool
+
+
+def _option(parameters: str, words: str, name: str, advice: str) -> SentOption:
+    return SentOption(frozenset(parameters.split()), re.compile(words, re.IGNORECASE), name, advice)
+
+
+def _demand(  # noqa: PLR0913, PLR0917  a row of the table below
+    parameters: str,
+    words: str,
+    name: str,
+    advice: str,
+    otherwise: str = _ANOTHER_FORM,
+    in_policies: bool = False,  # noqa: FBT001, FBT002
+) -> Demand:
+    pattern = re.compile(words, re.IGNORECASE)
+    return Demand(frozenset(parameters.split()), pattern, name, advice, otherwise, in_policies)
+
+
+# The likeliest first. A message is matched with all of them, so the words of one must not match another.
+OPTIONS: Final = (
+    _option(
+        "IfNoneMatch",
+        r"if-?none-?match|precondition|conditional",
+        "the header If-None-Match (if_exists='fail')",
+        "pass if_exists='overwrite', and keep names apart yourself (the default names have the run id in them)",
     ),
-    (
-        "NotFound",
-        "the store does not find the KMS key",
-        "Check sse_kms_key_id: the key must be in the bucket's region, and one of another account needs its ARN.",
+    _option(
+        "ChecksumAlgorithm ChecksumType ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1 ChecksumSHA256",
+        r"checksum|crc-?(?:32|64)|full_object|composite",
+        "the checksum",
+        f"pass {_NO_CHECKSUMS} in storage_options, and no checksum_algorithm",
     ),
-    (
-        "InvalidState",
-        "the KMS key is in a state in which it can't be used (pending deletion, for example)",
-        "Ask the key's owner, or pass another one as sse_kms_key_id.",
+    _option(
+        "ACL",
+        r"x-amz-acl|\bacls?\b|access ?control ?list|canned",
+        "the ACL (acl)",
+        "leave acl out of object_options and of the platform",
     ),
-    (
-        "InvalidKeyUsage",
-        "the KMS key is not one that encrypts objects",
-        "Pass a symmetric encryption key as sse_kms_key_id.",
+    _option(
+        "SSEKMSKeyId",
+        r"\bkms\b|kms-?key|x-amz-server-side-encryption-aws-kms-key-id",
+        "the KMS key (sse_kms_key_id)",
+        "check sse_kms_key_id in object_options, and kms_key of the platform, or leave it out",
+    ),
+    _option(
+        "SSEKMSEncryptionContext",
+        r"encryption-?context",
+        "the encryption context (sse_kms_encryption_context)",
+        "leave sse_kms_encryption_context out of object_options",
+    ),
+    _option(
+        "BucketKeyEnabled",
+        r"bucket-?key",
+        "the bucket key (bucket_key_enabled)",
+        "leave bucket_key_enabled out of object_options",
+    ),
+    _option(
+        "ServerSideEncryption",
+        r"server[- ]side[- ]encryption|\bsse\b|encryption (?:method|algorithm|type)|\bencrypt",
+        "the encryption (sse)",
+        "leave sse out of object_options",
+    ),
+    _option(
+        "StorageClass",
+        r"storage[- ]?class",
+        "the storage class (storage_class)",
+        "leave storage_class out of object_options",
+    ),
+    _option("Tagging", r"\btag(?:s|ging)?\b|x-amz-tagging", "the tags (tags)", "change tags in object_options"),
+    _option(
+        "ObjectLockMode ObjectLockRetainUntilDate ObjectLockLegalHoldStatus",
+        r"object-?\s?lock|retention|retain-?\s?until|legal-?\s?hold|objectlockconfiguration",
+        "Object Lock (object_lock_mode, object_lock_legal_hold)",
+        "leave the object_lock options out of object_options, or ask the bucket's owner to enable Object Lock",
+    ),
+    _option("Metadata", r"metadata|x-amz-meta", "the metadata (metadata)", "change metadata in object_options"),
+    _option(
+        "CacheControl ContentDisposition",
+        r"cache-?control|content-?disposition",
+        "cache_control or content_disposition",
+        "leave them out of object_options",
+    ),
+    _option(
+        "ContentType", r"content-?type", "the content type (content_type)", "change content_type in object_options"
+    ),
+    _option(
+        "ExpectedBucketOwner",
+        r"expected-?bucket-?owner",
+        "the header x-amz-expected-bucket-owner (expected_bucket_owner)",
+        "leave expected_bucket_owner out of storage_options and of the platform",
+    ),
+    _option(
+        "RequestPayer",
+        r"request-?payer|requester",
+        "the header x-amz-request-payer (requester_pays)",
+        "leave requester_pays out of storage_options",
+    ),
+    _option(
+        "MpuObjectSize",
+        r"mp-?object-?size",
+        "the header x-amz-mp-object-size",
+        "ask the store's operator to accept it, or deliver files of one part",
     ),
 )
-_EQUAL_PARTS = Meaning(
-    ConfigurationError,
-    "the store takes only parts of one size, and they grow after the 900th",
-    "Rerun with equal_parts=True in storage_options; with a saved platform a rerun is enough. A file of more than "
-    "10,000 parts then needs a larger default_block_size, or several files.",
+# Options of every request. Where the store names none, another option that was sent is blamed before these.
+_USUAL: Final = frozenset({"ContentType", "MpuObjectSize"})
+_ALREADY = (
+    "{} sent already: ask the bucket's owner which form of it is demanded, pass another checksum_algorithm in "
+    "storage_options, or deliver to a bucket without Object Lock."
 )
-_ONE_SIZE: Final = re.compile(r"\b(?:same|equal|identical) (?:length|size)|\bequal(?:ly)?[- ]sized?", re.IGNORECASE)
-_REGION_CODES: Final = frozenset(
-    {
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "PermanentRedirect",
-        "Redirect",
-        "TemporaryRedirect",
-    }
+_SENT: Final[Mapping[str, str]] = {
+    "ContentMD5": "Content-MD5",
+    "ChecksumCRC32": "CRC32",
+    "ChecksumCRC64NVME": "CRC64NVME",
+    "ChecksumSHA256": "SHA-256",
+    "ChecksumAlgorithm": "the checksum's algorithm",
+}
+DEMANDS: Final = (
+    _demand(
+        "ChecksumCRC32 ChecksumAlgorithm ChecksumCRC64NVME ChecksumSHA256",
+        r"content-md5|x-amz-checksum|x-amz-sdk-checksum|checksum",
+        "a checksum",
+        "Send one: leave request_checksum_calculation='when_required' out of config_kwargs in storage_options, out of "
+        "AWS_REQUEST_CHECKSUM_CALCULATION and out of the profile.",
+        _ALREADY,
+    ),
+    _demand(
+        "SSEKMSKeyId",
+        r"aws-kms-key-id|kms key",
+        "a KMS key",
+        "Pass sse_kms_key_id in object_options, or kms_key with the platform.",
+    ),
+    _demand(
+        "ServerSideEncryption",
+        r"server[- ]side[- ]encryption|encrypt",
+        "encryption",
+        "Pass sse='AES256' or sse_kms_key_id in object_options, as the bucket's owner demands.",
+        in_policies=True,
+    ),
+    _demand(
+        "ACL",
+        r"x-amz-acl|\bacl\b|bucket-owner-full-control",
+        "an ACL",
+        "Pass acl='bucket-owner-full-control' in object_options, or with the platform.",
+        in_policies=True,
+    ),
+    _demand(
+        "ObjectLockMode",
+        r"object-lock|retention",
+        "a retention",
+        "Pass object_lock_mode and object_lock_retain_until in object_options.",
+    ),
+    _demand("Tagging", r"tagging|request tag", "tags", "Pass tags in object_options."),
+    _demand(
+        "",
+        r"content-sha256|unsigned-payload|payload.*sign",
+        "a signed body",
+        "Pass config_kwargs={'s3': {'payload_signing_enabled': True}} in storage_options.",
+        in_policies=True,
+    ),
+    _demand(
+        "",
+        r"aws4-hmac-sha256|signature version 4",
+        "signature version 4",
+        "Leave signature_version out of config_kwargs in storage_options.",
+    ),
+    _demand(
+        "",
+        r"secure ?(?:connection|transport)|over https|\btls\b",
+        "https",
+        "Use https, without use_ssl=False and plain endpoints.",
+        in_policies=True,
+    ),
 )
-_REDIRECTS: Final = frozenset({301, 302, 307, 308})
-# Codes that blame the request without a word of their own for the option that is wrong.
-_BLAMING: Final = frozenset(
-    {
-        "BadRequest",
-        "InvalidArgument",
-        "InvalidEncryptionAlgorithmError",
-        "InvalidRequest",
-        "MethodNotAllowed",
-        "MissingSecurityHeader",
-        "UnsupportedArgument",
-    }
+_DEMANDING = re.compile(r"\brequire[sd]?\b|missing|must (?:be|have|include|provide|specify)|please use", re.IGNORECASE)
+_ONE_SIZE = re.compile(r"\b(?:same|equal|identical) (?:length|size)|\bequal(?:ly)?[- ]sized?", re.IGNORECASE)
+# A checksum that differs from the body's is not one that the store doesn't know.
+_MISMATCH = re.compile(r"(?<!none-)\b(?:mis)?match|\bdiffer|\bcorrupt|\bincorrect|\bwrong", re.IGNORECASE)
+_REGION_IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
+_REGION = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
+_POLICY = r"((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary))"
+_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_DENIED_BY = re.compile(rf"explicit deny in an? {_POLICY}", re.IGNORECASE)
+_NOT_ALLOWED_BY = re.compile(rf"because no {_POLICY} allows", re.IGNORECASE)
+# Names of users and of keys are not the reason, and may have any word in them.
+_NAMES = re.compile(r"\bUser: \S+|on resource: ?(?:\"[^\"]*\"|\S+)")
+_PUBLIC = re.compile(r"block ?public|public (?:acls?|access) (?:is|are) (?:prevented|blocked)", re.IGNORECASE)
+_KMS = re.compile(r"\bkms\b|customer master key", re.IGNORECASE)
+_DISABLED = re.compile(
+    r"access to (?:this|the) object has been disabled|account.{0,40}(?:disabled|suspended|closed)", re.IGNORECASE
 )
 
 
-def of_request(failed: RequestFailed) -> Meaning | None:
-    """Return what an answer means by what was sent, or by what came with it; None where neither says."""
-    if failed.is_unsupported:
-        return _unsupported(failed)
-    if asks_for_equal_parts(failed):
-        return _EQUAL_PARTS
-    if failed.code in _BLAMING:
-        return _blamed(failed)
-    if failed.code in _REGION_CODES or failed.status in _REDIRECTS:
-        return _elsewhere(failed)
-    if failed.code.startswith("KMS.") and failed.code not in THROTTLED:
-        kinds = (Meaning(_KMS.kind, what, then) for kind, what, then in _KMS_KINDS if kind in failed.code)
-        return next(kinds, _KMS)
-    return None
+def named_options(failed: RequestFailed) -> list[SentOption]:
+    """Return the sent options that the store names, in a field of its own or else in its message."""
+    sent = [option for option in OPTIONS if option.parameters & failed.sent]
+    named = ([one for one in sent if one.words.search(text)] for text in (failed.named, failed.message))
+    return next(filter(None, named), [])
 
 
-def _unsupported(failed: RequestFailed) -> Meaning:
-    """Return what to leave out of a request that the store does not implement."""
-    if refused := refused_options(failed):
-        names, advice = in_words(refused)
-        return Meaning(ConfigurationError, f"the store doesn't support {names}", advice)
-    if failed.operation == "list_objects_v2":
-        what, then = "the store doesn't support listings (ListObjectsV2)", "Check endpoint_url, or use another store."
-        return Meaning(ConfigurationError, what, then)
-    return Meaning(
-        ConfigurationError,
-        "the store doesn't support something that the request asks for",
-        "Leave out object_options that it does not know; if it lacks checksums, pass "
-        "config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options.",
-    )
+def refused_options(failed: RequestFailed) -> list[SentOption]:
+    """Return the options that the store may have refused: those that it names, else all that were sent."""
+    sent = [option for option in OPTIONS if option.parameters & failed.sent]
+    return named_options(failed) or [option for option in sent if not option.parameters <= _USUAL] or sent
+
+
+def demanded(failed: RequestFailed) -> Demand | None:
+    """Return the option that the store demands, or None if it demands nothing that is known."""
+    if not _DEMANDING.search(failed.message):
+        return None
+    return next((demand for demand in DEMANDS if demand.words.search(f"{failed.named} {failed.message}")), None)
+
+
+def advised(demand: Demand, failed: RequestFailed) -> str:
+    """Return how to meet a demand, given what the request carried."""
+    if not demand.parameters & failed.sent:
+        return demand.advice
+    sent = [word for name, word in _SENT.items() if name in failed.sent]
+    return demand.otherwise.format(f"{' and '.join(sent)} {'was' if len(sent) == 1 else 'were'}")
+
+
+def concerns_object_lock(failed: RequestFailed) -> bool:
+    """Return True if the store explains a refusal with Object Lock."""
+    return "object lock" in failed.message.lower()
+
+
+def concerns_acceleration(failed: RequestFailed) -> bool:
+    """Return True if the store explains a refusal with transfer acceleration."""
+    return "accelerat" in failed.message.lower()
 
 
 def asks_for_equal_parts(failed: RequestFailed) -> bool:
@@ -157,138 +289,46 @@ def asks_for_equal_parts(failed: RequestFailed) -> bool:
     return failed.operation == "complete_multipart_upload" and bool(_ONE_SIZE.search(failed.message))
 
 
-def of_words(failed: RequestFailed) -> Meaning | None:
-    """Return what a refusal means by its words, for codes that only some store has; None where they name no option."""
-    if demanded(failed) or names_an_option(failed):
-        return _blamed(failed)
-    return None
+def is_mismatch(failed: RequestFailed) -> bool:
+    """Return True if the store compared a checksum with the body, and they differ."""
+    return bool(_MISMATCH.search(failed.message))
 
 
-def _blamed(failed: RequestFailed) -> Meaning:
-    """Return which option to change after a reply that says only that the request is wrong."""
-    if wanted := demanded(failed):
-        what = f"the store demands {wanted.name}"
-        if "object lock" in failed.message.lower():
-            what = f"the bucket has Object Lock, and the store demands {wanted.name}"
-        return Meaning(ConfigurationError, what, advised(wanted, failed))
-    if "accelerat" in failed.message.lower():
-        what, then = "the bucket has no transfer acceleration", "Leave use_accelerate_endpoint out of config_kwargs."
-        return Meaning(ConfigurationError, what, then)
-    if refused := refused_options(failed):
-        names, advice = in_words(refused)
-        return Meaning(ConfigurationError, f"the store refuses {names}", advice)
-    return Meaning(
-        ConfigurationError,
-        "the store refuses the request as it was made",
-        "Check storage_options and object_options against the reason; if none of them has to do with it, ask the "
-        "store's operator.",
-    )
+def names_algorithm(failed: RequestFailed, algorithm: str) -> bool:
+    """Return True if the message has the name of a checksum algorithm in it."""
+    return algorithm in failed.message.upper().replace("-", "")
 
 
-def _elsewhere(failed: RequestFailed) -> Meaning:
-    """Return how to reach the bucket where it is, as far as the store says it."""
-    if failed.region:
-        return Meaning(
-            TargetError,
-            f"the bucket is in another region, {failed.region}",
-            f"Pass client_kwargs={{'region_name': '{failed.region}'}} in storage_options, or save the platform with "
-            "that region, and leave an endpoint_url of another region out.",
-        )
-    if failed.endpoint:
-        return Meaning(
-            TargetError,
-            f"the bucket is in another region, or at another address: {failed.endpoint}",
-            "Pass client_kwargs={'region_name': …} in storage_options with its region, or the store's endpoint_url.",
-        )
-    return _REGION
+def region_in_words(message: str, endpoint: str | None) -> str | None:
+    """Return the region of the bucket as a message or the host of an endpoint names it."""
+    found = _REGION.search(message) or _REGION_IN_HOST.search(endpoint or "")
+    return next(filter(None, found.groups())) if found else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Denial:
-    """Why a request was denied, what to do, and the permission that it lacks; None where none would help."""
+class DenialWords:
+    """The facts in the message of a denied request.
 
-    reason: str
-    advice: str
+    - `text`: the message without the names of users and resources.
+    - `action`: the permission that it names.
+    - `denied_by`, `not_allowed_by`: the kind of policy that denies it, or that doesn't allow it.
+    - `is_disabled`: an account is suspended. `is_public`: Block Public Access refuses it. `is_kms`: it is about a key.
+    """
+
+    text: str
     action: str | None
+    denied_by: str | None
+    not_allowed_by: str | None
+    is_disabled: bool
+    is_public: bool
+    is_kms: bool
 
 
-def denial(failed: RequestFailed, action: str) -> Denial:
-    """Return why a request that needs `action` was denied, as far as the store says it."""
-    message = _NAMES.sub("", failed.message)
-    if failed.code in ACCOUNT_CODES or _DISABLED.search(message):
-        return Denial(
-            "the account, or the bucket's, is suspended or disabled",
-            "Ask the account's owner to look at its state and its bills; no permission helps.",
-            None,
-        )
-    found = _ACTION.search(message)
-    action = found[1] if found else action
-    if _PUBLIC.search(message):
-        return Denial(
-            "S3 Block Public Access refuses it",
-            "Leave a public acl out of object_options and of the platform (bucket-owner-full-control is not public), "
-            "or ask the bucket's owner to change Block Public Access.",
-            action,
-        )
-    denied = _DENIED.search(message)
-    if failed.code.startswith("KMS.") or _KMS_WORDS.search(message):
-        return _of_kms(denied[1] if denied else None, action)
-    if denied:
-        return _explicit(failed, message, denied[1], action)
-    if lacking := _NOT_ALLOWED.search(message):
-        kind, owner = lacking[1], _owner(lacking[1])
-        return Denial(f"no {kind} allows it", f"Ask {owner} to grant {action} to this user in the {kind}.", action)
-    return _plain(failed, action)
-
-
-def _of_kms(policy: str | None, action: str) -> Denial:
-    action = action if action.startswith("kms:") else "kms:GenerateDataKey"
-    if policy:
-        return Denial(
-            f"{_with_article(policy)} denies the use of the KMS key",
-            f"Ask the key's owner, or the one of that policy, to end the Deny of {action}, or use another key: "
-            "sse_kms_key_id in object_options, kms_key of the platform.",
-            action,
-        )
-    return Denial(
-        "the KMS key may not be used",
-        "Grant kms:GenerateDataKey and kms:Decrypt on the key to this user, in the key's own policy too if the key is "
-        "another account's (mc-sink policy … --kms KEY_ARN prints the statement).",
-        action,
+def denial_words(failed: RequestFailed) -> DenialWords:
+    """Parse the message of a denied request."""
+    text = _NAMES.sub("", failed.message)
+    action, denied_by, not_allowed_by = (
+        found[1] if (found := pattern.search(text)) else None for pattern in (_ACTION, _DENIED_BY, _NOT_ALLOWED_BY)
     )
-
-
-def _explicit(failed: RequestFailed, message: str, kind: str, action: str) -> Denial:
-    """Return the advice for an explicit Deny, which no Allow outweighs."""
-    advice = f"A Deny outweighs every grant: ask {_owner(kind)} to change the policy."
-    if kind.lower().startswith(("resource-based", "vpc", "service", "resource")):
-        lacking = [one for one in DEMANDS if one.name in _IN_POLICIES and not one.parameters & failed.sent]
-        named = [one for one in lacking if one.words.search(message)]
-        told = " ".join(f"If it demands {one.name}: {advised(one, failed)}" for one in named or lacking)
-        advice = f"{advice} {told}"
-    return Denial(f"an explicit Deny in {_with_article(kind)} forbids {action}", advice, action)
-
-
-# What bucket policies are known to demand of a request.
-_IN_POLICIES = {"encryption", "an ACL", "a signed body", "https"}
-
-
-def _with_article(kind: str) -> str:
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
-
-
-def _owner(kind: str) -> str:
-    return _OWNERS.get(kind.lower().split(" ")[0], "its administrator")
-
-
-def _plain(failed: RequestFailed, action: str) -> Denial:
-    extra = [told for name, told in _EXTRA.items() if name in failed.sent or not failed.sent]
-    also = f" ({'; '.join(extra)})" if extra and action == "s3:PutObject" else ""
-    if "ExpectedBucketOwner" not in failed.sent:
-        return Denial("the store refuses it", f"Grant {action} to this user{also}.", action)
-    return Denial(
-        "the bucket does not belong to the account in expected_bucket_owner, or a permission is missing",
-        f"Check the bucket's name and expected_bucket_owner with the bucket's owner. If both are right: Grant {action} "
-        f"to this user{also}.",
-        action,
-    )
+    disabled, public, kms = (bool(pattern.search(text)) for pattern in (_DISABLED, _PUBLIC, _KMS))
+    return DenialWords(text, action, denied_by, not_allowed_by, disabled, public, kms)

@@ -1,8 +1,8 @@
-"""A session that acts in an IAM role. Its temporary credentials are renewed before they expire.
+"""Assume an IAM role. Its temporary credentials are renewed before they expire.
 
-    a key, a profile, or a token in a file ──AssumeRole──► credentials for an hour ──► … anew, while requests go on
+    a key, a profile, or a token in a file ──AssumeRole──► credentials for an hour ──► renewed, while requests go on
 
-botocore asks for them whenever it signs a request, and renews them by itself; what is here says how.
+botocore asks for credentials whenever it signs a request, and renews them through the code here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from aiobotocore.session import AioSession
 
-# Where AWS' own tools go when nobody names a region.
-_ANYWHERE = "us-east-1"
-_PATIENCE = {"connect_timeout": 10, "read_timeout": 30}
+# The region that AWS' own tools use by default.
+_DEFAULT_REGION = "us-east-1"
+_TIMEOUTS = {"connect_timeout": 10, "read_timeout": 30}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Role:
-    """A role to act in; with `token_file`, by the token of a web identity, which is read anew each time."""
+    """A role to assume; with `token_file`, by the token of a web identity, which is read again each time."""
 
     arn: str
     external_id: str | None = None
@@ -41,9 +41,9 @@ class Role:
 
 
 def session_in(role: Role, storage_options: Mapping[str, Any]) -> AioSession:
-    """Give a session for s3fs that acts in a role, as whoever `storage_options` say; sends nothing yet.
+    """Return a session for s3fs that assumes a role with the credentials of `storage_options`; sends nothing yet.
 
-    Raises `ConfigurationError` for an STS endpoint that secrets may not be sent to, and for a profile that isn't there.
+    Raises `ConfigurationError` for an STS endpoint that secrets must not be sent to, and for an unknown profile.
     """
     options = seal(storage_options).checked()
     with silence():
@@ -53,7 +53,7 @@ def session_in(role: Role, storage_options: Mapping[str, Any]) -> AioSession:
 
 
 class _Assumed(Unpicklable):
-    """What botocore asks for credentials."""
+    """The provider that botocore asks for credentials."""
 
     def __init__(self, options: Mapping[str, Any], role: Role) -> None:
         self._options, self._role = seal(options), role
@@ -66,24 +66,24 @@ class _Assumed(Unpicklable):
         self._endpoint = find_endpoint(asked, self._base) if asked else None
 
     async def load_credentials(self) -> Any:
-        """Give credentials that are fetched when first needed, and renewed before they expire."""
+        """Return credentials that are fetched when first needed, and renewed before they expire."""
         from aiobotocore.credentials import AioDeferredRefreshableCredentials
 
         return AioDeferredRefreshableCredentials(self._assume, "assume-role")
 
     async def _assume(self) -> dict[str, Any]:
-        """Ask STS; what it refuses isn't the store's refusal, and must not look like one."""
+        """Ask STS; its refusal must not look like a refusal by the store."""
         from botocore.exceptions import CredentialRetrievalError
 
         try:
             with silence():
                 made = await self._ask()
-        except Exception as error:  # noqa: BLE001  whatever it was, it is read, and what hangs on it is let go
+        except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = str(read_failure("assume_role", error, self._options.scrubbed)) or type(error).__name__
         else:
             names = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "token": "SessionToken"}
             expiry = {"expiry_time": made["Expiration"].isoformat()}
-            return {ours: made[theirs] for ours, theirs in names.items()} | expiry
+            return {name: made[in_sts] for name, in_sts in names.items()} | expiry
         raise CredentialRetrievalError(provider=f"the role {self._role.arn}", error_msg=failed)
 
     async def _ask(self) -> Mapping[str, Any]:
@@ -102,9 +102,9 @@ class _Assumed(Unpicklable):
         from aiobotocore.config import AioConfig
 
         found = find_region({}, self._base) or self._base.get_config_variable("region")
-        region = self._role.region or found or _ANYWHERE
-        # A proxy of the environment's has no business with what never leaves this machine.
+        region = self._role.region or found or _DEFAULT_REGION
+        # A proxy of the environment must not receive a request that stays on this machine.
         unproxied: dict[str, Any] = {"proxies": {}} if self._endpoint and self._endpoint.loopback else {}
-        config = AioConfig(http_session_cls=http_session(), **_PATIENCE, **unproxied)
+        config = AioConfig(http_session_cls=http_session(), **_TIMEOUTS, **unproxied)
         url = {"endpoint_url": self._endpoint.url.reveal()} if self._endpoint and self._endpoint.url else {}
         return {"region_name": region, "config": config, **url}

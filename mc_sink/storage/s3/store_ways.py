@@ -1,45 +1,49 @@
-"""What is learnt of a store from its replies: what they prove, what it doesn't take, which promises it doesn't keep.
+"""The behaviour of one store, learnt from its replies, and how requests are adapted to it.
 
-    a reply says                          the body arrived as it was sent, proven by
-    the checksum that was sent            "crc32", "sha256" or "crc64": the store has summed the body itself
-    nothing of it, to a signed body       "sha256": the signature covers the body's SHA-256, and a store checks that
-    nothing of it, and the body's MD5     "etag"
-    the MD5 of another body               nothing: it was altered on its way
-    none of these                         "unproven"
+    the store refuses                          the request is sent again
+    the checksum (Create, Put)                 with the next one that may be sent; `checksums.py` has their order
+    the checksum of the whole (Complete)       without it
+    the size of the object (Complete)          without it
+    If-None-Match (Put, Complete)              without it, right after a listing of exactly that key
 
-Stores differ in what they check and in how they make ETags. Nothing is asked for that alone: each fact is learnt from
-the first reply that shows it.
+A refusal that names other checksums, as those that the store takes, moves these to the front. Only a certain refusal
+counts: a 501, or a 400 that names the header. A 501 that names none is answered with each of these changes in turn,
+and then with two of them together. The change that made the difference is remembered. No request is sent only to
+learn: each fact comes from the first reply that shows it.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from mc_sink.staged import Sums
-from mc_sink.storage.s3.sums import PROOFS
+from mc_sink.storage.s3.checksums import PROOFS, SUMS
+from mc_sink.storage.s3.refusals import asks_for_equal_parts, is_mismatch, named_options, names_algorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from mc_sink.receipt import Integrity
+    from mc_sink.storage.s3.failures import RequestFailed
+    from mc_sink.storage.s3.retry_rules import Operation
 
 Condition: TypeAlias = Literal["kept", "refused", "ignored"]
 _CONDITIONS: Final = ("kept", "refused", "ignored")
-# The facts that are words, with those that they may be; all others are true or false.
+# The facts that are words, with their values; all others are booleans.
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "sums": get_args(Sums),
     "condition_on_put": _CONDITIONS,
     "condition_on_complete": _CONDITIONS,
 }
-# In a reply: whether the body of its request was signed.
-SIGNED: Final = "SignedBody"
-# In a reply: the checksums that its request had, by their parameters.
-SUMMED: Final = "SummedBody"
-MD5 = re.compile(r"[0-9a-f]{32}")
-MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
-# By what is not kept: the condition of a request, the sums of bodies, or ETags that can be computed.
+CONDITION: Final = frozenset({"IfNoneMatch"})
+_SIZE: Final = frozenset({"MpuObjectSize"})
+_OF_CREATE: Final = frozenset({"ChecksumAlgorithm", "ChecksumType"})
+_OF_WHOLE: Final = frozenset({*PROOFS, "ChecksumType"})
+_CRC32: Final = "ChecksumCRC32"
+_BLAMING: Final = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+# By what the store does not keep: the condition of a request, the checksums of bodies, or ETags that can be computed.
 UNKEPT: Final = {
     "condition": (
         "The promise that no existing object is replaced has a gap at this store: it does not keep If-None-Match. "
@@ -62,17 +66,17 @@ UNKEPT: Final = {
 
 @dataclass(slots=True, eq=False)
 class StoreWays:
-    """What is known of one store; None is not seen yet. Threads share it: a fact is set in one assignment.
+    """The known facts of one store; None means not seen yet. Threads share it: a fact is set in one assignment.
 
-    - `checks_sums`: it echoes the checksum of a body, which it has checked then.
+    - `checks_sums`: it echoes the checksum of a body, and so has checked it.
     - `checks_signed_bodies`: it is documented to compare a signed body with its SHA-256.
     - `has_md5_etags`: the ETag of a body is its MD5, as long as no KMS key is used.
     - `has_s3_etags`: the ETag of a multipart object is the MD5 of its parts' ETags, with their number.
     - `lists_what_it_answers`: a listing shows the ETag that Complete answered.
-    - `sums`: the best checksum that it takes; see `sums.py`.
-    - `condition_on_put`, `condition_on_complete`: whether it keeps `If-None-Match`, as a refusal of a key that was
-      taken has shown, or refuses the header, or reads over it, which only a trial on an object of our own shows.
-    - `equal_parts`: it takes only uploads whose parts, but for the last, are of one size.
+    - `sums`: the best checksum that it takes; see `checksums.py`.
+    - `condition_on_put`, `condition_on_complete`: "kept": it has refused a key that was taken. "refused": it refuses
+      the header `If-None-Match`. "ignored": it reads past the header, which only a trial at a key of our own shows.
+    - `equal_parts`: it takes only uploads whose parts, except the last, are of one size.
     - `takes_object_size`, `takes_whole_sums`: it takes the size, and the checksum of the whole object, with a Complete.
     - `took_object`, `took_upload`: it has taken a delivery's Put, or its Create, parts and Complete.
     """
@@ -93,7 +97,7 @@ class StoreWays:
 
     @classmethod
     def of_aws(cls) -> StoreWays:
-        """Return what AWS documents of S3; the ETags depend on the bucket's encryption."""
+        """Return the facts that AWS documents of S3. The ETags depend on the bucket's encryption."""
         return cls(
             checks_sums=True,
             checks_signed_bodies=True,
@@ -104,32 +108,32 @@ class StoreWays:
         )
 
     def condition(self, operation: str) -> Condition | None:
-        """Return what is known of the condition on this operation."""
+        """Return whether the store keeps the condition of this operation, as far as it is known."""
         if operation == "put_object":
             return self.condition_on_put
         return self.condition_on_complete if operation == "complete_multipart_upload" else None
 
     def facts(self) -> dict[str, str | bool]:
-        """Return what is known as plain values by name, to be kept."""
+        """Return the known facts as plain values by name, to be saved."""
         known = ((one.name, getattr(self, one.name)) for one in fields(self))
         return {name: value for name, value in known if value is not None}
 
     def recall(self, facts: Mapping[str, object]) -> None:
-        """Take over facts that were kept; what this version doesn't know is left out."""
+        """Adopt saved facts; those that this version doesn't know are ignored."""
         for one in fields(self):
             value = facts.get(one.name)
             if value in _WORDS[one.name] if one.name in _WORDS else isinstance(value, bool):
                 setattr(self, one.name, value)
 
     def learn_taken(self, operation: str) -> None:
-        """Note that the store has taken what a delivery sends."""
+        """Note that the store has taken this request of a delivery."""
         if operation == "put_object":
             self.took_object = True
         else:
             self.took_upload = True
 
     def unkept(self) -> tuple[str, ...]:
-        """Return a sentence for each promise that the store is known not to keep its part of."""
+        """Return a sentence for each promise that rests on less at this store."""
         conditions = {self.condition_on_put, self.condition_on_complete}
         lacking = {
             "condition": bool(conditions & {"refused", "ignored"}),
@@ -139,7 +143,7 @@ class StoreWays:
         return tuple(UNKEPT[name] for name, is_lacking in lacking.items() if is_lacking)
 
     def learn_condition(self, operation: str, seen: Condition) -> None:
-        """Note what a reply to this operation has shown of the condition."""
+        """Note whether the store keeps the condition of this operation, as a reply has shown."""
         if operation == "put_object":
             self.condition_on_put = seen
         else:
@@ -147,50 +151,151 @@ class StoreWays:
 
 
 class WaysMemory(Protocol):
-    """Where the facts of stores are kept from one process to the next, by endpoint and bucket. Neither raises."""
+    """Saves the facts of stores from one process to the next, by endpoint and bucket. Its methods never raise."""
 
     def recall(self, endpoint: str, bucket: str) -> Mapping[str, object]:
-        """Return the facts of a bucket; empty where none are kept."""
+        """Return the facts of a bucket; empty where none are saved."""
 
     def keep(self, endpoint: str, bucket: str, facts: Mapping[str, str | bool]) -> None:
-        """Keep the facts of a bucket."""
+        """Save the facts of a bucket."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SentBody:
-    """A body as it was sent, by its MD5 in hex. Where it `is_encrypted` under a KMS key, no ETag can be that."""
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a request is sent: with which checksum, if it carries one, and without which parameters."""
 
-    md5: Callable[[], str]
-    is_encrypted: bool = False
+    sums: Sums = "full"
+    left_out: frozenset[str] = frozenset()
 
 
-def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integrity | None:
-    """Return what a reply proves of the body, None where it contradicts; learns the store's ways from it.
+def known_fit(operation: Operation, ways: StoreWays, sums: Sums) -> Fit:
+    """Return how to send a request to a store with these known ways.
 
-    The MD5 costs some 600 MB/s, so it is only computed where the store has not checked the checksum.
+    A part and the checksum of a Complete follow the Create of their upload.
     """
-    signed = reply.get(SIGNED)
-    for name, sent in reply.get(SUMMED, {}).items():
-        ways.checks_sums = name in reply
-        if name in reply:
-            return PROOFS[name] if reply[name] == sent else None
-    etag = bare(reply.get("ETag"))
-    if etag == body.md5():
-        ways.has_md5_etags = True
-        return "sha256" if signed else "etag"
-    if signed and ways.checks_signed_bodies and not ways.has_md5_etags:
-        ways.has_md5_etags = False
-        return "sha256"
-    if MD5.fullmatch(etag) and not body.is_encrypted and ways.has_md5_etags is not False:
-        return None
-    return "sha256" if signed else "unproven"
+    left_out = CONDITION if ways.condition(operation) == "refused" else frozenset()
+    if operation == "complete_multipart_upload":
+        left_out |= _SIZE if ways.takes_object_size is False else frozenset()
+        left_out |= _OF_WHOLE if ways.takes_whole_sums is False else frozenset()
+    return Fit(sums, left_out)
 
 
-def bare(etag: object) -> str:
-    """Return an ETag without its quotes; empty where there is none."""
-    return str(etag or "").strip('"')
+def fitted(operation: Operation, wanted: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
+    """Return the parameters to send; `wanted` has the CRC32 if the request is to carry a checksum."""
+    sent = {name: value for name, value in wanted.items() if name not in fit.left_out}
+    chosen = SUMS.get(fit.sums)
+    if operation == "create_multipart_upload" and sent.keys() & _OF_CREATE:
+        sent = {name: value for name, value in sent.items() if name not in _OF_CREATE}
+        return sent | (chosen.of_create if chosen else {})
+    if operation != "put_object" or _CRC32 not in sent or (chosen and chosen.parameter == _CRC32):
+        return sent
+    del sent[_CRC32]
+    return sent | ({chosen.parameter: chosen.of([memoryview(sent["Body"])])} if chosen else {})
 
 
-def is_encrypted(options: Mapping[str, Any]) -> bool:
-    """Return True where the options of an object ask for a KMS key, which makes ETags that mean nothing."""
-    return str(options.get("ServerSideEncryption", "")).startswith("aws:kms")
+class Refitting:
+    """The changes to try on one request, one after the other, as its refusals suggest.
+
+    - `wanted`: its parameters before any change.
+    - `allowed`: the checksums that may be sent, the best first.
+    - `first`: how it is sent at first.
+    """
+
+    def __init__(self, operation: Operation, wanted: AbstractSet[str], allowed: Sequence[Sums], first: Fit) -> None:
+        self._operation, self._wanted, self._allowed = operation, wanted, allowed
+        self._tried, self._open, self._go_on = [first], iter(tuple[Fit]()), False
+
+    def after(self, failed: RequestFailed) -> Fit | None:
+        """Return how to send the request after this refusal of its last fit; None where nothing is left.
+
+        A refusal that names nothing is answered by changes of the same fit, one at a time, until one of them makes the
+        difference.
+        """
+        if not _is_refusal(failed):
+            return None
+        named = frozenset[str]().union(*(option.parameters for option in named_options(failed)))
+        if named or not self._go_on:
+            self._open = self._others(failed, self._tried[-1], named)
+        self._go_on = not named
+        fit = next((fit for fit in self._open if fit not in self._tried), None)
+        self._tried += [fit] if fit else []
+        return fit
+
+    def _others(self, failed: RequestFailed, fit: Fit, named: AbstractSet[str]) -> Iterator[Fit]:
+        """Yield the changes to try on a request that was refused with this fit, in order."""
+        sums = _other_sums(failed, self._operation, self._wanted, fit, self._allowed)
+        leaner = [(one, replace(fit, left_out=fit.left_out | one)) for one in (CONDITION, _SIZE) if one <= self._wanted]
+        if named:
+            yield from sums if named & (_OF_CREATE | _OF_WHOLE) else ()
+            yield from (other for one, other in leaner if one & named)
+        elif failed.is_unsupported:
+            others = [other for _, other in leaner]
+            yield from (*sums[:1], *others, *sums[1:])
+            yield from (replace(one, left_out=one.left_out | other.left_out) for one in sums for other in others)
+            yield from (replace(one, left_out=one.left_out | other.left_out) for one, other in combinations(others, 2))
+
+
+def _other_sums(
+    failed: RequestFailed, operation: Operation, wanted: AbstractSet[str], fit: Fit, allowed: Sequence[Sums]
+) -> list[Fit]:
+    """Return the changes that replace the checksum of a request, or remove it."""
+    if operation == "complete_multipart_upload":
+        return [replace(fit, left_out=fit.left_out | _OF_WHOLE)] if wanted & PROOFS.keys() else []
+    summed = {"create_multipart_upload": _OF_CREATE, "put_object": frozenset({_CRC32})}.get(operation, frozenset())
+    if fit.sums not in allowed or not wanted & summed:
+        return []
+    others = [one for one in allowed[allowed.index(fit.sums) + 1 :] if operation != "put_object" or one != "composite"]
+    return [replace(fit, sums=one) for one in sorted(others, key=lambda one: not _is_named(one, failed, fit))]
+
+
+def _is_named(sums: Sums, failed: RequestFailed, fit: Fit) -> bool:
+    """Return True if a refusal names another algorithm than the one that was sent: the store would take it."""
+    if sums == "none" or (fit.sums != "none" and SUMS[sums].algorithm == SUMS[fit.sums].algorithm):
+        return False
+    return names_algorithm(failed, SUMS[sums].algorithm)
+
+
+def refusal_to_report(first: RequestFailed, last: RequestFailed) -> RequestFailed:
+    """Return the refusal to report after several: the first one, unless the last one names an option."""
+    return first if _is_refusal(last) and not named_options(last) else last
+
+
+def learn_from_success(operation: Operation, before: Fit, fit: Fit, ways: StoreWays) -> None:
+    """Note what the store doesn't take, after it refused a request sent as `before` and took it sent as `fit`."""
+    if fit.left_out >= CONDITION:
+        ways.learn_condition(operation, "refused")
+    if fit.sums != before.sums:
+        ways.sums = fit.sums
+    if operation == "complete_multipart_upload" and fit.left_out != before.left_out:
+        ways.takes_object_size = False if fit.left_out >= _SIZE else ways.takes_object_size
+        ways.takes_whole_sums = False if fit.left_out >= _OF_WHOLE else ways.takes_whole_sums
+
+
+def learn_from_refusal(failed: RequestFailed, ways: StoreWays, allowed: Sequence[Sums]) -> None:
+    """Note what a refusal shows that ends a request, so that the next delivery is sent in another way.
+
+    That is a condition that the store keeps, a demand for parts of one size, or a checksum that the store refuses of a
+    part although it has created the upload with it.
+    """
+    if failed.code == "PreconditionFailed" and failed.sent >= CONDITION:
+        ways.learn_condition(failed.operation, "kept")
+    if asks_for_equal_parts(failed):
+        ways.equal_parts = True
+    sent = SUMS.get(ways.sums)
+    if failed.operation == "upload_part" and sent and ways.sums in allowed and _blames(failed, sent.parameter):
+        after = allowed[allowed.index(ways.sums) + 1 :]
+        ways.sums = next((one for one in after if one == "none" or SUMS[one].parameter != sent.parameter), ways.sums)
+
+
+def _blames(failed: RequestFailed, parameter: str) -> bool:
+    """Return True if a request was refused for this parameter, as far as the store names it."""
+    if parameter not in failed.sent or not _is_refusal(failed):
+        return False
+    return any(parameter in option.parameters for option in named_options(failed)) or failed.is_unsupported
+
+
+def _is_refusal(failed: RequestFailed) -> bool:
+    """Return True if the store refused a request for one of its parameters, and so has certainly not done it."""
+    if failed.status is None or is_mismatch(failed):
+        return False
+    return failed.is_unsupported or failed.code in _BLAMING

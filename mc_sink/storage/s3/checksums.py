@@ -1,13 +1,13 @@
-"""The checksums that may go with bodies and uploads: S3's names, how each is computed, and how those of parts combine.
+"""The checksums that requests can carry: S3's names, how each is computed, and how those of parts combine.
 
-    sums         algorithm    of an upload    the sum of the whole, sent with Complete
-    full         CRC32        FULL_OBJECT     that of the file, computed as it was written
+    sums         algorithm    of an upload    checksum of the whole object, sent with Complete
+    full         CRC32        FULL_OBJECT     the CRC32 of the file, computed while it is written
     composite    CRC32        COMPOSITE       none
     sha256       SHA256       COMPOSITE       none
-    crc64nvme    CRC64NVME    FULL_OBJECT     combined from those of the parts
-    none         bodies are signed with their SHA-256 instead
+    crc64nvme    CRC64NVME    FULL_OBJECT     combined from the checksums of the parts
+    none         no checksum; bodies are signed with their SHA-256 instead
 
-The type goes with a Create and a Complete only where it is not what S3 assumes, because some stores refuse its header.
+Create and Complete name the type only where it differs from S3's default, because some stores refuse that header.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Part, Sums
 
-# What botocore calls an algorithm, and the sums that have it, in the order in which a store is asked to take them.
+# botocore's name of an algorithm, and the checksums that use it. A store is offered them in this order.
 ALGORITHMS: Final[Mapping[str, tuple[Sums, ...]]] = {
     "CRC32": ("full", "composite"),
     "SHA256": ("sha256",),
@@ -36,8 +36,15 @@ ALGORITHMS: Final[Mapping[str, tuple[Sums, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sum:
-    """A checksum. `proves` is what a reply shows that echoes it; `typed` is True where its type has to be named."""
+class Checksum:
+    """One kind of checksum.
+
+    - `algorithm`: botocore's name of it.
+    - `num_bytes`: length of its digest.
+    - `proves`: what a reply proves that echoes the checksum.
+    - `digest`: computes it.
+    - `typed`: a Create has to name its type.
+    """
 
     algorithm: str
     num_bytes: int
@@ -47,7 +54,7 @@ class Sum:
 
     @property
     def parameter(self) -> str:
-        """The parameter of a request, and of its reply, that holds the sum."""
+        """The parameter of a request, and of its reply, that holds the checksum."""
         return f"Checksum{self.algorithm}"
 
     @property
@@ -56,7 +63,7 @@ class Sum:
         return {"ChecksumAlgorithm": self.algorithm} | ({"ChecksumType": "FULL_OBJECT"} if self.typed else {})
 
     def of(self, pieces: Iterable[memoryview]) -> str:
-        """Return the sum of a body, as a request has it."""
+        """Return the checksum of a body in base64, as a request carries it."""
         return b64encode(self.digest(pieces)).decode()
 
 
@@ -83,11 +90,11 @@ def _crc64nvme(pieces: Iterable[memoryview]) -> bytes:
     return crc.to_bytes(8, "big")
 
 
-SUMS: Final[Mapping[Sums, Sum]] = {
-    "full": Sum("CRC32", 4, "crc32", _crc32, typed=True),
-    "composite": Sum("CRC32", 4, "crc32", _crc32),
-    "sha256": Sum("SHA256", 32, "sha256", _sha256),
-    "crc64nvme": Sum("CRC64NVME", 8, "crc64", _crc64nvme),
+SUMS: Final[Mapping[Sums, Checksum]] = {
+    "full": Checksum("CRC32", 4, "crc32", _crc32, typed=True),
+    "composite": Checksum("CRC32", 4, "crc32", _crc32),
+    "sha256": Checksum("SHA256", 32, "sha256", _sha256),
+    "crc64nvme": Checksum("CRC64NVME", 8, "crc64", _crc64nvme),
 }
 PROOFS: Final[Mapping[str, Integrity]] = {one.parameter: one.proves for one in SUMS.values()}
 
@@ -98,9 +105,9 @@ def can_sum(sums: Sums) -> bool:
 
 
 def of_whole(sums: Sums, parts: Sequence[Part], crc32: str) -> dict[str, str]:
-    """Return the parameters of a Complete that hold the sum of the whole; empty where the store puts it together.
+    """Return the parameters of a Complete that hold the checksum of the whole object; empty if the store combines it.
 
-    `crc32` is that of the file as it was written, in hex.
+    `crc32`: that of the file as it was written, in hex.
     """
     if sums == "full":
         return {"ChecksumCRC32": b64encode(bytes.fromhex(crc32)).decode(), "ChecksumType": "FULL_OBJECT"}
@@ -116,11 +123,11 @@ def of_whole(sums: Sums, parts: Sequence[Part], crc32: str) -> dict[str, str]:
 
 
 def wrong_sum(sums: Sums) -> dict[str, str]:
-    """Return a sum that a body of any store's tests hardly has, as a request has it; CRC32's where there is none."""
+    """Return a checksum of zeros as a request parameter, for a body that has another one; CRC32 for "none"."""
     one = SUMS.get(sums, SUMS["full"])
     return {one.parameter: b64encode(bytes(one.num_bytes)).decode()}
 
 
 def sums_in(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sums that a request carries, by their parameters."""
+    """Return the checksums that a request carries, by parameter."""
     return {name: value for name, value in parameters.items() if name in PROOFS}

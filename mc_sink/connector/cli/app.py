@@ -1,0 +1,85 @@
+"""All commands of `mc-sink`, over connections, the history of runs, recovery and platforms.
+
+    arguments ─► app (the command) ─► run_commands, record_commands, platform_commands ─► output (text or JSON)
+                    └─ an exception ─► exit: one message, one exit code
+
+Libraries that take long to load are loaded by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mc_sink.connector.cli import platform_commands, record_commands, run_commands
+from mc_sink.connector.cli.examples import example
+from mc_sink.connector.cli.exit import escaped_usage_errors, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_DEBUG = "--debug"
+
+
+class Commands(TyperGroup):
+    """All commands. Their exceptions are reported without a traceback, and `--debug` may stand anywhere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remove `--debug` from the arguments, up to a `--`, and parse the others."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[_DEBUG] = _DEBUG in args[:end]
+        with escaped_usage_errors():
+            return super().parse_args(ctx, [word for word in args[:end] if word != _DEBUG] + args[end:])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and report what it raises in the words of that command."""
+        with escaped_usage_errors(), reported(lambda: ctx.invoked_subcommand, debug=ctx.meta[_DEBUG]):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="mc-sink",
+    help="Deliver data into another organisation's bucket: validated, and whole or not at all.",
+    epilog=example("mc-sink"),
+    rich_markup_mode=None,  # rich takes a tenth of a second to load for a help page (measured)
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options_of_all_commands(
+    *,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error, with secrets masked.")] = False,
+) -> None:
+    """Register the options of all commands, for the help. `Commands.parse_args` reads them."""
+
+
+_COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("run", run_commands.run),
+    ("send", run_commands.send),
+    ("preview", run_commands.show_preview),
+    ("schedule", run_commands.schedule),
+    ("history", record_commands.show_history),
+    ("show", record_commands.show),
+    ("verify", record_commands.verify),
+    ("recover", record_commands.recover),
+    ("policy", platform_commands.policy),
+    ("lifecycle", platform_commands.lifecycle),
+)
+for _name, _function in _COMMANDS:
+    app.command(_name, epilog=example(_name))(_function)
+app.add_typer(run_commands.connections, name="connections", epilog=example("connections"))
+app.add_typer(platform_commands.platforms, name="platforms", epilog=example("platforms"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments name, and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what its encoding lacks
+    app(list(arguments) if arguments is not None else None, prog_name="mc-sink")

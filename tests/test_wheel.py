@@ -1,0 +1,165 @@
+"""The wheel, installed beside the core dependencies alone: deliveries work, and the command says what to install."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+EXTRA = ("typer", "rich", "keyring", "apscheduler")
+DELIVER = """
+import sys
+from importlib.util import find_spec
+
+import polars as pl
+
+import mc_sink
+from mc_sink import testing
+
+assert "site-packages" in mc_sink.__file__, mc_sink.__file__
+assert not [name for name in sys.argv[2:] if find_spec(name)]
+folder = sys.argv[1]
+frame = testing.sample("audience", 50)
+for name in ("rows.csv", "rows.csv.gz", "rows.parquet"):
+    receipt = mc_sink.sink_madconnect(frame, f"{folder}/{name}", schema="audience", progress=False)
+    assert receipt.validated and receipt.num_rows == 50, receipt
+    assert receipt.verify().ok
+assert pl.read_parquet(f"{folder}/rows.parquet").height == pl.read_csv(f"{folder}/rows.csv").height == 50
+"""
+SAVE = """
+import sys
+from pathlib import Path
+
+from mc_sink import ConfigurationError, Platform, platforms
+
+a_platform = Platform(name="acme", access_key_id="AKIAEXAMPLEEXAMPLE00", secret_access_key="never-shown")
+platforms.save(a_platform)
+assert platforms.describe("acme").secrets == "file"
+assert platforms.load("acme").secret_access_key.reveal() == "never-shown"
+try:
+    platforms.save(a_platform, if_exists="overwrite", store="keyring")
+except ConfigurationError as error:
+    print(error)
+assert platforms.load("acme").region is None
+saved = Path(sys.argv[1], "platforms", "acme.json")
+saved.write_text(saved.read_text().replace('"secrets": "file"', '"secrets": "keyring"'))
+for use in (platforms.load, platforms.remove):
+    try:
+        use("acme")
+    except ConfigurationError as error:
+        print(error)
+"""
+SCHEDULED = """
+from mc_sink import ConfigurationError
+from mc_sink.connector import deliver, load
+run = deliver(load("plain.toml"), progress=False)
+print(run.status)
+try:
+    load("scheduled.toml")
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def core_of(wheel: Distribution) -> Iterator[Distribution]:
+    """Yield the distributions that a wheel needs without any extra, and those that they need."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(wheel, "")]
+    while waiting:
+        one, extra = waiting.pop()
+        for text in one.requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                for wanted in ("", *needed.extras):
+                    if (needed.name, wanted) not in seen:
+                        seen.add((needed.name, wanted))
+                        found = distribution(needed.name)
+                        waiting.append((found, wanted))
+                        yield found
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, and install it into an environment that has links to its core dependencies, and no others."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    wheel = next(folder.glob("*.whl"))
+    home = folder / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(home)}))
+    installed = Distribution.at(next(packages.glob("mc_sink-*.dist-info")))
+    for one in core_of(installed):
+        for name in {file.parts[0] for file in one.files or () if file.parts[0] not in {"..", "__pycache__"}}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(Path(str(one.locate_file(name))))
+    return home
+
+
+def run(clean: Path, folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
+    """Run a program of the environment in a folder, and return its output and errors."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AWS_"))}
+    env["MC_SINK_STATE_DIR"] = str(folder / "state")
+    line = [str(clean / "bin" / words[0]), *words[1:]]
+    ended = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout, ended.stderr
+
+
+def test_the_core_has_none_of_what_the_command_needs(clean: Path) -> None:
+    """The core dependencies do not bring the libraries of the command, or the tests here would prove nothing."""
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(clean)}))
+    assert (packages / "polars").exists()
+    assert [name for name in EXTRA if (packages / name).exists()] == []
+
+
+def test_a_delivery_with_a_shipped_schema_runs(clean: Path, tmp_path: Path) -> None:
+    """CSV, compressed CSV and Parquet are delivered, validated and verified without the libraries of the command."""
+    run(clean, tmp_path, "python", "-c", DELIVER, str(tmp_path), *EXTRA)
+
+
+@pytest.mark.parametrize(
+    "words", [("mc-sink",), ("mc-sink", "run", "x.toml"), ("python", "-m", "mc_sink.connector.cli")]
+)
+def test_the_command_says_what_to_install(clean: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """One line on standard error, exit code 2, and no traceback."""
+    out, err = run(clean, tmp_path, *words, code=2)
+    assert (out, err) == ("", "mc-sink needs more than the library: pip install 'mc-sink[cli]'\n")
+
+
+def test_platforms_work_without_a_keyring(clean: Path, tmp_path: Path) -> None:
+    """Secrets go to the private file. A platform whose secrets are in a keyring says what to install."""
+    out, _ = run(clean, tmp_path, "python", "-c", SAVE, str(tmp_path / "state"))
+    refused = out.splitlines()
+    assert len(refused) == 3
+    for line in refused:
+        assert re.search(r"keyring is not installed\. Install it \(pip install 'mc-sink\[cli\]'\)", line)
+        assert "never-shown" not in line
+
+
+def test_connections_work_from_python(clean: Path, tmp_path: Path) -> None:
+    """A connection is delivered without the command; only a schedule needs its library, and the error names it."""
+    (tmp_path / "rows.csv").write_text("n\n1\n", encoding="utf-8")
+    plain = 'target = "out/"\n[source]\nfiles = "rows.csv"\n'
+    (tmp_path / "plain.toml").write_text(plain, encoding="utf-8")
+    (tmp_path / "scheduled.toml").write_text(f'{plain}[schedule]\nevery = "6h"\n', encoding="utf-8")
+    out, _ = run(clean, tmp_path, "python", "-c", SCHEDULED)
+    status, refused = out.splitlines()
+    assert status == "delivered"
+    assert "needs the library apscheduler. Install it: pip install 'mc-sink[cli]'" in refused
