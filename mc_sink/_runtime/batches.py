@@ -231,7 +231,7 @@ def regrouped(
     """Yield the same rows in the batches of `Regroup`, each of one piece.
 
     Measured: gzip's blocks, and so its bytes, depend on how the batches that feed the encoder are cut. Cut like this,
-    the same rows give the same bytes, in whatever batches they came.
+    the same rows give the same bytes, in any batches.
     """
     regroup = Regroup(num_rows, num_bytes)
     for batch in map(compact, batches):

@@ -70,7 +70,7 @@ class Spill:
         self.close()
 
     def append(self, frame: pl.DataFrame) -> Slot:
-        """Park `frame`, and return where it lies."""
+        """Write `frame`, and return where it lies."""
         with self._explaining(frame.height):
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`

@@ -68,7 +68,7 @@ class _SortedRuns:
             yield from self._windows
 
     def _look_ahead(self, current: Partition | None) -> None:
-        """Queue the runs of the next window, if each begins a new partition; the first may go on with the current."""
+        """Add the runs of the next window, if each begins a new partition; the first may go on with the current."""
         window = next(self._windows, None)
         if window is None:
             return
@@ -119,7 +119,7 @@ class PartitionBuffer:
         self._buckets.close()
 
     def fill(self, batches: BatchGenerator) -> BatchGenerator:
-        """Buffer all batches, and yield each of them once it is buffered."""
+        """Keep all batches, and yield each of them once it is kept."""
         for batch in batches:
             self._buckets.add(batch)
             yield batch

@@ -76,7 +76,7 @@ def command(*words: object, stdout: Any = subprocess.PIPE, **env: str) -> subpro
 def test_who_exits_in_mid_run_changes_no_code(
     connection: Callable[..., Path], function: str, code: Code, status: str
 ) -> None:
-    """A source that exits with 0 has not delivered, a hook that exits has failed, and the JSON has no output of them."""
+    """A source that exits with 0 has not delivered, a hook that exits has failed, and neither prints into the JSON."""
     ended_text = command("run", connection(function), "--json")
     assert ended_text.returncode == code, ended_text.stderr
     (line,) = ended_text.stdout.splitlines()

@@ -6,7 +6,7 @@ from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.connector.connections.sources import did_you_mean, find_named
+from mc_sink.connector.connections.sources import find_named, nearest_name
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions
@@ -84,7 +84,7 @@ def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> A
     """Create a value from a table of the file with the same names."""
     names = signature(kind).parameters
     if unknown := [name for name in options if name not in names]:
-        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{did_you_mean(unknown[0], names)}")
+        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{nearest_name(unknown[0], names)}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 

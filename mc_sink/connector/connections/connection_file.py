@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink._display import lines
 from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
-from mc_sink.connector.connections.sources import check_source, did_you_mean
+from mc_sink.connector.connections.sources import check_source, nearest_name
 from mc_sink.connector.connections.triggers import trigger_of
 from mc_sink.connector.scrub import looks_secret
 from mc_sink.exceptions import ConfigurationError
@@ -135,7 +135,7 @@ def _faults_of(errors: Sequence[ErrorDetails]) -> list[str]:
 def _fault(error: ErrorDetails, kind: Any) -> str:
     names = [one.name for one in fields(kind)] if is_dataclass(kind) else []
     if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        advice = did_you_mean(str(error["loc"][-1]), names) or f" Use one of {', '.join(names)}."
+        advice = nearest_name(str(error["loc"][-1]), names) or f" Use one of {', '.join(names)}."
         return f"is an unknown key.{advice}"
     if error["type"] in {"missing", "missing_argument"}:
         return "is missing."

@@ -97,7 +97,7 @@ def _scan(source: Source, folder: Path) -> pl.LazyFrame:
     if unknown := [name for name in source.options if name not in signature(scan).parameters]:
         raise ConfigurationError(
             f"source.options.{unknown[0]} is not an argument of polars.scan_{kind}."
-            f"{did_you_mean(unknown[0], signature(scan).parameters)}"
+            f"{nearest_name(unknown[0], signature(scan).parameters)}"
         )
     as_named = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
     frame: pl.LazyFrame = scan(places, **as_named | dict(source.options))
@@ -140,7 +140,7 @@ def find_named(name: str, folder: Path) -> Any:
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module} has no {part}.{did_you_mean(part, dir(found))}")
+            raise ConfigurationError(f"{module} has no {part}.{nearest_name(part, dir(found))}")
         found = getattr(found, part)
     return found
 
@@ -153,7 +153,7 @@ def call_named(name: str, folder: Path, arguments: Mapping[str, Any]) -> Any:
     return found(**arguments)
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def nearest_name(name: str, names: Iterable[str]) -> str:
     """Return a question with the nearest right name, for the end of a message; empty without a near one."""
     near = get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
