@@ -25,7 +25,12 @@ def test_the_engine_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return asked[-1]
 
     monkeypatch.setattr(fork_guard, "_engine", fork_guard._Engine())  # noqa: SLF001  of a fresh process
-    monkeypatch.setattr(fork_guard, "_answers", counted)
+
+    def ask() -> bool:
+        asked.append(answers())
+        return asked[-1]
+
+    monkeypatch.setattr(fork_guard, "_answers", ask)
     for number in range(3):
         mc_sink.sink_madconnect(pl.DataFrame({"n": [number]}), f"{tmp_path}/{number}.csv")
     assert asked == [True]
