@@ -43,7 +43,7 @@ def lines(*texts: str) -> Printable:
     return Printable("\n".join(map(printable, texts)))
 
 
-def count(number: int, noun: str, verb: str = "") -> str:
+def counted(number: int, noun: str, verb: str = "") -> str:
     """Return "1 row" or "2,000 rows"; with a `verb` in the plural, such as "are", "1 row is" or "2,000 rows are"."""
     if number != 1:
         return f"{number:,} {noun}s {verb}".rstrip()
@@ -59,6 +59,11 @@ def indented(text: str) -> Printable:
     """Return another library's text with all lines but the first indented, so that none looks like this package's."""
     first, *more = text.split("\n")
     return lines(first, *(f"  {line}" for line in more))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def logger(name: str) -> logging.Logger:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import polars as pl
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
@@ -271,12 +271,12 @@ class Csv:
         formulas = [name for name in names if starts_like_formula(name)]
         if self.formulas == "raise" and formulas:
             raise ConfigurationError(
-                f"{count(len(formulas), 'header', 'start')} like a formula, which a spreadsheet would execute: "
+                f"{counted(len(formulas), 'header', 'start')} like a formula, which a spreadsheet would execute: "
                 f"{formulas}. Rename them, or use Csv(formulas='escape') or Csv(formulas='allow')."
             )
         if self.formulas == "escape" and (twice := [name for name in formulas if f"'{name}" in schema]):
             raise ConfigurationError(
-                f"{count(len(twice), 'header')} would occur twice once escaped: {twice}. Rename the columns."
+                f"{counted(len(twice), 'header')} would occur twice once escaped: {twice}. Rename the columns."
             )
 
 

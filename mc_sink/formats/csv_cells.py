@@ -6,15 +6,15 @@ raised here unchanged. Batches arrive on several threads at once.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_dialect import OPTIONS, STEPS, finest, finest_of
 from mc_sink.formats.csv_values import (
@@ -83,7 +83,7 @@ class Refusal:
         for name, masks in found.items():
             numbers = None if rows is None or batch.schema[name].is_nested() else rows.filter(masks[0])
             where.append(f"{name!r}{'' if numbers is None else _shown_rows(numbers)}")
-        cells = count(sum(map(_num_cells, found.values())), "cell", self.verb)
+        cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
         raise ConfigurationError(
             f"A batch can't be written as CSV: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
         )
@@ -131,7 +131,7 @@ def apply_steps(frame: pl.LazyFrame, steps: Sequence[Step], *, first_row: int | 
     if not steps:
         return frame
     schema = frame.collect_schema()
-    row = next(name for number in itertools.count() if (name := f"row {number}") not in schema)
+    row = next(name for number in count() if (name := f"row {number}") not in schema)
 
     def apply(batch: pl.DataFrame) -> pl.DataFrame:
         rows = None if first_row is None else batch.get_column(row)
@@ -150,7 +150,7 @@ def refuse_blank_lines(column: str) -> Step:
     def refuse(batch: pl.DataFrame, _rows: pl.Series | None) -> pl.DataFrame:
         if nulls := batch.get_column(column).null_count():
             raise ConfigurationError(
-                f"A batch can't be written as CSV: {count(nulls, 'null')} in {column!r}, the only column, would be a "
+                f"A batch can't be written as CSV: {counted(nulls, 'null')} in {column!r}, the only column, would be a "
                 "blank line each, which readers skip. Use Csv(null_value='NULL'), or add a column."
             )
         return batch

@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checka
 
 from polars.selectors import by_name
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.Dat
     found = [f"{name!r} ({dtype})" for name, dtype in schema.items() if refused(dtype)]
     if found:
         raise ConfigurationError(
-            f"{count(len(found), 'column')} can't be written as {format_name}: {', '.join(found)}. {advice}"
+            f"{counted(len(found), 'column')} can't be written as {format_name}: {', '.join(found)}. {advice}"
         )
 
 

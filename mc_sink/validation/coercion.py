@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.pandera_backend import Finding, arranged, coerced_types, coerces_by_cast, filled, matching
 
@@ -98,7 +98,7 @@ def _refuse_second_fill(schema: DataFrameSchema, delivered: pl.Schema) -> None:
     if filled_otherwise:
         raise ConfigurationError(
             f"Schema {schema.name!r} can't be used: it has the dtype {schema.dtype}, and "
-            f"{count(len(filled_otherwise), 'column')} with a default would be delivered in another dtype: "
+            f"{counted(len(filled_otherwise), 'column')} with a default would be delivered in another dtype: "
             f"{', '.join(filled_otherwise)}. Cast in the query, or remove `default` or `dtype`."
         )
 
@@ -108,7 +108,7 @@ def _refuse_added_matches(schema: DataFrameSchema, added: pl.Schema) -> None:
     patterns = [(column.name, matching(column, added)) for column in schema.columns.values() if column.regex]
     if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
         raise ConfigurationError(
-            f"Schema {schema.name!r} can't be used: it adds {count(len(taken), 'column')} that its own patterns also "
+            f"Schema {schema.name!r} can't be used: it adds {counted(len(taken), 'column')} that its own patterns also "
             f"match, and Pandera may match them first: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mc_sink._display import count, lines
+from mc_sink._display import counted, lines
 from mc_sink._frames import from_batches
 from mc_sink._runtime.spill import Slot, Spill
 from mc_sink.exceptions import ValidationError
@@ -128,12 +128,12 @@ class Failures:
         return [value if value is None else MASK for value in values] if column in self.personal else values
 
     def _headline(self) -> str:
-        checks = f"{count(len(self.tallies), 'check')} of schema {self.schema_name!r}"
+        checks = f"{counted(len(self.tallies), 'check')} of schema {self.schema_name!r}"
         if not self._num_rows:
             return f"The frame fails {checks}."
         if self._num_rows > _ROWS:
             return f"At least {_ROWS:,} rows failed {checks}."
-        return f"{count(pl.concat(self._rows).n_unique(), 'row')} failed {checks}."
+        return f"{counted(pl.concat(self._rows).n_unique(), 'row')} failed {checks}."
 
     def lines(self) -> Iterator[str]:
         """Yield a line for each check that failed, with its examples."""
