@@ -197,10 +197,10 @@ def test_options_are_those_of_the_platform_and_the_callers_own() -> None:
         "client_kwargs": {"region_name": "eu-west-1", "use_ssl": True},
     }
     for name in ("key", "endpoint_url", "profile"):
-        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, and the platform acme"):
+        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, which the platform acme"):
             platform.storage_options_for("s3://feeds/out/", {name: "x"})
     for name in ("aws_access_key_id", "endpoint_url"):
-        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, and the platform acme"):
+        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, which the platform acme"):
             platform.storage_options_for("s3://feeds/out/", {"client_kwargs": {name: "x"}})
     assert dict(Platform(name="a", profile="p").storage_options_for("s3://bucket/p/").reveal()) == {"profile": "p"}
     assert dict(Platform(name="a").storage_options_for("s3://bucket/p/")) == {}
