@@ -1,19 +1,29 @@
 # Nothing but Python 3.11 or newer and make is needed; everything else comes from the package registry.
 PYTHON ?= python3
+# The versions to install; /dev/null installs the newest.
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
+OLDEST := .venv-oldest
+BESIDE := .venv-beside
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
+XDIST := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-long test-wheel bench figures pictures clean
+.PHONY: setup demo test test-long test-oldest test-beside test-wheel bench figures pictures dist clean
 
 setup: $(VENV)/ready
 
-# The environment is made again when a file that defines it has changed.
-$(VENV)/ready: pyproject.toml constraints.txt
+# The environment is built again when pyproject.toml or the constraints have changed.
+$(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mc_sink needs Python 3.11 or newer; say make PYTHON=…")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test]'
 	$(BIN)/python -m compileall -q mc_sink  # as an installed wheel is, also where Python may write no bytecode by itself
+	touch $@
+
+$(OLDEST)/ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@
 
 demo: setup
@@ -23,7 +33,7 @@ test: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -m 'not long' $(XDIST) --durations=10
 
 test-long: setup
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist load --durations=10
@@ -32,16 +42,30 @@ test-long: setup
 test-wheel: setup
 	$(BIN)/python -m pytest tests/test_wheel.py
 
+# The same tests on the oldest supported dependencies.
+test-oldest: $(OLDEST)/ready
+	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
+
+# A delivery in an environment with another library that people have.
+test-beside:
+	PYTHON=$(PYTHON) VENV=$(BESIDE) .ci/beside.sh
+
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --timeout 3600 -q
 
-# How large the package's parts are, and how they hang together.
+# How large the package's parts are, and how they depend on each other.
 figures:
 	$(PYTHON) .ci/figures.py
 
-# Those of the README; the same version gives the same bytes.
+# The pictures of the README; the same version gives the same bytes.
 pictures: setup
 	$(BIN)/python -m notebooks.pictures
 
+# The wheel and the source distribution, in dist/.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(BESIDE) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -70,7 +70,7 @@ def of_one_user(tree: Tree, *, through: bool) -> list[str]:
 
 
 def used_once(tree: Tree) -> tuple[int, int]:
-    """Return how many private functions at the top of a module are named once in it, and how many there are."""
+    """Return how many private functions at the top of a module are named once in it, and their total."""
     once = total = 0
     for parsed in tree.parsed.values():
         names = Counter(node.id for node in ast.walk(parsed) if isinstance(node, ast.Name))

@@ -27,7 +27,12 @@ DUCKDB_COPY = {
 def ours(frame: Any, writer: Writer, format: Any, **options: Any) -> None:
     """Deliver with this library, into a new object each time."""
     receipt = mc_sink.sink_madconnect(
-        frame, writer.target("ours/"), format=format, storage_options=writer.storage_options, progress=False, **options
+        frame,
+        writer.target("mc_sink/"),
+        format=format,
+        storage_options=writer.storage_options,
+        progress=False,
+        **options,
     )
     assert receipt.num_bytes > 0
 

@@ -25,7 +25,7 @@ TABLE = "Upload of 512 MiB in parts of 8 MiB, 50 ms added to every request, seco
 
 def ours(writer: Writer) -> None:
     """Upload through this library's storage."""
-    target = parse_target(writer.target("ours.bin"))
+    target = parse_target(writer.target("mc_sink.bin"))
     store = open_store(target, writer.storage_options | {"default_block_size": PART_SIZE})
     handle = FileWriter(store.open(target, "application/octet-stream", several=False))
     for _ in range(PIECES):
@@ -37,14 +37,14 @@ def theirs(writer: Writer) -> float:
     """Upload through s3fs' own handle, and give the seconds."""
     started = perf_counter()
     filesystem = s3fs.S3FileSystem(**writer.storage_options, skip_instance_cache=True)
-    with filesystem.open(writer.target("theirs.bin"), "wb", block_size=PART_SIZE) as handle:
+    with filesystem.open(writer.target("s3fs.bin"), "wb", block_size=PART_SIZE) as handle:
         for _ in range(PIECES):
             handle.write(PIECE)
     return perf_counter() - started
 
 
 def test_latency(benchmark: BenchmarkFixture, note: Callable[[str, tuple[str, ...]], None]) -> None:
-    """Ours and s3fs' handle, three times each, the best of each."""
+    """mc_sink and s3fs' handle, three times each, the best of each."""
     with fault_child(latency=LATENCY) as writer:
         benchmark.pedantic(ours, args=(writer,), rounds=3, warmup_rounds=1)
         handle = min(theirs(writer) for _ in range(3))

@@ -43,7 +43,7 @@ def test_partitions(  # noqa: PLR0913, PLR0917  a case, and where to note it
     rows: int,
     format: str,
 ) -> None:
-    """Every row arrives in its partition, every file is as large as it was said to be, and the peak is bounded."""
+    """Every row arrives in its partition, every file is as large as its receipt states, and the peak is bounded."""
     found = benchmark.pedantic(
         deliver, args=(order, partitions, rows, discarding, format, owner_of(discarding)), rounds=1
     )

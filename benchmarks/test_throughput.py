@@ -35,7 +35,7 @@ def test_throughput(
     note: Callable[[str, tuple[str, ...]], None],
     format: str,
 ) -> None:
-    """Ours and the peers take turns, so that a busy machine is busy for all of them; the median of each counts."""
+    """mc_sink and its peers alternate, so that a busy machine is busy for all of them; the median of each counts."""
     rows = frame(ROWS)
     peers: dict[str, Callable[[], None]] = {
         "polars s3://": lambda: polars_native(rows.lazy(), discarding, format),

@@ -1,14 +1,14 @@
-"""mc_sink: a frame into somebody else's bucket, validated, whole or not at all.
+"""mc_sink: deliver a frame into another party's bucket, validated, whole or not at all.
 
-Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame. Its rooms load when a name of theirs is first
-asked for, so that the import itself costs little more than that of Polars.
+Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame. Its modules load when one of their names
+is first used, so that the import costs little more than importing Polars.
 """
 
 from typing import TYPE_CHECKING
 
 from mc_sink._lazy import attributes
 from mc_sink._namespace import SinkMadConnect
-from mc_sink._runtime import fork_guard  # noqa: F401  it notes every fork from here on
+from mc_sink._runtime import fork_guard  # noqa: F401  it records every fork from here on
 
 if TYPE_CHECKING:
     from mc_sink import platforms
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.validation import list_schemas, load_schema
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "PRESETS",
@@ -92,7 +92,7 @@ def __dir__() -> list[str]:
     return [*__all__]
 
 
-if not TYPE_CHECKING:  # or a type checker would believe in every name
+if not TYPE_CHECKING:  # or a type checker would accept every name
     __getattr__ = attributes(
         {
             "connector": "",

@@ -1,12 +1,12 @@
-r"""Show text as what it is, obeyed in nothing, in terminals, logs and pages; and facts as small tables in a notebook.
+r"""Escape text for terminals, logs and notebooks, and render facts as small tables in a notebook.
 
-Cells, headers, paths and replies of stores may hold characters that clear a screen, forge the line of a log or turn the
-order of letters around. `printable` writes them as escapes (`\x1b`, `\u202e`, `\n`). It is applied where
-text leaves: by the base of all errors, by `logger`, by `_html` and by what the command line writes with. Fields that
-programs read keep the true values.
+Cells, headers, paths and replies of stores may contain characters that clear a screen, forge a log line or reverse the
+order of letters. `printable` writes them as escapes (`\x1b`, `\u202e`, `\n`). It is applied
+where text leaves the package: by the base class of all errors, by `logger`, by the tables here and by the command line.
+Fields that programs read keep the original values.
 
-Notebooks align cells to the right, which no path is readable in; the one rule of style here says so, and a page that
-leaves it out, as some do, shows the same tables.
+Notebooks align cells to the right, which makes paths hard to read, so one style rule here aligns them to the left. Some
+pages drop the rule; they show the same tables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOOK = "<style>table.mc-sink th,table.mc-sink td{text-align:left}table.mc-sink 
 
 
 class Printable(str):
-    """A text that has been escaped; the ends of lines that are in it are ours."""
+    """An escaped text. The line ends in it were put there by this package."""
 
     __slots__ = ()
 
@@ -34,12 +34,12 @@ class Printable(str):
 
 
 def printable(text: str) -> Printable:
-    """Return a text with escapes for what isn't shown as itself, ends of lines too; what is printable stays so."""
+    """Return a text with its unprintable characters escaped, line ends included. A `Printable` stays as it is."""
     return text if isinstance(text, Printable) else Printable(_escaped(text))
 
 
 def lines(*texts: str) -> Printable:
-    """Return texts as a line each."""
+    """Return the texts joined, one line each."""
     return Printable("\n".join(map(printable, texts)))
 
 
@@ -51,21 +51,18 @@ def counted(number: int, noun: str, verb: str = "") -> str:
 
 
 def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:
-    """Return a line for each label and its value, in columns; labels have this `width`, or more where one is longer.
-
-    A label never touches its value.
-    """
+    """Return a line for each label and its value. Labels are padded to `width`, and a space always follows them."""
     return [f"{f'{name} ':<{width}}{value}" for name, value in facts]
 
 
 def indented(text: str) -> Printable:
-    """Return another library's text, with its lines after the first set in, so that none of them passes for ours."""
+    """Return another library's text with all lines but the first indented, so that none looks like this package's."""
     first, *more = text.split("\n")
     return lines(first, *(f"  {line}" for line in more))
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger of a module, whose records have escaped values, a line each."""
+    """Return the logger of a module. The values in its records are escaped, so that each record is one line."""
     made = logging.getLogger(name)
     if not any(isinstance(one, _Escaping) for one in made.filters):
         made.addFilter(_Escaping())
@@ -73,10 +70,10 @@ def logger(name: str) -> logging.Logger:
 
 
 class _Escaping(logging.Filter):
-    """Escapes the values of records; the words around them are ours."""
+    """Escapes the values of records; the text around them comes from this package."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
+        """Escape the values of a record, and pass the record on."""
         if isinstance(record.args, tuple):
             record.args = tuple(one if isinstance(one, int | float) else _escaped(str(one)) for one in record.args)
         return True
@@ -93,43 +90,43 @@ def _escape(character: str) -> str:
 
 
 class Fact(Protocol):
-    """Anything that can say what it is in a few named values."""
+    """An object that a notebook shows as a few labelled values."""
 
     def shown(self) -> Mapping[str, object]:
-        """Give its values by their names, in the order to be read; None for what there is nothing to say of."""
+        """Return the labelled values in display order; None hides a row."""
 
 
 _F = TypeVar("_F", bound=Fact)
 
 
 class Listing(list[_F]):
-    """A list that a notebook shows as a table with a line for each fact; in everything else it is a list."""
+    """A list that a notebook shows as a table with a row for each item."""
 
     def _repr_html_(self) -> str:
-        told = [one.shown() for one in self]
-        return rows(list(told[0]), [list(one.values()) for one in told]) if told else line("0 are listed.")
+        items = [one.shown() for one in self]
+        return rows(list(items[0]), [list(one.values()) for one in items]) if items else line("The list is empty.")
 
 
-def facts(of: Iterable[tuple[str, object]]) -> str:
-    """Give a table with a line for each name and its value; those without a value are left out."""
-    told = ((name, value) for name, value in of if value is not None)
-    return _table("".join(f"<tr><th>{escape(name)}</th><td>{_text(value)}</td></tr>" for name, value in told))
+def facts(labelled_values: Iterable[tuple[str, object]]) -> str:
+    """Return a table with a row for each label and its value; a value of None hides its row."""
+    shown = ((name, value) for name, value in labelled_values if value is not None)
+    return _table("".join(f"<tr><th>{escape(name)}</th><td>{_text(value)}</td></tr>" for name, value in shown))
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    """Give a table with a head; numbers stand to the right, and None is an empty cell."""
+    """Return a table with a head. Numbers are aligned to the right; None is an empty cell."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     cells = ("".join(map(_cell, values)) for values in body)
     return _table(f"<thead><tr>{names}</tr></thead><tbody>{''.join(f'<tr>{one}</tr>' for one in cells)}</tbody>")
 
 
 def line(text: str, *, strong: bool = False) -> str:
-    """Give a line of text."""
+    """Return a paragraph with a line of text."""
     return f"<p><b>{escape(text)}</b></p>" if strong else f"<p>{escape(text)}</p>"
 
 
 def escape(text: str) -> str:
-    """Return a text as HTML that shows it, control characters too."""
+    """Return a text as HTML, with control characters shown as escapes."""
     return escape_markup(printable(text))
 
 
@@ -143,7 +140,7 @@ def _cell(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Write a value as text that can be nothing else."""
+    """Return the value as escaped HTML text."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))

@@ -1,6 +1,6 @@
-"""Any frame → a LazyFrame, at the door; batches → a LazyFrame.
+"""Convert any frame, or a source of batches, to a LazyFrame.
 
-The one home of `register_io_source`, an unstable call of Polars'.
+Only this file uses `register_io_source`, an unstable function of Polars.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
+from mc_sink._polars import keep_source_error
 from mc_sink._runtime.kept_rows import owned
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 
@@ -45,10 +46,10 @@ ROW_GROUP_SIZE = 100_000
 
 @panics_as_query_errors()
 def as_lazyframe(frame: object) -> pl.LazyFrame:
-    """Turn any frame into a plan that streams; nothing is read but, of an iterable, its first batch.
+    """Convert any frame to a streaming plan. Nothing is read, except the first batch of an iterable.
 
-    Raises `ConfigurationError` for what is no frame, for columns that Polars can't hold, for a reader or iterator that
-    has nothing left, and, once the plan runs, for a batch whose schema isn't the first one's.
+    Raises `ConfigurationError` for a value that is not a frame, for columns that Polars can't hold, and for a reader or
+    iterator that is already consumed. The plan raises it for a batch whose schema differs from that of the first.
     """
     if isinstance(frame, pl.LazyFrame):
         return frame
@@ -67,11 +68,11 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
 
 
 def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
-    """Make a plan whose rows are what `batches` yields when it runs, on an engine thread."""
+    """Return a plan whose rows come from `batches`, which is called on an engine thread when the plan runs."""
 
     def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
         left = sys.maxsize if limit is None else limit
-        with panics_as_query_errors():
+        with keep_source_error(), panics_as_query_errors():
             for batch in batches():
                 taken = batch.head(left)  # Polars pushes a limit down only from below a filter
                 left -= taken.height
@@ -84,7 +85,7 @@ def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFr
 
 
 def _from_arrow(frame: Any) -> pl.LazyFrame:
-    """Return the plan of an Arrow stream. Rows are copied unless their memory certainly isn't filled again."""
+    """Return the plan of an Arrow stream. Rows are copied unless their memory is known not to be reused."""
     import pyarrow as pa
 
     try:
@@ -101,7 +102,7 @@ def _from_arrow(frame: Any) -> pl.LazyFrame:
 
 
 def _keeps_its_rows(frame: Any) -> bool:
-    """Return whether the buffers of a stream are never refilled: they are all there, or made for each batch."""
+    """Return whether a stream never reuses its buffers: all batches are in memory, or each has new ones."""
     import pyarrow as pa
 
     return isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in {"duckdb", "_duckdb"}
@@ -120,9 +121,9 @@ def _is_dataset(frame: object) -> bool:
 
 
 def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
-    """Return the plan of an iterable. A generator may refill the memory of one batch with the next: rows are copied.
+    """Return the plan of an iterable. A generator may reuse the memory of a batch for the next, so rows are copied.
 
-    The batches of a list or tuple are all there at once, and are delivered as they are.
+    The batches of a list or tuple are all in memory, and are not copied.
     """
     batches: Batches = map(Arrivals().frame, _to_its_end(frame))
     if type(frame) not in {list, tuple}:
@@ -133,13 +134,13 @@ def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
 
 
 def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
-    """Pass items on; a generator that somebody else closed meanwhile would look as if it had come to its end."""
+    """Yield the items. Raise if other code closed the generator meanwhile, which would look like its end."""
     source = iter(frame)
     for number in count():
         if number and getattr(source, "gi_frame", source) is None:
             raise ConfigurationError(
-                f"The source was closed from elsewhere after {number:,} batch(es), and nobody knows what is missing. "
-                f"Keep it open until the delivery has ended."
+                f"Other code closed the source after {number:,} {'batch' if number == 1 else 'batches'}, so rows may "
+                "be missing. Keep the source open until the delivery has ended."
             )
         try:
             item = next(source)
@@ -150,24 +151,24 @@ def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
 
 def _no_frame(thing: object, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"A {type(thing).__module__}.{type(thing).__qualname__} is no frame.{why} Give a Polars frame, anything with "
-        f"__arrow_c_stream__, or an iterable of record batches."
+        f"A {type(thing).__module__}.{type(thing).__qualname__} is not a frame.{why} Give a Polars frame, an object "
+        "with __arrow_c_stream__, or an iterable of record batches."
     )
 
 
-def _not_consumed(batches: Batches, what: str) -> Batches:
-    """Pass batches on, reading the first now: one that has none was read before, or can't tell its schema."""
+def _not_consumed(batches: Batches, source: str) -> Batches:
+    """Read the first batch, and return all batches. Raise without a first batch: the schema would be unknown."""
     first = next(batches, None)
     if first is None:
         raise ConfigurationError(
-            f"The {what} has 0 batches: it was consumed before, or is empty. Make it anew; to deliver zero rows, "
-            f"pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…))."
+            f"The {source} has 0 batches: it was consumed before, or is empty. Create it again; to deliver zero rows, "
+            "pass a frame with a schema (reader.read_all(), pl.DataFrame(schema=…))."
         )
     return chain([first], batches)
 
 
 def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
-    """Make a plan of batches that can be read only once, each held to the schema of the run."""
+    """Return a plan of batches that can be read only once. It raises for a batch with another schema."""
 
     def checked() -> Batches:
         for number, batch in enumerate(batches):
@@ -180,19 +181,21 @@ def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
 
 def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
     columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    told = ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
-    return f"Batch {number} (counted from 0) has another schema than batch 0: {told}. Cast them alike."
+    changes = (
+        ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
+    )
+    return f"Batch {number} (counted from 0) has another schema than batch 0: {changes}. Cast them alike."
 
 
 class Arrivals:
-    """Convert the items of an iterable; what is decided for an Arrow schema is kept until another comes."""
+    """Converts the items of an iterable. The conversion of an Arrow schema is kept until another schema arrives."""
 
     def __init__(self) -> None:
         self._schema: pa.Schema | None = None
         self._import: ArrowImport | None = None
 
     def frame(self, item: Any) -> pl.DataFrame:
-        """Return an item as a frame; `ConfigurationError` for what isn't a batch."""
+        """Return an item as a frame. Raises `ConfigurationError` for a value that is not a batch."""
         if isinstance(item, pl.DataFrame):
             return item
         if is_pandas(item):

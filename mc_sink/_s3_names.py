@@ -61,7 +61,7 @@ _SERVICES = {
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 # Looser than a bucket's name, which may be short for the sake of an example.
 _LIKE_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A word that somebody who means S3 writes in place of s3://, with one slash or two, or none.
+# Misspelt forms of s3://, with one slash or two, or none.
 _S3_WORD = re.compile(r"s3[abn]?(?::[\\/]*|;/*|/{2}|/)", re.IGNORECASE)
 _ARN = re.compile(r"arn:aws[a-z-]*:s3:::")
 _ANY_ARN = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:", re.IGNORECASE)
@@ -150,7 +150,7 @@ def s3_meant(text: str) -> str | None:
 
 
 def endpoint_meant(text: str) -> str | None:
-    """Return the endpoint of a web address that is not AWS's; None where there is none."""
+    """Return the endpoint of a web address outside of AWS; None for any other text."""
     web = _WEB.match(text)
     if not web or _AWS_HOST.fullmatch(web.group(2)) or _CONSOLE.fullmatch(web.group(2)):
         return None
@@ -167,8 +167,8 @@ def is_aws_host(text: str) -> bool:
     return _AWS_HOST.fullmatch(text) is not None
 
 
-def did_you_mean(text: str) -> str:
-    """Return the question that ends a message, with a space before it; empty where nothing is likely."""
+def suggest_target(text: str) -> str:
+    """Return the question with the likely target, for the end of a message; empty where nothing is likely."""
     found = s3_meant(text)
     endpoint = endpoint_meant(text)
     more = f", with storage_options={{'endpoint_url': {endpoint!r}}}" if endpoint else ""

@@ -1,4 +1,4 @@
-"""Every error this library raises of its own accord.
+"""Every error that this library defines.
 
     SinkError
     ├── TargetError (ValueError)              the target can't be delivered to as written
@@ -10,11 +10,12 @@
     ├── PermissionDenied (PermissionError)    the store refused; `action` names what is missing
     ├── UploadError (OSError)                 bytes could not be stored
     └── CommitError (OSError)                 publishing stopped part way
-        └── CommitUnknown                     nobody can tell whether it is visible
+        └── CommitUnknown                     it is unknown whether a file is visible
 
-A message says how many, what, where, what to do next, and always whether anything became visible. What the caller's
-own query or source raises is never wrapped: it arrives as itself, with a note that nothing became visible. Only a panic
-of an engine is: it is a `BaseException`, which `except Exception` misses, and becomes a `QueryError`.
+A message states what failed, where, why and what to do next. The base class adds whether anything became visible.
+Exceptions of the caller's query or source are never wrapped: they arrive unchanged, with a note that nothing became
+visible. Only a panic of an engine is wrapped: it is a `BaseException`, which `except Exception` misses, and becomes a
+`QueryError`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mc_sink import _display
 from mc_sink._display import printable
+from mc_sink._polars import source_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +43,7 @@ _SENTENCES: dict[Visible, str] = {
 
 
 class SinkError(Exception):
-    """Anything that goes wrong in a delivery, so that one `except` is enough. All of them survive a pickle.
+    """The base class of all errors of this library. All of them can be pickled.
 
     `visible` states what a receiver can see of the delivery: "nothing", "some" or "unknown". `str()` ends with a
     sentence that says so; `message` is the text without it. Control characters in the message and the notes are
@@ -76,20 +78,20 @@ class SinkError(Exception):
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Add a note of ours to an error, which may be anybody's."""
+    """Add a note of this library to an error, which may come from any library."""
     error.add_note(printable(f"{OUR_NOTE}{text}"))
 
 
 class TargetError(SinkError, ValueError):
-    """The target can't be delivered to as written; raised before anything is opened."""
+    """The target is not valid. Raised before anything is opened."""
 
 
 class ConfigurationError(SinkError, ValueError):
-    """The frame, format, schema and options contradict each other; raised before the first byte where that can be."""
+    """The frame, format, schema and options contradict each other. Raised before the first byte where possible."""
 
 
 class LimitError(ConfigurationError):
-    """The data break a limit that the receiver documents; `preset` and `limit` are names. Nothing became visible."""
+    """The data exceed a limit that the receiver documents. `preset` and `limit` are names. Nothing became visible."""
 
     def __init__(self, message: str, *, preset: str = "", limit: str = "") -> None:
         super().__init__(message)
@@ -98,22 +100,22 @@ class LimitError(ConfigurationError):
 
 
 class QueryError(SinkError):
-    """The query engine broke down, or lost rows without an error; nothing became visible. The cause is kept.
+    """The query engine failed, or lost rows without an error. Nothing became visible. The cause is attached.
 
-    Of a database that is read by its URI there is no cause, because it may repeat the URI.
+    For a database that is read by its URI the cause is dropped, because it may repeat the URI.
     """
 
 
 class AlreadyExistsError(SinkError, FileExistsError):
-    """The key is taken and stays as it was, byte for byte; `if_exists="overwrite"` would replace it."""
+    """An object with this key exists and was not changed; `if_exists="overwrite"` would replace it."""
 
 
 class UploadError(SinkError, OSError):
-    """Bytes could not be stored; nothing became visible."""
+    """Bytes could not be stored. Nothing became visible."""
 
 
 class PermissionDenied(SinkError, PermissionError):  # noqa: N818  named like the answer that causes it
-    """The store refused a request; `action` is the permission that is missing, such as `s3:PutObject`."""
+    """The store refused a request. `action` is the missing permission, such as `s3:PutObject`."""
 
     def __init__(self, message: str = "", *, action: str | None = None, visible: Visible | None = None) -> None:
         super().__init__(message, visible=visible)
@@ -139,19 +141,24 @@ class CommitError(SinkError, OSError):
 
 
 class CommitUnknown(CommitError):  # noqa: N818  it is not known to be an error
-    """A reply was lost and the evidence doesn't settle whether the object is visible; look before you rerun."""
+    """A reply was lost, and it is unknown whether the object is visible. Look before you rerun."""
 
     visible = "unknown"
 
 
 class ValidationError(SinkError):
-    """Rows break the schema; nothing became visible.
+    """Rows violate the schema. Nothing became visible.
 
-    `schema_name` is the schema's name; `failure_cases` is a frame with a line for each failure, up to the cap on
-    collected failures: `row` (UInt64, counted from 0 over the whole run; null where a failure belongs to no row),
-    `column` (null for a check of whole rows), `check`, `failure_case` (all text). `checks` has a line for each check
-    that failed, with exact counts: `column`, `check`, `failures` (UInt64), `examples`. Personal data is masked in all
-    of it.
+    schema_name
+        The name of the schema.
+    failure_cases
+        A frame with a row for each failure, up to the cap on collected failures: `row` (UInt64, counted from 0 over the
+        whole run; null if the failure belongs to no row), `column` (null for a check of whole rows), `check` and
+        `failure_case` (text).
+    checks
+        A frame with a row for each failed check and exact counts: `column`, `check`, `failures` (UInt64), `examples`.
+
+    Personal data is masked in both frames.
     """
 
     def __init__(
@@ -172,7 +179,7 @@ class ValidationError(SinkError):
         first, *rest = str(self).splitlines() or [""]
         if self.checks is None:
             return _display.line(first, strong=True) + "".join(map(_display.line, rest))
-        advice = [told for told in rest if not told.startswith(" ")]
+        advice = [text for text in rest if not text.startswith(" ")]
         return (
             _display.line(first, strong=True)
             + _display.rows(self.checks.columns, self.checks.rows())
@@ -182,16 +189,21 @@ class ValidationError(SinkError):
 
 @contextmanager
 def panics_as_query_errors() -> Iterator[None]:
-    """Raise a panic of the query engine, or of any other library written in Rust, as a `QueryError`."""
+    """Raise a panic of the query engine, or of any other library written in Rust, as a `QueryError`.
+
+    An exception of a Python source that an older Polars reports as an error of its own is raised as itself.
+    """
     try:
         yield
     except BaseException as error:
+        if (original := source_error(error)) is not None:
+            raise original from original.__cause__
         if not _is_panic(error):
             raise
         raise QueryError(
             f"The query engine broke down (a Rust panic): {str(error) or 'it gave no reason'}. This is a fault of the "
-            "engine that the data or the query brought out: look in the query and its source for what the reason "
-            "names, such as a date out of range or a damaged file."
+            "engine that the data or the query triggered. Look in the query and its source for the cause that the "
+            "reason names, such as a date out of range or a damaged file."
         ) from error
 
 

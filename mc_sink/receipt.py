@@ -9,7 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink._display import labelled, lines
+from mc_sink._display import counted, labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LABELS = 11
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
-# The store isn't known to keep `If-None-Match`: what is known instead.
+# What is known where the store isn't known to support `If-None-Match`.
 _WINDOWS: dict[CreateOnly, str] = {
     "listing": (
         "by a listing right before the request; a window of one request remained, in which another writer's object "
@@ -32,7 +32,7 @@ _WINDOWS: dict[CreateOnly, str] = {
     ),
     "unproven": "not proven: the listing was refused, and the store isn't known to keep If-None-Match",
 }
-_TOLD: dict[WarningKind, str] = {
+_WARNINGS: dict[WarningKind, str] = {
     "formula": "start like a formula, which a spreadsheet would execute",
     "escaped": "started like a formula and were given an apostrophe",
     "nulled": "held NaN or an infinity and were written as null",
@@ -45,9 +45,9 @@ ACTIONS: tuple[Action, ...] = ("added", "changed", "removed")
 
 @dataclass(frozen=True, slots=True)
 class CountedWarning:
-    """Cells of one column that a receiver may stumble over, or that were changed for its sake; the header's among them.
+    """Cells of one column, header included, that a receiver may misread, or that were changed to prevent it.
 
-    `kind` is "formula" (written as it is, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
+    `kind` is "formula" (written unchanged, and a spreadsheet would execute it), "escaped" (given an apostrophe) or
     "nulled" (NaN or an infinity, written as null). "unproven" counts files instead, and its `column` is empty.
     """
 
@@ -57,12 +57,12 @@ class CountedWarning:
 
     def __str__(self) -> str:
         if self.kind == "unproven":
-            return f"{self.num_cells:,} {'file' if self.num_cells == 1 else 'files'} {_TOLD[self.kind]}"
-        return f"{self.num_cells:,} cell(s) of {self.column!r} {_TOLD[self.kind]}"
+            return f"{counted(self.num_cells, 'file')} {_WARNINGS[self.kind]}"
+        return f"{counted(self.num_cells, 'cell')} of {self.column!r} {_WARNINGS[self.kind]}"
 
 
 def summed(warnings: Iterable[CountedWarning]) -> tuple[CountedWarning, ...]:
-    """Add up what was counted in several files, in an order that doesn't depend on theirs."""
+    """Add up the warnings of several files. The order of the result doesn't depend on that of the files."""
     counts: Counter[tuple[WarningKind, str]] = Counter()
     for warning in warnings:
         counts[warning.kind, warning.column] += warning.num_cells
@@ -70,31 +70,31 @@ def summed(warnings: Iterable[CountedWarning]) -> tuple[CountedWarning, ...]:
 
 
 def weakest(proofs: Iterable[Integrity]) -> Integrity:
-    """Return the weakest of several proofs, which is that of what they prove together."""
+    """Return the weakest of several proofs, which holds for all of the files together."""
     return min(proofs, key=_STRENGTH.index)
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """One file that the receiver sees: its URL, what is in it, and how the store identifies it.
+    """One file that the receiver sees: its URL, its contents, and its identifiers in the store.
 
-    `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, and None
-    where it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`
-    says that an earlier try of the same run had published it, and that it was left as it is.
+    `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, None where
+    it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`: an
+    earlier attempt of the same run had published it, and it was not changed.
 
-    `integrity` says how it was proven that the bytes in the store are those that were sent:
+    `integrity` names the proof that the bytes in the store are those that were sent:
 
     - "crc32", "crc64": the store echoed the CRC32 or the CRC64NVME, and so has summed them itself.
     - "sha256": the store echoed the SHA-256, or every request with bytes was signed with it, which stores check.
     - "etag": the store's ETag is the one that these bytes have.
-    - "unproven": nothing shows it. None where the store isn't S3.
+    - "unproven": no proof. None where the store isn't S3.
 
-    `etag_is_computed` is False where the store makes ETags of its own: then `etag` only shows, as long as it stays,
-    that the object wasn't replaced.
+    `etag_is_computed` is False where the store's ETags are not computed from the bytes: then an unchanged `etag` shows
+    only that the object wasn't replaced.
 
-    `create_only` says how it was kept from replacing another file: by the store's "condition"; by a "listing" right
-    before the request, after which a window of one request remained; or "unproven", because the listing was refused and
-    the store isn't known to keep the condition. None: it was found, or it was to replace what is there.
+    `create_only` names what kept the file from replacing another one: the store's "condition"; a "listing" right before
+    the request, which leaves a window of one request; or "unproven", because the listing was refused and the store
+    isn't known to support the condition. None: the file was found, or was allowed to replace another one.
     """
 
     path: str
@@ -111,28 +111,30 @@ class WrittenFile:
 
 
 def unproven(files: Iterable[WrittenFile]) -> tuple[CountedWarning, ...]:
-    """Count the files that nothing proves to have arrived as they were sent."""
+    """Count the files without a proof that they arrived as they were sent."""
     number = sum(file.integrity == "unproven" for file in files)
     return (CountedWarning("unproven", "", number),) if number else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejects:
-    """Rows that were kept out of the delivery, and the files that hold them with their reasons."""
+    """The rejected rows: their number, and the files that hold them with the reasons."""
 
     num_rows: int
     files: tuple[WrittenFile, ...]
 
     def _repr_html_(self) -> str:
-        return _display.line(f"{self.num_rows:,} rows were rejected.", strong=True) + _listed(self.files)
+        return _display.line(
+            f"{counted(self.num_rows, 'row')} {'was' if self.num_rows == 1 else 'were'} rejected.", strong=True
+        ) + _listed(self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a listing of the store showed: `missing` URLs, and `changed` ones, whose size or ETag is another.
+    """The result of comparing a receipt with the store: `missing` URLs, and `changed` ones with another size or ETag.
 
-    `uncomputed` are URLs of files that are there, whose ETag can't be computed from their bytes: they were compared by
-    their size and by what the store itself had answered when they were delivered.
+    `uncomputed` are URLs of unchanged files whose ETag can't be computed from their bytes: they were compared by size
+    and by the ETag that the store returned on delivery.
     """
 
     checked: int
@@ -142,7 +144,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every file of the receipt is there as it was delivered."""
+        """Whether every file of the receipt exists unchanged."""
         return not self.missing and not self.changed
 
     def __str__(self) -> str:
@@ -171,16 +173,28 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A delivery that is complete and visible. Holds no credentials; a pickled one can't verify itself any more.
+    """A complete and visible delivery. Holds no credentials; a pickled receipt can't verify itself any more.
 
-    `num_rows` and `num_bytes` count what was delivered (bytes as stored); `validated` says whether a schema judged
-    every row; `rejects` is None where all rows were delivered; `manifest` is its URL, and `success_marker` that of the
-    empty file which was shown last, if there is one, and `closing` are these two as they were stored; `warnings` count
-    the cells that a receiver may stumble over, and files whose integrity is unproven; `changes` counts what differs
-    from the last delivery, where that is all that was delivered; `skipped` says that no row was to be delivered and,
-    with `on_empty="skip"`, nothing was made but the rejects; `stale` are the URLs of files of an earlier run that stay
-    beside this one, because the caller accepted that;
-    `elapsed` is the time that staging and publishing took, by a clock that is never set.
+    num_rows, num_bytes
+        The delivered rows, and their bytes as stored.
+    rejects
+        The rejected rows; None if `on_invalid` wasn't "reject".
+    validated
+        Whether a schema validated every row.
+    manifest, success_marker, closing
+        The URLs of the manifest and the marker, or None; and these two files as they were stored.
+    elapsed
+        The time of staging and publishing, by a monotonic clock.
+
+    Warnings
+    --------
+        Cells that a receiver may misread, and files whose integrity is unproven, counted.
+    changes
+        The counted changes since the last delivery, if only changes were delivered.
+    skipped
+        Whether no row was delivered, and so, with `on_empty="skip"`, no file was made except the rejects.
+    stale
+        URLs of files of an earlier run that stay beside this one, because the caller accepted that.
     """
 
     run_id: str
@@ -203,19 +217,19 @@ class Receipt:
 
     @property
     def num_files(self) -> int:
-        """Files of the delivery, without its rejects' and its manifest."""
+        """The number of files, without those of the rejects and the manifest."""
         return len(self.files)
 
     @property
     def num_found(self) -> int:
-        """Files that were there already, from an earlier try of the same run; all of them where nothing was done."""
+        """The number of files that an earlier attempt of the same run had published."""
         return sum(file.found for file in self.files)
 
     def verify(self) -> Verification:
-        """List the store and compare: every file there, with its size and ETag. Needs only the right to list."""
+        """Compare every file with a listing of the store, by size and ETag. Needs only the permission to list."""
         if self._verifier is None:
             raise ConfigurationError(
-                "This receipt was loaded and holds no credentials: use mc_sink.verify(receipt, storage_options=…)."
+                "This receipt was loaded and holds no credentials. Use mc_sink.verify(receipt, storage_options=…)."
             )
         return self._verifier(self)
 
@@ -229,7 +243,8 @@ class Receipt:
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
-        done = ("delivered", f"{self.num_rows:,} rows{rejected}, {_size(self.num_bytes)}, {len(self.files)} file(s)")
+        rows, files = counted(self.num_rows, "row"), counted(len(self.files), "file")
+        done = ("delivered", f"{rows}{rejected}, {_size(self.num_bytes)}, {files}")
         return [
             ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
@@ -242,7 +257,7 @@ class Receipt:
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
-            *(("stale", f"{url} is of an earlier run, and stays") for url in self.stale),
+            *(("stale", f"{url} is of an earlier run and was kept") for url in self.stale),
         ]
 
     def _unguarded(self) -> list[tuple[str, str]]:
@@ -254,11 +269,12 @@ class Receipt:
         ]
 
     def _repeated(self) -> list[tuple[str, str]]:
-        """Say what an earlier try of the same run had done."""
+        """Return a line on the files that an earlier attempt of the same run had published."""
         if not self.num_found:
             return []
         done = "nothing was done" if self.num_found == len(self.files) else "the others were published now"
-        return [("repeated", f"{self.num_found} of {len(self.files)} file(s) were there from an earlier try; {done}")]
+        files = counted(len(self.files), "file")
+        return [("repeated", f"an earlier attempt had published {self.num_found} of {files}; {done}")]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the verifier behind: it holds the way to the credentials."""
@@ -270,13 +286,13 @@ class Receipt:
 
 
 def _listed(files: Iterable[WrittenFile]) -> str:
-    """Give files as a notebook shows them."""
+    """Return files as a table for notebooks."""
     rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
     return _display.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
 
 
 def _size(num_bytes: int) -> str:
-    """Write a number of bytes in binary units, exact below 1 KiB."""
+    """Return a number of bytes in binary units, exact below 1 KiB."""
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:  # noqa: PLR2004  the step between binary units
@@ -287,10 +303,10 @@ def _size(num_bytes: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How this run's rows differ from the last delivery's, in rows.
+    """The changes between the last delivery and this run, counted in rows.
 
-    This run had `added + changed + unchanged` rows, the last delivery `changed + unchanged + removed`; what is
-    delivered is `num_rows` of them.
+    This run had `added + changed + unchanged` rows, and the last delivery `changed + unchanged + removed`. `num_rows`
+    of them are delivered.
     """
 
     added: int
@@ -300,22 +316,22 @@ class Changes:
 
     @property
     def num_rows(self) -> int:
-        """Rows that differ: those added, changed and removed."""
+        """The number of rows that were added, changed or removed."""
         return self.added + self.changed + self.removed
 
     @property
     def num_rows_now(self) -> int:
-        """Rows that this run had."""
+        """The number of rows of this run."""
         return self.added + self.changed + self.unchanged
 
     @property
     def num_rows_before(self) -> int:
-        """Rows that the last delivery had."""
+        """The number of rows of the last delivery."""
         return self.changed + self.removed + self.unchanged
 
     def __add__(self, other: Changes) -> Changes:
-        """Count what two parts of one run hold together."""
-        return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        """Add the counts of another part of the run."""
+        return Changes(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         return f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, {self.unchanged:,} unchanged"
@@ -327,5 +343,5 @@ class Changes:
 
 
 def added_up(parts: Iterable[Changes | None]) -> Changes | None:
-    """Count what all parts of one run hold; None where nothing was compared."""
+    """Add up the changes of all parts of a run; None without changes."""
     return reduce(add, found) if (found := [changes for changes in parts if changes]) else None

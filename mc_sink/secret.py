@@ -1,31 +1,35 @@
-"""Secrets that don't show themselves, and `storage_options` sealed at the door, before anything can go wrong.
+"""Hide secrets: `Secret` wraps one text, `seal` wraps `storage_options`, and `seals_options` seals at the entry points.
 
     a caller's dict ──seal──► Sealed ──reveal──► one call of s3fs or fsspec
 
-Tracebacks with locals, logs, reports of crashes and pickles show whatever a name is bound to. So a plain secret is
-bound to no name of ours: it comes in inside a mapping, is wrapped at once, and goes out inside another mapping whose
-values are read by the library that needs them.
+Tracebacks with locals, logs, crash reports and pickles show the values of variables. So no variable of this package
+holds a plain secret. It arrives inside a mapping, is wrapped at once, and leaves inside another mapping, from which
+only the library that needs the value reads it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, final
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, TypeVar, final
 
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Call = TypeVar("Call", bound=Callable[..., Any])
 _HIDDEN = "Secret(…)"
-# Values under such names must be text, and are cut out of whatever a library says.
+_SEALED = "storage_options"
+# Values under these names must be text. They are removed from the messages of libraries.
 _CREDENTIAL = re.compile(
     r"key|secret|token|password|username|passphrase|aws_(access_key_id|secret_access_key|session_token)"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Names as s3fs and fsspec have them; a key id that was written where a name belongs doesn't look like one.
+# Option names of s3fs and fsspec look like this. A key id that was written in place of a name does not.
 _NAME = re.compile(r"[A-Za-z]?[a-z0-9_]{1,40}([A-Z][a-z]+){0,6}")
 
 
@@ -36,17 +40,17 @@ class Unpicklable:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            f"1 {type(self).__name__} was about to be pickled, and holds credentials: a pickle would show them. Have "
-            "whoever loads it give storage_options anew, or find credentials in its environment or a profile."
+            f"A {type(self).__name__} can't be pickled: it holds credentials, and a pickle would show them. Pass "
+            "storage_options again where the pickle is loaded, or use credentials from the environment or a profile."
         )
 
 
 @final
 class Secret(Unpicklable):  # noqa: PLW1641  it has no hash, which would tell secrets apart
-    """A text that only `reveal()` gives: not repr, str, format, a log, a traceback, a pickle or JSON.
+    """A text that only `reveal()` returns: not repr, str, format, a log, a traceback, a pickle or JSON.
 
-    Equal to another secret with the same text, in a time that doesn't depend on where they differ, and to nothing
-    else; has no hash. A copy is the secret itself. Raises `ConfigurationError` for anything but text.
+    It equals only another `Secret` with the same text; the comparison takes constant time. It has no hash, and a copy
+    is the object itself. Raises `ConfigurationError` for any value that is not text.
     """
 
     __slots__ = ("_text",)
@@ -55,12 +59,14 @@ class Secret(Unpicklable):  # noqa: PLW1641  it has no hash, which would tell se
     def __init__(self, text: str) -> None:
         kind = type(text)
         object.__setattr__(self, "_text", text)
-        del text  # it may be a secret all the same, and what follows may raise
+        del text  # it may be a secret even if it isn't text, and the next line may raise
         if not issubclass(kind, str):
-            raise ConfigurationError(f"A Secret is made of text, and this is of type {kind.__name__}.")
+            raise ConfigurationError(
+                f"Cannot make a Secret from a value of type {kind.__name__}: it must be text. Pass a str."
+            )
 
     def reveal(self) -> str:
-        """Give the text itself: to a call that needs it, and to no variable."""
+        """Return the text. Pass it on to the call that needs it; bind it to no variable."""
         return self._text
 
     def __repr__(self) -> str:
@@ -88,7 +94,7 @@ class Secret(Unpicklable):  # noqa: PLW1641  it has no hash, which would tell se
 
 
 class _Named(Unpicklable, Mapping[str, Any]):
-    """A frozen mapping that shows its names alone."""
+    """A frozen mapping whose repr shows its names only."""
 
     __slots__ = ("_held",)
 
@@ -115,12 +121,12 @@ class _Named(Unpicklable, Mapping[str, Any]):
 
 
 def shown(name: object) -> str:
-    """Give an option's name as it may be shown: not one that may be a credential in the wrong place."""
+    """Return an option's name for display; "…" for a name that may be a misplaced credential."""
     return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
 
 
 class _Revealed(_Named):
-    """What `Sealed.reveal` gives: plain values to whoever asks for one, and names to whoever looks."""
+    """The mapping that `Sealed.reveal` returns: a lookup gives the plain value, the repr shows names only."""
 
     __slots__ = ()
 
@@ -130,7 +136,7 @@ class _Revealed(_Named):
 
 @final
 class Sealed(_Named):
-    """`storage_options` in which every text is a `Secret`, those of mappings and lists within too. See `seal`."""
+    """`storage_options` in which every text is a `Secret`, also inside nested mappings and lists. See `seal`."""
 
     __slots__ = ("_wrong",)
 
@@ -139,38 +145,69 @@ class Sealed(_Named):
         self._wrong = wrong
 
     def checked(self) -> Self:
-        """Give itself, or raise `ConfigurationError` for what was found wrong when it was sealed."""
+        """Return itself, or raise `ConfigurationError` for a fault that was found while sealing."""
         if self._wrong is not None:
             raise ConfigurationError(self._wrong)
         return self
 
     def reveal(self) -> Mapping[str, Any]:
-        """Give a mapping of plain values that still shows only names, for `**` in the call of a library."""
+        """Return a mapping of plain values, for `**` in a call of a library. Its repr still shows names only."""
         return _Revealed(self._held)
 
-    def scrubbed(self, said: str) -> str:
-        """Cut every credential of these options out of what a library said."""
+    def scrubbed(self, text: str) -> str:
+        """Remove every credential of these options from a library's message, the longest first."""
         for secret in sorted(_credentials(self._held), key=_length, reverse=True):
-            said = said.replace(secret.reveal(), "…")
-        return said
+            text = text.replace(secret.reveal(), "…")
+        return text
 
 
 def seal(storage_options: Mapping[str, Any] | None) -> Sealed:
-    """Wrap every text in `storage_options`, and leave the caller's mapping as it is; what is sealed stays as it is.
+    """Wrap every text in `storage_options`. The caller's mapping is not changed; a sealed one is returned as it is.
 
-    Raises nothing, because its caller still has the plain options at hand: what is wrong with them, `checked()` says.
+    Never raises, because the caller's frame still holds the plain options: `Sealed.checked()` raises for faults later.
     """
     if isinstance(storage_options, Sealed):
         return storage_options
     try:
         return _seal({} if storage_options is None else storage_options)
-    except Exception as error:  # noqa: BLE001  what isn't a mapping, or is one of the caller's own, may raise anything
+    except Exception as error:  # noqa: BLE001  a value that isn't a mapping, or a mapping class of the caller, may raise
         kinds = type(storage_options).__name__, type(error).__name__
-    return Sealed({}, f"storage_options, of type {kinds[0]}, can't be read ({kinds[1]}): give a dict, {{'key': …}}.")
+    return Sealed({}, f"Cannot read storage_options of type {kinds[0]} ({kinds[1]}). Pass a dict, {{'key': …}}.")
+
+
+def seals_options(call: Call) -> Call:
+    """Seal `storage_options` before the function's own frame binds them, so that no traceback can show a secret.
+
+    Arguments that the function has no parameter for are sealed too: a misspelt `storage_option={…}` raises `TypeError`
+    with this frame in its traceback. If the function has `**options`, mappings and credentials by name are sealed.
+    """
+    parameters = signature(call).parameters.values()
+    by_place = [one.name for one in parameters if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    plain_places = by_place.index(_SEALED) if _SEALED in by_place else len(by_place)
+    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in parameters)
+    plain_names = {one.name for one in parameters} - {_SEALED}
+
+    def is_plain(name: str, value: object) -> bool:
+        if takes_any and name != _SEALED:
+            return name in plain_names or not (isinstance(value, Mapping) or _CREDENTIAL.fullmatch(name))
+        return name in plain_names
+
+    @wraps(call)
+    def sealed(*args: Any, **options: Any) -> Any:
+        args = (*args[:plain_places], *map(_sealed, by_place[plain_places:] + [""] * len(args), args[plain_places:]))
+        options = {name: value if is_plain(name, value) else _sealed(name, value) for name, value in options.items()}
+        return call(*args, **options)
+
+    return sealed  # type: ignore[return-value]
+
+
+def _sealed(name: str, value: Any) -> Any:
+    """Return `storage_options` sealed, and a surplus argument, which may be a secret, wrapped."""
+    return seal(value) if name == _SEALED else _wrapped(value)
 
 
 def has_control(text: Secret) -> bool:
-    """Return True if a text has the end of a line or another control character in it, and so fits in no header."""
+    """Return True if a text contains a line end or another control character, and so can't be sent in a header."""
     return _CONTROL.search(text.reveal()) is not None
 
 
@@ -188,21 +225,21 @@ def _wrapped(value: Any) -> Any:
 
 
 def _wrong_with(name: object, value: object) -> str | None:
-    """Say what is wrong with one option, without repeating its value."""
+    """Describe the fault of one option without its value; None if it has none."""
     if not isinstance(name, str):
-        return f"storage_options has a name of type {type(name).__name__}: names are text."
+        return f"storage_options has a name of type {type(name).__name__}. Use text for names."
     if isinstance(value, Sealed):
-        return value._wrong  # noqa: SLF001  one of its own kind
+        return value._wrong  # noqa: SLF001  the same class
     if isinstance(value, bytes | bytearray):
-        return f"storage_options has bytes under {shown(name)!r}: give text, or a Secret."
+        return f"storage_options[{shown(name)!r}] is bytes. Pass text or a Secret."
     return _wrong_credential(name, value) if _CREDENTIAL.fullmatch(name) and value is not None else None
 
 
 def _wrong_credential(name: str, value: object) -> str | None:
     if not isinstance(value, Secret):
-        return f"storage_options[{name!r}] is of type {type(value).__name__}: give text, or a Secret."
+        return f"storage_options[{name!r}] is of type {type(value).__name__}. Pass text or a Secret."
     if has_control(value):
-        return f"storage_options[{name!r}] has the end of a line, or another control character, in it: cut it off."
+        return f"storage_options[{name!r}] contains a line end or another control character. Remove it."
     return None
 
 

@@ -85,7 +85,7 @@ class Temporary:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A file that an earlier try of this run published: compared, the very same, and left as it is."""
+    """A file that an earlier attempt of this run published. It was compared, is identical, and was not changed."""
 
     __pydantic_config__: ClassVar[Any] = _AS_JSON
     present_etag: str | None
@@ -113,7 +113,7 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class StagedRejects:
-    """Rows kept out of a delivery, staged beside it: published with it, never without it. No file where no row is."""
+    """Rows rejected from a delivery. They are published with it. `file` is None when no row was rejected."""
 
     num_rows: int
     file: StagedFile | None
@@ -121,7 +121,7 @@ class StagedRejects:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Where files of a run may be: under the URL `stem`, where one of `patterns` matches all of it; and at `keys`."""
+    """Where files of a run may be: URLs that begin with `stem` and match one of `patterns`, and the URLs in `keys`."""
 
     stem: str | None
     patterns: tuple[str, ...]
@@ -130,9 +130,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a delivery have in common: format and its options, columns with their dtypes, the schema.
+    """The facts that all files of a delivery share: format and its options, columns with their dtypes, the schema.
 
-    `partition_by` are the columns that the files are divided by; `columns` has them only where the files do.
+    `partition_by` are the partition columns; `columns` has them only if the files do.
     """
 
     format: str
@@ -144,15 +144,22 @@ class Content:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Staged:
-    """A delivery that is whole and invisible. `publish([staged])` shows it; `discard([staged])` throws it away.
+    """A complete but invisible delivery. `publish([staged])` makes it visible; `discard([staged])` deletes it.
 
-    `repeatable` says that a file which is found at its key, with the same bytes, is this run's own from an earlier
-    try: the run id is in the key, or the caller chose it. `manifest` and `success_marker` are the URLs of the manifest
-    and of the empty file that says that all is there, if there are to be any; they are written, in this order, when all
-    files are visible. `changes` counts what differs from the last delivery, where no more is delivered. `took` is the
-    time that staging took. `claim` says where else an earlier attempt, or the run that this one replaces, may have
-    left files; `stale` what becomes of the latter. `over_all_rows` names the options that were checked over the rows
-    of this part alone, and hold for a run only if it has no other part.
+    repeatable
+        Whether a file at its key with the same bytes must be from an earlier attempt of this run: the run id is in the
+        key, or the caller chose it.
+    manifest, success_marker
+        Their URLs, or None. They are written in this order after all files are visible.
+    changes
+        The counted changes since the last delivery, for a delivery of changes only.
+    took
+        The time that staging took.
+    claim, stale
+        Where an earlier attempt, or the run that this one replaces, may have left files; and whether the latter are
+        accepted.
+    over_all_rows
+        The options that were checked over the rows of this part only. A run with further parts can't use them.
     """
 
     run_id: str
@@ -177,7 +184,7 @@ class Staged:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether no row is to be delivered, and so, as was asked, no file, manifest or marker either."""
+        """Whether the delivery has no rows, and therefore no file, manifest or marker, as `on_empty="skip"` asks."""
         return self.on_empty == "skip" and not self.files
 
     @property
@@ -187,7 +194,7 @@ class Staged:
 
     @property
     def warnings(self) -> tuple[CountedWarning, ...]:
-        """What was counted in all files together."""
+        """The warnings of all files, added up."""
         return summed(warning for file in self.files for warning in file.warnings)
 
     @property
@@ -198,7 +205,7 @@ class Staged:
 
 
 def in_order(staged: Sequence[Staged]) -> list[StagedFile]:
-    """Give the files in the order of publishing: all that is delivered, then what was rejected from it."""
+    """Return the files in the order of publishing: the delivered rows, then the rejected ones."""
     return [file for part in staged for file in part.files] + [
         part.rejects.file for part in staged if part.rejects and part.rejects.file
     ]

@@ -1,7 +1,7 @@
-"""URL → exact keys: where a delivery goes, checked as text before anything is opened.
+"""Parse targets: where a delivery goes, checked as text before anything is opened.
 
     "s3://bucket/prefix/"            a prefix: every run makes a new object, named by its run id
-    "s3://bucket/prefix/name.csv"    a file: that key and no other
+    "s3://bucket/prefix/name.csv"    a file: exactly that key
 
 An access point of S3 stands in place of the bucket, by its ARN or its alias; see `_s3_names.py`.
 
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from mc_sink._s3_names import BUCKET, did_you_mean, find_access_point, is_arn, is_aws_host, refuse_reserved
+from mc_sink._s3_names import BUCKET, find_access_point, is_arn, is_aws_host, refuse_reserved, suggest_target
 from mc_sink.exceptions import TargetError
 
 MAX_KEY_BYTES = 1024
+MAX_SHOWN = 200
 # Filesystems of fsspec's that rename; their URLs begin with a host, which may be empty.
 RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -46,7 +47,7 @@ _S3_LIKE = {"s3n", "s3b", "r2", "minio", "ceph", "wasabi", "b2"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a delivery goes; `path` is a key for S3 and a path elsewhere, and ends in "/" where it is a prefix."""
+    """Where a delivery goes. `path` is a key in S3 and a path elsewhere; a prefix ends in "/"."""
 
     protocol: str
     bucket: str
@@ -54,7 +55,7 @@ class Target:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether each run makes a new object here, rather than this very one."""
+        """Whether each run makes a new object under this target, instead of this one object."""
         return not self.path or self.path.endswith("/")
 
     @property
@@ -64,36 +65,35 @@ class Target:
 
     @property
     def folder(self) -> Target:
-        """The prefix that a file stands under; a prefix is its own."""
+        """The prefix of a file; a prefix is its own."""
         return Target(self.protocol, self.bucket, self.path.removesuffix(self.name))
 
     @property
     def url(self) -> str:
-        """The target as one would write it; `parse_target` reads it back as this very target."""
+        """The target as text; `parse_target` returns an equal target for it."""
         if self.protocol == "file":
-            # Spaces at the ends are refused in plain text, where nobody would see them.
+            # Plain text with spaces at its ends is refused, because they are invisible.
             return self.path if self.path == self.path.strip() else f"file://{quote(self.path)}"
         if self.bucket:
             return f"{self.protocol}://{self.bucket}/{self.path or './'}"
         return f"{self.protocol}://{self.path}"
 
     def file(self, name: str) -> Target:
-        """Give the file of this target: itself, or, for a prefix, the file `name` under it."""
+        """Return the file of this target: itself, or, for a prefix, the file `name` under it."""
         found = Target(self.protocol, self.bucket, self.path + name) if self.is_prefix else self
         if self.protocol == "s3":
             _check_length(found.path, found.url)
         elif self.protocol in RENAMES:
-            parse_target(found.url)  # whoever publishes reads it back: host:22/email=a@b.c looks like credentials
+            parse_target(found.url)  # publishing parses it again: host:22/email=a@b.c looks like credentials
         return found
 
 
 def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> Target:
-    """Read a target, or raise `TargetError` that says what is wrong with it, and what it most likely means.
+    """Parse a target. Raises `TargetError` with the fault and, where possible, the target that was likely meant.
 
-    A relative path begins at `folder`, by default the working directory. As text it needs "./" in front, unless the
-    folder it is to be in exists: "my-bucket/exports/" is a bucket more often than a new local folder. A path object is
-    always local. Opens nothing. A message repeats no more of a URL than can't hold a secret: nothing of one with
-    credentials, and no query.
+    A relative path begins at `folder`, by default the working directory. As text it needs "./" in front, unless its
+    parent folder exists: "my-bucket/exports/" is a bucket more often than a new local folder. A path object is always
+    local. Opens nothing. Messages never repeat a part of a URL that may be secret: credentials or a query.
     """
     given: Any = target  # what the types promise is checked here
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
@@ -117,7 +117,7 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
         plain = text if scheme in {"http", "https"} else f"s3://{rest}"
         raise TargetError(
             f"{_without_query(text)!r} begins with {scheme}://, which is not how a target in S3 is written."
-            f"{did_you_mean(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
+            f"{suggest_target(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
         )
     _refuse_query(text)
     return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)
@@ -130,11 +130,11 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
         scheme, path = almost.group(1), text[almost.end() :].lstrip(":/\\")
         is_s3, is_file = scheme.lower() in _S3, scheme.lower() == "file"
         likely = (
-            did_you_mean(text) if is_s3 else f" Did you mean file:///{path}?" if is_file and "?" not in path else ""
+            suggest_target(text) if is_s3 else f" Did you mean file:///{path}?" if is_file and "?" not in path else ""
         )
         raise TargetError(
-            f"The target begins with {scheme}: and is no URL.{likely} Write s3://bucket/prefix/ as text (a Path loses "
-            f"a slash), or ./{scheme}:… for a local name that begins so."
+            f"The target begins with {scheme}: and is not a URL.{likely} Write s3://bucket/prefix/ as text (a Path "
+            f"loses a slash), or ./{scheme}:… for a local name that begins so."
         )
     if is_text:
         _refuse_unlikely(text, folder or Path.cwd())
@@ -142,39 +142,43 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
 
 
 def _arn(text: str) -> TargetError:
-    """Explain that a policy's name for a bucket, or an access point's, is no target."""
-    likely = did_you_mean(text) or (
+    """Return the error for an ARN that is not a target: a bucket's, or an incomplete one of an access point."""
+    likely = suggest_target(text) or (
         f" An access point is written s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix/. {_BY_ALIAS}"
     )
-    return TargetError(f"The target is an ARN, which names resources in policies, and is no URL.{likely}")
+    return TargetError(f"The target is an ARN, which names resources in policies, and is not a URL.{likely}")
 
 
 def _refuse_unlikely(text: str, folder: Path) -> None:
-    """Refuse a path that more likely means something else: a bucket, a path of Windows', or standard output."""
+    """Raise for a path that likely means something else: a bucket, a Windows path, or standard output."""
     if text == "-":
-        raise TargetError("'-' would be a file of that name: a delivery needs a place. Write ./- if it is meant.")
+        raise TargetError(
+            "'-' would be a file of that name, because a delivery can't go to standard output. Write ./- for that file."
+        )
     if _WINDOWS.match(text):
-        raise TargetError(f"{text!r} is a path of Windows, and this machine has none. Write where it is here, from /.")
+        raise TargetError(f"{text!r} is a Windows path, and this machine has none. Write the local path, from /.")
     if text.startswith("//") and not text.startswith("///"):
-        raise TargetError(f"{text!r} begins with two slashes.{did_you_mean(text)} A local path begins with one.")
+        raise TargetError(f"{text!r} begins with two slashes.{suggest_target(text)} A local path begins with one.")
     if text.startswith(("/", "~", "./")) or text == ".":
         return
     if "\\" in text:
-        raise TargetError(f"{text!r} has a backslash, which parts no folders here. Write / instead, or ./ in front.")
+        raise TargetError(
+            f"{text!r} has a backslash, which doesn't separate folders here. Write / instead, or ./ in front."
+        )
     host, parent = text.partition("/")[0], (folder / text).parent
     if is_aws_host(host):
         raise TargetError(
-            f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{did_you_mean(text)}"
+            f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{suggest_target(text)}"
         )
     if "://" not in text and _is_folder(parent):
         return
-    told, place = "The target", ""
+    shown, place = "The target", ""
     if "@" not in text:
-        told, place = repr(_without_query(text)), f", {_without_query(str(parent))!r},"
+        shown, place = repr(_without_query(text)), f", {_without_query(str(parent))!r},"
     variable = " Variables are not filled in here." if text.startswith(("$", "%")) else ""
     raise TargetError(
-        f"{told} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
-        f"{did_you_mean(text)} For a new local folder, write ./ in front."
+        f"{shown} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
+        f"{suggest_target(text)} For a new local folder, write ./ in front."
     )
 
 
@@ -200,7 +204,7 @@ def _local(text: str, folder: Path | None = None) -> Target:
     if "\x00" in text:
         raise TargetError("The path has a NUL character in it. Choose another name.")
     if ".." in Path(text).parts:
-        raise TargetError(f"The path {text!r} climbs with '..'. Write where it really goes.")
+        raise TargetError(f"The path {text!r} contains '..'. Write the resulting path.")
     try:
         whole = (folder or Path()) / Path(text).expanduser()
         path = str(whole.absolute())
@@ -208,8 +212,8 @@ def _local(text: str, folder: Path | None = None) -> Target:
             (one for one in (whole, *whole.parents) if _GLOB.search(one.name) and not one.exists()), None
         ):
             raise TargetError(
-                f"The path {text!r} has a pattern in it, {pattern.name!r}, and nothing is there that is called so. "
-                "A target is one place: write its name without * and ?."
+                f"The path {text!r} contains the pattern {pattern.name!r}, and no file or folder has that name. "
+                "Write a name without * and ?."
             )
     except (RuntimeError, OSError) as error:
         raise TargetError(f"The path {text!r} leads nowhere: {error} Write the whole path, from /.") from error
@@ -217,11 +221,11 @@ def _local(text: str, folder: Path | None = None) -> Target:
 
 
 def _other(scheme: str, text: str, rest: str) -> Target:
-    """Read the URL of a filesystem of fsspec's, which drops control characters unsaid."""
+    """Parse the URL of an fsspec filesystem, which would drop control characters silently."""
     if not rest or (scheme in RENAMES and "/" not in rest):
         raise TargetError(f"{text!r} names no path. Write {scheme}://host/folder/")
     if ".." in rest.split("/"):
-        raise TargetError(f"{text!r} climbs with '..'. Write where it really goes.")
+        raise TargetError(f"{text!r} contains '..'. Write the resulting path.")
     if found := _CONTROL.search(rest) or (_PATTERN.search(rest.partition("/")[2]) if scheme in RENAMES else None):
         raise TargetError(f"{text!r} has {found.group()!r} in it. Choose another name.")
     return Target(scheme, "", rest)
@@ -230,11 +234,13 @@ def _other(scheme: str, text: str, rest: str) -> Target:
 def _s3(text: str, rest: str) -> Target:
     bucket, slash, key = rest.partition("/")
     if not bucket:
-        raise TargetError(f"{text!r} names no bucket.{did_you_mean(rest.lstrip('/')) or ' Write s3://bucket/prefix/'}")
+        raise TargetError(
+            f"{text!r} names no bucket.{suggest_target(rest.lstrip('/')) or ' Write s3://bucket/prefix/'}"
+        )
     if is_aws_host(bucket):
-        raise TargetError(f"{text!r} has a host of S3's in place of a bucket.{did_you_mean(rest)}")
+        raise TargetError(f"{text!r} has a host of S3's in place of a bucket.{suggest_target(rest)}")
     if not BUCKET.fullmatch(bucket):
-        likely = did_you_mean(text.replace("\\", "/")) if "\\" in bucket else ""
+        likely = suggest_target(text.replace("\\", "/")) if "\\" in bucket else ""
         variable = " Variables are not filled in here." if re.search("[$%{<]", bucket) else ""
         raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.{variable}{likely}")
     refuse_reserved(bucket)
@@ -242,7 +248,7 @@ def _s3(text: str, rest: str) -> Target:
 
 
 def _in_bucket(text: str, bucket: str, rest: tuple[str, str]) -> Target:
-    """Read the key, after its slash, that a target has in a bucket or an access point."""
+    """Parse the key, after its slash, in a bucket or an access point."""
     slash, key = rest
     if key == "./":
         return Target("s3", bucket, "")
@@ -256,61 +262,70 @@ def _in_bucket(text: str, bucket: str, rest: tuple[str, str]) -> Target:
     return Target("s3", bucket, key)
 
 
-def _check_key(key: str, text: str) -> None:
+def key_fault(key: str) -> str | None:  # noqa: PLR0911  a return for each fault
+    """Return the reason why a text can't be a key, and the remedy; None if it can be one."""
+    if found := _SURROGATE.search(key):
+        return f"its character {found.start() + 1} is not valid Unicode. Choose another name."
     plain = _HIVE_ESCAPE.sub(lambda value: re.sub("%[0-9A-F]{2}", "", value.group()), key)
     if "*" in plain:
-        raise TargetError(
-            f"{text!r} has '*' in its key, a pattern to all who read it. A target is one place: leave it out."
-        )
+        return "it has '*' in its key, which readers take as a pattern. Leave it out."
     if found := _ADVISED_AGAINST.search(plain):
         tokens = " Tokens such as {date} go into name=." if found.group() in "{}" else ""
-        raise TargetError(
-            f"{text!r} has {found.group()!r} in its key, which S3 advises against.{tokens} Choose another name."
-        )
+        return f"it has {found.group()!r} in its key, which S3 advises against.{tokens} Choose another name."
     parts = key.removesuffix("/").split("/")
     if "" in parts:
-        raise TargetError(f"{text!r} has an empty part ('//' or a leading '/') in its key. Write single slashes.")
+        return "it has an empty part ('//' or a leading '/') in its key. Write single slashes."
     if {".", ".."} & set(parts):
-        raise TargetError(f"{text!r} has '.' or '..' in its key. Write the key as it is to be.")
-    _check_length(key, text)
+        return "it has '.' or '..' in its key. Write the resulting key."
+    if (size := len(key.encode())) > MAX_KEY_BYTES:
+        return f"its key has {size:,} bytes, and S3 accepts at most {MAX_KEY_BYTES:,}. Choose a shorter name."
+    return None
+
+
+def _check_key(key: str, text: str) -> None:
+    if fault := key_fault(key):
+        raise TargetError(
+            f"Cannot use the target {text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + '…'!r}: {fault}"
+        )
 
 
 def _check_length(key: str, text: str) -> None:
-    if (size := len(key.encode())) > MAX_KEY_BYTES:
-        raise TargetError(f"The key of {text[:60]!r}… has {size:,} bytes; S3 takes at most {MAX_KEY_BYTES:,}.")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        _check_key(key, text)
 
 
 def _refuse_surrogates(text: str) -> None:
     if found := _SURROGATE.search(text):
         raise TargetError(
-            f"1 character of the target, number {found.start() + 1}, is no Unicode (U+{ord(found.group()):04X}), and "
-            "can't stand in a name. Choose another name."
+            f"Character {found.start() + 1} of the target is not valid Unicode (U+{ord(found.group()):04X}), and can't "
+            "be part of a name. Choose another name."
         )
 
 
 def _refuse_query(text: str) -> None:
     if "?" in text:
         raise TargetError(
-            f"{_without_query(text)!r} carries a query, such as ?versionId=. A delivery is new: leave it out."
+            f"{_without_query(text)!r} has a query, such as ?versionId=. A delivery makes a new object. "
+            "Leave the query out."
         )
 
 
 def _without_query(text: str) -> str:
-    """Cut what may be a signature."""
+    """Return the text without its query, which may be a signature."""
     return text.split("?", 1)[0]
 
 
 def _refuse_credentials(scheme: str, rest: str) -> None:
-    """Refuse `scheme://user:secret@host`, and say so without repeating any of it."""
+    """Raise for `scheme://user:secret@host`, without repeating any of it."""
     if _has_credentials(scheme, rest):
         raise TargetError(
-            f"The target has credentials in its URL ({scheme}://…@…), or looks like it. URLs end up in logs: "
-            "pass them in storage_options, as a port too, or let the environment provide them."
+            f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
+            "credentials, and a port, in storage_options, or let the environment provide them."
         )
 
 
 def _has_credentials(scheme: str, rest: str) -> bool:
-    """Whether a secret may be there, one with slashes in it too; a user's name alone is none, but to S3."""
+    """Return whether a URL may have a secret, also one with slashes. A user name alone is a fault only for S3."""
     authority, _, path = rest.partition("/")
     if scheme in _S3:
         return "@" in authority or ":" in authority
@@ -320,5 +335,5 @@ def _has_credentials(scheme: str, rest: str) -> bool:
     _, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         return False
-    # user:12/34@host reads like a port: where an @ follows, nobody can tell them apart.
+    # user:12/34@host looks like a port; where an @ follows, the two can't be distinguished.
     return not _PORT.fullmatch(port) or (not user and "@" in path)

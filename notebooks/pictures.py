@@ -106,7 +106,7 @@ def terminal() -> str:
 
 
 def _prepare(around: Surroundings) -> None:
-    """Have a bucket that isn't ours, a key for a prefix in it, and a connection to it."""
+    """Yield a bucket of another account, a key for a prefix in it, and a connection to it."""
     os.environ["MC_SINK_STATE_DIR"] = str(around.folder / ".state")
     around.server.create_bucket("their-bucket")
     target = "s3://their-bucket/exports/"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 from hypothesis import settings
 
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
+from tests.support.dtypes import absent_dtype
 from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
@@ -20,9 +22,18 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Admin, Writer
 
 
-# A machine that is busy is no fault of what is tested.
+# A busy machine must not fail a test.
 settings.register_profile("mc_sink", deadline=None)
 settings.load_profile("mc_sink")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases of dtypes that this Polars lacks."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            for value in item.callspec.params.values():
+                if name := absent_dtype(value):
+                    item.add_marker(pytest.mark.skip(reason=f"Polars {pl.__version__} has no {name}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Recorded:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep journals out of the user's own folder, those of children too."""
+    """Keep journals out of the user's own folder, in child processes too."""
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(folder))
     return folder
@@ -44,39 +55,39 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[Admin]:
-    """Give a real S3 server with users and policies, one for the whole session."""
+    """Yield a real S3 server with users and policies, one for the whole session."""
     with embedded_server() as server:
         yield server
 
 
 @pytest.fixture
 def writer(seaweed: Admin) -> Writer:
-    """Give a new bucket on the real server, and a user with the three documented permissions in it."""
+    """Return a writer with a new bucket on the real server, who has the three documented permissions in it."""
     return seaweed.new_writer()
 
 
 @pytest.fixture
 def recorded(seaweed: Admin, writer: Writer) -> Iterator[Recorded]:
-    """Give the real server behind a proxy that logs every request."""
+    """Yield the real server behind a proxy that logs every request."""
     with Proxy(seaweed.url) as proxy:
         yield Recorded(proxy, replace(writer, url=proxy.url), seaweed)
 
 
 @pytest.fixture
 def fault_s3() -> Iterator[FaultServer]:
-    """Give a new, empty S3 in memory that fails where it is told to."""
+    """Yield a new, empty S3 in memory that fails where a test arranges it."""
     with FaultServer() as server:
         yield server
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few rows fill many parts."""
+    """Make parts so small that a few rows fill many."""
     tiny_parts(monkeypatch)
 
 
 @pytest.fixture
-def server(tiny: None) -> Iterator[FaultServer]:  # noqa: ARG001  what is cut tiny goes where tiny parts are taken
-    """Give an empty bucket that takes tiny parts."""
+def server(tiny: None) -> Iterator[FaultServer]:  # noqa: ARG001  tiny parts go to a server that accepts them
+    """Yield an empty bucket that accepts tiny parts."""
     with FaultServer(TINY) as made:
         yield made

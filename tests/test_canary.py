@@ -1,4 +1,4 @@
-"""No credential is in anything that is printed, logged, pickled, written or raised, whatever happens to a delivery."""
+"""No credential is in anything that is printed, logged, pickled, written or raised, on success or failure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WAYS = {"plain in a child": "plain", "secret in this interpreter": "secret"}
 
 @dataclass(frozen=True)
 class Told:
-    """What was told of each situation; what was printed besides; the folders where something may have been left."""
+    """The texts of each situation; what else was printed; the folders where files may have been left."""
 
     situations: dict[str, str]
     printed: str
@@ -97,7 +97,7 @@ def cause_fails(text: str) -> Iterator[object]:
 
 
 def log_theirs(text: str) -> Iterator[object]:
-    """Have a library log a credential when the request isn't ours."""
+    """Make a library log a credential when mc_sink didn't send the request."""
     logging.getLogger("botocore.auth").debug("x-amz-security-token:%s", text)
     yield ""
 
@@ -131,7 +131,7 @@ def test_the_search_finds_what_is_in_a_file(tmp_path: Path) -> None:
 
 
 class Unkind(socketserver.StreamRequestHandler):
-    """An FTP server that refuses whoever comes, and repeats the password."""
+    """An FTP server that refuses every login, and repeats the password."""
 
     timeout = 10
 

@@ -131,7 +131,7 @@ THINGS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "platforms": (saved, ("name", "acme", "key AKIA…0001", "file")),
     "journal": (lambda: journals()[0], ("run id", "r-1", "files", "1")),
     "journals": (journals, ("run id", "r-1", "target", f"s3://b/{HOSTILE}/")),
-    "no journals": (mc_sink.list_journals, ("0 are listed.",)),
+    "no journals": (mc_sink.list_journals, ("The list is empty.",)),
     "run": (lambda: runs()[0], ("to", f"s3://b/{HOSTILE}/", "failed", "ValueError")),
     "runs": (runs, ("run id", HOSTILE, "failed", "ValueError")),
     "validation error": (

@@ -1,4 +1,4 @@
-"""The house: which floor may know which, what has one home, how long a page may be, and which words are not used."""
+"""The layout of the package: which floor imports which, what has one home, the size of files, and words not used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-HOUSE = ROOT / "mc_sink"
-FILES = sorted(HOUSE.rglob("*.py"))
+PACKAGE = ROOT / "mc_sink"
+FILES = sorted(PACKAGE.rglob("*.py"))
 # From the door down, by the floor's number. A module imports only from lower floors, or from a step further down of its
-# own floor; parts that share a step don't know each other.
+# own floor; parts that share a step don't import each other.
 FLOORS: dict[int, list[set[str]]] = {
     8: [{"mc_sink"}, {"_namespace"}],
     7: [
@@ -31,11 +31,11 @@ FLOORS: dict[int, list[set[str]]] = {
     ],
     6: [{"sink"}],
     5: [{"publishing"}],
-    4: [{"platforms", "writing"}],
+    4: [{"platforms", "writing"}, {"delivery_spec"}],
     3: [{"comparison", "presets", "storage"}],
     2: [{"formats", "keys", "staged", "testing", "validation"}],
     1: [{"_frames", "object_options", "receipt", "secret", "target"}, {"_arrow", "_runtime", "_s3_names"}],
-    0: [{"exceptions"}, {"_display", "_lazy"}],
+    0: [{"exceptions"}, {"_display", "_lazy", "_polars"}],
 }
 HEIGHT = {
     part: (number, -step) for number, steps in FLOORS.items() for step, parts in enumerate(steps) for part in parts
@@ -68,7 +68,7 @@ PUBLIC: dict[str, set[str]] = {
     },
     "testing": {"sample", "violations"},
 }
-# Public names that two modules may share, because nobody meets both at once.
+# Public names that two modules may share, because no reader meets both at once.
 SHARED = {"load": "platforms.load() and connector.load() are public, each in a package of its own"}
 # Modules whose functions are always used with the module's name, as in `journal.write(...)`.
 WITH_MODULE = {"mc_sink.publishing.journal"}
@@ -102,7 +102,7 @@ class Import(NamedTuple):
 
 
 def name_of(path: Path) -> str:
-    """Give the dotted name of a file's module."""
+    """Return the dotted name of a file's module."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -162,7 +162,7 @@ def is_command(path: Path) -> bool:
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    """Give every import of a file, those for type checkers and those inside functions too."""
+    """Yield every import of a file, those for type checkers and those inside functions too."""
     inside = {
         id(node)
         for function in ast.walk(tree(path))
@@ -185,13 +185,13 @@ def imports_of(path: Path) -> Iterator[Import]:
 OURS = [found for path in FILES for found in imports_of(path) if found.imported.split(".")[0] == "mc_sink"]
 
 
-def told(found: Import) -> str:
-    """Say where an import stands and what it imports."""
+def described(found: Import) -> str:
+    """Return where an import stands and what it imports."""
     return f"{found.importer}:{found.line} imports {found.imported}"
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    """Give each function that has a body, with the lines of that body; its docstring is not counted."""
+    """Yield each function that has a body, with the lines of that body; its docstring is not counted."""
     for path in FILES:
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -209,7 +209,7 @@ def test_every_part_has_a_floor() -> None:
 def test_a_floor_imports_only_from_floors_below() -> None:
     """No import goes up, and none goes to a part on the same step."""
     wrong = [
-        told(found)
+        described(found)
         for found in OURS
         if part_of(found.importer) != part_of(found.imported)
         and HEIGHT[part_of(found.importer)] <= HEIGHT[part_of(found.imported)]
@@ -219,13 +219,13 @@ def test_a_floor_imports_only_from_floors_below() -> None:
 
 def test_a_package_is_entered_by_its_init() -> None:
     """What a package doesn't export is its own affair."""
-    wrong = [told(found) for found in OURS if passes_a_door(found)]
+    wrong = [described(found) for found in OURS if passes_a_door(found)]
     assert not wrong, "imports past a package's `__init__`:\n  " + "\n  ".join(wrong)
 
 
 def test_names_in_a_folder_have_no_underscore() -> None:
     """A folder's `__init__` says what is public, so no file in it needs to."""
-    wrong = [str(path.relative_to(ROOT)) for path in FILES if path.parent != HOUSE and re.match(r"_[^_]", path.stem)]
+    wrong = [str(path.relative_to(ROOT)) for path in FILES if path.parent != PACKAGE and re.match(r"_[^_]", path.stem)]
     assert not wrong, f"files with an underscore in a folder: {wrong}"
 
 
@@ -278,7 +278,7 @@ def test_documents_name_only_public_modules() -> None:
 
 
 def test_there_is_no_import_cycle() -> None:
-    """Not between rooms, not within one, and not for type checkers alone."""
+    """Neither between folders, nor within one, nor for type checkers alone."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for found in OURS:
         graph[found.importer].add(found.imported)
@@ -290,7 +290,7 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_no_import_of_ours_hides_in_a_function() -> None:
     """Heavy libraries may load when first needed; our own modules stand at the top."""
-    wrong = [told(found) for found in OURS if found.in_function]
+    wrong = [described(found) for found in OURS if found.in_function]
     assert not wrong, "imports of our own inside a function:\n  " + "\n  ".join(wrong)
 
 
@@ -302,7 +302,7 @@ def test_it_has_one_home(name: str, home: str) -> None:
     for path in FILES:
         if is_within(name_of(path), home):
             continue
-        wrong += [told(found) for found in imports_of(path) if name in found.imported.split(".")]
+        wrong += [described(found) for found in imports_of(path) if name in found.imported.split(".")]
         for node in ast.walk(tree(path)):
             used = (
                 (isinstance(node, ast.Attribute) and node.attr == name)
@@ -328,7 +328,7 @@ def test_no_batch_is_pulled_by_what_hides_a_panic() -> None:
 
 
 def test_files_are_short() -> None:
-    """No file is longer than a reader's patience."""
+    """No file is longer than 350 lines."""
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     long = {name: length for name, length in lengths.items() if length > MAX_FILE}
     assert not long, f"files above {MAX_FILE} lines: {long}"
@@ -341,7 +341,7 @@ def test_functions_are_short() -> None:
 
 
 def identifiers(path: Path) -> Iterator[tuple[str, int]]:
-    """Give every name that a file itself gives, with its line; names that libraries gave are not ours to choose."""
+    """Yield every name that a file defines, with its line; names that libraries define are not checked."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name, node.lineno
@@ -361,7 +361,7 @@ def words(identifier: str) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_one_word_for_one_thing(path: Path) -> None:
-    """Names use the words of the field, and none of those that say nothing."""
+    """Names use the terms of the field, and no words without meaning."""
     named = [*identifiers(path), (path.stem, 1), (path.parent.name, 1)]
     wrong = [
         f"{path.relative_to(ROOT)}:{line} {name}"

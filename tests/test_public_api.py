@@ -85,8 +85,8 @@ def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     """The import alone loads the door; every name is there all the same, listed and for `import *`, and no other is."""
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
     assert ours == {
-        f"mc_sink.{room}"
-        for room in ("_display", "_lazy", "_namespace", "_runtime", "_runtime.fork_guard", "exceptions", "secret")
+        f"mc_sink.{name}"
+        for name in "_display _lazy _namespace _polars _runtime _runtime.fork_guard exceptions secret".split()  # noqa: SIM905
     }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
@@ -132,15 +132,18 @@ def test_a_type_checker_sees_the_options_that_there_are() -> None:
 @pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage, preview, mc_sink.SinkMadConnect(FRAME)])
 def test_an_option_that_there_is_none_of_is_refused(call: Callable[..., Any], tmp_path: Path) -> None:
     """As Python refuses it, with the name that may have been meant, and with nothing written."""
-    place = (f"{tmp_path}/",) if isinstance(call, mc_sink.SinkMadConnect) else (FRAME, f"{tmp_path}/")
-    with pytest.raises(TypeError, match=r"1 option.* aren't: max_rows\. Did you mean max_rows_per_file=\?"):
+    is_method = isinstance(call, mc_sink.SinkMadConnect)
+    place, name = ((f"{tmp_path}/",), "sink_madconnect") if is_method else ((FRAME, f"{tmp_path}/"), call.__name__)
+    with pytest.raises(
+        TypeError, match=rf"{name}\(\) got an unexpected option 'max_rows'\. Did you mean 'max_rows_per_file'\?"
+    ):
         call(*place, max_rows=5, storage_options={"key": "x", "secret": "never-shown"})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("call", [mc_sink.publish, mc_sink.discard, mc_sink.verify])
 def test_what_follows_a_staging_takes_one_thing_and_storage_options(call: Callable[..., Any]) -> None:
-    """Credentials are given anew, by name, because nothing that was staged holds any."""
+    """Credentials are passed again, by name, because staged deliveries hold none."""
     first, *options = inspect.signature(call).parameters.values()
     assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert {one.name: (one.kind, one.default) for one in options} == dict.fromkeys(

@@ -114,14 +114,14 @@ def test_a_prefix_takes_the_generated_name_and_a_file_keeps_its_own() -> None:
         ("file://", "not a local file"),
         ("file://elsewhere/x.csv", "not a local file"),
         ("file:///x.csv?a=b", "not a local file"),
-        ("file:///a/%2e%2e/x.csv", "climbs"),
+        ("file:///a/%2e%2e/x.csv", "contains '..'"),
         ("file:///a%00b.csv", "NUL"),
-        ("/data/../x.csv", "climbs"),
-        ("../x.csv", "climbs"),
+        ("/data/../x.csv", "contains '..'"),
+        ("../x.csv", "contains '..'"),
         ("/data/\x00.csv", "NUL"),
         ("ftp://", "names no path"),
         ("ftp://host", "names no path"),
-        ("ftp://host/../x.csv", "climbs"),
+        ("ftp://host/../x.csv", "contains '..'"),
         ("~nobody-has-this-name/x.csv", "home|~"),
         ("s3:/bucket/p/", "s3://"),
     ],
@@ -284,7 +284,7 @@ def test_a_key_has_at_most_1024_bytes(letter: str) -> None:
     size = len(letter.encode())
     fits = "k" * (MAX_KEY_BYTES % size) + letter * (MAX_KEY_BYTES // size)
     assert parse_target(f"s3://bucket/{fits}").path == fits
-    with pytest.raises(TargetError, match="1,025 bytes; S3 takes at most 1,024"):
+    with pytest.raises(TargetError, match="1,025 bytes, and S3 accepts at most 1,024"):
         parse_target(f"s3://bucket/{fits}k")
 
 

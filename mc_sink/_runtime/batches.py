@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._polars import BaseExtension, Map
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
 from mc_sink.exceptions import QueryError, panics_as_query_errors
@@ -40,9 +41,9 @@ _LABELS = (pl.Categorical, pl.Enum)
 def pull(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFrame, None, None]:
     """Yield a plan's rows in order, in batches of at most `row_group_size` rows; the engine waits between them.
 
-    The batches end only where the engine reported that the query had come to its end. Whatever ended it earlier is
-    raised: the query's or the source's own exception, or a panic of the engine. Where a plan's number of rows can be
-    read from Parquet footers or from a frame in memory, it is compared with the rows that came.
+    The batches end only where the engine reported the end of the query. Any error that ended it earlier is raised: the
+    query's or the source's own exception, or a panic of the engine. If a plan's number of rows can be read from Parquet
+    footers or from a frame in memory, it is compared with the rows that came.
 
     A batch holds at most `BATCH_BYTES` of values, or a single row that is larger. Where batches are cut depends on the
     rows alone, so that equal rows make equal files.
@@ -61,7 +62,7 @@ def pull(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFrame, No
 
 
 def check_num_rows(num_rows: int, expected: int | None) -> None:
-    """Raise `QueryError` if another number of rows came than a source is known to hold; None is not known."""
+    """Raise `QueryError` if other than the `expected` number of rows came; None means that it is not known."""
     if expected is not None and num_rows != expected:
         raise QueryError(
             f"The query ended without an error after {num_rows:,} rows, and its source holds {expected:,}: the engine "
@@ -70,7 +71,7 @@ def check_num_rows(num_rows: int, expected: int | None) -> None:
 
 
 def known_num_rows(frame: object) -> int | None:
-    """Return the number of rows of a frame in memory, without reading it; None where only a run can tell."""
+    """Return the number of rows of a frame in memory, without reading it; None where only a run can show it."""
     if isinstance(frame, list | tuple):
         counts = [known_num_rows(batch) for batch in frame]
         return None if None in counts else sum(count or 0 for count in counts)
@@ -85,7 +86,7 @@ def known_num_rows(frame: object) -> int | None:
 
 
 def count_rows(frame: pl.LazyFrame) -> int | None:
-    """Return how many rows a plan has, where that is read from Parquet footers or a frame in memory; else None."""
+    """Return a plan's number of rows if Parquet footers or a frame in memory have it, else None."""
     counted = frame.select(pl.len())
     if _COUNTABLE.fullmatch(counted.explain()) is None:
         return None
@@ -93,7 +94,7 @@ def count_rows(frame: pl.LazyFrame) -> int | None:
 
 
 def _batches_of(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFrame, None, None]:
-    """Run a plan on a thread of its own and yield its batches, or raise what ended the engine."""
+    """Run a plan on its own thread and yield its batches, or raise the error that ended the engine."""
     handover, regroup = _Handover(), Regroup(row_group_size, BATCH_BYTES)
 
     def take(rows: pl.DataFrame) -> bool:
@@ -121,7 +122,7 @@ def _batches_of(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFr
 
 
 class _Handover:
-    """One batch at a time from the engine's thread to the one that pulls, and then how the engine ended."""
+    """Hands one batch at a time from the engine's thread to the pulling thread, and then how the engine ended."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -130,7 +131,7 @@ class _Handover:
         self._ended = self._stopped = False
 
     def put(self, batch: pl.DataFrame) -> bool:
-        """Wait until the batch before was taken, and leave this one; return False once nothing more is wanted."""
+        """Wait until the previous batch was taken, and leave this one; return False once `stop` was called."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._batch is None)
             if not self._stopped:
@@ -139,7 +140,7 @@ class _Handover:
             return not self._stopped
 
     def get(self) -> pl.DataFrame | None:
-        """Wait for the next batch; return None after the last one, or raise what ended the engine."""
+        """Wait for the next batch; return None after the last one, or raise the error that ended the engine."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._batch is not None)
             batch, self._batch = self._batch, None
@@ -150,20 +151,20 @@ class _Handover:
         return batch
 
     def end(self, error: BaseException | None) -> None:
-        """Note how the engine ended; None is its word that there are no more rows."""
+        """Record how the engine ended; None means that no more rows follow."""
         with self._changed:
             self._error, self._ended = error, True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Refuse all further batches, and drop the one that waits."""
+        """Refuse all further batches, and drop the waiting one."""
         with self._changed:
             self._stopped, self._batch = True, None
             self._changed.notify_all()
 
 
 class Regroup:
-    """Takes rows as they come and returns them in batches, cut by the rows alone, however they came.
+    """Regroups rows into batches whose ends depend on the rows alone, and not on the frames that they came in.
 
     Each batch is the longest run of rows that has at most `num_rows` rows and at most `num_bytes` of values, or one row
     that is larger. Memory: two batches, and the rows that were added last.
@@ -175,7 +176,7 @@ class Regroup:
         self._height = self._most = 0
 
     def add(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Yield the batches that are complete with these rows; after one of fewer than `num_rows`, rows follow."""
+        """Yield the batches that these rows complete; after a batch of fewer than `num_rows` rows, more rows follow."""
         for piece in rows.iter_slices(self._num_rows):  # an engine may hand over millions at once
             if piece.height:
                 yield from self._add(piece)
@@ -207,12 +208,12 @@ class Regroup:
         # Pieces that are large have lost few rows to a filter, and looking at them would load pyarrow: 0.2 s, 40 MB.
         are_small = self._height * _SMALL < self._num_rows * number
         if are_small and number > 1 and not number & (number - 1):
-            self._let_go()
+            self._copy_waiting()
 
-    def _let_go(self) -> None:
-        """Copy what waits, where it keeps more alive: rows that were filtered hold on to those from beside them.
+    def _copy_waiting(self) -> None:
+        """Copy the waiting rows if they keep many others alive, as filtered rows do.
 
-        Slices of one frame keep no more alive together than each of them does, and are no reason for a copy.
+        Slices of one frame keep no more alive together than each of them does, and are not copied.
         """
         waiting = pl.concat(self._waiting, rechunk=False)
         if kept_alive(waiting) - kept_alive(self._waiting[-1]) > 2 * self._num_bytes:
@@ -230,7 +231,7 @@ def regrouped(
     """Yield the same rows in the batches of `Regroup`, each of one piece.
 
     Measured: gzip's blocks, and so its bytes, depend on how the batches that feed the encoder are cut. Cut like this,
-    the same rows give the same bytes, in whatever batches they came.
+    the same rows give the same bytes, in any batches.
     """
     regroup = Regroup(num_rows, num_bytes)
     for batch in map(compact, batches):
@@ -241,13 +242,13 @@ def regrouped(
 
 
 def most_bytes(frame: pl.DataFrame) -> int:
-    """Return what the values of `frame` take at most: Polars' estimate, which costs little, and counts bitmaps too."""
+    """Return an upper bound of the bytes of a frame's values: Polars' cheap estimate, which counts bitmaps too."""
     # Column by column, because a frame's own estimate has a value that is the same in all rows once.
     return int(sum(_sizes(column).sum() if _has_labels(column.dtype) else column.estimated_size() for column in frame))
 
 
 def _cuts(frame: pl.DataFrame, num_rows: int, num_bytes: int) -> Iterator[int]:
-    """Yield the row numbers at which batches begin, but for the first."""
+    """Yield the row numbers at which batches begin, except the first."""
     if most_bytes(frame) <= num_bytes:
         yield from range(num_rows, frame.height, num_rows)
         return
@@ -270,15 +271,15 @@ def _in_few_pieces(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sizes(column: pl.Series) -> pl.Series:
-    """Return the bytes of each value, whatever the slices, bitmaps and buffers that hold it; a null has none."""
-    column = column.alias("")  # a Series that is called "*" or "^a$" takes that for a pattern in its own methods
+    """Return the bytes of each value, regardless of slices, bitmaps and buffers; a null has none."""
+    column = column.alias("")  # the methods of a Series named "*" or "^a$" take its name for a pattern
     if isinstance(column.dtype, pl.String):
         sizes = column.str.len_bytes()
     elif isinstance(column.dtype, pl.Binary):
         sizes = column.bin.size()
     elif isinstance(column.dtype, _LABELS):
         sizes = column.cat.len_bytes()
-    elif isinstance(column.dtype, pl.Map):
+    elif isinstance(column.dtype, Map):
         sizes = _sizes(column.map.entries())
     elif isinstance(column.dtype, pl.Array):
         sizes = _sizes(column.arr.to_list())
@@ -288,7 +289,7 @@ def _sizes(column: pl.Series) -> pl.Series:
         sizes = pl.zeros(len(column), pl.UInt64, eager=True)
         for field in column.struct.unnest():
             sizes += _sizes(field)
-    elif isinstance(column.dtype, pl.BaseExtension):
+    elif isinstance(column.dtype, BaseExtension):
         sizes = _sizes(column.ext.storage())
     else:
         sizes = pl.Series([_width(column.dtype)]).new_from_index(0, len(column))
@@ -298,22 +299,22 @@ def _sizes(column: pl.Series) -> pl.Series:
 def _sizes_of_lists(column: pl.Series) -> pl.Series:
     lengths = column.list.len().cast(pl.UInt64).fill_null(0)
     ends = lengths.cum_sum()
-    items = _sizes(column.filter(lengths > 0).explode())
+    items = _sizes(column.filter(lengths > 0).explode(empty_as_null=False))
     sums = pl.concat([pl.Series([0], dtype=pl.UInt64), items.cum_sum()])
     return sums.gather(ends) - sums.gather(ends - lengths)
 
 
 def _width(dtype: pl.DataType) -> int:
-    """Return the bytes of a value whose dtype says how many; for less than one byte, none."""
+    """Return the bytes of a value of a fixed-width dtype; 0 for less than one byte."""
     return int(pl.Series([None] * 8, dtype=dtype).estimated_size()) // 8
 
 
 def _has_labels(dtype: object) -> bool:
-    """Return whether there are categories at any depth, whose text a column has once."""
+    """Return whether the dtype has categories at any depth, whose text a column stores once."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return _has_labels(dtype.inner)
     if isinstance(dtype, pl.Struct):
         return any(_has_labels(field.dtype) for field in dtype.fields)
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return _has_labels(dtype.key) or _has_labels(dtype.value)
     return isinstance(dtype, _LABELS) or dtype in _LABELS

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 T = TypeVar("T")
-# An engine that is deaf for longer, in a source that blocks, is left behind: it can't show anything any more.
+# An engine that doesn't react for longer, in a source that blocks, is left behind: it can't publish anything any more.
 PATIENCE_SECONDS = 1.0
 STEP_SECONDS = 0.1
-# Leaving the interpreter takes no longer. An engine that isn't in Python for so long, and has ended, is gone; one that
-# hasn't moved there for so long is in a source that blocks.
+# Leaving the interpreter takes at most 3 s. Treat an engine as finished after 0.1 s without Python frames, and as
+# blocked after 0.5 s in the same frame.
 LEAVING_SECONDS, QUIET_SECONDS, STILL_SECONDS = 3.0, 0.1, 0.5
 
 
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 class Worker(Generic[T]):
     """One engine run. `stop` is called, from another thread, when the run is to end early.
 
-    The `with` around it lasts until its caller has cleaned up behind it; leaving the interpreter waits for that.
+    Its `with` block lasts until the caller has cleaned up; leaving the interpreter waits for that.
     """
 
     def __init__(self, work: Callable[[], T], stop: Callable[[BaseException], None]) -> None:
@@ -57,7 +57,7 @@ class Worker(Generic[T]):
         self._left.set()
 
     def result(self) -> T:
-        """Run, wait, and give the result or raise the run's error; anything raised while waiting stops the run."""
+        """Run, wait, and return the result or raise the run's error; an exception while waiting stops the run."""
         try:
             self.start()
             # In steps, because a signal may reach a thread of the engine's instead of this one; and not by joining,
@@ -79,15 +79,15 @@ class Worker(Generic[T]):
         return self._done.is_set()
 
     def leave(self, cause: BaseException, timeout: float) -> None:
-        """Have the thread that waits for the run end it and clean up, and wait until it has."""
+        """Ask the thread that waits for the run to end it and clean up, and wait until it has."""
         self._leaving = cause
         self._left.wait(timeout)
 
     def start(self) -> None:
-        """Begin, without waiting; `result` does it by itself."""
+        """Start the run without waiting; `result` calls it."""
         try:
             threading.Thread(target=self._run, name="mc_sink engine", daemon=True).start()
-        except RuntimeError:  # the system has no thread left: there is no run to wait for
+        except RuntimeError:  # the system has no thread left, and so no run to wait for
             self._done.set()
             raise
 
@@ -107,7 +107,7 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         try:
             self._result.append(self._work())
-        except BaseException as error:  # noqa: BLE001  handed to the waiting thread as it is
+        except BaseException as error:  # noqa: BLE001  raised in the waiting thread
             self._error = error
             _ended_early.set()
         finally:
@@ -121,7 +121,7 @@ _ended_early = threading.Event()
 
 @atexit.register
 def _leave_all() -> None:
-    """Leave the interpreter in order: end the runs that daemon threads wait for, and let engines that were stopped go.
+    """End the runs that daemon threads wait for, and wait for engines that were stopped, before the interpreter exits.
 
     An engine thread that comes back into a Python source while the interpreter goes away would abort the process.
     """
@@ -132,11 +132,11 @@ def _leave_all() -> None:
     deadline = time.monotonic() + LEAVING_SECONDS
     for worker in tuple(_running):
         worker.leave(SystemExit("the interpreter is exiting"), max(0.0, deadline - time.monotonic()))
-    _let_engines_go(deadline)
+    _wait_for_engines(deadline)
 
 
-def _let_engines_go(deadline: float) -> None:
-    """Wait until no engine has been at work for a while; one that blocks in Python is not waited for."""
+def _wait_for_engines(deadline: float) -> None:
+    """Wait until no engine has run for a while; an engine that blocks in Python is not waited for."""
     places: dict[int, tuple[tuple[int, int], float]] = {}
     now = quiet_since = time.monotonic()
     while now < deadline and now - quiet_since < QUIET_SECONDS:
@@ -152,16 +152,16 @@ def _let_engines_go(deadline: float) -> None:
 
 
 def _engine_threads_in_python() -> dict[int, tuple[int, int]]:
-    """Say where in Python's code the threads are that Python did not start."""
-    ours = {thread.ident for thread in threading.enumerate()}
+    """Return the position in Python code of each thread that Python did not start."""
+    started = {thread.ident for thread in threading.enumerate()}
     frames = sys._current_frames().items()  # noqa: SLF001  the documented way to see other threads
-    return {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in ours}
+    return {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in started}
 
 
 def _count_cancels() -> int:
-    """Count how often the asyncio task that is running on this thread, if any, was told to end.
+    """Count the cancellations of the asyncio task that is running on this thread, if any.
 
-    Under `asyncio.run` Ctrl-C does no more than that, and a task that waits for an engine would not hear of it.
+    Under `asyncio.run` Ctrl-C only cancels the task, and a task that waits for an engine would not notice.
     """
     asyncio = sys.modules.get("asyncio")
     try:
@@ -172,5 +172,5 @@ def _count_cancels() -> int:
 
 
 if sys.platform != "win32":
-    for runs in (_running, _left_behind):  # which are the parent's, and not a child's to end
+    for runs in (_running, _left_behind):  # the parent's runs are not a child's to end
         os.register_at_fork(after_in_child=runs.clear)

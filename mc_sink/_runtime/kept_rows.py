@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension, Map
+
 if TYPE_CHECKING:
     from polars.datatypes import DataTypeClass
 
@@ -30,7 +32,9 @@ def _owned(values: pl.Series) -> pl.Series:
         return values
     # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
-    if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
+    if values.dtype.is_nested() or isinstance(values.dtype, BaseExtension):
+        if not GATHER_COPIES_NESTED:
+            return _through_ipc(values)
         fresh = values.gather(pl.int_range(len(values), eager=True))
     else:
         fresh = pl.concat([values, values.head(1)], rechunk=True).head(len(values))
@@ -49,6 +53,11 @@ def _with_own_bytes(values: pl.Series) -> pl.Series:
         else:
             if copied.dtype == values.dtype:
                 return copied
+    return _through_ipc(values)
+
+
+def _through_ipc(values: pl.Series) -> pl.Series:
+    """Return the values as they are read back from Arrow's IPC format."""
     encoded = io.BytesIO()
     values.to_frame().write_ipc_stream(encoded)
     encoded.seek(0)
@@ -72,9 +81,9 @@ def _inner(dtype: AnyType) -> list[AnyType]:
         return [dtype.inner]
     if isinstance(dtype, pl.Struct):
         return [field.dtype for field in dtype.fields]
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return [dtype.key, dtype.value]
-    return [dtype.ext_storage()] if isinstance(dtype, pl.BaseExtension) else []
+    return [dtype.ext_storage()] if isinstance(dtype, BaseExtension) else []
 
 
 def compact(frame: pl.DataFrame) -> pl.DataFrame:

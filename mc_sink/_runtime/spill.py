@@ -70,7 +70,7 @@ class Spill:
         self.close()
 
     def append(self, frame: pl.DataFrame) -> Slot:
-        """Park `frame`, and return where it lies."""
+        """Write `frame`, and return where it lies."""
         with self._explaining(frame.height):
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="mc_sink-", dir=self._folder, buffering=0)  # noqa: SIM115  it lives until `close`
@@ -135,7 +135,8 @@ class Buckets(Generic[K]):
     `divide` splits a frame by key. A lot is divided and parked as soon as it has more than `lot_bytes`, so that each
     write of a bucket is worth it: of a lot of 32 MiB and a thousand keys, 32 KiB.
 
-    Memory: one lot and one batch, a copy of them while they are divided, and 16 bytes for each lot of each key.
+    Memory: one lot and one batch (twice their bytes where rows beside them were filtered away), a copy of them while
+    they are divided, and 16 bytes for each lot of each key.
     Disk: the rows once, as Arrow has them. Within a key, rows stay in the order in which they were added.
     """
 

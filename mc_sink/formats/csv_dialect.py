@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -124,7 +124,8 @@ def first_cell_end(ends: str, text: str) -> str:
 
 def check_characters(separator: str, quote_char: str) -> None:
     """Refuse characters that can't separate cells, or that occur in cells that are never quoted."""
-    for name, value in (("separator", separator), ("quote_char", quote_char)):
+    characters: dict[str, Any] = {"separator": separator, "quote_char": quote_char}  # callers may pass anything
+    for name, value in characters.items():
         is_one_ascii = isinstance(value, str) and len(value) == 1 and value.isascii()
         if not is_one_ascii or value in _LINE_ENDS or value == "\x00":
             raise ConfigurationError(

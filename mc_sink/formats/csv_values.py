@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._polars import Map
 from mc_sink.formats.csv_dialect import STEPS
 from mc_sink.formats.format import column_named
 
@@ -54,7 +55,7 @@ def has_json(dtype: pl.DataType | DataTypeClass, leaves: tuple[type[pl.DataType]
         return has_json(dtype.inner, leaves)
     if isinstance(dtype, pl.Struct):
         return all(has_json(field.dtype, leaves) for field in dtype.fields)
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return dtype.key.base_type() in _TEXTS and has_json(dtype.value, leaves)
     return dtype.base_type() in leaves
 
@@ -73,7 +74,7 @@ def dtypes_of(dtype: pl.DataType) -> Iterator[pl.DataType]:
     elif isinstance(dtype, pl.Struct):
         for field in dtype.fields:
             yield from dtypes_of(_instance(field.dtype))
-    elif isinstance(dtype, pl.Map):
+    elif isinstance(dtype, Map):
         yield from dtypes_of(_instance(dtype.value))
     else:
         yield dtype
@@ -86,10 +87,10 @@ def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
     """
     values = values.alias("")
     dtype = values.dtype
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         yield from leaves_of(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from leaves_of(values.explode())
+        yield from leaves_of(values.explode(empty_as_null=False))
     elif isinstance(dtype, pl.Struct):
         for field in values.struct.unnest().get_columns():
             yield from leaves_of(field)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._polars import BaseExtension, Float16, Int128, Map, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
@@ -37,11 +38,11 @@ ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompr
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
 _STATISTICS = ("min", "max", "distinct_count", "null_count")
 _TIMES = (pl.Date, pl.Time, pl.Datetime, pl.Duration)
-_NUMBERS = (pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
+_NUMBERS = (Float16, pl.Float32, pl.Float64, pl.Decimal)
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
 _READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean, pl.Null)
-WIDE = (pl.Int128, pl.UInt128)
+WIDE = (Int128, UInt128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +170,9 @@ def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.Dat
         return _is_readable(dtype.inner, readable)
     if isinstance(dtype, pl.Struct):  # Polars can't write a struct without fields
         return bool(dtype.fields) and all(_is_readable(field.dtype, readable) for field in dtype.fields)
-    if isinstance(dtype, pl.Map):
+    if isinstance(dtype, Map):
         return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
-    if isinstance(dtype, pl.BaseExtension):  # written as its storage, with its name in the metadata
+    if isinstance(dtype, BaseExtension):  # written as its storage, with its name in the metadata
         storage = dtype.ext_storage()  # over a dtype with categories, all categories would be written
         return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
     return dtype.base_type() in readable
@@ -203,8 +204,8 @@ def _mapped(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested:
         return pl.Array(inner(dtype.inner), dtype.size)
     if isinstance(dtype, pl.Struct):
         return pl.Struct([pl.Field(field.name, inner(field.dtype)) for field in dtype.fields])
-    if isinstance(dtype, pl.Map):
-        return pl.Map(inner(dtype.key), inner(dtype.value))
+    if isinstance(dtype, Map):
+        return Map(inner(dtype.key), inner(dtype.value))
     return leaf(dtype, nested)
 
 
@@ -237,4 +238,4 @@ def _lists_maps(dtype: AnyType, *, listed: bool = False) -> bool:
         return _lists_maps(dtype.inner, listed=True)
     if isinstance(dtype, pl.Struct):
         return any(_lists_maps(field.dtype, listed=listed) for field in dtype.fields)
-    return isinstance(dtype, pl.Map) and (listed or _lists_maps(dtype.value))
+    return isinstance(dtype, Map) and (listed or _lists_maps(dtype.value))

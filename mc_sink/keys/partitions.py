@@ -1,8 +1,8 @@
-r"""Values → Hive-style keys, and rows → the partitions that they belong to.
+r"""Convert values to Hive-style keys, and split rows into partitions.
 
-    country=US/date=2026-11-22/            a folder for each column, in the order that was asked for
-    country=__HIVE_DEFAULT_PARTITION__/    null, and the empty text, which Hive doesn't tell apart
-    at=2026-11-22 10%3A15%3A30/            what can't stand in a key is percent-encoded
+    country=US/date=2026-11-22/            a folder for each column, in the order of partition_by
+    country=__HIVE_DEFAULT_PARTITION__/    null, and the empty text: the same for Hive
+    at=2026-11-22 10%3A15%3A30/            other characters are percent-encoded
 
 Encoded are the characters that Hive encodes, U+0000 to U+001F, U+007F and ``" # % ' * / : = ? \ { [ ] ^`` (Apache Hive,
 common/src/java/org/apache/hadoop/hive/common/FileUtils.java: `charToEscape` and `escapePathName`; Spark's
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars.selectors import by_name
 
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 HIVE_DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _ENCODED = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^}`<>~|]""")
-# The last two are no characters, and an XML listing can't hold them.
+# The last two are not characters, and an XML listing can't contain them.
 _REFUSED = re.compile("[\x80-\x9f\ufffe\uffff]")
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _OTHERS = (pl.Boolean, pl.Date, pl.Datetime, pl.Time, pl.Null)
@@ -62,11 +63,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Partitioning:
-    """Which columns make the partitions of a frame with this schema, and whether the files keep them.
+    """The partition columns of a frame with this schema, and whether the files keep them.
 
-    Raises `ConfigurationError` for columns that the frame doesn't have, has no name for, are given twice or have no
-    text form that a key can carry (floats, binary, durations, nested), and where no column would be left in the files.
-    Without columns there is one partition, which is everything.
+    Raises `ConfigurationError` for columns that are missing, unnamed, repeated or of a dtype without a text form for
+    keys (floats, binary, durations, nested), and if the files would have no column. Without columns, all rows are one
+    partition.
     """
 
     columns: tuple[str, ...]
@@ -77,13 +78,12 @@ class Partitioning:
         self._check_names()
         if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
             raise ConfigurationError(
-                f"{len(refused)} column(s) of partition_by can't stand in a key: {', '.join(refused)}. Use text, "
-                f"whole numbers, booleans, dates or times: cast in the query."
+                f"{counted(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
+                "to text, whole numbers, booleans, dates or times in the query."
             )
         if self.columns and not self.file_schema:
             raise ConfigurationError(
-                f"All {len(self.schema)} column(s) are in partition_by, so the files would have none. Use "
-                f"include_key=True, or partition by fewer."
+                "Every column is in partition_by, so the files would have none. Use include_key=True, or fewer columns."
             )
 
     @property
@@ -93,7 +93,7 @@ class Partitioning:
         return pl.Schema({name: dtype for name, dtype in self.schema.items() if name not in left_out})
 
     def runs(self, frame: pl.DataFrame) -> list[tuple[Partition, pl.DataFrame]] | None:
-        """Give the rows as runs of one partition each, in order; None where a partition has more than one run."""
+        """Return the rows as runs of one partition each, in order; None if a partition has more than one run."""
         keys = frame.select(self._keys())
         changed = keys.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift())).alias("changed"))["changed"]
         changed[0] = True
@@ -107,7 +107,7 @@ class Partitioning:
         return list(zip(self._partitions(firsts), runs, strict=True))
 
     def groups(self, frame: pl.DataFrame) -> list[tuple[Partition, pl.DataFrame]]:
-        """Give the rows of each partition together, in order, whatever lies between them."""
+        """Return the rows of each partition together, in order."""
         free = "\x00" * (1 + max(map(len, self.schema)))  # longer than any name of the frame
         keys = [f"{free}{number}" for number in range(len(self.columns))]
         keyed = frame.with_columns(key.alias(name) for key, name in zip(self._keys(), keys, strict=True))
@@ -118,7 +118,7 @@ class Partitioning:
         return list(zip(self._partitions(firsts), (group.select(names) for group in groups), strict=True))
 
     def _keys(self) -> list[pl.Expr]:
-        """Give the columns of the key, with null for the empty text."""
+        """Return the key columns, with null for the empty text."""
         return [
             pl.when(_column(name).cast(pl.String) != "").then(_column(name)).alias(name)
             if isinstance(self.schema[name], _TEXTS)
@@ -127,33 +127,31 @@ class Partitioning:
         ]
 
     def _partitions(self, keys: pl.DataFrame) -> list[Partition]:
-        """Name the partition of each row."""
+        """Return the partition of each row."""
         texts = keys.select(_text(name, self.schema[name]) for name in self.columns).rows()
         return [_checked(Partition(self.columns, row)) for row in texts]
 
     def _check_names(self) -> None:
         if unknown := [name for name in self.columns if name not in self.schema]:
             raise ConfigurationError(
-                f"{len(unknown)} column(s) of partition_by are not in the frame: {unknown}. It has "
-                f"{self.schema.names()}."
+                f"The frame lacks {counted(len(unknown), 'column')} of partition_by: "
+                f"{unknown}. It has {self.schema.names()}."
             )
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
-            raise ConfigurationError(f"{len(twice)} column(s) stand twice in partition_by: {twice}.")
+            raise ConfigurationError(f"partition_by has {twice} twice. Name each column once.")
         if odd := [name for name in self.columns if not name or _REFUSED.search(name)]:
-            raise ConfigurationError(
-                f"{len(odd)} column name(s) of partition_by can't stand in a key: {odd}. Rename them."
-            )
+            raise ConfigurationError(f"The names {odd} of partition_by can't be part of a key. Rename in the query.")
 
 
-def columns_of(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Read the argument `partition_by`: one column, several, or none."""
+def column_names(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns of an argument that takes one name, several or none."""
     if partition_by is None:
         return ()
     return (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
 
 
 def encode(text: str | None) -> str:
-    """Write a value, or a column's name, as Hive does in a key; see above."""
+    """Encode a value or a column's name for a key, as Hive does; see above."""
     if not text:
         return HIVE_DEFAULT_PARTITION
     return _ENCODED.sub(lambda found: f"%{ord(found.group()):02X}", text)
@@ -164,12 +162,12 @@ def _fits(dtype: pl.DataType) -> bool:
 
 
 def _column(name: str) -> pl.Expr:
-    """Give the column of that name and no other; `pl.col` takes "*" and "^a$" for patterns."""
+    """Return the column with exactly that name; `pl.col` reads "*" and "^a$" as patterns."""
     return by_name(name).as_expr()
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Write a column as text: times as Spark does, with no more digits of a second than they need, and any offset."""
+    """Return a column as text: times as in Spark, with the fewest digits of a second, and with any offset."""
     column = _column(name)
     if isinstance(dtype, pl.Datetime):
         offset = "" if dtype.time_zone is None else "%:z"
@@ -180,17 +178,16 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _short(clock: pl.Expr) -> pl.Expr:
-    """Cut the zeros at the end of a fraction of a second."""
+    """Remove the zeros at the end of a fraction of a second."""
     return clock.str.replace(r"(\.[0-9]*[1-9])0+", "${1}")
 
 
 def _checked(partition: Partition) -> Partition:
-    """Refuse values that would be read back as others."""
+    """Return the partition. Raises for values that readers would read back as others."""
     for column, text in partition.values.items():
         if text == HIVE_DEFAULT_PARTITION:
             raise ConfigurationError(
-                f"A value of {column!r} is the text {text!r}, which every reader takes for null. Change it in the "
-                f"query."
+                f"A value of {column!r} is the text {text!r}, which every reader reads as null. Change it in the query."
             )
         if text and (found := _REFUSED.search(text)):
             raise ConfigurationError(

@@ -14,7 +14,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def time_of(run_id: str) -> datetime | None:
-    """Give the UTC time that a run id begins with, to the second, in the form of a generated one; None without one."""
+    """Return the UTC time that a run id begins with, to the second, as generated ids do; None without one."""
     found = _TIME.fullmatch(run_id)
     if found is None:
         return None
@@ -25,12 +25,12 @@ def time_of(run_id: str) -> datetime | None:
 
 
 def new_run_id() -> str:
-    """Make a run id from the UTC time, to the second, and six random hex digits."""
+    """Generate a run id from the UTC time, to the second, and six random hex digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def check_run_id(run_id: str) -> str:
     """Return a caller's own run id as it is, or refuse one that can't stand in a key."""
     if not _RUN_ID.fullmatch(run_id) or run_id in {".", ".."}:
-        raise ConfigurationError(f"The run id {run_id!r} won't do: use 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise ConfigurationError(f"The run id {run_id!r} can't be part of a key. Use 1 to 64 of A-Z a-z 0-9 . _ -")
     return run_id

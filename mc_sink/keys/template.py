@@ -22,7 +22,7 @@ _DIRECTIVES = {"timestamp": _TIME, "date": _DATE}
 _DEFAULTS = {"timestamp": FORMAT, "date": "%Y-%m-%d"}
 _DIRECTIVE = re.compile("%(.?)", re.DOTALL)
 _WIDTH = re.compile("(?:0([1-9]))?d?")
-# A suffix, and one more for what it is compressed with, which is none alone: or "a.csv.gz" might be of a run "a.csv".
+# A suffix, and one for the compression, which can't stand alone: else "a.csv.gz" might belong to a run "a.csv".
 _COMPRESSED = "(?:gz|zst|bz2|xz)"
 _EXTENSION = rf"\.(?!{_COMPRESSED}\Z)[a-z0-9]+(?:\.{_COMPRESSED})?"
 TOKENS = ("run_id", "timestamp", "date", "schema", "part", "ext")
@@ -32,7 +32,7 @@ _ENDS = {"part": re.compile("[^0-9]"), "run_id": re.compile("[^A-Za-z0-9._-]")}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """What names are made from: `pieces` of text that stays as it is, and tokens."""
+    """A parsed template: `pieces` are literal texts and tokens."""
 
     text: str
     pieces: tuple[str | Token, ...]
@@ -43,7 +43,7 @@ class Template:
         return tuple(piece for piece in self.pieces if isinstance(piece, Token))
 
     def uses(self, name: str) -> bool:
-        """Whether a token of that name is in it."""
+        """Return whether the template has a token of that name."""
         return any(token.name == name for token in self.tokens)
 
     @property
@@ -53,30 +53,30 @@ class Template:
 
     @property
     def end(self) -> str:
-        """The template, which every name ends like; nothing where it ends in {ext}, which the format fills in."""
+        """The text whose suffix decides the format; empty if the template ends in {ext}, which the format fills in."""
         last = self.pieces[-1]
         return "" if isinstance(last, Token) and last.name == "ext" else self.text
 
     def render(self, values: Mapping[str, object]) -> str:
-        """Write the name; `values` has one for every token."""
+        """Return the name; `values` has a value for every token."""
         return "".join(piece if isinstance(piece, str) else piece.text(values[piece.name]) for piece in self.pieces)
 
     def stem(self, values: Mapping[str, object]) -> str:
-        """Write the name as far as `values` goes."""
+        """Return the start of the name, up to the first token without a value."""
         known = takewhile(lambda piece: isinstance(piece, str) or piece.name in values, self.pieces)
         return Template(self.text, tuple(known)).render(values)
 
     def shown(self, values: Mapping[str, object]) -> str:
-        """Write the name with the tokens that `values` doesn't have left in their braces."""
+        """Return the name, with tokens that have no value left in their braces."""
         return "".join(
             str(piece) if isinstance(piece, str) or piece.name not in values else piece.text(values[piece.name])
             for piece in self.pieces
         )
 
     def pattern(self, values: Mapping[str, object]) -> str:
-        """Give a regular expression for all names that have these values; a token that stands twice is twice the same.
+        """Return a regular expression for all names with these values. A repeated token has one text.
 
-        Its groups have names, so no two of these go into one expression.
+        Its groups are named, so two of these can't be joined in one expression.
         """
         seen: dict[str, str] = {}
         patterns = []
@@ -94,19 +94,17 @@ class Template:
 
 
 def parse_template(text: str, columns: Sequence[str] = ()) -> Template:
-    """Read a template, or raise `ConfigurationError` that says what is wrong with which token.
+    """Parse a template. Raises `ConfigurationError` with the wrong token.
 
-    `columns` are those that the delivery is partitioned by; each is a token too.
+    `columns` are the partition columns; each of them is a token too.
     """
     given: Any = text  # what the types promise is checked here
     if not isinstance(given, str) or not given:
-        raise ConfigurationError(f"name={given!r} names nothing: write a template, such as {{run_id}}{{ext}}.")
+        raise ConfigurationError(f"name={given!r} is not a template. Give one, such as {{run_id}}{{ext}}.")
     try:
         parsed = list(Formatter().parse(given))
     except ValueError as error:
-        raise ConfigurationError(
-            f"name={given!r} has a brace without its other one ({error}): write tokens as {{run_id}}."
-        ) from error
+        raise ConfigurationError(f"name={given!r} has a single brace ({error}). Write tokens as {{run_id}}.") from error
     pieces: list[str | Token] = []
     for literal, name, spec, conversion in parsed:
         pieces += [literal] if literal else []
@@ -117,14 +115,16 @@ def parse_template(text: str, columns: Sequence[str] = ()) -> Template:
 def _token(template: str, name: str, spec: str, conversion: str | None, columns: Sequence[str]) -> Token:
     if name in columns and name in TOKENS:
         raise ConfigurationError(
-            f"{{{name}}} in name={template!r} may be the partition column or a token of ours: leave it out, and the "
-            f"column's folder {name}=… is put before the name; rename the column; or, for the run's date, write "
-            "{timestamp:%Y-%m-%d}."
+            f"{{{name}}} in name={template!r} may be the partition column or the token of that name. Leave it out to "
+            f"get the column's folder {name}=… before the name, rename the column, or write "
+            "{timestamp:%Y-%m-%d} for the run's date."
         )
     if name not in (*TOKENS, *columns):
-        raise ConfigurationError(f"{{{name}}} in name={template!r} is no token: {_advice(name, columns)}")
+        raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token. {_advice(name, columns)}")
     if conversion:
-        raise ConfigurationError(f"{{{name}!{conversion}}} in name={template!r} takes no conversion: write {{{name}}}.")
+        raise ConfigurationError(
+            f"{{{name}!{conversion}}} in name={template!r} can't have a conversion. Write {{{name}}}."
+        )
     token = Token(name, spec)
     check_spec(token, template)
     return token
@@ -136,13 +136,13 @@ def _advice(name: str, columns: Sequence[str]) -> str:
     known = {known.lower(): known for known in (*TOKENS, *columns)}
     near = get_close_matches(name.strip().lower(), known, n=1)
     if near:
-        return f"did you mean {{{known[near[0]]}}}?"
-    return f"use {', '.join(f'{{{one}}}' for one in known.values())}, or a column that files are partitioned by."
+        return f"Did you mean {{{known[near[0]]}}}?"
+    return f"Use {', '.join(f'{{{one}}}' for one in known.values())}, or a column of partition_by."
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a template: a name of ours, or a partition column's; `spec` is what follows the colon."""
+    """One token of a template: a predefined name or a partition column. `spec` is the text after the colon."""
 
     name: str
     spec: str = ""
@@ -151,28 +151,28 @@ class Token:
         return f"{{{self.name}:{self.spec}}}" if self.spec else f"{{{self.name}}}"
 
     def text(self, value: object) -> str:
-        """Write a value as this token has it; a time for timestamps and dates, a number for parts, else text."""
+        """Format a value for this token: a time for timestamps and dates, a number for parts, else text."""
         if self.name in _DIRECTIVES:
             return _DIRECTIVE.sub(lambda found: cast("datetime", value).strftime(found[0]), self._time_spec)
         return format(value, self.spec) if self.name == "part" else str(value)
 
     @property
     def shape(self) -> str | None:
-        """The text with a 0 for each digit, where all texts are as long and differ in digits alone; else None."""
+        """The text with a 0 for each digit, if all texts have that length and differ only in digits; else None."""
         if self.name not in _DIRECTIVES:
             return None
         return _DIRECTIVE.sub(lambda found: "0" * _TIME[found[1]], self._time_spec)
 
     @property
     def pattern(self) -> str:
-        """A regular expression for all texts of a token whose value isn't known: a part, an extension, a column."""
+        """A regular expression for all texts of a token without a known value: a part, an extension, a column."""
         if self.name == "part":
             width = int(found[1] or 1) if (found := _WIDTH.fullmatch(self.spec)) else 1
             return f"(?:[0-9]{{{width}}}|[1-9][0-9]{{{width},}})"
         return _EXTENSION if self.name == "ext" else "[^/]+"
 
     def is_ended_by(self, text: str) -> bool:
-        """Whether what comes next to this token can't be part of its own text."""
+        """Return whether the text beside this token can't be part of the token's own text."""
         ends = _ENDS.get(self.name)
         return ends is not None and ends.search(text) is not None
 
@@ -182,15 +182,15 @@ class Token:
 
 
 def check_spec(token: Token, template: str) -> None:
-    """Refuse what a token can't be written as."""
+    """Raise `ConfigurationError` for a format that the token doesn't have."""
     if token.name in _DIRECTIVES:
         _check_time(token, template)
     elif token.name == "part" and not _WIDTH.fullmatch(token.spec):
         raise ConfigurationError(
-            f"{token} in name={template!r} is no way to write a number: use {{part:05d}}, or a width from 01d to 09d."
+            f"{token} in name={template!r} is not a format for a number. Use {{part:05d}}, or a width from 01d to 09d."
         )
     elif token.name != "part" and token.spec:
-        raise ConfigurationError(f"{token} in name={template!r} takes no format: write {{{token.name}}}.")
+        raise ConfigurationError(f"{token} in name={template!r} can't have a format. Write {{{token.name}}}.")
 
 
 def _check_time(token: Token, template: str) -> None:
@@ -198,9 +198,10 @@ def _check_time(token: Token, template: str) -> None:
     asked = _DIRECTIVE.findall(token.spec)
     if wrong := [f"%{letter}" for letter in asked if letter not in known]:
         hours = token.name == "date" and all(f[1:] in _TIME for f in wrong)
-        advice = f"use {{timestamp:{token.spec}}}" if hours else f"use {' '.join(f'%{letter}' for letter in known)}"
-        raise ConfigurationError(f"{token} in name={template!r} takes no {', '.join(wrong)}: {advice}.")
+        advice = f"Use {{timestamp:{token.spec}}}" if hours else f"Use {' '.join(f'%{letter}' for letter in known)}"
+        raise ConfigurationError(f"{token} in name={template!r} can't have {', '.join(wrong)}. {advice}.")
     if token.spec and not asked:
         raise ConfigurationError(
-            f"{token} in name={template!r} has nothing of a time in it: write {{{token.name}:{_DEFAULTS[token.name]}}}."
+            f"{token} in name={template!r} has a format without a directive. "
+            f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
         )

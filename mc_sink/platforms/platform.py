@@ -12,7 +12,7 @@ from mc_sink import _display
 from mc_sink._s3_names import find_access_point
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
-from mc_sink.secret import Sealed, Secret, seal
+from mc_sink.secret import Sealed, Secret, seal, seals_options
 from mc_sink.storage import Role, check_owner, is_aws, session_in
 from mc_sink.target import Target, parse_target
 
@@ -158,6 +158,7 @@ class Platform:
             )
         return where
 
+    @seals_options
     def storage_options_for(
         self, target: str | os.PathLike[str] | Target, storage_options: Mapping[str, Any] | None = None
     ) -> Sealed:

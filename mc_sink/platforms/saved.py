@@ -14,7 +14,7 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import secret_store
 from mc_sink.platforms.platform import CREDENTIALS, Checked, Platform, check_name
 from mc_sink.platforms.secret_store import Place, platforms_folder, prepare_platforms
-from mc_sink.secret import Secret
+from mc_sink.secret import Secret, seals_options
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 
@@ -273,6 +273,7 @@ def memory_of(platform: str | Platform | None) -> Memory | None:
     return Memory(platform) if isinstance(platform, str) else None
 
 
+@seals_options
 def stores_for(
     target: str,
     platform: str | Platform | None,

@@ -1,6 +1,6 @@
-"""The receivers. Every number stands in docs/receivers.md with the page that it is from; none is ours.
+"""The receivers. Every number is in docs/receivers.md with the page that documents it.
 
-Where a page says MB or GB, a million or a milliard bytes are taken, the stricter reading.
+MB and GB are read as 10^6 and 10^9 bytes, the stricter interpretation.
 """
 
 from __future__ import annotations

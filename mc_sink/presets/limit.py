@@ -1,4 +1,4 @@
-"""A limit as a receiver documents it: what is measured, the number, its unit and where it stands; and how to refuse."""
+"""A documented limit of a receiver: the measure, the number, the unit and the source; and its error."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ LimitName = Literal[
     "fewest rows per file",
     "file size",
 ]
+# The unit decides how text is measured, and whether nested columns count.
+Unit = Literal[
+    "",
+    "bytes",
+    "bytes, compressed",
+    "bytes, not compressed",
+    "characters",
+    "columns",
+    "columns, nested ones included",
+    "digits",
+    "headers",
+    "line ends",
+    "rows",
+    "rows below the header",
+]
 _ADVICE: dict[LimitName, str] = {
     "format": "Choose another format=, or leave it to the preset.",
     "columns": "Select fewer.",
@@ -46,26 +61,34 @@ _ADVICE: dict[LimitName, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A number that a receiver documents, with its unit and the page that it stands on.
+    """A documented limit of a receiver, with its unit and the page that states it.
 
-    `name` says what is measured, and so which check it is for. `value` is the most there may be ("fewest": the least);
-    for "format" the extensions that are taken, for "header characters" a regular expression of the whole header, for
-    "header prefixes" what none may begin with. `formats` are the extensions that the limit is for; empty for all.
+    name
+        The measure, which decides the check.
+    value
+        The maximum ("fewest": the minimum). For "format" the accepted extensions, for "header characters" a regular
+        expression for the whole header, for "header prefixes" the forbidden ones, each separated by a space.
+    unit
+        One of a few texts. "characters" measures text in characters instead of bytes, and "columns, nested ones
+        included" counts the fields inside columns too.
+    formats
+        The extensions that the limit is for; empty for all.
     """
 
     name: LimitName
     value: int | str
-    unit: str
+    unit: Unit
     source: str
     formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in get_args(LimitName):
-            raise ConfigurationError(f"Limit({self.name!r}) is none of {', '.join(get_args(LimitName))}.")
+            raise ConfigurationError(f"Cannot use Limit({self.name!r}). Give one of {', '.join(get_args(LimitName))}.")
+        if self.unit not in get_args(Unit):
+            raise ConfigurationError(f"Cannot use the unit {self.unit!r}. Give one of {get_args(Unit)}.")
         if isinstance(self.value, str) != (self.name in {"format", "header characters", "header prefixes"}):
-            raise ConfigurationError(
-                f"Limit({self.name!r}, {self.value!r}): a number stands for a text, or a text for one."
-            )
+            kind = "a number" if isinstance(self.value, str) else "text"
+            raise ConfigurationError(f"Cannot use Limit({self.name!r}, {self.value!r}). Give {kind}.")
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.shown, self.unit)))
@@ -86,24 +109,27 @@ class Limit:
         return tuple(str(self.value).split(" "))
 
     def holds_for(self, format: Format) -> bool:
-        """Whether files of this format have the limit."""
+        """Return whether the limit is for files of this format."""
         return not self.formats or format.extension in self.formats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Excess:
-    """What breaks a limit: how many of what, and where."""
+    """What breaks a limit: a number, a noun in the singular with what follows it ("of column 'a'"), and a place."""
 
     number: int
-    what: str
+    noun: str
     where: str = ""
+    owner: str = ""
 
 
 def refusal(preset: str, limit: Limit, found: Excess) -> LimitError:
-    """Say how many of what break the limit, where, and what to do; cells are never shown."""
+    """Return the error with the excess, its place, the limit and the remedy. Cells are never shown."""
+    noun = found.noun if found.number == 1 else f"{found.noun}s"
+    breaks = "breaks" if found.number == 1 else "break"
     return LimitError(
-        f'{found.number:,} {found.what}{found.where and f" ({found.where})"} break "{limit.name}" of the preset '
-        f'"{preset}": {limit}, says {limit.source}. {_ADVICE[limit.name]}',
+        f'{found.number:,} {noun}{found.owner}{found.where and f" ({found.where})"} {breaks} "{limit.name}" of '
+        f'the preset "{preset}": {limit} ({limit.source}). {_ADVICE[limit.name]}',
         preset=preset,
         limit=limit.name,
     )

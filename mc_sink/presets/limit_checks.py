@@ -1,10 +1,10 @@
 """Check a schema, its columns and headers, and then every cell and row, against a receiver's limits.
 
-First a bound from each column's longest cell, which is all that most batches need. Then the cells of text, row by row,
-and for rows that may still be too long the line of all other cells, written out together. Rows that are within a few
-bytes of the limit, which is whether texts get quotes, are written out as they are.
+Three steps measure rows. A bound from each column's longest cell is enough for most batches. Then the text cells are
+measured row by row, and for rows that may still be too long all other cells are written out together. Rows within a few
+bytes of the limit are written out completely, because quotes may decide.
 
-In Parquet a row is taken for the bytes of its texts and binaries and 8 (of 128 bits: 16) for any other value; nested
+A row in Parquet has the bytes of its texts and binaries, and 8 for any other value (16 for one of 128 bits). Nested
 columns are not measured.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
 from mc_sink.presets.limit import Excess, refusal
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mc_sink.formats import Format
-    from mc_sink.presets.limit import Limit, LimitName
+    from mc_sink.presets.limit import Limit, LimitName, Unit
 
     Check = Callable[[Limit, pl.Schema, Format], Excess | None]
 
-_TOLD = 5
+_MAX_SHOWN = 5
 _HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
-_LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
+_LONG_INTEGERS = (pl.Int64, pl.UInt64, Int128, UInt128)
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
-_WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
+_WIDE = (Int128, UInt128, pl.Decimal)
 _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 
 
@@ -58,9 +59,9 @@ def _format(limit: Limit, _: pl.Schema, format: Format) -> Excess | None:
 
 
 def _columns(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    nested = "nested" in limit.unit
+    nested = limit.unit == "columns, nested ones included"
     number = sum(1 + (_fields(dtype) if nested else 0) for dtype in schema.dtypes())
-    return Excess(number, "columns") if number > limit.number else None
+    return Excess(number, "column") if number > limit.number else None
 
 
 def _fields(dtype: pl.DataType) -> int:
@@ -76,36 +77,36 @@ def _nested(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
     if isinstance(format, Csv) and format.nested == "json":  # they are texts in the file
         return None
     names = [name for name, dtype in schema.items() if dtype.is_nested()]
-    return _found(names, "nested column(s)") if len(names) > limit.number else None
+    return _found(names, "nested column") if len(names) > limit.number else None
 
 
 def _header_length(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
     def length(name: str) -> int:
-        return len(name.encode()) if limit.unit.startswith("bytes") else len(name)
+        return len(name) if limit.unit == "characters" else len(name.encode())
 
-    return _found([name for name in schema if length(name) > limit.number], "header(s)")
+    return _found([name for name in schema if length(name) > limit.number], "header")
 
 
 def _header_characters(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    return _found([name for name in schema if not re.fullmatch(str(limit.value), name)], "header(s)")
+    return _found([name for name in schema if not re.fullmatch(str(limit.value), name)], "header")
 
 
 def _header_prefixes(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
     prefixes = tuple(prefix.lower() for prefix in limit.texts)
-    return _found([name for name in schema if name.lower().startswith(prefixes)], "header(s)")
+    return _found([name for name in schema if name.lower().startswith(prefixes)], "header")
 
 
 def _duplicates(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
     seen = Counter(map(str.lower, schema))
     names = [name for name in schema if seen[name.lower()] > 1]
-    return _found(names, "header(s)") if len(names) > limit.number else None
+    return _found(names, "header") if len(names) > limit.number else None
 
 
-def _found(names: Sequence[str], what: str) -> Excess | None:
-    """Name the first few; a header is shown up to its fiftieth character."""
-    shown = [repr(name if len(name) <= 50 else f"{name[:50]}…") for name in names[:_TOLD]]  # noqa: PLR2004  see above
-    more = [f"{len(names) - _TOLD:,} more"] if len(names) > _TOLD else []
-    return Excess(len(names), what, ", ".join([*shown, *more])) if names else None
+def _found(names: Sequence[str], noun: str) -> Excess | None:
+    """Return the excess with the first few names, each up to its fiftieth character."""
+    shown = [repr(name if len(name) <= 50 else f"{name[:50]}…") for name in names[:_MAX_SHOWN]]  # noqa: PLR2004  see above
+    more = [f"{len(names) - _MAX_SHOWN:,} more"] if len(names) > _MAX_SHOWN else []
+    return Excess(len(names), noun, ", ".join([*shown, *more])) if names else None
 
 
 _CHECKS: dict[LimitName, Check] = {
@@ -120,9 +121,9 @@ _CHECKS: dict[LimitName, Check] = {
 
 
 def texts(batch: pl.DataFrame, format: Format) -> dict[str, pl.Series]:
-    """Give the columns that are text in the file by name; nested ones too where a CSV holds them as JSON.
+    """Return the columns that are text in the file by name, also nested ones that a CSV has as JSON.
 
-    They come without their names: a Series that is called "*" or "^a$" takes that for a pattern in its own methods.
+    The Series are unnamed: the methods of a Series named "*" or "^a$" would use its name as a pattern.
     """
     columns = ((column.name, _text(column.alias(""), format)) for column in batch.get_columns())
     return {name: text for name, text in columns if text is not None}
@@ -139,20 +140,20 @@ def _text(column: pl.Series, format: Format) -> pl.Series | None:
 
 
 def _as_json(column: pl.Series) -> pl.Series:
-    """Give nested cells as a CSV has them: JSON text, and null for a null."""
+    """Return nested cells as in a CSV: JSON text, and null for a null."""
     text = column.alias("cell").to_frame().to_struct("").struct.json_encode()
     return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
 
 
-def length(text: pl.Series, *, unit: str = "bytes") -> pl.Series:
-    """Measure each cell in bytes or characters, as the unit's first word says."""
+def length(text: pl.Series, *, unit: Unit = "bytes") -> pl.Series:
+    """Measure each cell in characters if that is the unit, else in bytes."""
     if isinstance(text.dtype, pl.Binary):
         return text.bin.size()
-    return text.str.len_chars() if unit.startswith("characters") else text.str.len_bytes()
+    return text.str.len_chars() if unit == "characters" else text.str.len_bytes()
 
 
 def longest(text: pl.Series) -> int:
-    """Give the bytes of a column's longest cell, which are never fewer than its characters or line ends."""
+    """Return the bytes of a column's longest cell, never fewer than its characters or line ends."""
     most = length(text).max()
     return most if isinstance(most, int) else 0
 
@@ -162,7 +163,7 @@ def long_cells(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -
     for name, text in texts(batch, format).items():
         if longest(text) > limit.number:
             long = length(text, unit=limit.unit) > limit.number
-            if found := first_excess(long, f"cell(s) of column {name!r}", offset):
+            if found := first_excess(long, "cell", offset, f" of column {name!r}"):
                 return found
     return None
 
@@ -175,7 +176,7 @@ def many_line_ends(limit: Limit, format: Format, batch: pl.DataFrame, offset: in
             if not has_some.any():
                 continue
             many = has_some & (text.str.count_matches(_LINE_END) > limit.number)
-            if found := first_excess(many, f"cell(s) of column {name!r}", offset):
+            if found := first_excess(many, "cell", offset, f" of column {name!r}"):
                 return found
     return None
 
@@ -186,21 +187,21 @@ def long_numbers(limit: Limit, _: Format, batch: pl.DataFrame, offset: int) -> E
         if isinstance(dtype, _LONG_INTEGERS):
             column = batch.get_column(name).alias("")
             long = (column >= 10**limit.number) | (column <= -(10**limit.number))
-            if found := first_excess(long, f"number(s) of column {name!r}", offset):
+            if found := first_excess(long, "number", offset, f" of column {name!r}"):
                 return found
     return None
 
 
-def first_excess(breaks: pl.Series, what: str, offset: int) -> Excess | None:
-    """Count those that break a limit, and give the number of the first one's row, from 0 over the whole run."""
-    number = int(breaks.sum() or 0)
-    return (
-        Excess(number, what, f"the first in row {offset + breaks.arg_true()[0]:,}, counted from 0") if number else None
-    )
+def first_excess(breaks: pl.Series, noun: str, offset: int, owner: str = "") -> Excess | None:
+    """Return the number of cells or rows that break a limit, and the first one's row, from 0 over the whole run."""
+    if not (number := int(breaks.sum() or 0)):
+        return None
+    first = "in row" if number == 1 else "the first in row"
+    return Excess(number, noun, f"{first} {offset + breaks.arg_true()[0]:,}, counted from 0", owner)
 
 
 def long_rows(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
-    """Find rows that are too long; their line's end is not counted."""
+    """Find rows that are too long, without their line ends."""
     columns = texts(batch, format)
     if isinstance(format, Csv):
         # Each character may be a quote, which is doubled.
@@ -209,11 +210,11 @@ def long_rows(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) ->
     others = sum(_bytes(dtype) for dtype in batch.dtypes)
     if sum(map(longest, columns.values())) + others <= limit.number:
         return None
-    return first_excess(_sum(batch, map(length, columns.values())) + others > limit.number, "row(s)", offset)
+    return first_excess(_sum(batch, map(length, columns.values())) + others > limit.number, "row", offset)
 
 
 def _long_lines(limit: Limit, format: Csv, batch: pl.DataFrame, offset: int) -> Excess | None:
-    """Find the lines that are too long, by as little writing as can be."""
+    """Find the lines that are too long, and write out as few rows as possible."""
     columns = texts(batch, format)
     quotes = [text.str.count_matches(format.quote_char, literal=True) for text in columns.values()]
     sizes = _sum(batch, [*(length(text, unit=limit.unit) for text in columns.values()), *quotes])
@@ -226,11 +227,11 @@ def _long_lines(limit: Limit, format: Csv, batch: pl.DataFrame, offset: int) -> 
     long[close] = pl.Series(_measure(near[close], format, limit), dtype=pl.Int64) > limit.number
     number = int(long.sum())
     first = batch.height if not number else rows[long.arg_true()[0]]
-    return first_excess(pl.Series([True] * number), "row(s)", offset + first) if number else None
+    return first_excess(pl.Series([True] * number), "row", offset + first) if number else None
 
 
 def _sum(batch: pl.DataFrame, sizes: Iterable[pl.Series]) -> pl.Series:
-    """Add up sizes row by row; a null has none."""
+    """Return the sum of sizes per row; a null counts as 0."""
     total = pl.zeros(batch.height, pl.Int64, eager=True)
     for size in sizes:
         total += size.cast(pl.Int64).fill_null(0)
@@ -238,7 +239,7 @@ def _sum(batch: pl.DataFrame, sizes: Iterable[pl.Series]) -> pl.Series:
 
 
 def _others(batch: pl.DataFrame, columns: Mapping[str, pl.Series], format: Csv, limit: Limit) -> pl.Series | int:
-    """Give what each line has besides its texts: separators, and the cells that never need quotes."""
+    """Return the size of each line without its texts: separators, and cells that never need quotes."""
     others = [column for column in batch.get_columns() if column.name not in columns]
     separators = len(columns) - 1
     if not others or not batch.height:
@@ -253,7 +254,7 @@ def _others(batch: pl.DataFrame, columns: Mapping[str, pl.Series], format: Csv, 
 def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     """Write rows and measure their lines, without the ends; rows with line ends in their cells are written alone.
 
-    Rows that the dialect can't hold are taken for empty: the delivery will say what is wrong with them, and where.
+    Rows that the dialect can't represent count as empty: the delivery raises for them.
     """
     if not rows.height:
         return []
@@ -267,7 +268,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     lines = [text.removesuffix(end)] if rows.height == 1 else text.split(end)[:-1]
     if len(lines) != rows.height:
         return [_measure(row, format, limit)[0] for row in rows.iter_slices(1)]
-    return [len(line.decode()) if limit.unit.startswith("characters") else len(line) for line in lines]
+    return [len(line.decode()) if limit.unit == "characters" else len(line) for line in lines]
 
 
 def _widths(batch: pl.DataFrame, format: Csv) -> int:
@@ -275,7 +276,7 @@ def _widths(batch: pl.DataFrame, format: Csv) -> int:
 
 
 def _width(column: pl.Series, format: Csv) -> int:
-    """Give the most bytes that a cell takes, its separator included; of a text, all but its own characters."""
+    """Return the largest size of a cell with its separator; for text, without its own characters."""
     dtype, widest = column.dtype, 0
     if dtype.is_integer():
         widest = max(len(str(column.min())), len(str(column.max())))
@@ -290,7 +291,7 @@ def _width(column: pl.Series, format: Csv) -> int:
 
 
 def _bytes(dtype: pl.DataType) -> int:
-    """Give the bytes of a value in Parquet, of a text none but its own."""
+    """Return the bytes of a value in Parquet, for text without its own characters."""
     if isinstance(dtype, (pl.String, pl.Binary, pl.Categorical, pl.Enum)) or dtype.is_nested():
         return 0
     return 16 if isinstance(dtype, _WIDE) else 8

@@ -33,12 +33,11 @@ _LOOKS: dict[LimitName, Look] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """What a receiver documents: how files are written, cut and named, and what they may hold.
+    """The documented requirements of a receiver: how files are written, split and named, and the limits of the data.
 
     `format` is the format and dialect. `file_name` is the template for names under a prefix (docs/names.md), None for
-    the default one. `max_rows_per_file` and `max_bytes_per_file` (as stored, in `format`) say where files are cut.
-    `manifest` and `success_marker` are as in `sink_madconnect`. `limits` are checked; who knows better leaves one
-    out:
+    the default. `max_rows_per_file` and `max_bytes_per_file` (as stored, in `format`) are where files are split.
+    `manifest` and `success_marker` are as in `sink_madconnect`. `limits` are checked; to leave one out:
 
         replace(preset, limits=tuple(limit for limit in preset.limits if limit.name != "row size"))
     """
@@ -53,17 +52,16 @@ class Preset:
     limits: tuple[Limit, ...] = ()
 
     def bytes_per_file(self, format: Format) -> int | None:
-        """Give the size, as stored, at which files of a format are to be cut: `max_bytes_per_file` for its own."""
+        """Return the stored size at which files of a format are split: `max_bytes_per_file` for the preset's own."""
         if format.extension == self.format.extension:
             return self.max_bytes_per_file
         sizes = [limit.number for limit in self.limits if limit.name == "file size" and limit.holds_for(format)]
         return min(sizes, default=None)
 
     def lost_in(self, format: object) -> tuple[str, ...]:
-        """Return the options of the preset's dialect that a format's own value leaves out, as they are written.
+        """Return the options of the preset's dialect that the caller's own format leaves out.
 
-        A name such as "csv.gz" leaves out nothing: it changes the compression alone. Another kind of file has options
-        of its own.
+        A name such as "csv.gz" changes only the compression. Another kind of file has other options.
         """
         kind: type = type(self.format)
         if not isinstance(format, Csv | Parquet) or not isinstance(format, kind):
@@ -73,34 +71,33 @@ class Preset:
         return tuple(f"{n}={ours[n]!r}" for n in names if ours[n] != usual[n] and given[n] != ours[n])
 
     def check(self, schema: pl.Schema, format: Format | None = None) -> None:
-        """Raise `LimitError` for a format, columns, headers or dtypes that the receiver doesn't take.
+        """Raise `LimitError` for a format, columns, headers or dtypes that the receiver doesn't accept.
 
-        `schema` is that of the files, partition columns left out where the files leave them out.
+        `schema` has the columns of the files: partition columns only if the files keep them.
         """
         check_schema(self.name, self.limits, schema, format or self.format)
 
     def check_file(self, file: StagedFile, format: Format | None = None) -> None:
-        """Raise `LimitError` for a finished file, not yet visible, with more or fewer rows or bytes than may be."""
+        """Raise `LimitError` for a finished, invisible file with too many or too few rows or bytes."""
         for limit in self.limits:
             if limit.name in _OF_FILES and limit.holds_for(format or self.format):
-                number, what = (file.num_bytes, "bytes") if limit.name == "file size" else (file.num_rows, "row(s)")
+                number, what = (file.num_bytes, "byte") if limit.name == "file size" else (file.num_rows, "row")
                 if number < limit.number if limit.name == "fewest rows per file" else number > limit.number:
                     raise refusal(self.name, limit, Excess(number, what, file.path))
 
     def watch(
         self, batches: Iterable[pl.DataFrame], format: Format | None = None, *, left_out: Sequence[str] = ()
     ) -> Batches:
-        """Pass batches on untouched, and raise `LimitError` before the first that has a cell or row that is too large.
+        """Yield batches unchanged, and raise `LimitError` before the first with a cell or row that is too large.
 
-        `left_out` are columns that the files won't have.
-
-        Rows of one file are counted too; of several, `check_file` counts them. What no limit asks for isn't computed.
+        `left_out` are columns that the files don't have. The rows of a single file are counted too; `check_file` counts
+        those of several files. Only values that a limit needs are computed.
         """
         bound = self.max_rows_per_file
         yield from watched(self.name, self.limits, batches, format or self.format, bound, left_out=left_out)
 
 
-def watched(  # noqa: PLR0913  what a receiver says, and what the delivery does
+def watched(  # noqa: PLR0913  the limits, and the facts of the delivery
     preset: str,
     limits: Sequence[Limit],
     batches: Iterable[pl.DataFrame],
@@ -109,7 +106,7 @@ def watched(  # noqa: PLR0913  what a receiver says, and what the delivery does
     *,
     left_out: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
-    """Pass batches on, and raise `LimitError` before one that breaks a limit, or at the end for too few rows."""
+    """Yield batches, and raise `LimitError` before one that breaks a limit, or at the end for too few rows."""
     limits = [limit for limit in limits if limit.holds_for(format)]
     looks = [(limit, partial(_LOOKS[limit.name], limit, format)) for limit in limits if limit.name in _LOOKS]
     most = [limit for limit in limits if limit.name == "rows per file" and not _cut_in_time(limit, max_rows)]
@@ -122,12 +119,12 @@ def watched(  # noqa: PLR0913  what a receiver says, and what the delivery does
         num_rows += batch.height
         for limit in most:
             if num_rows > limit.number:
-                raise refusal(preset, limit, Excess(num_rows, "rows", "or more, for one file"))
+                raise refusal(preset, limit, Excess(num_rows, "row", "or more, for one file"))
         yield batch
     least = (num_rows % max_rows or max_rows) if max_rows and num_rows > max_rows else num_rows
     for limit in limits:
         if limit.name == "fewest rows per file" and least < limit.number:
-            raise refusal(preset, limit, Excess(least, "row(s)", "in the smallest file" if least < num_rows else ""))
+            raise refusal(preset, limit, Excess(least, "row", "in the smallest file" if least < num_rows else ""))
 
 
 def _cut_in_time(limit: Limit, max_rows: int | None) -> bool:

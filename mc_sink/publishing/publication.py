@@ -18,7 +18,7 @@ from mc_sink.publishing.manifest import is_closed, publish_manifest, publish_mar
 from mc_sink.publishing.stale import accepted_stale
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
@@ -37,6 +37,7 @@ _lock = threading.Lock()
 _waiting: dict[int, weakref.ref[Staged]] = {}
 
 
+@seals_options
 def publish(
     staged: Sequence[Staged],
     *,
@@ -51,7 +52,6 @@ def publish(
     settles it, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped part way. Files that are
     not published then stay staged, and `recover` publishes them by the journal of this machine.
     """
-    storage_options = seal(storage_options)
     run = check_one_run(staged)
     _forget_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
@@ -272,6 +272,7 @@ def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent |
     return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
 
 
+@seals_options
 def discard(
     staged: Sequence[Staged],
     *,
@@ -279,7 +280,6 @@ def discard(
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps."""
-    storage_options = seal(storage_options)
     target = staged[0].target if staged else ""
     _forget_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)

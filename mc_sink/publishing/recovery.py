@@ -9,7 +9,7 @@ from mc_sink.exceptions import AlreadyExistsError, CommitUnknown, ConfigurationE
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
 from mc_sink.publishing.publication import Attempt, commit_error, discard_files, discard_with, urls_of
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.staged import in_order
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
@@ -50,6 +50,7 @@ def recover(
 ) -> list[str]: ...
 
 
+@seals_options
 def recover(
     run_id: str,
     *,
@@ -78,7 +79,6 @@ def recover(
         A key has another object than the journal recorded, such as newer data of another run; the latter where some
         files of this run are visible. Nothing more is published.
     """
-    storage_options = seal(storage_options)
     if action not in {"publish", "discard"}:
         raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
     waiting = _journal_of(run_id, target)

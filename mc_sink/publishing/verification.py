@@ -17,7 +17,7 @@ from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.platforms import stores_for
 from mc_sink.receipt import Receipt, Verification
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
@@ -33,11 +33,11 @@ FILE = "history.key"
 _KEY_BYTES, _DIGITS = 32, 16
 
 
+@seals_options
 def verify(
     receipt: Receipt, *, platform: str | Platform | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Verification:
     """List the store and compare every file of a receipt: its size and ETag, or locally its size and CRC32."""
-    storage_options = seal(storage_options)
     return verify_with(receipt, stores_for(receipt.target, platform, storage_options))
 
 

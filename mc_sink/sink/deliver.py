@@ -1,4 +1,4 @@
-"""The straight path, on one screen.
+"""The straight path of a delivery: resolve, open the rows, write the files, stage them, publish.
 
 frame ─► plan ─► batches ─► validated batches ─► file (encode ─► parts) ─► staged ─► publish ─► receipt
 """
@@ -17,10 +17,10 @@ from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of, without_categories
 from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows, show_progress
-from mc_sink.sink.prior_attempt import look
+from mc_sink.sink.prior_attempt import find_prior_attempt
 from mc_sink.sink.spec import refuse_own_source, resolve, scanned
 from mc_sink.staged import Content, Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
@@ -30,262 +30,241 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from mc_sink._frames import Frame
+    from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
     from mc_sink.sink.options import Options
     from mc_sink.sink.pipeline import DeliveryRows, RowCountGuard
     from mc_sink.sink.prior_attempt import PriorAttempt
-    from mc_sink.sink.spec import DeliverySpec
     from mc_sink.staged import StagedFile
     from mc_sink.storage import Stores
 
 _log = logger(__name__)
 
 
+@seals_options
 @takes_options
 def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
     """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
 
-    Whatever is raised on the way, the query's own exception or Ctrl-C included, nothing became visible, unless it is a
-    `CommitError`, which says what did, or a `CommitUnknown`, which says what to look for; `recover(run_id)` or a rerun
-    with the same `run_id` ends both.
+    After any exception, Ctrl-C included, nothing is visible, with two exceptions: a `CommitError` lists the visible
+    files, and a `CommitUnknown` names the file to look for. Of several files the first may be visible before the last;
+    the manifest comes last. `recover(run_id)`, or a rerun with the same `run_id`, completes such a delivery.
+
+        import polars as pl
+        import mc_sink
+
+        audience = pl.LazyFrame({"id": [1, 2], "country": ["US", "DE"]})
+        receipt = mc_sink.sink_madconnect(audience, "./out/", format="parquet", run_id="20261122")
+        print(receipt.num_rows, [file.path for file in receipt.files])
 
     Parameters
     ----------
     frame
-        A LazyFrame, a DataFrame, anything with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        A LazyFrame, a DataFrame, any object with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
         record batches or DataFrames.
     target
-        A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); a local path,
-        a `file://` URL, or another fsspec URL that renames.
+        A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); also a local
+        path, a `file://` URL, or an fsspec URL whose filesystem can rename.
     format
-        "csv", "csv.gz", "parquet", `Csv(...)` or `Parquet(...)`; by default what the name's suffix says, else "csv".
+        "csv", "csv.gz", "parquet", `Csv(...)` or `Parquet(...)`. Default: the suffix of the name, else "csv".
     preset
-        A receiver's name ("liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel") or a `Preset`:
-        its format, splitting and names, wherever nothing else is said here, and its limits, which data must keep; see
-        docs/receivers.md.
+        A receiver's name ("liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel") or a `Preset`.
+        Its format, splitting and names apply where no argument is given. Its limits are checked. See docs/receivers.md.
     schema
-        A Pandera (polars) schema or model, or the name or path of a YAML schema; every row is judged.
-    on_invalid, rejects, max_rejects
-        "fail" ends the run on any bad row; "reject" delivers the others, and writes the bad ones, with row numbers and
-        reasons, to `rejects` (a target; by default the local folder `rejects/`). More than `max_rejects` of them, a
-        count or a fraction of all rows, fail the run, and so does the rejection of every row.
+        A Pandera (polars) schema or model, or the name or path of a YAML schema. Every row is validated.
+    on_invalid
+        "fail" (default) ends the run on any invalid row. "reject" delivers the valid rows, and writes the invalid ones
+        with row numbers and reasons to `rejects`. A run in which every row is invalid fails either way.
+    rejects
+        The target of invalid rows. Default: the local folder `rejects/`.
+    max_rejects
+        More invalid rows than this fail the run: a count (int), or a fraction of all rows (float, 0.0 to 1.0).
     min_rows
-        Fewer valid rows than these fail the run. With `previous` the rows that this run has are counted, not those that
-        differ.
+        Fewer valid rows than this fail the run. With `previous`, all valid rows count, changed or not.
     on_empty
-        What a delivery without any row is: "deliver" makes a file of the columns alone (of partitions, which no row
-        names, only the manifest); "skip" makes nothing, and the receipt says so; "fail" fails the run. With `previous`
-        it is one in which no row differs.
+        For a delivery without rows (with `previous`: without changes). "deliver" (default) writes a file with a header
+        only, or, with partitions, only the manifest; "skip" writes nothing; "fail" fails the run.
     if_exists
-        "fail" never replaces an object; "overwrite" does.
+        "fail" (default) never replaces an object. "overwrite" does.
     stale
-        What becomes, with "overwrite", of files that an earlier run left under names of this template, and that this
-        run doesn't replace: "fail" refuses before anything is visible; "keep" accepts them, and lists them in receipt
-        and manifest.
+        With "overwrite": files of an earlier run under names of this template that this run doesn't replace. "fail"
+        (default) raises before anything is visible; "keep" accepts them and lists them in the receipt and manifest.
     name
-        A template for the names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`; see
-        docs/names.md. By default `{run_id}{ext}`, and `{run_id}-{part:05d}{ext}` where there may be several files.
+        A template for names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`. Default:
+        `{run_id}{ext}`, or `{run_id}-{part:05d}{ext}` where several files are possible. See docs/names.md.
     partition_by
-        Columns whose values divide the rows, in any order, into folders `country=US/date=2026-11-22/`, as Hive and
-        Spark have them, or wherever the template names them; needs a prefix. See docs/partitions.md.
+        Columns whose values divide the rows into folders `country=US/date=2026-11-22/`, as in Hive and Spark, or into
+        the places that the template names. Rows may come in any order. Needs a prefix. See docs/partitions.md.
     include_key
-        Whether the files keep those columns; by default not where folders tell their values, and yes where a template
-        does.
-    previous, keys, changes
-        What was delivered last, a frame or local files, and the columns that tell its rows apart: what is delivered are
-        the rows added, changed and removed since, in folders `action=added/` and so on; or, with `changes="column"`,
-        in a column `action`. See docs/changes.md.
+        Whether files keep the columns of `partition_by`. Default: not for Hive folders, yes for a custom template.
+    previous
+        The last delivery, as a frame or local files. Only rows that were added, changed or removed since are delivered.
+        See docs/changes.md.
+    keys
+        The columns that identify a row in `previous` and in the frame.
+    changes
+        "files" (default) delivers changes in folders `action=added/` and so on; "column" adds a column `action`.
     max_rows_per_file
-        Rows in a file, the last one's excepted; needs a prefix. Each file is staged as soon as it is full.
+        The number of rows in every file but the last. Needs a prefix. A file is staged as soon as it is full.
     max_bytes_per_file
-        No file is larger, as it is stored, header, footer and compression included; needs a prefix.
+        The largest size of a file in bytes as stored: header, footer and compression included. Needs a prefix.
     row_group_size
-        Rows in a batch, and in a Parquet row group; 100,000 by default.
+        Rows in a batch and in a Parquet row group. Default: 100,000.
     manifest
-        Whether to write `_manifests/RUN_ID.json` under the prefix when all files are visible; by default where there
-        may be more than one file. "redshift" writes it in the form that Redshift's COPY reads.
+        Whether to write `_manifests/RUN_ID.json` under the prefix after all files are visible. Default: only where
+        several files are possible. "redshift" writes it in the form that Redshift's COPY reads.
     success_marker
-        Whether to write an empty `_SUCCESS` under the prefix, last of all.
+        Whether to write an empty `_SUCCESS` under the prefix, last of all. Default: False.
     run_id
-        Names the objects under a prefix; the same id gives the same names. A rerun with the id of an earlier try
-        compares what is there, publishes only the rest, and fails where the data are others. By default new: UTC time
-        and six hex digits.
+        The id in the names of objects under a prefix; the same id gives the same names. A rerun with the id of an
+        earlier attempt compares the existing files, publishes only the missing ones, and fails if the data differ.
+        Default: UTC time and six hex digits, new for each call.
     platform
-        A saved platform's name, or a `Platform`: whose credentials, and what of ACL and KMS key was left open. A target
-        outside of what it may be used for is refused.
+        A saved platform's name, or a `Platform`: its credentials, and its ACL and KMS key unless `object_options` has
+        its own. A target outside its allowed buckets raises `ConfigurationError`.
     object_options
-        ACL, encryption, storage class, tags and metadata of the object in S3.
+        ACL, encryption, storage class, tags and metadata of the objects in S3.
     storage_options
-        s3fs' names (`key`, `secret`, `endpoint_url`, `profile`, …); an unknown one is an error.
-        `default_block_size` is the size of a first part in bytes, `max_concurrency` the number of parts in flight;
-        `config_kwargs={"read_timeout": seconds}` (60) sets how patient every request is.
+        Options with the names of s3fs or fsspec (`key`, `secret`, `endpoint_url`, `profile`, …); an unknown one is an
+        error. `default_block_size` is the size of the first part in bytes, `max_concurrency` the number of parts in
+        flight, and `config_kwargs={"read_timeout": 60}` the timeout of every request in seconds.
     progress
-        True or False for a bar or none; by default a bar where a person is looking.
+        True shows a progress bar, False hides it. Default: a bar in a terminal or a notebook.
 
     Raises
     ------
     TargetError, ConfigurationError, PermissionDenied, AlreadyExistsError
-        Before the first byte, wherever that can be known.
+        Before the first byte is sent, where the cause can be known by then.
     ValidationError, QueryError, UploadError
-        Nothing became visible. The query's and the source's own exceptions arrive as they are; a panic of the engine is
-        a `QueryError`.
+        Nothing became visible. Exceptions of the query and the source are raised unchanged; a panic of the engine is
+        raised as `QueryError`.
     CommitError, CommitUnknown
-        Some of it is visible, or may be: they say what.
+        Some files are visible, or may be. The error lists them.
     """
-    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    return sink_guarded(frame, SinkOptions.of(target, options))
+    return deliver_frame(frame, resolve(SinkOptions.of("sink_madconnect", target, options)))
 
 
-def check_new_run(order: SinkOptions) -> None:
-    """Raise what a delivery under a new run id would raise for what stands at its names; lists, and needs no frame."""
-    look(_resolved(order, is_new=True), order.stores(), order)
+def check_new_run(spec: DeliverySpec) -> None:
+    """Raise `AlreadyExistsError` if objects exist at the names of a new run. Lists the store; needs no frame."""
+    find_prior_attempt(spec, spec.stores())
 
 
-def sink_guarded(
-    frame: Frame, order: SinkOptions, guard: RowCountGuard | None = None, *, is_new: bool = False
-) -> Receipt:
-    """Deliver a frame by an order that is ready; see `sink_madconnect`. `guard` is what a connection may add.
-
-    `is_new` says that the order's run id was made for this call, so that whatever is at its names is foreign.
-    """
+def deliver_frame(frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None) -> Receipt:
+    """Deliver a frame by a specification; see `sink_madconnect`. `guard` is the row count guard of a connection."""
     journal.prepare()
-    staged, stores = _stage(frame, order, guard, is_new=is_new)
+    staged, stores = _stage(frame, spec, guard)
     try:
         return publish_with(stores, [staged])
     except BaseException as error:
-        if not journal.holds(staged):  # what is noted in a journal may be visible in part, and `recover` needs the rest
+        if not journal.holds(staged):  # files in a journal may be visible in part, and `recover` needs the rest
             _discard(staged, stores, error)
         raise
 
 
+@seals_options
 @takes_options
 def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
-    """Validate, encode and upload a frame without showing anything; `publish([staged])` does that, `discard` undoes it.
+    """Validate, encode and upload a frame without making it visible; `publish([staged])` shows it, `discard` undoes it.
 
-    Takes what `sink_madconnect` takes, and raises what it raises before it publishes. Several processes may stage parts
-    of one run, each with names of its own; `publish` refuses parts whose names collide, and so does `stage`, before any
-    upload, where this process still holds the other part.
+    Takes the arguments of `sink_madconnect`, and raises the same errors up to publishing. Several processes may stage
+    parts of one run, each with its own names. Parts whose names collide are refused: by `publish`, and before any
+    upload by `stage`, if this process still holds the other part.
     """
-    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    staged, _ = _stage(frame, SinkOptions.of(target, options), apart=True)
+    spec = resolve(SinkOptions.of("stage", target, options))
+    staged, _ = _stage(frame, spec, waiting=waiting_at(spec.names.run_id, spec.target.url))
     wait_to_publish(staged)
     return staged
 
 
-def _resolved(order: SinkOptions, *, is_new: bool) -> DeliverySpec:
-    """Resolve an order; a run id that was made for it is not one that an earlier attempt may have had."""
-    to = resolve(order)
-    return replace(to, run_id_given=False) if is_new else to
-
-
 @panics_as_query_errors()
 def _stage(
-    frame: Frame, order: SinkOptions, guard: RowCountGuard | None = None, *, is_new: bool = False, apart: bool = False
+    frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None, *, waiting: frozenset[str] = frozenset()
 ) -> tuple[Staged, Stores]:
-    """Walk the straight path as far as "staged", and keep the stores open for publishing."""
+    """Stage a delivery, and return it with its open stores. `waiting` are URLs of other staged parts of the run."""
     check_fork()
-    began, started_at = time.monotonic(), datetime.now(UTC)
-    to, stores = _resolved(order, is_new=is_new), order.stores()
-    if to.preset and to.lost:
-        _log.warning("The format leaves out of the dialect of preset %r: %s.", to.preset.name, ", ".join(to.lost))
-    refuse_own_source(to, scanned(frame, to), "the frame")
-    refuse_own_source(to, scanned(order.previous, to), "previous=")
-    with stores.learning(), open_rows(as_lazyframe(frame), order, to.format, known_num_rows(frame)) as rows:
-        to.check(rows.delivered)
-        waiting = waiting_at(to.names.run_id, to.names.target.url) if apart else frozenset()
-        if to.rejects:
-            check_files_apart(to.rejects[0].url, to.names.run_id, waiting)
-        earlier = look(to, stores, order)
-        with show_progress(to.names.target.url, progress=order.progress) as advance:
-            batches = to.watch(rows.batches(to.row_group_size))
-            files = write_files(batches, _plan(to, rows, earlier, waiting), stores.of(to.names.target), advance)
-        staged = replace(_staged(order, to, files, rows, started_at), claim=earlier.claim)
+    began, started_at, stores = time.monotonic(), datetime.now(UTC), spec.stores()
+    if spec.preset and spec.lost:
+        _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
+    refuse_own_source(spec, scanned(frame, spec), "the frame")
+    refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
+    with stores.learning(), open_rows(as_lazyframe(frame), spec, known_num_rows(frame)) as rows:
+        spec.check(rows.delivered)
+        if spec.rejects:
+            check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
+        prior = find_prior_attempt(spec, stores)
+        schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
+        metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
+        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        with show_progress(spec.target.url, progress=spec.progress) as advance:
+            batches = spec.watch(rows.batches(spec.row_group_size))
+            files = write_files(batches, plan, stores.of(spec.target), advance)
+        staged = replace(_staged(spec, files, rows, started_at), claim=prior.claim)
         try:
-            staged = replace(staged, rejects=_stage_rejects(rows, to, stores, earlier))
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
             rows.account_for(staged)
-            rows.check_number(order.min_rows, guard)
+            rows.check_number(spec.min_rows, guard)
             staged = _if_empty(staged, stores)
-            to.check_files(staged)
-            earlier.check(staged)
+            spec.check_files(staged)
+            prior.check(staged)
         except BaseException as error:
             _discard(staged, stores, error)
             raise
     return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
 
 
-def _plan(to: DeliverySpec, rows: DeliveryRows, earlier: PriorAttempt, waiting: frozenset[str]) -> DeliveryPlan:
-    schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
-    return DeliveryPlan(
-        to.names,
-        rows.delivered,
-        to.format,
-        to.row_group_size,
-        to.max_rows_per_file,
-        already_published=earlier.compared,
-        max_bytes=to.max_bytes_per_file,
-        partition_by=to.partition_by,
-        include_key=to.include_key,
-        metadata={"mc_sink.run_id": to.names.run_id, **schema},
-        waiting=waiting,
-    )
-
-
-def _staged(
-    order: SinkOptions, to: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime
-) -> Staged:
-    schema = to.partitioning(rows.delivered).file_schema
+def _staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
+    schema = spec.partitioning(rows.delivered).file_schema
     columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
-    kind, dialect = to.format.extension.removeprefix("."), options_of(to.format)
+    kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
     return Staged(
-        run_id=to.names.run_id,
-        target=to.names.target.url,
+        run_id=spec.names.run_id,
+        target=spec.target.url,
         files=files,
-        content=Content(kind, dialect, columns, rows.compiled.name, to.partition_by),
+        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
         validated=rows.compiled.validated,
-        if_exists=order.if_exists,
-        stale=order.stale,
-        repeatable=to.repeatable,
+        if_exists=spec.if_exists,
+        stale=spec.stale,
+        repeatable=spec.repeatable,
         started_at=started_at,
         took=timedelta(0),
-        manifest=to.manifest.url if to.manifest else None,
-        manifest_form=to.manifest_form,
-        success_marker=to.success_marker.url if to.success_marker else None,
+        manifest=spec.manifest.url if spec.manifest else None,
+        manifest_form=spec.manifest_form,
+        success_marker=spec.success_marker.url if spec.success_marker else None,
         changes=rows.changes,
-        on_empty=order.on_empty,
-        object_options=order.object_options,
+        on_empty=spec.on_empty,
+        object_options=spec.object_options,
         over_all_rows=rows.over_all_rows,
     )
 
 
 def _if_empty(staged: Staged, stores: Stores) -> Staged:
-    """Leave the files out of a delivery without rows, or refuse it, as the caller asked."""
+    """Return a delivery without rows as `on_empty` asks: with its files, without them, or not at all."""
     if staged.num_rows or staged.on_empty == "deliver":
         return staged
     if staged.on_empty == "fail":
         raise ValidationError(
-            f'0 rows are left to deliver to {staged.target}, and on_empty is "fail". Look at the '
-            'source; "skip" makes no file of no rows, and "deliver" one with its columns alone.'
+            f'Cannot deliver to {staged.target}: no row is left, and on_empty is "fail". Look at the source, or use '
+            '"skip" to write no file, or "deliver" to write a file with a header only.'
         )
-    left = discard_with(stores, [replace(staged, rejects=None)])
-    for sentence in left:
-        _log.warning("A file without rows was thrown away. %s", sentence)
+    for left_behind in discard_with(stores, [replace(staged, rejects=None)]):
+        _log.warning("A file without rows was discarded. %s", left_behind)
     return replace(staged, files=())
 
 
-def _stage_rejects(rows: DeliveryRows, to: DeliverySpec, stores: Stores, earlier: PriorAttempt) -> StagedRejects | None:
-    """Stage the rows that were rejected, where there may be any."""
-    if to.rejects is None:
+def _stage_rejects(rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt) -> StagedRejects | None:
+    """Stage the rejected rows; None where invalid rows fail the run."""
+    if spec.rejects is None:
         return None
-    rejected, (target, format) = rows.compiled.rejects(), to.rejects
+    rejected, (target, format) = rows.compiled.rejects(), spec.rejects
     if rejected is None:
         return StagedRejects(0, None)
-    there = target.url in earlier.compared
-    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=there)
+    is_published = target.url in prior.to_compare
+    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     return StagedRejects(written.num_rows, written)
 
 
 def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
-    """Throw a delivery away, telling on its cause what could not be."""
+    """Discard a delivery, and note on its cause what could not be removed."""
     for left_behind in discard_with(stores, [staged]):
         add_note(cause, left_behind)

@@ -1,25 +1,25 @@
 """Preview a delivery without running it: the keys it would create, the permissions and uploads it needs.
 
-Nothing is sent, and no store is written to or listed. What the run would refuse before its first byte is refused here,
-in the same words.
+Nothing is sent, and no store is written to or listed. Errors that the run would raise before its first byte are raised
+here with the same message.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink import _display, validation
 from mc_sink._arrow import empty_batch
-from mc_sink._display import labelled, lines
+from mc_sink._display import counted, labelled, lines
 from mc_sink._frames import as_lazyframe
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import Parquet
-from mc_sink.secret import seal
+from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.spec import refuse_own_source, resolve, scanned, schema_name
@@ -27,31 +27,31 @@ from mc_sink.target import RENAMES
 from mc_sink.writing import DeliveryPlan, foreseen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import Unpack
 
     from mc_sink._frames import Frame
+    from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
     from mc_sink.sink.options import Options
-    from mc_sink.sink.spec import DeliverySpec
     from mc_sink.storage import Stores
 
 MIB = 2**20
-# As many names as a person reads.
+# The number of file and column names that are shown.
 SHOWN = 20
-# How the store cuts an upload, where the options don't say: tests/sink/test_preview.py holds them to the store's own.
+# The store's defaults for uploads. tests/sink/test_preview.py compares them with the store's own.
 PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
-# As many names as tell how they go on, where nobody knows how many there will be.
+# The number of file names that are listed where the number of files is unknown.
 FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPlan:
-    """How S3 would get an object: in parts of `part_size` bytes, up to `in_flight` of them at once.
+    """How an object would be uploaded to S3: in parts of `part_size` bytes, with `in_flight` of them at once.
 
-    An object smaller than a part goes as a whole. From the 901st part on, parts double, and fewer are in flight. Where
-    a store is known to take only parts of one size, they don't, and `most_bytes` is the most that a file may have.
+    An object smaller than a part is sent whole. From the 901st part on, parts double in size, and fewer are in flight.
+    Some stores accept only parts of one size; for these, `most_bytes` is the largest possible file, else None.
     """
 
     part_size: int
@@ -60,7 +60,7 @@ class UploadPlan:
 
     @property
     def num_bytes(self) -> int:
-        """The most bytes of an object in memory: the parts in flight, and one more that is being cut."""
+        """The largest memory use per object in bytes: the parts in flight, and one that is being filled."""
         return self.part_size * (self.in_flight + 1)
 
 
@@ -68,13 +68,20 @@ class UploadPlan:
 class Preview:
     """What a delivery would do. Holds no credentials.
 
-    `files` are the URLs of all files, or, where their number can't be known before the run, of the first ones; then
-    `num_files` is None. `pattern` is a URL with what differs from file to file in braces. `rejects` is where bad rows
-    would go. `columns` are those of the files; None where the frame can't be looked at, because it can be read only
-    once, or has to be run. `format` has the dialect in force; `lost` are the options of the preset's dialect that the
-    caller's own format leaves out. `permissions` are S3's actions, and `upload` is None where nothing goes to S3.
-    `unkept` has a sentence for each promise that the store is known not to keep its part of, as far as that was learnt
-    with a saved platform.
+    files, num_files
+        The URLs of all files and their number. If the number is unknown before the run: the first URLs, and None.
+    pattern
+        A URL with the parts that differ from file to file in braces.
+    rejects
+        The URL of the rejected rows.
+    columns
+        The columns of the files; None for a frame that can be read only once or would have to be run.
+    format, lost
+        The format with its dialect, and the options of the preset's dialect that the caller's own format leaves out.
+    permissions, upload
+        The actions that S3 must allow, and how objects are uploaded; empty and None without S3.
+    unkept
+        A sentence for each promise that the store is known not to support, as learnt with a saved platform.
     """
 
     run_id: str
@@ -102,7 +109,7 @@ class Preview:
         return _display.facts(self._facts()) + _display.rows(("file",), [(url,) for url in self._shown()])
 
     def _facts(self) -> list[tuple[str, str]]:
-        number = "as many files as the rows fill" if self.num_files is None else f"{self.num_files:,} file(s)"
+        number = "as many files as the rows fill" if self.num_files is None else counted(self.num_files, "file")
         groups = f", row groups of {self.row_group_size:,} rows" if isinstance(self.format, Parquet) else ""
         facts = {
             "would make": f"{number}; nothing was sent",
@@ -111,11 +118,11 @@ class Preview:
             "manifest": self.manifest,
             "marker": self.success_marker,
             "rejects": self.rejects,
-            "format": _told(self.format) + groups,
+            "format": _non_default(self.format) + groups,
             "preset": self.preset,
             "lost": f"of the preset's dialect: {', '.join(self.lost)}" if self.lost else None,
-            "columns": "not looked at" if self.columns is None else _listed(self.columns),
-            "object": _told(self.object_options) if self.object_options else None,
+            "columns": "unknown before the run" if self.columns is None else _listed(self.columns),
+            "object": _non_default(self.object_options) if self.object_options else None,
             "needs": ", ".join(self.permissions),
             "uploads": _size(self.upload) if self.upload else None,
         }
@@ -135,168 +142,155 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
-    plan = f"{upload.in_flight} part(s) of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
+    parts = counted(upload.in_flight, "part")
+    plan = f"{parts} of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
     if upload.most_bytes is None:
         return plan
     most = upload.most_bytes / 2**30
     return (
-        f"{plan}; all parts have one size, so a file may have {most:,.1f} GiB: a larger one needs a larger "
+        f"{plan}; all parts have one size, so a file can have at most {most:,.1f} GiB: a larger file needs a larger "
         "default_block_size in storage_options"
     )
 
 
-def _told(options: object) -> str:
-    """Write a value with what isn't as usual in it."""
-    values = [(field, getattr(options, field.name)) for field in fields(options)] if is_dataclass(options) else []
-    unusual = [(field.name, value) for field, value in values if value != field.default and _is_set(field, value)]
-    return f"{type(options).__name__}({', '.join(f'{name}={value!r}' for name, value in unusual)})"
+def _non_default(options: object) -> str:
+    """Return the text of a dataclass with only the fields that differ from their defaults."""
+
+    def differs(one: Field[Any], value: object) -> bool:
+        return value != one.default and (one.default_factory is MISSING or value != one.default_factory())
+
+    values = [(one, getattr(options, one.name)) for one in fields(options)] if is_dataclass(options) else []
+    given = [f"{one.name}={value!r}" for one, value in values if differs(one, value)]
+    return f"{type(options).__name__}({', '.join(given)})"
 
 
-def _is_set(field: Any, value: object) -> bool:
-    return field.default_factory is MISSING or value != field.default_factory()
-
-
+@seals_options
 @takes_options
 def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
-    """Say what `sink_madconnect` would do with the same arguments: the exact keys, and what they need. Sends nothing.
+    """Return what `sink_madconnect` would do with the same arguments: the exact keys and their needs. Sends nothing.
 
-    With the `run_id` of the preview, the run makes exactly these keys. Raises what the run would raise before its first
-    byte, except what only a store could tell. A `frame` of None leaves its columns and its number of rows open. Of
-    `frame` and `previous`, only Polars' frames, pyarrow's tables and readers, and lists of batches are looked at:
-    another iterable would be used up, and a relation would be run. No row is read but the partition columns of a
-    DataFrame, which name its files.
+    With the `run_id` of the preview, the run makes exactly these keys. Raises the errors that the run would raise
+    before its first byte, except those that need an answer of a store. `frame=None` leaves columns and rows open.
+
+    Only frames of Polars, tables and readers of pyarrow, and lists of batches are inspected: another iterable would be
+    used up, and a relation would have to be run. The only rows that are read are the partition columns of a DataFrame,
+    which name its files.
     """
-    options["storage_options"] = seal(options.get("storage_options"))  # first: a traceback may show what is bound here
-    order = SinkOptions.of(target, options)
+    spec = resolve(SinkOptions.of("preview", target, options))
     check_fork()
-    to, stores = resolve(order), order.stores()
+    stores = spec.stores()
     with panics_as_query_errors():
-        refuse_own_source(to, scanned(frame, to), "the frame")
-        refuse_own_source(to, scanned(order.previous, to), "previous=")
-        columns = _columns(frame, order, to)
-        unkept = _check_stores(to, stores)
-        shown = replace(_preview(order, to, columns, keys_of(frame, order, to)), unkept=unkept)
-        most = stores.most_bytes(to.names.target) if to.names.target.protocol == "s3" else None
-        return replace(shown, upload=shown.upload and replace(shown.upload, most_bytes=most))
-
-
-def _preview(
-    order: SinkOptions, to: DeliverySpec, columns: tuple[str, ...] | None, keys: tuple[tuple[str, ...], int | None]
-) -> Preview:
-    files, num_files = keys
-    to_s3 = "s3" in {to.names.target.protocol, to.rejects[0].protocol if to.rejects else None}
+        refuse_own_source(spec, scanned(frame, spec), "the frame")
+        refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
+        columns, unkept = _columns(frame, spec), _check_stores(spec, stores)
+        files, num_files = files_of(frame, spec)
+    to_s3 = "s3" in {spec.target.protocol, spec.rejects[0].protocol if spec.rejects else None}
     return Preview(
-        run_id=to.names.run_id,
-        target=to.names.target.url,
+        run_id=spec.names.run_id,
+        target=spec.target.url,
         files=files,
         num_files=num_files,
-        pattern=to.names.pattern,
-        manifest=to.manifest.url if to.manifest else None,
-        success_marker=to.success_marker.url if to.success_marker else None,
-        rejects=to.rejects[0].url if to.rejects else None,
-        format=to.format,
-        row_group_size=to.row_group_size,
-        object_options=order.object_options,
+        pattern=spec.names.pattern,
+        manifest=spec.manifest.url if spec.manifest else None,
+        success_marker=spec.success_marker.url if spec.success_marker else None,
+        rejects=spec.rejects[0].url if spec.rejects else None,
+        format=spec.format,
+        row_group_size=spec.row_group_size,
+        object_options=spec.object_options,
         columns=columns,
-        permissions=_permissions(order.object_options) if to_s3 else (),
-        upload=_upload(order.storage_options or {}) if to_s3 else None,
-        preset=to.preset.name if to.preset else None,
-        lost=to.lost,
+        permissions=_permissions(spec.object_options) if to_s3 else (),
+        upload=_upload(spec, stores) if to_s3 else None,
+        preset=spec.preset.name if spec.preset else None,
+        lost=spec.lost,
+        unkept=unkept,
     )
 
 
-def _columns(frame: object, order: SinkOptions, to: DeliverySpec) -> tuple[str, ...] | None:
-    """Check what is delivered against schema and format, as the run would; None where it can't be looked at."""
-    plan = None if frame is None else _looked_at(frame)
-    is_path = order.previous is None or isinstance(order.previous, str | os.PathLike)
-    previous = order.previous if is_path else _looked_at(order.previous)
-    if plan is None or (previous is None and order.previous is not None):
-        schema_name(order.schema)
-        validation.compile(None, pl.LazyFrame(), on_invalid=order.on_invalid, max_rejects=order.max_rejects)
+def _columns(frame: object, spec: DeliverySpec) -> tuple[str, ...] | None:
+    """Check the columns against schema and format, as the run would; None if they are unknown before the run."""
+    plan = None if frame is None else _plan_of(frame)
+    is_path = spec.previous is None or isinstance(spec.previous, str | os.PathLike)
+    previous = spec.previous if is_path else _plan_of(spec.previous)
+    if plan is None or (previous is None and spec.previous is not None):
+        schema_name(spec.schema)
+        validation.compile(None, pl.LazyFrame(), on_invalid=spec.on_invalid, max_rejects=spec.max_rejects)
         return None
-    with open_rows(plan, replace(order, previous=previous), to.format) as rows:
-        return tuple(to.check(rows.delivered))
+    with open_rows(plan, replace(spec, previous=previous)) as rows:
+        return tuple(spec.check(rows.delivered))
 
 
-def _looked_at(frame: object) -> pl.LazyFrame | None:
-    """Give the plan of a frame whose columns are known without running it or using it up; refuse what is no frame."""
+def _plan_of(frame: object) -> pl.LazyFrame | None:
+    """Return the plan of a frame; None if its columns can't be known without running it or using it up.
+
+    Raises `ConfigurationError` for a value that is not a frame.
+    """
     if isinstance(frame, pl.LazyFrame | pl.DataFrame | list | tuple):
         return as_lazyframe(frame)
     schema: Any = getattr(frame, "schema", None)
-    if hasattr(frame, "__arrow_c_stream__") and hasattr(schema, "empty_table"):  # one of pyarrow's
+    if hasattr(frame, "__arrow_c_stream__") and hasattr(schema, "empty_table"):  # a table or reader of pyarrow
         return as_lazyframe(empty_batch(schema))
     readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 
 
-def _check_stores(to: DeliverySpec, stores: Stores) -> tuple[str, ...]:
-    """Refuse options and filesystems that the run would refuse; one that would connect at once is left alone.
+def _check_stores(spec: DeliverySpec, stores: Stores) -> tuple[str, ...]:
+    """Return a sentence for each promise that the stores are known not to support.
 
-    Returns what is known not to be kept by the stores.
+    Raises for options and filesystems that the run would refuse. A filesystem that connects on opening is not opened.
     """
-    targets = [to.names.target, *([to.rejects[0]] if to.rejects else [])]
+    targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
     unkept = [stores.unkept(target) for target in targets if target.protocol not in RENAMES]
     return tuple(dict.fromkeys(sentence for found in unkept for sentence in found))
 
 
 def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
-    """Give the actions that the requests need; S3 documents them with PutObject and CreateMultipartUpload."""
-    asked = options.request("") if options else {}
-    kms = str(asked.get("ServerSideEncryption", "")).startswith("aws:kms")
+    """Return the actions that the requests need, as S3 documents them for PutObject and CreateMultipartUpload."""
+    sent = options.request("") if options else {}
+    kms = str(sent.get("ServerSideEncryption", "")).startswith("aws:kms")
     needed = {
         "s3:PutObject": True,
         "s3:ListBucket": True,
-        "s3:PutObjectAcl": "ACL" in asked,
-        "s3:PutObjectTagging": "Tagging" in asked,
-        "s3:PutObjectRetention": "ObjectLockMode" in asked,
-        "s3:PutObjectLegalHold": "ObjectLockLegalHoldStatus" in asked,
+        "s3:PutObjectAcl": "ACL" in sent,
+        "s3:PutObjectTagging": "Tagging" in sent,
+        "s3:PutObjectRetention": "ObjectLockMode" in sent,
+        "s3:PutObjectLegalHold": "ObjectLockLegalHoldStatus" in sent,
         "kms:GenerateDataKey": kms,
         "kms:Decrypt": kms,
     }
     return tuple(action for action, is_needed in needed.items() if is_needed)
 
 
-def _upload(storage_options: Mapping[str, Any]) -> UploadPlan:
-    size = storage_options.get("default_block_size") or PART_SIZE
-    return UploadPlan(size, storage_options.get("max_concurrency") or max(2, IN_FLIGHT // size))
+def _upload(spec: DeliverySpec, stores: Stores) -> UploadPlan:
+    options = spec.storage_options or {}
+    size = options.get("default_block_size") or PART_SIZE
+    most_bytes = stores.most_bytes(spec.target) if spec.target.protocol == "s3" else None
+    return UploadPlan(size, options.get("max_concurrency") or max(2, IN_FLIGHT // size), most_bytes)
 
 
-def keys_of(frame: object, order: SinkOptions, to: DeliverySpec) -> tuple[tuple[str, ...], int | None]:
-    """Give the URLs of all files, with their number; or of the first ones, where nobody knows how many there will be.
+def files_of(frame: object, spec: DeliverySpec) -> tuple[tuple[str, ...], int | None]:
+    """Return the URLs of all files and their number, or the first URLs and None if the number is unknown.
 
-    Of partitions nothing is known but by their rows, and these are looked at only where they are in memory already and
-    neither a schema nor a comparison has a say in them.
+    Partitions are known from their rows only. These are read only for a DataFrame, and only if neither a schema nor a
+    comparison can change which rows are delivered.
     """
-    known = order.on_invalid == "fail" and order.previous is None and to.max_bytes_per_file is None
-    if to.names.columns:
-        if not known or order.schema is not None or not isinstance(frame, pl.DataFrame):
+    is_known = spec.on_invalid == "fail" and spec.previous is None and spec.max_bytes_per_file is None
+    if spec.names.columns:
+        if not is_known or spec.schema is not None or not isinstance(frame, pl.DataFrame):
             return (), None
-        files = foreseen(frame, _plan(to, frame))
+        files = foreseen(frame, DeliveryPlan(spec, frame.schema))
         return files, len(files)
-    number = _number(to, _height(frame) if known else None)
-    return tuple(to.names.file(part).url for part in range(FIRST if number is None else number)), number
+    number = _number(spec, _height(frame) if is_known else None)
+    return tuple(spec.names.file(part).url for part in range(FIRST if number is None else number)), number
 
 
-def _number(to: DeliverySpec, height: int | None) -> int | None:
-    if not to.names.is_numbered:
+def _number(spec: DeliverySpec, height: int | None) -> int | None:
+    if not spec.names.is_numbered:
         return 1
-    most = to.max_rows_per_file
+    most = spec.max_rows_per_file
     return None if most is None or height is None else max(1, -(-height // most))
 
 
 def _height(frame: object) -> int | None:
-    """Give the number of rows, where a frame knows it."""
+    """Return the number of rows of a frame that has it at hand; else None."""
     rows = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
     return rows if isinstance(rows, int) else None
-
-
-def _plan(to: DeliverySpec, frame: pl.DataFrame) -> DeliveryPlan:
-    return DeliveryPlan(
-        to.names,
-        frame.schema,
-        to.format,
-        to.row_group_size,
-        to.max_rows_per_file,
-        already_published=frozenset(),
-        partition_by=to.partition_by,
-    )

@@ -1,7 +1,7 @@
 """Find what a previous attempt of this run published, and check this attempt against it.
 
-A run id that its caller chose may have run before, wholly or in part. Its files are never written again: they are
-compared, and whatever doesn't fit is an error before anything more becomes visible.
+A run id that the caller chose may have run before, completely or in part. Its published files are not written again.
+They are compared, and any difference is an error before more becomes visible.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mc_sink._display import counted
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
 from mc_sink.staged import Claim, Present
+from mc_sink.storage import already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.keys import FileNames
-    from mc_sink.sink.options import SinkOptions
-    from mc_sink.sink.spec import DeliverySpec
     from mc_sink.staged import Staged
     from mc_sink.storage import Store, Stores
     from mc_sink.target import Target
@@ -28,106 +29,106 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriorAttempt:
-    """URLs of this run's files that are visible; `compared` are those that this try must find the same.
+    """The objects at this run's names, found before the run does any work.
 
-    `taken` are those of others, which it may not need, and must not meet. `claim` says where to look again, right
-    before publishing, for files that are no part of this run.
+    published
+        URLs of this run's files that are visible.
+    to_compare
+        URLs whose content this attempt must reproduce. It compares them instead of writing them.
+    foreign
+        URLs that belong to other runs. This run must not write to them.
+    manifest
+        The URL of this run's manifest, if it is visible.
+    claim
+        Where to look again for leftover files, right before publishing.
     """
 
-    files: frozenset[str]
-    compared: frozenset[str]
-    taken: frozenset[str]
-    manifest: str | None
+    published: frozenset[str] = frozenset()
+    to_compare: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
+    manifest: str | None = None
     claim: Claim | None = None
 
     def check(self, staged: Staged) -> None:
-        """Refuse to add to a delivery that isn't this one: files it doesn't have, or a manifest that is closed."""
+        """Raise `AlreadyExistsError` if this attempt and the published files aren't one delivery."""
         made = {file.path for file in staged.all_files}
-        if met := sorted(self.taken & made):
-            raise _taken(met[0])
-        if strays := sorted(self.files - made):
+        if foreign := sorted(self.foreign & made):
+            raise already_exists(foreign[0])
+        if strays := sorted(self.published - made):
             raise AlreadyExistsError(
-                f"{len(strays)} object(s) of an earlier try of run {staged.run_id} are no part of this one, from "
-                f"{strays[0]} on: data or options changed. Use a new run_id.",
+                f"Cannot continue run {staged.run_id}: an earlier attempt published {counted(len(strays), 'object')} "
+                f"that this one doesn't make, such as {strays[0]}. The data or the options changed. Use a new run_id.",
                 visible="some",
             )
         new = [file.path for file in staged.all_files if not isinstance(file.upload, Present)]
         if self.manifest and new and staged.if_exists == "fail":
             raise AlreadyExistsError(
-                f"Run {staged.run_id} has been delivered: its manifest is at {self.manifest}, and {len(new)} object(s) "
-                f"of this try aren't in it, from {new[0]} on. Use a new run_id.",
+                f"Run {staged.run_id} is already complete: its manifest is at {self.manifest}, and it doesn't list "
+                f"{counted(len(new), 'object')} of this attempt, such as {new[0]}. Use a new run_id.",
                 visible="some",
             )
 
 
-def look(to: DeliverySpec, stores: Stores, order: SinkOptions) -> PriorAttempt:
-    """Look for files of this run; raises where nothing can be delivered, or something else has the name."""
-    names, overwrites = to.names, order.if_exists == "overwrite"
+def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
+    """List the store for files of this run. Raises if one of its names belongs to another run."""
+    names, overwrites = spec.names, spec.if_exists == "overwrite"
     store = stores.of(names.target)
-    # A new run id is in no name yet: what is listed for it is little, even where a template puts it last.
-    shared = to.run_id_given or (overwrites and not names.are_its_own)
-    stem = names.stem if shared else names.target.file(names.run_id)
-    files = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
-    if files and not to.run_id_given and not overwrites:
-        raise _taken(min(files))
-    closed = _closed(to, store) if to.run_id_given else None
-    if to.success_marker and not overwrites and not (files or closed):
-        _refuse_marked(to.success_marker, store)
-    rejects = stores.of(to.rejects[0]).listing(to.rejects[0], exact=True) if to.rejects else frozenset()
-    begun = (
-        journal.find(names.run_id, names.target.url) if to.run_id_given else None
-    )  # raises for one that can't be read
+    # No name contains a new run id yet, so its listing is short, even where a template puts the run id last.
+    is_shared = spec.run_id_given or (overwrites and not names.are_its_own)
+    stem = names.stem if is_shared else names.target.file(names.run_id)
+    published = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
+    if published and not spec.run_id_given and not overwrites:
+        raise already_exists(min(published))
+    manifest = _visible_manifest(spec, store) if spec.run_id_given else None
+    if spec.success_marker and not overwrites and not (published or manifest):
+        _refuse_marked(spec.success_marker, store)
+    rejects = stores.of(spec.rejects[0]).listing(spec.rejects[0], exact=True) if spec.rejects else frozenset()
+    # Raises for a journal of this run that can't be read.
+    begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
     if overwrites:
-        if names.target.is_prefix and not names.is_numbered and order.stale == "fail":
-            raise_stale(files - {names.file(0).url})
+        if names.target.is_prefix and not names.is_numbered and spec.stale == "fail":
+            raise_stale(published - {names.file(0).url})
         elsewhere = tuple(_elsewhere(begun, names)) if begun else ()
-        return PriorAttempt(frozenset(), frozenset(), frozenset(), closed, _claim(to, elsewhere, overwrites=True))
-    if not to.run_id_given:
-        return PriorAttempt(frozenset(), frozenset(), rejects, None)
-    compared = files | rejects
-    files |= _first_visible(_elsewhere(begun, names), store) if begun else frozenset()
-    if to.rejects and names.run_id in to.rejects[0].name:
-        files |= rejects  # a file at another key may be another run's, and this one may reject no row
-    return PriorAttempt(files, compared, frozenset(), closed, _claim(to, (), overwrites=False))
+        return PriorAttempt(manifest=manifest, claim=_claim(spec, elsewhere, overwrites=True))
+    if not spec.run_id_given:
+        return PriorAttempt(foreign=rejects)
+    to_compare = published | rejects
+    published |= _first_visible(_elsewhere(begun, names), store) if begun else frozenset()
+    if spec.rejects and names.run_id in spec.rejects[0].name:
+        published |= rejects  # without the run id it may be another run's, and this run may reject no row
+    return PriorAttempt(published, to_compare, manifest=manifest, claim=_claim(spec, (), overwrites=False))
 
 
-def _claim(to: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) -> Claim | None:
-    """Return where files may be that this run doesn't make; None where its names are new."""
-    names, keys = to.names, elsewhere
-    if to.rejects:
-        are_its_own = names.run_id in to.rejects[0].name
-        keys += (to.rejects[0].url,) if (to.run_id_given if are_its_own else overwrites) else ()
-    if names.target.is_prefix and (to.run_id_given or not names.are_its_own):
+def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) -> Claim | None:
+    """Return where leftover files may be that this run doesn't make; None where its names are new."""
+    names, keys = spec.names, elsewhere
+    if spec.rejects:
+        are_its_own = names.run_id in spec.rejects[0].name
+        keys += (spec.rejects[0].url,) if (spec.run_id_given if are_its_own else overwrites) else ()
+    if names.target.is_prefix and (spec.run_id_given or not names.are_its_own):
         return Claim(names.stem.url, names.patterns, keys)
     return Claim(None, (), keys) if keys else None
 
 
-def _closed(to: DeliverySpec, store: Store) -> str | None:
-    """Give the manifest's URL if it is visible: a run is one delivery, and closed even for a try that writes none."""
-    place = to.manifest or (to.names.manifest if to.names.target.is_prefix else None)
+def _visible_manifest(spec: DeliverySpec, store: Store) -> str | None:
+    """Return the manifest's URL if it is visible. It completes the run even if this attempt writes no manifest."""
+    place = spec.manifest or (spec.names.manifest if spec.target.is_prefix else None)
     return place.url if place and store.listing(place, exact=True) else None
 
 
 def _refuse_marked(marker: Target, store: Store) -> None:
-    """Refuse a place whose marker says already that all is there, of a run that nothing of this one is of."""
-    if marked := store.listing(marker, exact=True):
+    """Raise if another run's success marker is already present."""
+    if present := store.listing(marker, exact=True):
         raise AlreadyExistsError(
-            f"1 success marker of another run is already at {min(marked)} and stays as it was: deliver each run under "
-            f'a prefix of its own, leave success_marker out, or declare if_exists="overwrite".'
+            f"The success marker of another run is already at {min(present)} and was not changed. Deliver each run "
+            'under its own prefix, leave success_marker out, or set if_exists="overwrite".'
         )
 
 
 def _elsewhere(begun: journal.Journal, names: FileNames) -> Iterator[str]:
-    """Yield the files that a try with other folders or another template noted where this one doesn't look."""
+    """Yield files of the journal outside of this run's names: an attempt with other folders or another template."""
     return (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
 
 
 def _first_visible(urls: Iterator[str], store: Store) -> frozenset[str]:
     return frozenset(islice((url for url in urls if store.listing(parse_target(url), exact=True)), 1))
-
-
-def _taken(url: str) -> AlreadyExistsError:
-    return AlreadyExistsError(
-        f"1 object is already at {url} and stays as it was. Choose another key, a prefix (a new object each run), or "
-        f'if_exists="overwrite".'
-    )

@@ -1,9 +1,9 @@
-"""A delivery as it will be done: options resolved before anything is opened, and a delivery into its source refused.
+"""Resolve a caller's options into the specification of a delivery, and refuse a delivery into its own source.
 
-options ──► order, on its platform ──► the receiver's values where there are none ──► checked ──► resolved
+    SinkOptions ──► the platform's values ──► the receiver's values ──► checked ──► DeliverySpec
 
-The patterns of a connection's source and of `previous=` are known. Those of a LazyFrame are read from its plan, where
-that holds nothing but Polars' own scans; of a plan with frames in memory or Python in it they stay unknown.
+The file patterns of a connection's source and of `previous=` are known. Those of a LazyFrame are read from its plan if
+the plan holds only scans of Polars. They stay unknown for a plan with frames in memory or Python functions.
 """
 
 from __future__ import annotations
@@ -13,120 +13,59 @@ import os
 import re
 import stat
 import warnings
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink.delivery_spec import DeliverySpec
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
-from mc_sink.keys import FileNames, Partitioning, check_run_id, new_run_id, parse_template
+from mc_sink.keys import FileNames, check_run_id, column_names, new_run_id, parse_template
+from mc_sink.platforms import load, memory_of
 from mc_sink.presets import preset_of
 from mc_sink.sink.options import check_combinations, check_place
 from mc_sink.target import Target, parse_target
 from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from mc_sink.formats import Format
     from mc_sink.presets import Preset
     from mc_sink.sink.options import SinkOptions
-    from mc_sink.staged import ManifestForm, OnEmpty, Staged
     from mc_sink.validation import SchemaLike
 
 _MAGIC = re.compile(r"[*?\[]")
-# What a plan's serialised form would copy: frames and series in memory, and functions with all that they refer to.
+# Serialising a plan with these would copy frames and series in memory, or functions with everything they refer to.
 _HEAVY = re.compile(r"\bDF \[|Series|python|PYTHON|OPAQUE")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeliverySpec:
-    """What a delivery writes, and as what; `rejects` is where bad rows go, if they are to go anywhere.
-
-    `run_id_given` says that the caller chose the run id, so that there may have been an earlier try of this very run.
-    `lost` are the options of the preset's dialect that the caller's own format leaves out.
-    """
-
-    names: FileNames
-    format: Format
-    row_group_size: int
-    max_rows_per_file: int | None
-    max_bytes_per_file: int | None
-    partition_by: tuple[str, ...]
-    include_key: bool
-    rejects: tuple[Target, Format] | None
-    manifest: Target | None
-    manifest_form: ManifestForm
-    success_marker: Target | None
-    preset: Preset | None
-    run_id_given: bool
-    on_empty: OnEmpty
-    lost: tuple[str, ...] = ()
-
-    def check(self, schema: pl.Schema) -> pl.Schema:
-        """Give the columns of the files, and refuse those that their format or their receiver can't take."""
-        columns = self.partitioning(schema).file_schema
-        self.format.check(columns)
-        if self.preset:
-            self.preset.check(columns, self.format)
-        return columns
-
-    def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
-        """Pass batches on, and refuse cells and rows that the receiver can't take; rows of several files come later."""
-        with closing(batches):  # also while somebody holds on to what was raised
-            yield from self._watched(batches, self.preset) if self.preset else batches
-
-    def _watched(self, batches: Iterable[pl.DataFrame], preset: Preset) -> Iterator[pl.DataFrame]:
-        later = {"fewest rows per file"} if self.on_empty == "skip" else set()  # no file may be what comes
-        if self.names.is_numbered:
-            later = {"rows per file", "fewest rows per file"}
-        on_the_way = [limit for limit in preset.limits if limit.name not in later]
-        left_out = () if self.include_key else self.partition_by
-        return replace(preset, limits=tuple(on_the_way)).watch(batches, self.format, left_out=left_out)
-
-    def check_files(self, staged: Staged) -> None:
-        """Refuse finished files that the receiver can't take."""
-        if self.preset:
-            for file in staged.files:
-                self.preset.check_file(file, self.format)
-
-    def partitioning(self, schema: pl.Schema) -> Partitioning:
-        """Say how rows with these columns are divided; raises `ConfigurationError` where they can't be."""
-        return Partitioning(self.partition_by, schema, self.include_key)
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether a file that is found at its key, with the same bytes, must be this run's own."""
-        return self.run_id_given or self.names.are_its_own
-
-
-def refuse_own_source(to: DeliverySpec, patterns: Iterable[str], what: str, folder: Path | None = None) -> None:
+def refuse_own_source(spec: DeliverySpec, patterns: Iterable[str], source: str, folder: Path | None = None) -> None:
     """Raise `ConfigurationError` if a file of the delivery, or of its rejects, would match one of these patterns.
 
-    `what` names what is read by them. Relative ones begin at `folder`, by default the working directory.
+    `source` names what is read by the patterns. Relative ones begin at `folder`, by default the working directory.
     """
-    target = to.names.target
-    places = [to.names.pattern if target.is_prefix else target.url, *([to.rejects[0].url] if to.rejects else [])]
+    target = spec.target
+    places = [spec.names.pattern if target.is_prefix else target.url, *([spec.rejects[0].url] if spec.rejects else [])]
     for pattern in patterns:
         matching = _expression(pattern, folder or Path.cwd())
         if found := next((place for place in places if matching.fullmatch(_real(place))), None):
             raise ConfigurationError(
-                f"{found} would be among the files of {what}, {pattern!r}, and the next run would read what this one "
-                f"wrote. Deliver to another folder, or choose a narrower pattern."
+                f"{found} would match the files of {source}, {pattern!r}, so the next run would read the output of "
+                "this one. Deliver to another folder, or choose a narrower pattern."
             )
 
 
-def scanned(frame: object, to: DeliverySpec) -> tuple[str, ...]:
-    """Return the local paths and patterns that a LazyFrame scans, as far as its plan shows them; runs nothing.
+def scanned(frame: object, spec: DeliverySpec) -> tuple[str, ...]:
+    """Return the local paths and patterns that a LazyFrame scans, as far as its plan shows them. Runs nothing.
 
-    Only a local target can be among them. The plan may hold secrets, so nothing is raised that would show it.
+    Empty unless the delivery has a local file. The plan may hold secrets, so no error that shows it leaves here.
     """
-    local = to.names.target.protocol == "file" or (to.rejects is not None and to.rejects[0].protocol == "file")
+    local = spec.target.protocol == "file" or (spec.rejects is not None and spec.rejects[0].protocol == "file")
     if not local or not isinstance(frame, pl.LazyFrame):
         return ()
     try:
@@ -134,9 +73,9 @@ def scanned(frame: object, to: DeliverySpec) -> tuple[str, ...]:
         if " SCAN [" not in f" {shown}" or "://" in shown or _HEAVY.search(shown):
             return ()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Polars calls this form deprecated; no other shows patterns
+            warnings.simplefilter("ignore")  # Polars deprecates this form, but only this form shows patterns
             return tuple(_paths(json.loads(frame.serialize(format="json"))))
-    except Exception:  # noqa: BLE001  the query itself raises what is wrong with it, when it runs
+    except Exception:  # noqa: BLE001  an invalid query raises its own error when it runs
         return ()
 
 
@@ -156,7 +95,7 @@ def _paths(plan: Any) -> Iterator[str]:
 
 
 def _expression(pattern: str, folder: Path) -> re.Pattern[str]:
-    """Return what matches the paths that a pattern finds; all that is below, where it names a folder."""
+    """Return an expression for the paths that a pattern finds; for a folder, all paths below it."""
     if url := _URL.match(pattern):
         scheme = url.group(1).lower()
         start, rest = f"{'s3' if scheme == 's3a' else scheme}://", pattern[url.end() :]
@@ -174,16 +113,16 @@ def _expression(pattern: str, folder: Path) -> re.Pattern[str]:
 
 
 def _kind(path: str) -> str | None:
-    """Return whether a path is a folder or another thing; None where nothing is, or can be."""
+    """Return "folder" or "file" for an existing path; None where nothing exists or the path is invalid."""
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  a Path would drop what it takes for an empty part
+        mode = os.stat(path).st_mode  # noqa: PTH116  a Path would drop empty parts
     except (OSError, ValueError):
         return None
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
 def _real(place: str) -> str:
-    """Return a path with the links of its folder resolved; a URL as it is."""
+    """Return a path with the symbolic links of its folder resolved; a URL as it is."""
     if _URL.match(place):
         return place
     above, _, name = place.rpartition("/")
@@ -191,7 +130,7 @@ def _real(place: str) -> str:
 
 
 def _translated(pattern: str) -> str:
-    """Return a pattern of files as a regular expression: `**` crosses folders, `*` and `?` don't."""
+    """Return a file pattern as a regular expression: `**` crosses folders, `*` and `?` don't."""
     made, rest = "", pattern
     while rest:
         if rest.startswith("**/"):
@@ -208,93 +147,126 @@ def _translated(pattern: str) -> str:
     return made
 
 
-def _filled(order: SinkOptions, preset: Preset, target: Target) -> SinkOptions:
-    """Take the receiver's values wherever the caller gave none; a single file is neither cut nor named."""
+def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
+    """Resolve options into the specification of a delivery; opens nothing.
+
+    The platform's values and then the preset's are used where the caller gave none. `is_new` states that the run id was
+    made for this call, so that no earlier attempt can have used it. Raises `TargetError` and `ConfigurationError`.
+    """
+    given = _on_platform(options)
+    target, preset = parse_target(given.target), preset_of(given.preset)
+    check_place(target, given.if_exists)
+    chosen = _with_preset(given, preset, target) if preset else given
+    check_combinations(chosen, target)
+    names, format = _names(chosen, target)
+    has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
+    spec = DeliverySpec(
+        names=names,
+        run_id_given=given.run_id is not None and not is_new,
+        format=format,
+        row_group_size=chosen.row_group_size or ROW_GROUP_SIZE,
+        max_rows_per_file=chosen.max_rows_per_file,
+        max_bytes_per_file=chosen.max_bytes_per_file,
+        partition_by=names.columns,
+        include_key=_keeps_key(chosen, names),
+        schema=chosen.schema,
+        on_invalid=chosen.on_invalid,
+        rejects=_rejects(chosen, names),
+        max_rejects=chosen.max_rejects,
+        min_rows=chosen.min_rows,
+        on_empty=chosen.on_empty,
+        if_exists=chosen.if_exists,
+        stale=chosen.stale,
+        previous=chosen.previous,
+        keys=column_names(chosen.keys),
+        manifest=names.manifest if has_manifest else None,
+        manifest_form="redshift" if chosen.manifest == "redshift" else "mc_sink",
+        success_marker=names.success_marker if chosen.success_marker else None,
+        preset=preset and replace(preset, max_rows_per_file=chosen.max_rows_per_file),
+        lost=preset.lost_in(given.format) if preset else (),
+        object_options=chosen.object_options,
+        storage_options=chosen.storage_options,
+        ways_memory=memory_of(chosen.platform),
+        progress=chosen.progress,
+    )
+    if isinstance(spec.previous, str | os.PathLike):
+        refuse_own_source(spec, [os.fspath(spec.previous)], "previous=")
+    return spec
+
+
+def _on_platform(options: SinkOptions) -> SinkOptions:
+    """Apply the platform's credentials and object options. Raises if a target is outside its allowed buckets."""
+    if options.platform is None:
+        return options
+    platform = load(options.platform) if isinstance(options.platform, str) else options.platform
+    if options.rejects_target.protocol == "s3":
+        platform.check_bounds(options.rejects_target)
+    storage_options = platform.storage_options_for(parse_target(options.target), options.storage_options)
+    object_options = platform.object_options(options.object_options)
+    return replace(options, storage_options=storage_options, object_options=object_options)
+
+
+def _with_preset(options: SinkOptions, preset: Preset, target: Target) -> SinkOptions:
+    """Apply the receiver's values where the caller gave none. A single file is neither split nor renamed."""
     files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
-    name = files.file_name if order.name is None else order.name
-    end = target.name if name is None else parse_template(name, order.columns).end
-    format = choose_format(end, order.format, preset.format, url="" if name else target.url)
-    rows = files.max_rows_per_file if order.max_rows_per_file is None else order.max_rows_per_file
+    name = files.file_name if options.name is None else options.name
+    end = target.name if name is None else parse_template(name, options.columns).end
+    format = choose_format(end, options.format, preset.format, url="" if name else target.url)
+    rows = files.max_rows_per_file if options.max_rows_per_file is None else options.max_rows_per_file
     size = preset.bytes_per_file(format) if target.is_prefix else None
     return replace(
-        order,
+        options,
         format=format,
         name=name,
         max_rows_per_file=rows,
-        max_bytes_per_file=size if order.max_bytes_per_file is None else order.max_bytes_per_file,
-        manifest=preset.manifest if target.is_prefix and order.manifest is None else order.manifest,
-        success_marker=order.success_marker or (preset.success_marker and target.is_prefix),
+        max_bytes_per_file=size if options.max_bytes_per_file is None else options.max_bytes_per_file,
+        manifest=preset.manifest if target.is_prefix and options.manifest is None else options.manifest,
+        success_marker=options.success_marker or (preset.success_marker and target.is_prefix),
     )
 
 
-def resolve(order: SinkOptions) -> DeliverySpec:
-    """Give what an order comes to, or raise what contradicts in it; opens nothing."""
-    target, preset = parse_target(order.target), preset_of(order.preset)
-    check_place(target, order.if_exists)
-    lost = preset.lost_in(order.format) if preset else ()
-    if preset:
-        order = _filled(order, preset, target)
-    check_combinations(order, target)
-    names, format = _names(order, target)
-    to = DeliverySpec(
-        names,
-        format,
-        order.row_group_size or ROW_GROUP_SIZE,
-        order.max_rows_per_file,
-        order.max_bytes_per_file,
-        names.columns,
-        include_key=_keeps_key(order, names),
-        rejects=_rejects(order, names),
-        manifest=names.manifest if (names.is_numbered if order.manifest is None else order.manifest) else None,
-        manifest_form="redshift" if order.manifest == "redshift" else "mc_sink",
-        success_marker=names.success_marker if order.success_marker else None,
-        preset=preset and replace(preset, max_rows_per_file=order.max_rows_per_file),
-        run_id_given=order.run_id is not None,
-        on_empty=order.on_empty,
-        lost=lost,
-    )
-    if isinstance(order.previous, str | os.PathLike):
-        refuse_own_source(to, [os.fspath(order.previous)], "previous=")
-    return to
-
-
-def _names(order: SinkOptions, target: Target) -> tuple[FileNames, Format]:
-    """Choose format and names together: a template's end may say the one, and the format the other."""
-    run_id = new_run_id() if order.run_id is None else check_run_id(order.run_id)
-    columns = order.columns
-    template = None if order.name is None else parse_template(order.name, columns)
+def _names(options: SinkOptions, target: Target) -> tuple[FileNames, Format]:
+    """Choose format and names together: a template's end may decide the format, and the format the extension."""
+    run_id = new_run_id() if options.run_id is None else check_run_id(options.run_id)
+    columns = options.columns
+    template = None if options.name is None else parse_template(options.name, columns)
     end, url = (template.end, "") if template else (target.name, target.url)
-    format = choose_format(end, order.format, url=url)
-    rolls = order.max_rows_per_file is not None or order.max_bytes_per_file is not None
-    schema = schema_name(order.schema) if template and template.uses("schema") else None
-    several = rolls or bool(columns)
-    names = FileNames(target, run_id, format.extension, several, template=template, columns=columns, schema=schema)
-    names.check(overwrites=order.if_exists == "overwrite", rolls=rolls)
+    format = choose_format(end, options.format, url=url)
+    splits = options.max_rows_per_file is not None or options.max_bytes_per_file is not None
+    schema = schema_name(options.schema) if template and template.uses("schema") else None
+    is_numbered = splits or bool(columns)
+    names = FileNames(target, run_id, format.extension, is_numbered, template=template, columns=columns, schema=schema)
+    names.check(overwrites=options.if_exists == "overwrite", splits=splits)
     return names, choose_format(names.example, format)
 
 
-def _keeps_key(order: SinkOptions, names: FileNames) -> bool:
-    """By default, no where Hive's folders are read back as columns; nobody reads a template's names so."""
-    if order.include_key is None:
+def _keeps_key(options: SinkOptions, names: FileNames) -> bool:
+    """Return whether files keep the key columns.
+
+    Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
+    """
+    if options.include_key is None:
         return bool(names.template and names.template.columns)
-    return order.include_key
+    return options.include_key
 
 
-def _rejects(order: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:
-    """Choose the rejects' file; under a prefix it is Parquet, which carries every column as it is."""
-    if order.on_invalid == "fail":
+def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:
+    """Choose the file of the rejected rows. Under a prefix it is Parquet, which keeps every column as it is."""
+    if options.on_invalid == "fail":
         return None
-    target = order.rejects_target
-    check_place(target, order.if_exists)
+    target = options.rejects_target
+    check_place(target, options.if_exists)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):
-        raise ConfigurationError(f"{file.url} is to hold both the rejects and the delivery: choose other rejects=…")
+        raise ConfigurationError(
+            f"{file.url} can't hold both the rejected and the delivered rows. Choose another target for rejects=."
+        )
     return file, format
 
 
 def schema_name(schema: SchemaLike | None) -> str | None:
-    """Give the name of a schema; None where there is no schema, or none with a name. Reads a YAML schema's file."""
+    """Return the name of a schema; None without a schema or a name. Reads the file of a YAML schema."""
     given: Any = load_schema(schema) if isinstance(schema, (str, Path)) else schema
     given = given.to_schema() if isinstance(given, type) and hasattr(given, "to_schema") else given
     return getattr(given, "name", None)

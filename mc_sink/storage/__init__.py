@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
-from mc_sink.secret import Unpicklable, seal
+from mc_sink.secret import Unpicklable, seal, seals_options
 from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.renaming import RenamingStore
@@ -31,7 +31,7 @@ from mc_sink.storage.s3 import (
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Published, Store, Writer
+from mc_sink.storage.store import Published, Store, Writer, already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ __all__ = [
     "StoreWays",
     "Stores",
     "Trial",
+    "WaysMemory",
     "Writer",
+    "already_exists",
     "check_owner",
     "is_aws",
     "is_visible",
@@ -66,14 +68,14 @@ _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 class Stores(Unpicklable):
     """The stores of one delivery, for its target and its rejects, opened when first needed and kept open."""
 
+    @seals_options
     def __init__(
         self,
         storage_options: Mapping[str, Any] | None = None,
         object_options: ObjectOptions | None = None,
         memory: WaysMemory | None = None,
     ) -> None:
-        storage_options = seal(storage_options)
-        self._storage_options, self._object_options = storage_options.checked(), object_options
+        self._storage_options, self._object_options = seal(storage_options).checked(), object_options
         self._memory = memory
         self._opened: dict[tuple[str, str], Store] = {}
 
@@ -108,6 +110,7 @@ class Stores(Unpicklable):
         return store.cut.most_bytes if isinstance(store, S3Store) else None
 
 
+@seals_options
 def open_store(
     target: Target, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
 ) -> Store:
@@ -118,19 +121,19 @@ def open_store(
     """
     if target.protocol == "file":
         return LocalStore()
-    storage_options = seal(storage_options)
+    options = seal(storage_options)
     failed: BaseException
     try:
         with silence():
             if target.protocol != "s3":
-                return RenamingStore(target, storage_options.checked().reveal())
-            check_options(storage_options)
-            return S3Store(storage_options, object_options or ObjectOptions())
+                return RenamingStore(target, options.checked().reveal())
+            check_options(options)
+            return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error
-        failed.args = (storage_options.scrubbed(str(error)),) if target.protocol != "s3" else error.args
+        failed.args = (options.scrubbed(error.message),) if target.protocol != "s3" else error.args
     except Exception as error:  # noqa: BLE001  every library has its own
-        reason = storage_options.scrubbed(f"{type(error).__name__}: {error}")
+        reason = options.scrubbed(f"{type(error).__name__}: {error}")
         failed = ConfigurationError(f"{target.url} can't be opened with these storage_options: {reason}")
         if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
             failed = UploadError(

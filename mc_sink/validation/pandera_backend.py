@@ -36,7 +36,7 @@ def configured_depth() -> ValidationDepth | None:
     settings = get_config_context(validation_depth_default=None)
     if not settings.validation_enabled:
         return None
-    if settings.use_narwhals_backend:
+    if getattr(settings, "use_narwhals_backend", False):  # older Pandera has none
         raise ConfigurationError(
             "Validation is not possible with Pandera's Narwhals backend: checks are compiled for its Polars backend. "
             "Switch the Narwhals backend off."

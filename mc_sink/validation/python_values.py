@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._polars import BaseExtension, Map
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,7 +24,7 @@ _FIRST_DAY, _LAST_DAY, _MOST_DAYS = -719_162, 2_932_896, 999_999_998
 
 def fits_python(values: pl.Series) -> pl.Series:
     """Return True for each value that Python can hold, nulls included."""
-    if not values.dtype.is_nested() and not isinstance(values.dtype, pl.BaseExtension):
+    if not values.dtype.is_nested() and not isinstance(values.dtype, BaseExtension):
         bounds = _bounds(values.dtype)
         if bounds is None:
             return pl.repeat(value=True, n=len(values), eager=True)
@@ -41,7 +43,7 @@ def shown_values(values: pl.Series) -> list[Any]:
         return values.to_list()
     held = iter(values.filter(fits).to_list())
     far = values.filter(~fits)
-    storage = far.ext.storage() if isinstance(far.dtype, pl.BaseExtension) else far
+    storage = far.ext.storage() if isinstance(far.dtype, BaseExtension) else far
     stored = iter(storage.to_physical().to_list())
     unit = _unit(values.dtype)
     return [next(held) if fit else f"{next(stored)}{unit}" for fit in fits]
@@ -85,9 +87,9 @@ def _leaves(values: pl.Series) -> Iterator[pl.Series]:
     """Yield the innermost values of a column, without names, which Series methods may treat as patterns."""
     values = values.alias("")
     dtype = values.dtype
-    if isinstance(dtype, pl.BaseExtension):
+    if isinstance(dtype, BaseExtension):
         yield from _leaves(values.ext.storage())
-    elif isinstance(dtype, pl.Map):
+    elif isinstance(dtype, Map):
         yield from _leaves(values.map.entries())
     elif isinstance(dtype, (pl.List, pl.Array)):
         yield from _leaves(values.explode())

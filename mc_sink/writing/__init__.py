@@ -50,17 +50,17 @@ def write_files(
     try:
         with UploadQueue(store, advance) as queue:
             split: Split
-            if plan.max_bytes is None:
-                split = SplitByRows(queue, plan.max_rows)
+            if plan.spec.max_bytes_per_file is None:
+                split = SplitByRows(queue, plan.spec.max_rows_per_file)
             else:
-                split = SplitByBytes(queue, plan.max_bytes, plan.max_rows, plan.folder)
-            if plan.partition_by:
+                split = SplitByBytes(queue, plan.spec.max_bytes_per_file, plan.spec.max_rows_per_file, plan.folder)
+            if plan.spec.partition_by:
                 write_partitions(batches, plan, split)
             else:
                 even = (
                     batches
-                    if plan.max_bytes is None
-                    else regrouped(promised(batches, plan.schema), plan.row_group_size, _HELD_BATCH_BYTES)
+                    if plan.spec.max_bytes_per_file is None
+                    else regrouped(promised(batches, plan.schema), plan.spec.row_group_size, _HELD_BATCH_BYTES)
                 )
                 split.write(even, plan.files(plan.schema))
             return queue.files()
@@ -88,9 +88,10 @@ def foreseen(frame: pl.DataFrame, plan: DeliveryPlan) -> tuple[str, ...]:
 
     Only the key columns are read; they are buffered as in a delivery.
     """
-    keys = frame.select(plan.partition_by)
-    named = _NamedFiles(plan.max_rows)
-    batches = (batch for batch in keys.iter_slices(plan.row_group_size) if batch.height)
-    write_partitions(batches, replace(plan, schema=keys.schema, include_key=True), named)
+    keys = frame.select(plan.spec.partition_by)
+    named = _NamedFiles(plan.spec.max_rows_per_file)
+    batches = (batch for batch in keys.iter_slices(plan.spec.row_group_size) if batch.height)
+    keeping = replace(plan.spec, include_key=True)  # or no column would be left
+    write_partitions(batches, replace(plan, spec=keeping, schema=keys.schema), named)
     files = sorted(named.files, key=lambda file: file.partition.folder if file.partition else "")
     return tuple(file.target.url for file in files)

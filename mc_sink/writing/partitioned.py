@@ -68,7 +68,7 @@ class _SortedRuns:
             yield from self._windows
 
     def _look_ahead(self, current: Partition | None) -> None:
-        """Queue the runs of the next window, if each begins a new partition; the first may go on with the current."""
+        """Add the runs of the next window, if each begins a new partition; the first may go on with the current."""
         window = next(self._windows, None)
         if window is None:
             return
@@ -82,7 +82,7 @@ class _SortedRuns:
 
 def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, split: Split) -> None:
     """Write the files of all rows, one partition after the other; a partition that reappears gets further files."""
-    partitioning, schema, batch_rows = plan.partitioning, plan.schema, plan.row_group_size
+    partitioning, schema, batch_rows = plan.spec.partitioning(plan.schema), plan.schema, plan.spec.row_group_size
     begun: dict[Partition, Iterator[FilePlan]] = {}
 
     def plans(partition: Partition) -> Iterator[FilePlan]:
@@ -90,12 +90,12 @@ def write_partitions(batches: BatchGenerator, plan: DeliveryPlan, split: Split) 
 
     windows = regrouped(promised(batches, schema), batch_rows)
     runs = _SortedRuns(windows, partitioning)
-    if plan.names.are_numbered:
+    if plan.spec.names.are_numbered:
         consume(runs.start(), schema)
     while (partition := runs.current) is not None:
         split.write(runs.run(partition), plans(partition))
     with PartitionBuffer(partitioning, plan.folder) as buffer:
-        consume(buffer.fill(runs.rest() if plan.names.are_numbered else windows), schema)
+        consume(buffer.fill(runs.rest() if plan.spec.names.are_numbered else windows), schema)
         for partition in buffer.partitions:
             split.write(regrouped(buffer.rows(partition), batch_rows), plans(partition))
 
@@ -119,7 +119,7 @@ class PartitionBuffer:
         self._buckets.close()
 
     def fill(self, batches: BatchGenerator) -> BatchGenerator:
-        """Buffer all batches, and yield each of them once it is buffered."""
+        """Keep all batches, and yield each of them once it is kept."""
         for batch in batches:
             self._buckets.add(batch)
             yield batch

@@ -202,7 +202,7 @@ class RowCountSearch:
         return min(self._too_large[0] - 1 if self._too_large else sys.maxsize, self.max_rows)
 
     def _estimate(self) -> int:
-        """Interpolate between the rows that fit and those that don't, or extrapolate from those that fit."""
+        """Estimate by interpolation between the rows that fit and those that don't, or by extrapolation."""
         rows, num_bytes = self._fits if self._fits[0] else (0, self.empty)
         slope = self.bytes_per_row
         if self._too_large:

@@ -14,41 +14,46 @@ import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
 from mc_sink.comparison import compare
 from mc_sink.receipt import Changes
+from tests.support.dtypes import Float16, Map, existing_by_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WHEN = datetime(2026, 11, 22, 10, 15, 30, 123456)  # noqa: DTZ001  a clock without a zone
-CELLS: dict[str, tuple[pl.DataType, list[Any]]] = {
-    "id": (pl.Int64(), [1, 2, -(2**62)]),
-    'a "name", quoted': (pl.String(), ["plain", 'a "quoted",\ncell', "007"]),
-    "empty": (pl.String(), ["", None, "NULL?"]),
-    "float": (pl.Float64(), [0.1, float("nan"), None]),
-    "infinite": (pl.Float64(), [float("inf"), -0.0, 1e-300]),
-    "small": (pl.Float32(), [0.1, None, 3.4e38]),
-    "half": (pl.Float16(), [0.1, None, 65504.0]),
-    "decimal": (pl.Decimal(10, 2), [Decimal("1.50"), Decimal("-0.01"), None]),
-    "byte": (pl.UInt8(), [0, 255, None]),
-    "flag": (pl.Boolean(), [True, False, None]),
-    "day": (pl.Date(), [date(2026, 11, 22), None, date(1, 1, 1)]),
-    "at": (pl.Time(), [time(10, 15, 30, 5), None, time(0)]),
-    "naive": (pl.Datetime("us"), [WHEN, None, WHEN.replace(year=1900)]),
-    "fine": (pl.Datetime("ns"), [WHEN, None, WHEN]),
-    "utc": (pl.Datetime("ms", "UTC"), [WHEN.replace(microsecond=123_000, tzinfo=UTC), None, None]),
-    "berlin": (
-        pl.Datetime("us", "Europe/Berlin"),
-        [datetime(2026, 10, 25, h, 30, tzinfo=UTC) for h in (0, 1)] + [None],
-    ),
-    "label": (pl.Categorical(), ["a", None, ""]),
-    "choice": (pl.Enum(["b", "a"]), ["a", "b", None]),
-    "nothing": (pl.Null(), [None, None, None]),
-}
-NESTED: dict[str, tuple[pl.DataType, list[Any]]] = {
-    "list": (pl.List(pl.Int64()), [[1, None], [], None]),
-    "array": (pl.Array(pl.Int8(), 2), [[1, None], [2, 3], None]),
-    "struct": (pl.Struct({"x": pl.Int64(), "y": pl.String()}), [{"x": 1, "y": None}, {"x": None, "y": "é"}, None]),
-    "map": (pl.Map(pl.String(), pl.Int64()), [{"k": 1}, {}, None]),
-}
+CELLS: dict[str, tuple[pl.DataType, list[Any]]] = existing_by_name(
+    {
+        "id": (pl.Int64(), [1, 2, -(2**62)]),
+        'a "name", quoted': (pl.String(), ["plain", 'a "quoted",\ncell', "007"]),
+        "empty": (pl.String(), ["", None, "NULL?"]),
+        "float": (pl.Float64(), [0.1, float("nan"), None]),
+        "infinite": (pl.Float64(), [float("inf"), -0.0, 1e-300]),
+        "small": (pl.Float32(), [0.1, None, 3.4e38]),
+        "half": (Float16(), [0.1, None, 65504.0]),
+        "decimal": (pl.Decimal(10, 2), [Decimal("1.50"), Decimal("-0.01"), None]),
+        "byte": (pl.UInt8(), [0, 255, None]),
+        "flag": (pl.Boolean(), [True, False, None]),
+        "day": (pl.Date(), [date(2026, 11, 22), None, date(1, 1, 1)]),
+        "at": (pl.Time(), [time(10, 15, 30, 5), None, time(0)]),
+        "naive": (pl.Datetime("us"), [WHEN, None, WHEN.replace(year=1900)]),
+        "fine": (pl.Datetime("ns"), [WHEN, None, WHEN]),
+        "utc": (pl.Datetime("ms", "UTC"), [WHEN.replace(microsecond=123_000, tzinfo=UTC), None, None]),
+        "berlin": (
+            pl.Datetime("us", "Europe/Berlin"),
+            [datetime(2026, 10, 25, h, 30, tzinfo=UTC) for h in (0, 1)] + [None],
+        ),
+        "label": (pl.Categorical(), ["a", None, ""]),
+        "choice": (pl.Enum(["b", "a"]), ["a", "b", None]),
+        "nothing": (pl.Null(), [None, None, None]),
+    }
+)
+NESTED: dict[str, tuple[pl.DataType, list[Any]]] = existing_by_name(
+    {
+        "list": (pl.List(pl.Int64()), [[1, None], [], None]),
+        "array": (pl.Array(pl.Int8(), 2), [[1, None], [2, 3], None]),
+        "struct": (pl.Struct({"x": pl.Int64(), "y": pl.String()}), [{"x": 1, "y": None}, {"x": None, "y": "é"}, None]),
+        "map": (Map(pl.String(), pl.Int64()), [{"k": 1}, {}, None]),
+    }
+)
 
 
 def frame_of(cells: dict[str, tuple[pl.DataType, list[Any]]]) -> pl.DataFrame:

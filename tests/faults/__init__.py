@@ -1,1 +1,1 @@
-"""Whatever ends a delivery: failing sources and stores, broken replies, kills, and generated sequences of them."""
+"""All that ends a delivery: failing sources and stores, broken replies, kills, and generated sequences of them."""

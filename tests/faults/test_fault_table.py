@@ -18,7 +18,7 @@ def rows() -> list[str]:
 
 
 def defined(file: str) -> set[str]:
-    """Give the names of the tests in a file; none where there is no such file."""
+    """Return the names of the tests in a file; none of a missing file."""
     path = TESTS / file
     if not path.exists():
         return set()

@@ -1,4 +1,4 @@
-"""Whatever ends a delivery: nothing is visible, and what was raised is what the caller sees."""
+"""Errors at every step of a delivery: nothing is visible, and the caller sees the error that was raised."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_an_answer_that_is_none_is_not_a_success(fault_s3: FaultServer, reply: B
 
 @pytest.mark.parametrize("rows", [10, 400_000], ids=["Put", "Complete"])
 def test_a_lost_reply_is_settled_by_a_listing(fault_s3: FaultServer, rows: int) -> None:
-    """The object was published and the answer lost: the retry is refused, the listing shows it is ours: a success."""
+    """The object was published and the answer lost: the retry is refused, and a listing shows the same object."""
     fault_s3.fault("Put", Reset(), when="after")
     fault_s3.fault("Complete", Reset(), when="after")
     receipt = mc_sink.sink_madconnect(
@@ -216,10 +216,10 @@ def test_a_lost_reply_is_settled_by_a_listing(fault_s3: FaultServer, rows: int) 
 
 def test_somebody_elses_object_is_never_taken_for_ours(fault_s3: FaultServer) -> None:
     """Between our look and our request another object appears: refused, and it stays."""
-    fault_s3.fault("Put", Call(lambda request: fault_s3.put_foreign(request.bucket, request.key, b"theirs")))
+    fault_s3.fault("Put", Call(lambda request: fault_s3.put_foreign(request.bucket, request.key, b"foreign")))
     with pytest.raises(AlreadyExistsError):
         mc_sink.sink_madconnect(numbers(9), fault_s3.writer.target("p/x.csv"), storage_options=options(fault_s3))
-    assert fault_s3.read(fault_s3.bucket, "p/x.csv") == b"theirs"
+    assert fault_s3.read(fault_s3.bucket, "p/x.csv") == b"foreign"
 
 
 def test_a_refused_abort_is_reported_and_hides_nothing() -> None:

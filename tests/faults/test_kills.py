@@ -36,7 +36,7 @@ def children() -> Iterator[Children]:
 
 
 def num_requests(format: str) -> int:
-    """Count what a delivery sends that nobody disturbs."""
+    """Count the requests of a delivery without faults."""
     with FaultServer(TINY) as server:
         killed_deliveries.deliver(server.url, format=format, run_id=RUN)
         assert len(server.log.of("Create")) == 3

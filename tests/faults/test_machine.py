@@ -237,7 +237,7 @@ def small_disk(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_a_disk_that_fills_up_is_an_upload_error(tmp_path: Path, small_disk: tuple[str, ...]) -> None:
-    """The message names the lack of room, and what was written has gone."""
+    """The message names the lack of space, and what was written has gone."""
     code, out, errors = ended(child_deliveries.start("filling", tmp_path, "csv.gz", under=small_disk))
     assert code == 0, errors
     assert out.startswith("UploadError/SinkError/OSError/")
@@ -248,7 +248,7 @@ def test_a_disk_that_fills_up_is_an_upload_error(tmp_path: Path, small_disk: tup
 def test_a_disk_that_rejects_fill_up_ends_the_delivery(
     fault_s3: FaultServer, tmp_path: Path, small_disk: tuple[str, ...]
 ) -> None:
-    """What was staged in the bucket is thrown away with the rejects that had no room."""
+    """What was staged in the bucket is thrown away with the rejects that had no space."""
     child = child_deliveries.start("filling_with_rejects", fault_s3.url, "csv", tmp_path, under=small_disk)
     code, out, errors = ended(child)
     assert code == 0, errors

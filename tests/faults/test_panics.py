@@ -1,4 +1,4 @@
-"""An engine that breaks down: a panic of Polars ends a delivery as an error of ours, wherever it happens."""
+"""An engine that breaks down: a panic of Polars ends a delivery as a `SinkError`, wherever it happens."""
 
 from __future__ import annotations
 

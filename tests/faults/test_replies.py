@@ -56,7 +56,7 @@ AFTER_THE_LOSS: dict[str, Any] = {
 @pytest.mark.parametrize("then", AFTER_THE_LOSS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_commit_whose_reply_was_lost_is_a_success(format: str, then: str) -> None:
-    """The object is ours whatever the store says to the second try: a listing shows it, and there is one copy."""
+    """A listing proves the object, regardless of the answer to the second attempt, and one copy is visible."""
     with FaultServer(Rules(repeated_complete="OK" if then == "200 again" else "NoSuchUpload")) as server:
         server.fault("Complete", Reset(), when="after")
         if (answer := AFTER_THE_LOSS[then]) is not None:
@@ -73,13 +73,13 @@ def test_an_upload_that_somebody_aborted_is_no_success(fault_s3: FaultServer, fo
     def interfere(request: Any) -> None:
         for pending in fault_s3.pending_uploads(fault_s3.bucket):
             fault_s3.store.abort(fault_s3.bucket, pending.key, pending.upload_id)
-        fault_s3.put_foreign(request.bucket, request.key, b"theirs")
+        fault_s3.put_foreign(request.bucket, request.key, b"foreign")
 
     fault_s3.fault("Complete", Call(interfere))
     with pytest.raises(SinkError) as raised:
         deliver(fault_s3, format)
     assert not isinstance(raised.value, CommitUnknown)
-    assert fault_s3.read(fault_s3.bucket, f"p/run-1-00000.{format}") == b"theirs"
+    assert fault_s3.read(fault_s3.bucket, f"p/run-1-00000.{format}") == b"foreign"
     assert list(fault_s3.listing(fault_s3.bucket)) == [f"p/run-1-00000.{format}"]
 
 
@@ -100,7 +100,7 @@ ANSWERS: dict[str, Any] = {
 def test_a_200_that_says_something_else_is_settled(
     fault_s3: FaultServer, format: str, answer: str, *, applied: bool
 ) -> None:
-    """The bucket decides: where the object is ours it is a success, where there is none nobody can tell."""
+    """The bucket decides: the same object is a success, and without an object the end is unknown."""
     fault_s3.fault("Complete", ANSWERS[answer], times=FOREVER, when="after" if applied else "before")
     if applied:
         assert deliver(fault_s3, format).verify().ok
@@ -141,7 +141,7 @@ REFUSALS: dict[str, tuple[int, type[SinkError], str]] = {
 @pytest.mark.parametrize("op", ["Create", "Part", "Complete"])
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_refusal_has_an_error_of_its_own_and_is_sent_once(fault_s3: FaultServer, code: str, op: str) -> None:
-    """Whoever asks wrongly is told what to change, once, and nothing is visible."""
+    """A wrong request ends with what to change, once, and nothing is visible."""
     status, kind, word = REFUSALS[code]
     fault_s3.fault(op, Status(status, code), times=FOREVER)
     with pytest.raises(kind, match=f"(?is){word}.*Nothing became visible"):
@@ -175,10 +175,10 @@ def test_the_kth_of_several_that_fails_for_good_is_told(fault_s3: FaultServer, f
 
 def test_an_existing_key_is_refused_by_the_store_too(fault_s3: FaultServer) -> None:
     """What appears between the look and the request is refused with 412, and stays."""
-    fault_s3.fault("Complete", Call(lambda request: fault_s3.put_foreign(request.bucket, request.key, b"theirs")))
+    fault_s3.fault("Complete", Call(lambda request: fault_s3.put_foreign(request.bucket, request.key, b"foreign")))
     with pytest.raises(AlreadyExistsError):
         deliver(fault_s3, "csv")
-    assert fault_s3.read(fault_s3.bucket, "p/run-1-00000.csv") == b"theirs"
+    assert fault_s3.read(fault_s3.bucket, "p/run-1-00000.csv") == b"foreign"
 
 
 FULL_DISK = """

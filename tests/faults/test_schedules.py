@@ -46,7 +46,7 @@ def _run(examples: int, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.timeout(900)
 def test_schedules(capsys: pytest.CaptureFixture[str]) -> None:
-    """After every step what is visible is whole and told of, and in the end every run is there once."""
+    """After every step what is visible is whole and reported, and in the end every run is visible once."""
     _run(50, capsys)
 
 
@@ -114,7 +114,7 @@ def test_an_upload_that_is_being_begun_is_not_forgotten(fault_s3: FaultServer) -
 
 
 def test_an_abort_that_gets_no_answer_is_told(fault_s3: FaultServer) -> None:
-    """A page that something in between gives for an answer is no success: the upload is named."""
+    """A page that something in between gives for an answer is not a success: the upload is named."""
     fault_s3.fault("Part", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("Abort", Body(200, b"<html>Please log in.</html>"), times=FOREVER)
     with pytest.raises(SinkError) as raised:

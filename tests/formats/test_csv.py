@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_sink import ConfigurationError, Csv
+from tests.support.dtypes import Map
 from tests.support.format_readers import ALL_FORMATS, FRAME, NAMES, cells, encoded, text_of
 
 
@@ -151,7 +152,7 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
         (pl.Array(pl.Int8, 2), "Array"),
         (pl.Struct({"a": pl.Int8}), "Struct"),
         (pl.Object(), "Object"),
-        (pl.Map(pl.String, pl.Int8), "Map"),
+        (Map(pl.String, pl.Int8), "Map"),
     ],
 )
 @pytest.mark.parametrize("format", ALL_FORMATS[:2], ids=NAMES[:2])

@@ -13,6 +13,7 @@ import pytest
 
 from mc_sink import ConfigurationError, Csv
 from mc_sink.receipt import CountedWarning
+from tests.support.dtypes import Map
 from tests.support.format_readers import cells, written
 
 JSON = Csv(nested="json")
@@ -40,7 +41,7 @@ def texts(dialect: Csv, frame: pl.DataFrame) -> list[str]:
         ([{"a": 1, 'b"\n': None}, None], pl.Struct({"a": pl.Int8, 'b"\n': pl.Int8}), [{"a": 1, 'b"\n': None}, None]),
         ([{}, None], pl.Struct({}), [{}, None]),
         ([{"*": [1]}], pl.Struct({"*": pl.List(pl.Int8)}), [{"*": [1]}]),
-        ([[{"key": "a", "value": 1}], None], pl.Map(pl.String, pl.Int8), [{"a": 1}, None]),
+        ([[{"key": "a", "value": 1}], None], Map(pl.String, pl.Int8), [{"a": 1}, None]),
         ([['"\\\x00\u2028🎈</script>\t', ""]], None, [['"\\\x00\u2028🎈</script>\t', ""]]),
         ([[2**64 - 1]], pl.List(pl.UInt64), [[2**64 - 1]]),
         ([[-(2**127)]], pl.List(pl.Int128), [[-(2**127)]]),
@@ -71,7 +72,7 @@ def test_nested_columns_are_refused_unless_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "inner", [pl.Binary(), pl.Duration(), pl.Object(), pl.Map(pl.Int8, pl.Int8), pl.Struct({"a": pl.Binary})], ids=str
+    "inner", [pl.Binary(), pl.Duration(), pl.Object(), Map(pl.Int8, pl.Int8), pl.Struct({"a": pl.Binary})], ids=str
 )
 @pytest.mark.parametrize("outer", [pl.List, lambda inner: pl.Struct({"deep": inner}), lambda inner: pl.Array(inner, 2)])
 def test_what_json_has_no_word_for_is_refused(inner: pl.DataType, outer: Any) -> None:
@@ -85,7 +86,7 @@ def test_what_json_has_no_word_for_is_refused(inner: pl.DataType, outer: Any) ->
     [
         ([[1.5, math.nan], None, [math.inf]], pl.List(pl.Float64)),
         ([{"a": [math.nan]}, None, {"a": [-math.inf]}], pl.Struct({"a": pl.Array(pl.Float32, 1)})),
-        ([[{"key": "k", "value": math.nan}], None, [{"key": "*", "value": math.inf}]], pl.Map(pl.String, pl.Float64)),
+        ([[{"key": "k", "value": math.nan}], None, [{"key": "*", "value": math.inf}]], Map(pl.String, pl.Float64)),
     ],
     ids=["list", "struct", "map"],
 )
@@ -106,7 +107,7 @@ def test_nan_is_never_made_null_in_silence(values: list[Any], dtype: Any) -> Non
         ([[math.nan], [1.5]], pl.List(pl.Float64), "[1.5]"),
         ([[math.nan], [1.5]], pl.Array(pl.Float64, 1), "[1.5]"),
         ([{"a": math.nan}, {"a": 1.5}], pl.Struct({"a": pl.Float64}), '{"a":1.5}'),
-        ([[{"key": "k", "value": math.nan}], []], pl.Map(pl.String, pl.Float64), "{}"),
+        ([[{"key": "k", "value": math.nan}], []], Map(pl.String, pl.Float64), "{}"),
     ],
     ids=["list", "array", "struct", "map"],
 )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mc_sink import ConfigurationError, Parquet
+from tests.support.dtypes import Extension, Map, needs
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
 
 BERLIN = "Europe/Berlin"
@@ -111,7 +112,7 @@ def test_every_dtype_that_is_taken_is_read_back() -> None:
         pl.Object(),
         pl.List(pl.Int128),
         pl.Array(pl.UInt128, 2),
-        pl.Map(pl.String, pl.Int128),
+        Map(pl.String, pl.Int128),
         pl.Struct({"deep": pl.List(pl.Struct({"deeper": pl.Int128}))}),
     ],
 )
@@ -163,7 +164,6 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
             "*": pl.Series([LARGEST, None, 0], dtype=dtype),
             "list": pl.Series([[LARGEST, None], None, []], dtype=pl.List(dtype)),
             "struct": pl.Series([{"a": [1]}, None, {"a": None}], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
-            "map": pl.Series([[{"key": "k", "value": 1}], None, []], dtype=pl.Map(pl.String, dtype)),
             "other": [1, 2, 3],
         }
     )
@@ -173,11 +173,20 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
         "decimal128(38, 0)",
         "large_list<element: decimal128(38, 0)>",
         "struct<a: fixed_size_list<element: decimal128(38, 0)>[1]>",
-        "map<large_string, decimal128(38, 0) ('map')>",
         "int64",
     ]
     assert table.column(0).to_pylist() == [LARGEST, None, 0]
     assert table.column(1).to_pylist() == [[LARGEST, None], None, []]
+
+
+@needs("Map")
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
+def test_wide_integers_in_maps_can_be_decimals(dtype: Any) -> None:
+    """The values of a map are written as decimals too."""
+    values = pl.Series([[{"key": "k", "value": 1}], None, []], dtype=Map(pl.String, dtype))
+    table = parquet(Parquet(int128="decimal"), pl.DataFrame({"map": values})).read()
+    assert str(table.column(0).type) == "map<large_string, decimal128(38, 0) ('map')>"
+    assert table.column(0).to_pylist() == [[("k", 1)], None, []]
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(10**38, pl.Int128), (-(10**38), pl.Int128), (2**128 - 1, pl.UInt128)])
@@ -206,17 +215,19 @@ def test_a_struct_without_fields_is_refused_before_the_first_byte(dtype: pl.Data
         Parquet().check(pl.Schema({"x": dtype, "y": pl.Int8()}))
 
 
+@needs("Map")
 def test_lists_of_maps_are_written_whatever_hides_under_their_nulls() -> None:
     """A list that was masked out, at which Polars' writer would fail, is a null like any other."""
-    dtype = pl.List(pl.Map(pl.String, pl.Int8))
+    dtype = pl.List(Map(pl.String, pl.Int8))
     frame = pl.DataFrame({"x": pl.Series([[[{"key": "a", "value": 1}]], [None], []], dtype=dtype)})
     masked = frame.select(pl.when(pl.Series([False, True, True])).then("x").alias("*"))
     assert parquet(Parquet(), masked).read().column(0).to_pylist() == [None, [None], []]
 
 
+@needs("Extension")
 def test_an_extension_is_written_as_what_it_is_made_of() -> None:
     """Others read its storage, and what it is made of decides whether it is taken."""
-    uuid, wide = pl.Extension("uuid", pl.Binary()), pl.Extension("wide", pl.Int128())
+    uuid, wide = Extension("uuid", pl.Binary()), Extension("wide", pl.Int128())
     frame = pl.DataFrame({"x": pl.Series([b"\x00", None], dtype=pl.Binary).ext.to(uuid)})
     Parquet().check(frame.schema)
     assert parquet(Parquet(), frame).read().column(0).to_pylist() == [b"\x00", None]

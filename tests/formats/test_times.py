@@ -138,8 +138,9 @@ def samples(kind: Any, step: int) -> pl.Series:
 def test_a_supported_format_never_writes_two_values_alike(kind: Any, data: st.DataObject) -> None:
     """A format is accepted or refused by its specifiers; here Polars writes samples with each accepted one."""
     pattern = data.draw(patterns(kind))
+    options: dict[str, Any] = {OPTIONS[kind]: pattern}
     try:
-        dialect = Csv(separator="|", **{OPTIONS[kind]: pattern})
+        dialect = Csv(separator="|", **options)
     except ConfigurationError:
         return
     values = samples(kind, STEPS[finest(kind, pattern)])
@@ -166,11 +167,12 @@ ACCEPTED = [
 def test_common_formats_are_supported(option: str, pattern: str) -> None:
     """The formats that receivers ask for are written, and Polars reads them back with the same format."""
     moment = pl.Series([datetime(2026, 11, 2, 17, 5), datetime(1926, 1, 31)], dtype=pl.Datetime("us"))  # noqa: DTZ001  naive
-    kind = {name: dtype for dtype, name in OPTIONS.items()}[option]
+    kind: Any = next(dtype for dtype, name in OPTIONS.items() if name == option)
+    options: dict[str, Any] = {option: pattern}
     values = moment.dt.time() if kind == pl.Time else moment.cast(kind)
     if kind == pl.Datetime and finest(pl.Datetime, pattern) == "day":
         values = values.dt.truncate("1d")
-    texts = pl.Series(first_cells(Csv(separator=";", **{option: pattern}), frame_of(values.to_list(), values.dtype)))
+    texts = pl.Series(first_cells(Csv(separator=";", **options), frame_of(values.to_list(), values.dtype)))
     assert texts.str.strptime(kind, pattern).to_list() == values.to_list()
 
 

@@ -26,18 +26,18 @@ PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text(encoding="utf
 
 
 def names(template: str | None = None, run_id: str = RUN_ID, *, target: str = PREFIX, **how: Any) -> FileNames:
-    """Make checked names; `columns`, `schema`, `rolls`, `overwrites` and `extension` as they come."""
-    columns, rolls = tuple(how.get("columns", ())), how.get("rolls", False)
+    """Make checked names; `columns`, `schema`, `splits`, `overwrites` and `extension` as they come."""
+    columns, splits = tuple(how.get("columns", ())), how.get("splits", False)
     made = FileNames(
         parse_target(target),
         run_id,
         how.get("extension", ".csv"),
-        is_numbered=rolls or bool(columns),
+        is_numbered=splits or bool(columns),
         template=None if template is None else parse_template(template, columns),
         columns=columns,
         schema=how.get("schema"),
     )
-    made.check(overwrites=how.get("overwrites", False), rolls=rolls)
+    made.check(overwrites=how.get("overwrites", False), splits=splits)
     return made
 
 
@@ -99,59 +99,59 @@ def test_the_examples_of_partitions_are_true(example: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("template", REFUSED)
 def test_what_the_page_says_is_refused_is(fault_s3: FaultServer, template: str) -> None:
     """Each is a ConfigurationError of the delivery itself, which sends nothing."""
-    rolls = 5 if "{part" in template else None
+    splits = 5 if "{part" in template else None
     with pytest.raises(ConfigurationError, match=r"name|token"):
         mc_sink.sink_madconnect(
             FRAME,
             fault_s3.writer.target("p/"),
             name=template,
             run_id=RUN_ID,
-            max_rows_per_file=rolls,
+            max_rows_per_file=splits,
             storage_options=fault_s3.storage_options,
         )
     assert fault_s3.log.ops() == []
 
 
 MESSAGES = {
-    "nearest": ({"template": "{run-id}{ext}"}, "did you mean {run_id}?"),
-    "nearest column": ({"template": "{run_id}/{contry}{ext}", "columns": ["country"]}, "did you mean {country}?"),
-    "none near": ({"template": "{customer}{ext}"}, "use {run_id}, {timestamp}, {date}, {schema}, {part}, {ext}"),
-    "no name": ({"template": "{}{ext}"}, "{} in name='{}{ext}' is no token"),
-    "attribute": ({"template": "{run_id.hex}{ext}"}, "is no token"),
-    "conversion": ({"template": "{run_id!r}{ext}"}, "takes no conversion"),
+    "nearest": ({"template": "{run-id}{ext}"}, "Did you mean {run_id}?"),
+    "nearest column": ({"template": "{run_id}/{contry}{ext}", "columns": ["country"]}, "Did you mean {country}?"),
+    "none near": ({"template": "{customer}{ext}"}, "Use {run_id}, {timestamp}, {date}, {schema}, {part}, {ext}"),
+    "no name": ({"template": "{}{ext}"}, "{} in name='{}{ext}' is not a token"),
+    "attribute": ({"template": "{run_id.hex}{ext}"}, "is not a token"),
+    "conversion": ({"template": "{run_id!r}{ext}"}, "can't have a conversion"),
     "open brace": ({"template": "{run_id{ext}"}, "brace"),
     "single brace": ({"template": "{run_id}}{ext}"}, "brace"),
-    "nothing": ({"template": ""}, "names nothing"),
-    "format of text": ({"template": "{run_id:>30}{ext}"}, "takes no format"),
+    "nothing": ({"template": ""}, "is not a template"),
+    "format of text": ({"template": "{run_id:>30}{ext}"}, "can't have a format"),
     "nested format": ({"template": "{run_id}-{part:{ext}}"}, "{part:05d}"),
     "negative width": ({"template": "{run_id}-{part:-5d}"}, "{part:05d}"),
     "wide": ({"template": "{run_id}-{part:010d}"}, "01d to 09d"),
-    "no directive": ({"template": "{date:YYYY-MM-DD}/{run_id}"}, "write {date:%Y-%m-%d}"),
-    "hours of a date": ({"template": "{date:%Y%m%d%H}/{run_id}"}, "use {timestamp:%Y%m%d%H}"),
-    "names of months": ({"template": "{timestamp:%d%B}/{run_id}"}, "takes no %B: use %Y"),
-    "percent": ({"template": "{timestamp:%Y%}/{run_id}"}, "takes no %: use %Y"),
+    "no directive": ({"template": "{date:YYYY-MM-DD}/{run_id}"}, "Write {date:%Y-%m-%d}"),
+    "hours of a date": ({"template": "{date:%Y%m%d%H}/{run_id}"}, "Use {timestamp:%Y%m%d%H}"),
+    "names of months": ({"template": "{timestamp:%d%B}/{run_id}"}, "can't have %B. Use %Y"),
+    "percent": ({"template": "{timestamp:%Y%}/{run_id}"}, "can't have %. Use %Y"),
     "no time": ({"template": "{run_id}-{date}{ext}", "run_id": "nightly"}, "20261122T101530Z-nightly"),
-    "no such time": ({"template": "{date}/{run_id}{ext}", "run_id": "20261322T101530Z"}, "begins with none"),
+    "no such time": ({"template": "{date}/{run_id}{ext}", "run_id": "20261322T101530Z"}, "doesn't start with one"),
     "no run id": ({"template": "{date}{ext}"}, 'run_id="20261122"'),
-    "no part": ({"template": "{run_id}{ext}", "rolls": True}, "add {part:05d}"),
-    "no part in overwrite": ({"template": "all{ext}", "rolls": True, "overwrites": True}, "add {part:05d}"),
-    "some columns": ({"template": "{a}/{run_id}{ext}", "columns": ["a", "b"]}, "differ in b alone"),
+    "no part": ({"template": "{run_id}{ext}", "splits": True}, "Add {part:05d}"),
+    "no part in overwrite": ({"template": "all{ext}", "splits": True, "overwrites": True}, "Add {part:05d}"),
+    "some columns": ({"template": "{a}/{run_id}{ext}", "columns": ["a", "b"]}, "differ only in b"),
     "both": ({"template": "{date}/{run_id}{ext}", "columns": ["date"]}, "{timestamp:%Y-%m-%d}"),
-    "no schema": ({"template": "{schema}/{run_id}{ext}"}, "give a schema="),
+    "no schema": ({"template": "{schema}/{run_id}{ext}"}, "Give a schema="),
     "schema with a slash": ({"template": "{schema}/{run_id}{ext}", "schema": "a/b"}, "slash"),
     "schema with a brace": ({"template": "{schema}/{run_id}{ext}", "schema": "a{b"}, "advises against"),
     "hidden schema": ({"template": "{schema}/{run_id}{ext}", "schema": "_feed"}, "Spark"),
     "hidden run id": ({"template": None, "run_id": "_nightly"}, "Spark"),
-    "no Unicode": ({"template": "{run_id}\ud800{ext}"}, "no Unicode"),
+    "no Unicode": ({"template": "{run_id}\ud800{ext}"}, "not valid Unicode"),
     "control character": ({"template": "a\n{run_id}{ext}"}, "advises against"),
     "one file": ({"template": "{run_id}{ext}", "target": "s3://bucket/p/x.csv"}, "deliver to s3://bucket/p/"),
 }
 
 
-@pytest.mark.parametrize(("how", "told"), MESSAGES.values(), ids=MESSAGES)
-def test_a_refusal_says_what_to_do(how: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("how", "expected"), MESSAGES.values(), ids=MESSAGES)
+def test_a_refusal_says_what_to_do(how: dict[str, Any], expected: str) -> None:
     """The message has the nearest right token, the way out, or the reason."""
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+    with pytest.raises(ConfigurationError, match=re.escape(expected)):
         names(**how)
 
 
@@ -186,14 +186,14 @@ APART = [
 @pytest.mark.parametrize("template", BLURRED)
 def test_tokens_that_run_into_each_other_are_refused(template: str) -> None:
     """Where a name could be read in two ways, two files could have it."""
-    with pytest.raises(ConfigurationError, match="nothing tells where one token ends"):
-        names(template, columns=["a"] if "{a}" in template else [], rolls="{part" in template)
+    with pytest.raises(ConfigurationError, match="its tokens can't be separated"):
+        names(template, columns=["a"] if "{a}" in template else [], splits="{part" in template)
 
 
 @pytest.mark.parametrize("template", APART)
 def test_tokens_that_can_be_told_apart_may_stand_together(template: str) -> None:
     """A character that can't be a token's own ends it, in one folder's name or in another's."""
-    names(template, columns=["a"] if "{a}" in template else [], rolls="{part" in template)
+    names(template, columns=["a"] if "{a}" in template else [], splits="{part" in template)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_tokens_that_can_be_told_apart_may_stand_together(template: str) -> None
 )
 def test_names_without_a_template(several: bool, name: str, manifest: str) -> None:  # noqa: FBT001  a row of the table
     """The run id, a number where there may be several, the extension whole; the manifest in its folder."""
-    made = names(rolls=several)
+    made = names(splits=several)
     assert made.file(7).url == PREFIX + name
     assert made.manifest.url == PREFIX + manifest
     assert made.stem.url == PREFIX + RUN_ID
@@ -210,8 +210,8 @@ def test_names_without_a_template(several: bool, name: str, manifest: str) -> No
 
 def test_a_number_outgrows_its_width() -> None:
     """No file is lost for want of digits."""
-    assert names(rolls=True).file(123_456).path == f"p/{RUN_ID}-123456.csv"
-    assert names("{run_id}-{part:02d}{ext}", rolls=True).file(100).path == f"p/{RUN_ID}-100.csv"
+    assert names(splits=True).file(123_456).path == f"p/{RUN_ID}-123456.csv"
+    assert names("{run_id}-{part:02d}{ext}", splits=True).file(100).path == f"p/{RUN_ID}-100.csv"
 
 
 STEMS = {
@@ -227,7 +227,7 @@ STEMS = {
 def test_all_names_of_a_run_begin_with_the_stem(template: str, stem: str) -> None:
     """It goes as far as the first thing that differs; with folders of partitions before the name it is the prefix."""
     columns = ["a"] if "{a}" in template or template.startswith("x/{run_id}") else []
-    made = names(template, columns=columns, rolls="{part" in template)
+    made = names(template, columns=columns, splits="{part" in template)
     assert made.stem.path == f"p/{stem}"
     folder = "a=1/" if columns else ""
     assert all(made.file(part, folder, {"a": "1"}).path.startswith(f"p/{stem}") for part in (0, 10**6))
@@ -246,47 +246,47 @@ OTHERS = [
 
 
 def test_a_run_knows_its_files_in_any_format_and_number() -> None:
-    """An earlier try with other options is found; run "a-1" is not run "a-10"."""
+    """An earlier attempt with other options is found; run "a-1" is not run "a-10"."""
     own = frozenset(
         PREFIX + name for name in ("a-1.csv", "a-1.parquet", "a-1.csv.gz", "a-1-00000.csv", "a-1-123456.csv")
     )
     listing = own | {PREFIX + name for name in OTHERS}
     for several in (False, True):
-        assert names(run_id="a-1", rolls=several).of_this_run(listing) == own
+        assert names(run_id="a-1", splits=several).of_this_run(listing) == own
 
 
 def test_a_run_called_like_a_numbered_file_leaves_that_alone() -> None:
     """The first of run "a-1"'s files is none of run "a-1-00000"'s, where that has several."""
     own = frozenset([f"{PREFIX}a-1-00000-00000.csv"])
-    assert names(run_id="a-1-00000", rolls=True).of_this_run(own | {f"{PREFIX}a-1-00000.csv"}) == own
+    assert names(run_id="a-1-00000", splits=True).of_this_run(own | {f"{PREFIX}a-1-00000.csv"}) == own
 
 
 @pytest.mark.parametrize("target", ["s3://bucket/./", "/data/out/", "/data/out /", "sftp://host/out/"])
 def test_files_are_known_wherever_they_are(target: str) -> None:
     """In the root of a bucket, on a disk and on another filesystem, a URL is that of its file."""
-    made = names("{date}/{run_id}-{part}{ext}", target=target, rolls=True)
+    made = names("{date}/{run_id}-{part}{ext}", target=target, splits=True)
     urls = frozenset(made.file(part).url for part in range(3))
     assert made.of_this_run(urls | {made.target.file("other.csv").url}) == urls
     assert made.pattern == made.file(0).url.replace("-0.csv", "-{part}.csv")
 
 
 def test_a_key_is_measured_with_the_longest_number() -> None:
-    """A prefix that leaves too little room is refused before the run, not by its hundred thousandth file."""
+    """A prefix that is too long is refused before the run, not by its hundred thousandth file."""
     room = 1024 - len(f"{'k' * 900}/{RUN_ID}-{'9' * 10}.csv")
-    names(target=f"s3://bucket/{'k' * 900}{'k' * room}/", rolls=True)
-    with pytest.raises(TargetError, match="1,025 bytes; S3 takes at most 1,024"):
-        names(target=f"s3://bucket/{'k' * 901}{'k' * room}/", rolls=True)
-    names(target=f"/{'k' * 901}{'k' * room}/", rolls=True)
+    names(target=f"s3://bucket/{'k' * 900}{'k' * room}/", splits=True)
+    with pytest.raises(TargetError, match="1,025 bytes, and S3 accepts at most 1,024"):
+        names(target=f"s3://bucket/{'k' * 901}{'k' * room}/", splits=True)
+    names(target=f"/{'k' * 901}{'k' * room}/", splits=True)
 
 
-VALUES = {"a/b": "slash", "": "nothing to stand for", "__HIVE_DEFAULT_PARTITION__": "Spark", "a#b": "advises against"}
+VALUES = {"a/b": "slash", "": "has no text", "__HIVE_DEFAULT_PARTITION__": "Spark", "a#b": "advises against"}
 
 
-@pytest.mark.parametrize(("value", "told"), VALUES.items())
-def test_a_value_that_can_not_stand_in_a_name_is_refused(value: str, told: str) -> None:
+@pytest.mark.parametrize(("value", "expected"), VALUES.items())
+def test_a_value_that_can_not_stand_in_a_name_is_refused(value: str, expected: str) -> None:
     """Values come during the run; nothing is visible then, and the message says so."""
     made = names("{a}/{run_id}{ext}", columns=["a"])
-    with pytest.raises(ConfigurationError, match=f"(?s){told}.*Nothing became visible"):
+    with pytest.raises(ConfigurationError, match=f"(?s){expected}.*Nothing became visible"):
         made.file(0, values={"a": value})
     null = names("a={a}/{run_id}{ext}", columns=["a"]).file(0, values={"a": "__HIVE_DEFAULT_PARTITION__"})
     assert null.path == f"p/a=__HIVE_DEFAULT_PARTITION__/{RUN_ID}.csv"
@@ -318,8 +318,10 @@ def test_an_extension_that_the_run_id_brings_is_no_exception() -> None:
 )
 def test_a_schema_gives_its_name(schema: Any, name: str) -> None:
     """By name, as a schema, or as a model."""
-    told = mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name="{schema}/{run_id}{ext}", schema=schema, run_id=RUN_ID)
-    assert told.files == (f"{PREFIX}{name}/{RUN_ID}.csv",)
+    expected = mc_sink.SinkMadConnect(FRAME).preview(
+        PREFIX, name="{schema}/{run_id}{ext}", schema=schema, run_id=RUN_ID
+    )
+    assert expected.files == (f"{PREFIX}{name}/{RUN_ID}.csv",)
 
 
 def test_rejects_have_a_place_of_their_own(tmp_path: Path) -> None:
@@ -331,6 +333,6 @@ def test_rejects_have_a_place_of_their_own(tmp_path: Path) -> None:
         "run_id": "a",
         "format": "parquet",
     }
-    with pytest.raises(ConfigurationError, match="both the rejects and the delivery"):
+    with pytest.raises(ConfigurationError, match="both the rejected and the delivered rows"):
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", name="{run_id}.rejects{ext}", **given)
     assert mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given).rejects

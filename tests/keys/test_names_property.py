@@ -1,4 +1,4 @@
-"""Names of generated templates: whatever passes the check never gives one name twice, and knows its own."""
+"""Names of generated templates: a template that passes the check never gives one name twice, and knows its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Case:
 
     text: str | None
     columns: tuple[str, ...]
-    rolls: bool
+    splits: bool
     schema: str
     extension: str
     runs: tuple[str, ...]
@@ -41,18 +41,18 @@ class Case:
     def names(self) -> list[FileNames]:
         """Make the names of every run, or raise what is wrong with any."""
         template = None if self.text is None else parse_template(self.text, self.columns)
-        several = self.rolls or bool(self.columns)
+        several = self.splits or bool(self.columns)
         made = [
             FileNames(PREFIX, run_id, self.extension, several, template, self.columns, self.schema)
             for run_id in self.runs
         ]
         for one in made:
-            one.check(overwrites=False, rolls=self.rolls)
+            one.check(overwrites=False, splits=self.splits)
         return made
 
     def urls(self, names: FileNames) -> Iterator[str]:
         """Give the URL of each file that a run may have."""
-        for part, texts in product(PARTS if self.rolls else (0,), product(self.values, repeat=len(self.columns))):
+        for part, texts in product(PARTS if self.splits else (0,), product(self.values, repeat=len(self.columns))):
             values = dict(zip(self.columns, texts, strict=True))
             yield names.file(part, "".join(f"{name}={text}/" for name, text in values.items()), values).url
 
@@ -72,7 +72,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(
         text=draw(st.just(text + "{ext}") | st.just(text)),
         columns=columns,
-        rolls=draw(st.booleans()),
+        splits=draw(st.booleans()),
         schema=draw(st.sampled_from(["audience", "a-0", "0"])),
         extension=draw(st.sampled_from([".csv", ".csv.gz", ".parquet"])),
         runs=tuple(draw(st.lists(runs, min_size=2, max_size=8, unique=True))),
@@ -80,9 +80,9 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def default(rolls: bool, *columns: str) -> Case:  # noqa: FBT001  as it is in a case
+def default(splits: bool, *columns: str) -> Case:  # noqa: FBT001  as it is in a case
     """Give the case that has no template."""
-    return Case(None, columns, rolls, "audience", ".csv", tuple(RUNS + TIMED), ("a", "0"))
+    return Case(None, columns, splits, "audience", ".csv", tuple(RUNS + TIMED), ("a", "0"))
 
 
 @settings(max_examples=300, deadline=None)
@@ -114,7 +114,7 @@ def test_any_text_is_a_template_or_refused(text: str) -> None:
     for template in (text, f"{text}{{run_id}}{{ext}}"):
         try:
             names = FileNames(PREFIX, "a", ".csv", is_numbered=False, template=parse_template(template))
-            names.check(overwrites=True, rolls=False)
+            names.check(overwrites=True, splits=False)
         except ConfigurationError:
             continue
         assert parse_target(names.file(0).url) == names.file(0)

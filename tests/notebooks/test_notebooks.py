@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXPECTED = {
     "quickstart": [
-        "1 file(s); nothing was sent",
+        "1 file; nothing was sent",
         "1 of 1 files are there",
         "AlreadyExistsError: An object is already at",
         "2 files and a manifest",
@@ -40,9 +40,9 @@ EXPECTED = {
     ],
     "scheduled_export": [
         "nightly.toml: sound; delivers to s3://their-bucket/exports/",
-        "would make  1 file(s); nothing was sent",
+        "would make  1 file; nothing was sent",
         "delivered  20,000 rows",
-        "repeated   1 of 1 file(s) were there from an earlier try; nothing was done",
+        "repeated   an earlier attempt had published 1 of 1 file; nothing was done",
         "exit code of the scheduler: 0",
         "<td>schedule</td>",
         "started at (UTC)",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import polars as pl
@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import mc_sink
+from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
@@ -106,7 +107,7 @@ def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
 
 
 class Orc(Parquet):
-    """A format that nobody takes."""
+    """A format that no receiver takes."""
 
     @property
     def extension(self) -> str:
@@ -154,8 +155,8 @@ def refused(call: Callable[[], object], preset: Preset, limit: Limit) -> str:
     with pytest.raises(LimitError) as error:
         call()
     assert (error.value.preset, error.value.limit) == (preset.name, limit.name)
-    for told in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
-        assert told in str(error.value)
+    for expected in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
+        assert expected in str(error.value)
     assert limit.source in str(error.value)
     return str(error.value)
 
@@ -170,9 +171,7 @@ def test_every_limit_holds_at_its_number_and_breaks_one_beyond(preset: Preset, l
     elif limit.name == "nested columns":
         one.check(FRAME.schema)
         one.check(pl.Schema({"s": pl.List(pl.Int64)}), Csv(nested="json"))
-        assert "1 nested column(s) ('s')" in refused(
-            lambda: one.check(pl.Schema({"s": pl.List(pl.Int64)})), preset, limit
-        )
+        assert "1 nested column ('s')" in refused(lambda: one.check(pl.Schema({"s": pl.List(pl.Int64)})), preset, limit)
     elif limit.name == "file size":
         assert one.bytes_per_file(one.format) in {limit.value, preset.max_bytes_per_file}
     elif limit.name in {"rows per file", "fewest rows per file"}:
@@ -208,13 +207,13 @@ def check_rows(one: Preset, limit: Limit) -> None:
         )
     else:
         assert refused(lambda: list(one.watch(rows(limit.number - 1))), one, limit).startswith(
-            f"{limit.number - 1} row(s)"
+            counted(limit.number - 1, "row")
         )
         refused(lambda: list(one.watch(rows(0))), one, limit)
         cut = replace(one, max_rows_per_file=100)
         list(cut.watch(rows(200)))
         list(cut.watch(rows(200 + limit.number)))
-        assert "24 row(s) (in the smallest file)" in refused(lambda: list(cut.watch(rows(224))), one, limit)
+        assert "24 rows (in the smallest file)" in refused(lambda: list(cut.watch(rows(224))), one, limit)
 
 
 def test_a_broken_limit_leaves_nothing_visible(tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_a_broken_limit_leaves_nothing_visible(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("unit", ["bytes", "characters"])
-def test_a_row_is_measured_as_it_is_written(format: Csv, unit: str) -> None:
+def test_a_row_is_measured_as_it_is_written(format: Csv, unit: Literal["bytes", "characters"]) -> None:
     """Whatever the dialect and the limit, as many rows break it as have lines that are longer."""
     pick = Random(1).choice  # noqa: S311  any rows will do, as long as they are the same ones
     some = [None, "", '"', 'a "b"\n', "é,;", "=1", "plain", "+49 \r\n", "x" * 30]
@@ -260,7 +259,7 @@ def test_a_row_is_measured_as_it_is_written(format: Csv, unit: str) -> None:
         limit = Limit("row size", number, unit, "https://example.com")
         preset = Preset(name="own", format=format, limits=(limit,))
         if long := sum(length > number for length in lengths):
-            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(f"{long} row(s)")  # noqa: B023
+            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(counted(long, "row"))  # noqa: B023
         else:
             assert next(preset.watch([frame])) is frame
 
@@ -281,7 +280,7 @@ def test_many_numbers_in_a_row_are_measured_together() -> None:
     (limit,) = (limit for limit in liveramp.limits if limit.name == "row size")
     long = sum(560 * (len(str(row / 7)) + 1) - 1 > limit.number for row in range(1_000))
     assert 0 < long < frame.height
-    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(f"{long} row(s)")
+    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(counted(long, "row"))
 
 
 def test_ones_own_values_replace_the_presets() -> None:
@@ -308,11 +307,11 @@ def test_headers_of_a_csv_without_a_header_are_nobodys_concern() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
+    ("asked", "expected"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
 )
-def test_a_name_that_is_none_is_refused(asked: object, told: str) -> None:
+def test_a_name_that_is_none_is_refused(asked: object, expected: str) -> None:
     """The message has all names and the nearest; a limit with an unknown name is refused as well."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         preset_of(asked)
 
 

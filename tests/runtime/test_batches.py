@@ -108,7 +108,7 @@ def test_rows_keep_their_order_and_their_values(tmp_path: Path) -> None:
 
 
 def test_the_engine_waits_until_it_is_pulled_from() -> None:
-    """A plan that nobody pulls from runs only a few batches ahead."""
+    """A plan whose batches are not pulled runs only a few batches ahead."""
     made: list[int] = []
 
     def source() -> Iterator[pl.DataFrame]:
@@ -188,7 +188,10 @@ def test_a_scan_that_loses_rows_is_noticed(tmp_path: Path, monkeypatch: pytest.M
         "a filter": (lambda scan: scan.filter(pl.col("id") > 5), None),
         "a head": (lambda scan: scan.head(5), None),
         "a group-by": (lambda scan: scan.group_by("id").len(), None),
-        "an explosion": (lambda scan: scan.with_columns(pl.col("id").repeat_by(2)).explode("id"), None),
+        "an explosion": (
+            lambda scan: scan.with_columns(pl.col("id").repeat_by(2)).explode("id", empty_as_null=False),
+            None,
+        ),
         "a union": (lambda scan: pl.concat([scan, scan]), None),
         "a frame": (lambda _: numbers(7).lazy(), 7),
         "a frame, filtered": (lambda _: numbers(7).lazy().filter(pl.col("id") > 3), None),

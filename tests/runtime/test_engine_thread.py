@@ -1,4 +1,4 @@
-"""Runs off the main thread: results and errors as they are, and an end in order, whatever interrupts them."""
+"""Runs off the main thread: results and errors as they are, and an end in order at every interruption."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TOLD = """
 import atexit, os, signal, sys, threading, time
 
 @atexit.register  # first, and so the last to be called
-def told():
+def report():
     print(time.monotonic() - left, flush=True)
 """
 FORKED = """
@@ -219,7 +219,7 @@ def test_a_run_that_cannot_begin_is_not_waited_for() -> None:
     """Where the system has no thread left, its error comes at once, and the run counts as ended."""
     run = Run()
     worker = Worker(run.work, run.stop)
-    before = threading.stack_size(2**47)  # more than there are addresses
+    before = threading.stack_size(2**47)  # more than the address space has
     try:
         with pytest.raises(RuntimeError, match="thread"):
             worker.result()
@@ -230,7 +230,7 @@ def test_a_run_that_cannot_begin_is_not_waited_for() -> None:
 
 
 def test_a_cancelled_task_ends_its_run() -> None:
-    """Told to end while it waits for an engine, a task hears of it: Ctrl-C under `asyncio.run` does no more."""
+    """A task that is cancelled while it waits for an engine ends: Ctrl-C under `asyncio.run` does no more."""
     run = Run()
 
     async def main() -> None:
@@ -346,7 +346,7 @@ def test_a_service_that_is_told_to_end_ends(tmp_path: Path) -> None:
 def test_leaving_the_interpreter_ends_a_run_on_a_daemon_thread(tmp_path: Path, format: str, source: str) -> None:
     """A delivery that a daemon thread is at when the main thread ends neither hangs, nor crashes, nor shows a file.
 
-    Told by SIGTERM: Polars answers SIGINT itself, by ending every query, and the main thread may never hear of it.
+    By SIGTERM: Polars answers SIGINT itself, by ending every query, and the main thread may never hear of it.
     """
     code, _, err, seconds = run_child(ON_DAEMON.format(source=source), tmp_path / f"x.{format}", signal.SIGTERM)
     assert code == 7

@@ -11,26 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_sink._runtime.batches import Regroup, most_bytes, regrouped
+from tests.support.dtypes import Map, existing_by_name
 
 MOST = 32 * 2**20
 LABELS = pl.Enum(["a" * 30, "b"])
 # The values of a column with what each takes in bytes; a null of a fixed width takes that width.
-COLUMNS: dict[str, tuple[Any, list[Any], list[int]]] = {
-    "text": (pl.String, ["ab", None, "é"], [2, 0, 2]),
-    "binary": (pl.Binary, [b"abc", None, b""], [3, 0, 0]),
-    "integer": (pl.Int16, [1, None, 2], [2, 2, 2]),
-    "wide integer": (pl.Int128, [1, None, 2], [16, 16, 16]),
-    "boolean": (pl.Boolean, [True, None, False], [0, 0, 0]),
-    "null": (pl.Null, [None, None, None], [0, 0, 0]),
-    "enum": (LABELS, ["a" * 30, None, "b"], [30, 0, 1]),
-    "category": (pl.Categorical, ["a" * 30, None, "b"], [30, 0, 1]),
-    "list": (pl.List(pl.String), [["ab", None, "c"], None, []], [3, 0, 0]),
-    "lists of lists": (pl.List(pl.List(pl.Int64)), [[[1, 2], [], None, [3]], [[]], None], [24, 0, 0]),
-    "list of labels": (pl.List(LABELS), [["a" * 30, "b"], None, ["b"]], [31, 0, 1]),
-    "array": (pl.Array(pl.String, 2), [["ab", "c"], ["", None], ["d", "e"]], [3, 0, 2]),
-    "struct": (pl.Struct({"*": pl.String, "^a$": pl.Int8}), [{"*": "ab", "^a$": 1}, None, {"*": "c"}], [3, 1, 2]),
-    "map": (pl.Map(pl.String, pl.Binary), [{"k": b"abc", "l": None}, None, {}], [5, 0, 0]),
-}
+COLUMNS: dict[str, tuple[Any, list[Any], list[int]]] = existing_by_name(
+    {
+        "text": (pl.String, ["ab", None, "é"], [2, 0, 2]),
+        "binary": (pl.Binary, [b"abc", None, b""], [3, 0, 0]),
+        "integer": (pl.Int16, [1, None, 2], [2, 2, 2]),
+        "wide integer": (pl.Int128, [1, None, 2], [16, 16, 16]),
+        "boolean": (pl.Boolean, [True, None, False], [0, 0, 0]),
+        "null": (pl.Null, [None, None, None], [0, 0, 0]),
+        "enum": (LABELS, ["a" * 30, None, "b"], [30, 0, 1]),
+        "category": (pl.Categorical, ["a" * 30, None, "b"], [30, 0, 1]),
+        "list": (pl.List(pl.String), [["ab", None, "c"], None, []], [3, 0, 0]),
+        "lists of lists": (pl.List(pl.List(pl.Int64)), [[[1, 2], [], None, [3]], [[]], None], [24, 0, 0]),
+        "list of labels": (pl.List(LABELS), [["a" * 30, "b"], None, ["b"]], [31, 0, 1]),
+        "array": (pl.Array(pl.String, 2), [["ab", "c"], ["", None], ["d", "e"]], [3, 0, 2]),
+        "struct": (pl.Struct({"*": pl.String, "^a$": pl.Int8}), [{"*": "ab", "^a$": 1}, None, {"*": "c"}], [3, 1, 2]),
+        "map": (Map(pl.String, pl.Binary), [{"k": b"abc", "l": None}, None, {}], [5, 0, 0]),
+    }
+)
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -67,7 +70,7 @@ def greedy(sizes: list[int], num_rows: int, num_bytes: int) -> list[int]:
 def test_batches_do_not_depend_on_how_rows_came(
     choices: list[int], ends: list[int], num_rows: int, num_bytes: int
 ) -> None:
-    """Rows of all dtypes at once, in whatever slices, end up in the same batches."""
+    """Rows of all dtypes at once, in any slices, end up in the same batches."""
     columns = [
         pl.Series(name, [values[choice] for choice in choices], dtype) for name, (dtype, values, _) in COLUMNS.items()
     ]

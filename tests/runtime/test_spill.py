@@ -1,4 +1,4 @@
-"""A spill: what was parked comes back whole, however large it is, or the disk's failure is told."""
+"""A spill: what was parked comes back whole, however large it is, or the disk's failure is an error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_short_reads_and_writes_are_gone_on_with(tmp_path: Path, monkeypatch: py
 
 
 def test_rows_that_are_not_there_any_more_are_an_error(tmp_path: Path) -> None:
-    """Never fewer rows: a disk that lost some of them is told."""
+    """Never fewer rows: a disk that lost some of them is an error."""
     with Spill(str(tmp_path)) as spill:
         slot = spill.append(numbers(5_000))
         assert spill._file is not None  # noqa: SLF001  the file has no name to damage it by

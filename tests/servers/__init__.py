@@ -3,7 +3,7 @@
 - `seaweed.py`: SeaweedFS, a real S3 server with users and policies; `moto_server.py` where it can't run;
   `embedded.py` picks.
 - `rclone.py`: `rclone serve s3`, a real server that ignores conditions and checksums.
-- `fault.py`: an S3 written for the tests, which fails exactly where a test asks for it; `profiles.py` has its rules for the
+- `fault.py`: an S3 written for the tests, which fails where a test wants it; `profiles.py` has its rules for the
   stores that people have.
 - `proxy.py`: the same failures in front of a real server, with a log of every request.
 """

@@ -81,7 +81,7 @@ class Rules:
     - `refusals`: headers that it doesn't take. They are refused before a body is read.
     - `sums`: the checksums that an upload may be created with, and their types; `no_sum` answers all others, on a Put
       and a part too.
-    - `sum_types`: "ignored" makes every upload with a checksum `COMPOSITE` that may be, also when another type is requested.
+    - `sum_types`: "ignored" makes every upload with a checksum `COMPOSITE` that may be, under every requested type.
     - `sums_of_parts`: "required" refuses a Complete that lists a part without its checksum, as `InvalidPart`; by S3's
       own rules only a composite one needs them.
     - `equal_parts` refuses a Complete whose parts, but for a smaller last one, aren't all of the same size.

@@ -68,11 +68,9 @@ def test_skip_makes_nothing_and_says_so(fault_s3: FaultServer, to: str, frame: p
 
 @pytest.mark.parametrize(("to", "frame", "how"), WAYS.values(), ids=WAYS)
 def test_fail_fails_before_anything_is_visible(fault_s3: FaultServer, to: str, frame: pl.DataFrame, how: Any) -> None:
-    """An error of ours that says what was asked for, and nothing is left behind."""
+    """An error of this library that states what was asked for, and nothing is left behind."""
     how = {name: value for name, value in how.items() if name != "preset"}
-    with pytest.raises(
-        ValidationError, match=r'0 rows are left to deliver.*on_empty is "fail".*Nothing became visible'
-    ):
+    with pytest.raises(ValidationError, match=r'no row is left, and .*on_empty is "fail".*Nothing became visible'):
         deliver(fault_s3, frame, to, on_empty="fail", **how)
     assert_nothing_there(fault_s3)
 
@@ -110,7 +108,7 @@ def test_a_skipped_part_leaves_the_others_alone(fault_s3: FaultServer) -> None:
 
 
 def test_a_rerun_that_is_empty_now_is_no_skip(fault_s3: FaultServer) -> None:
-    """What an earlier try of the run has delivered is there: the data are others, and that is an error."""
+    """What an earlier attempt of the run has delivered is there: the data are others, and that is an error."""
     deliver(fault_s3, ROWS, "p/", run_id="a", on_empty="skip")
     with pytest.raises(mc_sink.AlreadyExistsError, match=r"differs .*\(44 bytes, and now 4\)"):
         deliver(fault_s3, NONE, "p/", run_id="a", on_empty="skip")
@@ -171,7 +169,7 @@ def test_fewer_rows_than_min_rows_fail(
 ) -> None:
     """With both figures, nothing visible, no upload left behind; as many rows as were asked for are delivered."""
     tiny_parts(monkeypatch)
-    with pytest.raises(ValidationError, match=r"^3,000 rows came.*min_rows is 3,001\. .*Nothing became visible"):
+    with pytest.raises(ValidationError, match=r"^Only 3,000 rows can.*min_rows is 3,001\. .*Nothing became visible"):
         deliver(fault_s3, MANY, to, min_rows=3_001, **how)
     assert_nothing_there(fault_s3)
     assert deliver(fault_s3, MANY, to, min_rows=3_000, **how).num_rows == 3_000
@@ -180,9 +178,9 @@ def test_fewer_rows_than_min_rows_fail(
 def test_rejected_rows_are_no_rows_and_of_changes_all_of_this_run_are(fault_s3: FaultServer) -> None:
     """What min_rows counts is what is valid now, and not what differs from the last delivery."""
     rejecting: dict[str, Any] = {"schema": BELOW_5, "on_invalid": "reject", "rejects": fault_s3.writer.target("r/")}
-    with pytest.raises(ValidationError, match=r"^5 rows came.*min_rows is 6"):
+    with pytest.raises(ValidationError, match=r"^Only 5 rows can.*min_rows is 6"):
         deliver(fault_s3, ROWS, "p/", min_rows=6, **rejecting)
-    with pytest.raises(ValidationError, match=r"^1 row came.*min_rows is 2"):
+    with pytest.raises(ValidationError, match=r"^Only 1 row can.*min_rows is 2"):
         deliver(fault_s3, ROWS.head(1), "p/", min_rows=2, previous=ROWS, keys="x")
     assert_nothing_there(fault_s3)
     assert deliver(fault_s3, ROWS, "p/", min_rows=10, previous=ROWS, keys="x").num_rows == 0

@@ -166,9 +166,9 @@ def test_a_preview_of_a_frame_in_memory_lists_its_partitions(tmp_path: Path, ord
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "no rows": ({"max_rows_per_file": 0}, "max_rows_per_file=0 has nothing in it"),
-    "no bytes": ({"max_bytes_per_file": 0}, "max_bytes_per_file=0 has nothing in it"),
-    "unknown column": ({"partition_by": "land"}, r"1 column\(s\) of partition_by are not in the frame: \['land'\]"),
+    "no rows": ({"max_rows_per_file": 0}, "max_rows_per_file=0 is too small"),
+    "no bytes": ({"max_bytes_per_file": 0}, "max_bytes_per_file=0 is too small"),
+    "unknown column": ({"partition_by": "land"}, r"The frame lacks 1 column of partition_by: \['land'\]"),
     "float column": ({"partition_by": "id", "frame": pl.DataFrame({"id": [1.5], "n": [1]})}, r"'id' \(Float64\)"),
     "every column": ({"partition_by": ["id", "country", "day", "text"]}, "the files would have none"),
     "no key": ({"include_key": True}, "there are none"),
@@ -177,12 +177,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("how", "message"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.preview])
-def test_what_can_not_be_is_refused_before_anything(tmp_path: Path, call: Any, how: dict[str, Any], said: str) -> None:
+def test_what_can_not_be_is_refused_before_anything(
+    tmp_path: Path, call: Any, how: dict[str, Any], message: str
+) -> None:
     """By the run and by its preview, in the same words, with nothing written."""
     how = {"frame": WORLD} | how
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         call(how.pop("frame"), f"{tmp_path}/", **how)
     assert list(tmp_path.iterdir()) == []
 
@@ -190,7 +192,7 @@ def test_what_can_not_be_is_refused_before_anything(tmp_path: Path, call: Any, h
 @pytest.mark.parametrize("asked", [{"partition_by": "country"}, {"max_bytes_per_file": 500}])
 def test_several_files_need_a_prefix(tmp_path: Path, asked: dict[str, Any]) -> None:
     """A file's name is one file's."""
-    with pytest.raises(ConfigurationError, match=f"is one file, and {next(iter(asked))} may need several"):
+    with pytest.raises(ConfigurationError, match=f"is a single file, and {next(iter(asked))} may need several"):
         mc_sink.sink_madconnect(WORLD, f"{tmp_path}/x.csv", **asked)
 
 
@@ -213,7 +215,7 @@ def test_warnings_of_all_files_are_one_count(tmp_path: Path) -> None:
     receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/", max_rows_per_file=2)
     told = {(one.kind, one.column): one.num_cells for one in receipt.warnings}
     assert told == {("formula", "@n"): 3, ("formula", "t"): 4}
-    assert "4 cell(s) of 't' start like a formula" in str(receipt)
-    assert "4 cell(s) of &#x27;t&#x27; start like a formula" in receipt._repr_html_()
+    assert "4 cells of 't' start like a formula" in str(receipt)
+    assert "4 cells of &#x27;t&#x27; start like a formula" in receipt._repr_html_()
     escaped = mc_sink.sink_madconnect(frame, f"{tmp_path}/x.csv", format=Csv(formulas="escape"))
     assert {one.kind for one in escaped.warnings} == {"escaped"}

@@ -225,7 +225,7 @@ def test_nothing_is_unknown_that_a_listing_settles(keeper: FaultServer) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: str, tmp_path: Path) -> None:
-    """Something in between repeats a Complete and passes on the second answer, 412: the object is this run's after all."""
+    """Something in between repeats a Complete and passes on the second answer, 412: the object is this run's."""
     with FaultServer(replace(TINY, completed_uploads="kept")) as server:
         server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
         assert deliver(server, format=format).verify().ok
@@ -236,7 +236,7 @@ def test_a_refusal_that_our_own_request_may_have_caused_aborts_nothing(format: s
 
 @pytest.mark.parametrize("etags", ["s3", "whole"])
 def test_such_a_refusal_under_a_run_id_of_its_own_aborts_nothing_either(etags: Literal["s3", "whole"]) -> None:
-    """A run that has no earlier attempt may be refused because the key is taken; the object may be its own all the same."""
+    """A run without an earlier attempt may be refused because the key is taken; the object may still be its own."""
     with FaultServer(replace(TINY, completed_uploads="kept", etags=etags)) as server:
         server.fault("Complete", Status(412, "PreconditionFailed"), when="after")
         with suppress(mc_sink.SinkError):  # a store whose ETags identify the object may settle it

@@ -174,11 +174,11 @@ def test_requests_go_to_the_endpoint_that_was_found(
         ("https://canary@s.example", "credentials or a query"),
         ("https://user:12/canary@s.example", "credentials or a query"),
         ("https://s.example/?X-Amz-Signature=canary", "credentials or a query"),
-        ("https://user:canary", "no URL with http or https"),
-        ("canary", "no URL with http or https"),
-        ("ftp://s.example/canary", "no URL with http or https"),
-        ("https:///canary", "no URL with http or https"),
-        ("https://[canary", "no URL with http or https"),
+        ("https://user:canary", "is not a URL with http or https"),
+        ("canary", "is not a URL with http or https"),
+        ("ftp://s.example/canary", "is not a URL with http or https"),
+        ("https:///canary", "is not a URL with http or https"),
+        ("https://[canary", "is not a URL with http or https"),
     ],
 )
 @pytest.mark.parametrize("configure", SOURCES.values(), ids=SOURCES)
@@ -189,7 +189,7 @@ def test_an_endpoint_that_may_hold_a_secret_is_refused_unseen(
     url: str,
     expected: str,
 ) -> None:
-    """Credentials and signatures in a URL are not accepted, nor is text that isn't a URL, and none of it is repeated."""
+    """Credentials and signatures in a URL are refused, and so is text that isn't a URL; none of it is repeated."""
     options = configure(monkeypatch, tmp_path, url)
     with pytest.raises(ConfigurationError, match=expected) as raised:
         open_store(TARGET, KEYS | options)

@@ -27,7 +27,7 @@ TARGET = parse_target("s3://bucket/p/x.csv")
         ({"secrte": SECRET}, "'secrte', which s3fs doesn't know. Did you mean 'secret'"),
         ({"qwxyz": SECRET}, "It knows .*endpoint_url"),
         ({"ServerSideEncryption": SECRET}, "doesn't know"),
-        ({"s3_additional_kwargs": {"ACL": SECRET}}, "use object_options"),
+        ({"s3_additional_kwargs": {"ACL": SECRET}}, "Use object_options"),
         ({"default_block_size": 1}, "default_block_size=1"),
         ({"max_concurrency": 0}, "max_concurrency=0"),
     ],
@@ -123,7 +123,7 @@ def test_credentials_of_the_environment_with_a_line_end_are_refused(
         monkeypatch.setenv(other, SECRET)
     monkeypatch.setenv(name, SECRET + end)
     with pytest.raises(
-        ConfigurationError, match=f"{name} in the environment has the end of a line.*cut it off"
+        ConfigurationError, match=f"{name} in the environment contains a line break.*Remove it"
     ) as expected:
         open_store(TARGET, {"endpoint_url": "https://x"}, ObjectOptions())
     assert SECRET not in str(expected.value)

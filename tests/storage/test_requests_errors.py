@@ -160,7 +160,7 @@ def test_the_given_credentials_are_cut_out_wherever_they_were_given() -> None:
 
 
 def test_found_credentials_are_cut_out_too(monkeypatch: pytest.MonkeyPatch, fault_s3: FaultServer) -> None:
-    """Those of the environment are in no option, and a store that repeats them is reported without them all the same."""
+    """Those of the environment are in no option, and the reply of a store that repeats them is shown without them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)

@@ -161,7 +161,7 @@ class Stage:
         return self.profile.rules.etags in {"unlike", "opaque"} and self.size != "small"
 
     def assert_overwriting_ends(self, error: SinkError) -> None:
-        """Fail unless an object that can't be identified as this run's isn't treated as this run's, and the way out is named."""
+        """Fail unless an object that can't be identified is not treated as this run's, and the way out is named."""
         assert self.hides, error
         assert 'if_exists="overwrite"' in str(error)
         self.assert_whole(self.deliver(HELPS["if_exists"]))

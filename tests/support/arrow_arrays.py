@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ LEAVES: dict[str, pa.Array] = {
     "bool": pa.array([True, None, False, True]),
     "int8": pa.array(NUMBERS, pa.int8()),
     "uint64": pa.array([2**64 - 1, None, 0, 1], pa.uint64()),
-    "float16": pa.array([1.5, None, 3, 4], pa.float16()),
+    "float16": pa.array(np.array([1.5, 0, 3, 4], np.float16), mask=np.array([False, True, False, False])),
     "float64": pa.array([1.5, None, 3, 4]),
     "date32": pa.array(NUMBERS, pa.date32()),
     "time32": pa.array(NUMBERS, pa.time32("s")),

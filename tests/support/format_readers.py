@@ -1,4 +1,4 @@
-"""How the formats' files are written in tests, and read by three libraries, each with the options that docs/csv.md states."""
+"""How tests write the formats' files, and read them by three libraries with the options that docs/csv.md states."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from mc_sink import Csv, Parquet
 from mc_sink._frames import from_batches
 from mc_sink._runtime.batches import pull
+from tests.support.dtypes import Float16, Map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,9 +205,9 @@ READERS: dict[str, Callable[[Path, pl.Schema, Csv], pl.DataFrame]] = {
 _LABELS = (pl.Categorical, pl.Enum)
 # What the reader can't type by itself, beside nested columns and those with a format of their own.
 _AS_TEXT: dict[str, tuple[type[pl.DataType], ...]] = {
-    "polars": (pl.Null, pl.Time, pl.Float16),
-    "pyarrow": (pl.Null, pl.Float16, pl.Int128, pl.UInt128, *_LABELS),
-    "duckdb": (pl.Null, pl.Float16, *_LABELS),
+    "polars": (pl.Null, pl.Time, Float16),
+    "pyarrow": (pl.Null, Float16, pl.Int128, pl.UInt128, *_LABELS),
+    "duckdb": (pl.Null, Float16, *_LABELS),
 }
 _DUCKDB_TYPES: dict[Any, str] = {
     pl.Int8: "TINYINT",
@@ -289,7 +290,7 @@ def _with_lists(dtype: Any) -> Any:
         return pl.List(_with_lists(dtype.inner))
     if isinstance(dtype, pl.Struct):
         return pl.Struct({field.name: _with_lists(field.dtype) for field in dtype.fields})
-    return pl.Map(dtype.key, _with_lists(dtype.value)) if isinstance(dtype, pl.Map) else dtype
+    return Map(dtype.key, _with_lists(dtype.value)) if isinstance(dtype, Map) else dtype
 
 
 def _moments(found: pl.Series, dtype: Any, dialect: Csv) -> pl.Series:
@@ -345,8 +346,8 @@ def without_categories(dtype: Any, *, nested: bool = False) -> Any:
         return pl.Array(without_categories(dtype.inner, nested=True), dtype.size)
     if isinstance(dtype, pl.Struct):
         return pl.Struct({field.name: without_categories(field.dtype, nested=True) for field in dtype.fields})
-    if isinstance(dtype, pl.Map):
-        return pl.Map(without_categories(dtype.key, nested=True), without_categories(dtype.value, nested=True))
+    if isinstance(dtype, Map):
+        return Map(without_categories(dtype.key, nested=True), without_categories(dtype.value, nested=True))
     return dtype
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polars.testing.parametric import column, dataframes
 
 from mc_sink import ConfigurationError, Csv
+from tests.support.dtypes import Float16, Map, absent_dtype, existing
 
 # What breaks readers, what reads like something else, and what looks like something else.
 _MARKS = [
@@ -40,10 +41,12 @@ LABELS = ["", "x", "a,b", 'q"', "NULL", "=1", "\n", " "]
 HEADERS = st.one_of(st.sampled_from(NAUGHTY), st.text(max_size=4), st.sampled_from(["a", "A", "b", "'=1+1"]))
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Africa/Monrovia"]
 UNITS = st.sampled_from(["ms", "us", "ns"])
-SIMPLE = [
-    *[pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Int128, pl.UInt128],
-    *[pl.Float16, pl.Float32, pl.Float64, pl.Boolean, pl.Date, pl.Time, pl.Null, pl.Categorical],
-]
+SIMPLE = existing(
+    [
+        *[pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Int128, pl.UInt128],
+        *[Float16, pl.Float32, pl.Float64, pl.Boolean, pl.Date, pl.Time, pl.Null, pl.Categorical],
+    ]
+)
 LEAVES: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(SIMPLE),
     st.just(pl.String),
@@ -59,7 +62,7 @@ NESTED = st.recursive(
         st.builds(pl.List, inner),
         st.builds(pl.Array, inner, st.integers(1, 2)),
         FIELDS.flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, inner)).map(pl.Struct)),
-        st.builds(pl.Map, st.just(pl.String), inner),
+        *([st.builds(Map, st.just(pl.String), inner)] if absent_dtype(Map) is None else []),
     ),
     max_leaves=3,
 )

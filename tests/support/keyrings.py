@@ -1,4 +1,4 @@
-"""Keyrings for tests: one in memory, one that is locked, and one that reports that none exists; never the user's own."""
+"""Keyrings for tests: one in memory, one that is locked, and one that reports that none exists."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class Schedule(RuleBasedStateMachine):
         self.server.heal()
 
     def teardown(self) -> None:
-        """Heal, deliver every run that isn't blocked, and find exactly one copy of each, and nothing pending unreported."""
+        """Heal, deliver every run that isn't blocked, and find one copy of each, and each pending upload reported."""
         try:
             if self.intact and hasattr(self, "server"):
                 self.server.heal()

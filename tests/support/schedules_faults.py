@@ -1,6 +1,6 @@
 """What goes wrong in a generated schedule: which request it strikes, and whether before or after its effect.
 
-A store that lies isn't a subject here: a refusal as definite as AccessDenied never follows the effect of what publishes.
+Stores that lie are left out: a refusal as definite as AccessDenied never follows the effect of what publishes.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Shape:
 class Run:
     """A run id, every version of the data that was tried with it, and the version that was delivered, if one was.
 
-    `strays` are files that its manifest doesn't list: where two attempts with other data publish at the same moment, the
+    `strays` are files that its manifest doesn't list: when two attempts with other data publish at one moment, the
     one that comes second learns from a `CommitError` what it has made visible by then.
     """
 

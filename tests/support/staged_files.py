@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from polars.io.plugins import register_io_source
 from mc_sink._runtime.batches import pull
 from mc_sink.formats import choose_format
 from mc_sink.keys import FileNames
+from mc_sink.sink import SinkOptions, resolve
 from mc_sink.storage import open_store
 from mc_sink.target import parse_target
 from mc_sink.writing import DeliveryPlan, write_files
@@ -46,14 +48,28 @@ def stage_files(  # noqa: PLR0913  the arguments of a delivery
     there: Iterable[str] = (),
     advance: Callable[[int, int], None] = lambda _rows, _bytes: None,
     max_rows: int | None = None,
-    **plan: Any,
+    max_bytes: int | None = None,
+    partition_by: tuple[str, ...] = (),
+    include_key: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    folder: str | None = None,
 ) -> tuple[StagedFile, ...]:
     """Stage a frame under a prefix, as `mc_sink.stage` does it; `batch_rows` is how the query deals its rows out."""
     rows, target, chosen = frame.lazy(), parse_target(place), choose_format("", format)
-    names = FileNames(target, RUN_ID, chosen.extension, is_numbered=True, columns=plan.get("partition_by", ()))
+    names = FileNames(target, RUN_ID, chosen.extension, is_numbered=True, columns=partition_by)
     schema = rows.collect_schema()
-    to = DeliveryPlan(names, schema, chosen, row_group_size, max_rows, frozenset(there), **plan)
-    return write_files(pull(rows, batch_rows or row_group_size), to, open_store(target, storage_options), advance)
+    spec = replace(
+        resolve(SinkOptions(target=place)),
+        names=names,
+        format=chosen,
+        row_group_size=row_group_size,
+        max_rows_per_file=max_rows,
+        max_bytes_per_file=max_bytes,
+        partition_by=partition_by,
+        include_key=include_key,
+    )
+    plan = DeliveryPlan(spec, schema, frozenset(there), metadata=metadata, folder=folder)
+    return write_files(pull(rows, batch_rows or row_group_size), plan, open_store(target, storage_options), advance)
 
 
 def show(files: Iterable[StagedFile], place: str, storage_options: Mapping[str, Any] | None = None) -> None:

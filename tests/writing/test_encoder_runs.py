@@ -107,7 +107,7 @@ def test_a_file_of_one_run_is_what_the_encoder_wrote() -> None:
 
 @pytest.mark.parametrize("format", [Parquet(), Csv(nested="json")])
 def test_a_file_without_rows_has_its_columns(format: Format) -> None:
-    """There is one run, of nothing."""
+    """A single run without rows is made."""
     data = encoded(format, FRAME.clear())
     found = pl.read_parquet(data) if isinstance(format, Parquet) else pl.read_csv(data)
     assert found.height == 0

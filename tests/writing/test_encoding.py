@@ -59,7 +59,7 @@ def test_an_encoder_that_stops_early_is_caught(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_another_schema_is_caught(tmp_path: Path) -> None:
-    """Whoever made the batch, it is not encoded under a schema that isn't its own."""
+    """A batch of any origin is not encoded under a schema that isn't its own."""
     to = plan(tmp_path, Csv())
     other = FRAME.with_columns(pl.col("n").cast(pl.Float64))
     with pytest.raises(ConfigurationError, match="from row 3 on has the schema"):

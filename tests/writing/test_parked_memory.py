@@ -29,15 +29,15 @@ def few() -> Generator[pl.DataFrame, None, None]:
         yield ALL.with_columns(text=pl.col("text") + "y").filter(pl.col("0") % 100 < 1)
 
 
-def shelved() -> Iterable[pl.DataFrame]:
-    """Park them by partition."""
-    shelf = PartitionBuffer(Partitioning(("k",), ALL.schema), None)
-    list(shelf.fill(few()))
-    return [rows for partition in shelf.partitions for rows in shelf.rows(partition)]
+def buffered() -> Iterable[pl.DataFrame]:
+    """Buffer them by partition."""
+    buffer = PartitionBuffer(Partitioning(("k",), ALL.schema), None)
+    list(buffer.fill(few()))
+    return [rows for partition in buffer.partitions for rows in buffer.rows(partition)]
 
 
 def held() -> Iterable[pl.DataFrame]:
-    """Hold them for a file that may be cut anew."""
+    """Hold them for a file that may be encoded again."""
     rows = ReplayableRows(few(), None)
     list(rows.take(10_000))
     return list(rows.take(10_000))
@@ -50,7 +50,7 @@ def compared() -> Iterable[pl.DataFrame]:
     return [side.read(())]
 
 
-@pytest.mark.parametrize("wait", [shelved, held, compared, lambda: regrouped(few(), 5_000)])
+@pytest.mark.parametrize("wait", [buffered, held, compared, lambda: regrouped(few(), 5_000)])
 def test_what_waits_holds_its_own_rows(wait: Callable[[], Iterable[pl.DataFrame]]) -> None:
     """All of it together takes little more than its rows do, where a batch that was filtered takes all of its own."""
     assert next(few()).to_arrow(compat_level=pl.CompatLevel.newest()).get_total_buffer_size() > MOST

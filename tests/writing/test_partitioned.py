@@ -140,16 +140,16 @@ def test_many_partitions_of_unsorted_rows(tmp_path: Path, format: str, partition
     assert read.sort(pl.col("id").cast(pl.Int64)).equals(frame.cast(pl.String))
 
 
-def test_a_shelf_gives_back_what_it_took() -> None:
+def test_a_buffer_gives_back_what_it_took() -> None:
     """Through any number of lots on the disk, and with the last one in memory, rows come back as they were."""
     frame = world(3_000)
     partitioning = Partitioning(("country", "day"), frame.schema)
-    with PartitionBuffer(partitioning, None, lot_bytes=5_000) as shelf:
-        assert sum(batch.height for batch in shelf.fill(batch for batch in frame.iter_slices(100))) == 3_000
+    with PartitionBuffer(partitioning, None, lot_bytes=5_000) as buffer:
+        assert sum(batch.height for batch in buffer.fill(batch for batch in frame.iter_slices(100))) == 3_000
         expected = dict(partitioning.groups(frame))
-        assert set(shelf.partitions) == set(expected)
-        for partition in shelf.partitions:
-            assert pl.concat(shelf.rows(partition)).equals(expected[partition])
+        assert set(buffer.partitions) == set(expected)
+        for partition in buffer.partitions:
+            assert pl.concat(buffer.rows(partition)).equals(expected[partition])
 
 
 def facts(file: StagedFile) -> tuple[str, int, int, str]:
@@ -293,7 +293,7 @@ def test_a_source_that_fails_leaves_nothing(fault_s3: FaultServer, tmp_path: Pat
     assert nothing_left(fault_s3, tmp_path)
 
 
-def test_an_abort_that_is_refused_is_told(fault_s3: FaultServer, tmp_path: Path) -> None:
+def test_an_abort_that_is_refused_is_reported(fault_s3: FaultServer, tmp_path: Path) -> None:
     """What could not be thrown away is named on the exception, file by file."""
     fault_s3.fault("Abort", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("Part", Status(400, "EntityTooSmall"), n=20, times=FOREVER)
@@ -312,7 +312,7 @@ def test_a_value_that_cannot_stand_in_a_key_ends_it(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_disk_that_takes_no_rows_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_rows_is_an_error(tmp_path: Path) -> None:
     """Where rows can't be parked, the error says how many, where, and what to do."""
     message = r"rows could not be parked in .*/none, .* set TMPDIR to another folder. Nothing"
     with pytest.raises(UploadError, match=message):

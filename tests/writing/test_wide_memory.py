@@ -1,4 +1,4 @@
-"""Memory is bounded in bytes, however wide the rows: 600 MB of them stay under 1,000 MB, whatever is asked for."""
+"""Memory is bounded in bytes, however wide the rows: 600 MB of them stay under 1,000 MB, with any options."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_wide_rows_are_bounded(tmp_path: Path, format: str, files: str) -> None:
 @pytest.mark.parametrize("files", FILES)
 @pytest.mark.parametrize("format", ["csv", "csv.gz", "parquet"])
 def test_wide_rows_are_bounded_in_every_form(tmp_path: Path, format: str, files: str) -> None:
-    """One file or many, cut by whatever cuts them."""
+    """One file or many, split in every way."""
     assert check(tmp_path, format, options=FILES[files])["rows"] == ROWS
 
 

@@ -139,7 +139,8 @@ def _at_least(connection: Connection, min_rows: int | None) -> Connection:
     if min_rows is None:
         return connection
     guard = replace(connection.settings.guard, min_rows=min_rows)
-    return replace(connection, settings=replace(connection.settings, min_rows=None, guard=guard))
+    settings: Any = connection.settings  # its delivery options are made from a list that type checkers can't see
+    return replace(connection, settings=replace(settings, min_rows=None, guard=guard))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

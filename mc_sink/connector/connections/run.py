@@ -31,7 +31,7 @@ from mc_sink.connector.connections.sources import find_named, opened, refuse_own
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
-from mc_sink.sink import SinkOptions, check_new_run, preview, sink_guarded, sink_madconnect
+from mc_sink.sink import SinkOptions, check_new_run, deliver_frame, preview, resolve, sink_madconnect
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -104,16 +104,15 @@ def deliver(
 
 
 def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
-    arguments = arguments_for(sink_madconnect, connection)
-    arguments["storage_options"] = seal(arguments.get("storage_options"))
-    given: Any = arguments | {"run_id": facts.run_id, "progress": progress}
-    order = SinkOptions.of(given.pop("target"), given)
+    given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
+    given["storage_options"] = seal(given.get("storage_options"))
+    spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
     if not run_id_given:
-        check_new_run(order)  # before the source is opened, which may run its query
-    refuse_own_target(connection.settings.source, connection.folder, order)
+        check_new_run(spec)  # a source may run its query when it is opened
+    refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
         frame = _opened(connection, stack)
-        return sink_guarded(frame, order, guard_of(connection.settings, facts), is_new=not run_id_given)
+        return deliver_frame(frame, spec, guard_of(connection.settings, facts))
 
 
 def _opened(connection: Connection, stack: ExitStack) -> Any:
@@ -178,7 +177,7 @@ class Rehearsal:
 def inspect(connection: Connection) -> str:
     """Return the target's URL, or raise for contradictory options. Opens no source and sends nothing."""
     arguments = arguments_for(sink_madconnect, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     if set(arguments) <= set(signature(preview).parameters):
         return preview(None, **arguments).target
     return parse_target(arguments["target"]).url
@@ -191,7 +190,7 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
     read.
     """
     arguments = arguments_for(preview, connection)
-    refuse_own_target(connection.settings.source, connection.folder, SinkOptions(**arguments))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
         with panics_as_query_errors():

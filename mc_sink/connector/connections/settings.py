@@ -1,13 +1,15 @@
 """All keys of a connection file, as frozen dataclasses that pydantic validates.
 
-The options of a delivery have the names of `sink_madconnect`'s arguments, and mean the same.
+The delivery options come from the one list in `mc_sink.sink.options`, with the same names and meanings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  pydantic reads these types
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from mc_sink.sink import KINDS
 
 SourceFormat = Literal["parquet", "csv", "ndjson", "ipc"]
 # Runs when a delivery has ended: "module:function", or a command as a list of its words.
@@ -79,40 +81,35 @@ class Guard:
     max_change: float | str | None = None
 
 
+if TYPE_CHECKING:
+
+    class DeliveryOptions:
+        """The delivery options of a connection file; each is None where the file doesn't have it."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    DeliveryOptions = make_dataclass(
+        "DeliveryOptions",
+        [(name, kind.in_file | None, None) for name, kind in KINDS.items() if kind.in_file is not None],
+        frozen=True,
+        slots=True,
+        kw_only=True,
+        namespace={"__pydantic_config__": _STRICT},
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(DeliveryOptions):
     """A connection file. `format` is a name, or a table with `type` and the options of `Csv` or `Parquet`.
 
-    `schema` is a name, the path of a YAML file, or `module:name`. `platform` names saved credentials; without one, they
-    come from the environment. `storage_options` may have options that are not secret.
+    `schema` is a name, the path of a YAML file, or `module:name`. `platform` names saved credentials; without one they
+    come from the environment. `storage_options` holds the options that aren't secret.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     source: Source
     target: str
-    platform: str | None = None
-    preset: str | None = None
-    format: str | Mapping[str, Any] | None = None
-    schema: str | None = None
-    on_invalid: Literal["fail", "reject"] | None = None
-    rejects: str | None = None
-    max_rejects: int | float | None = None
-    min_rows: int | None = None
-    on_empty: Literal["deliver", "skip", "fail"] | None = None
-    if_exists: Literal["fail", "overwrite"] | None = None
-    stale: Literal["fail", "keep"] | None = None
-    name: str | None = None
-    partition_by: str | list[str] | None = None
-    include_key: bool | None = None
-    max_rows_per_file: int | None = None
-    max_bytes_per_file: int | None = None
-    row_group_size: int | None = None
-    manifest: bool | Literal["redshift"] | None = None
-    success_marker: bool | None = None
-    keys: str | list[str] | None = None
-    previous: str | None = None
-    changes: Literal["files", "column"] | None = None
-    object_options: Mapping[str, Any] | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     guard: Guard = field(default_factory=Guard)
     schedule: Schedule | None = None

@@ -16,13 +16,13 @@ import polars as pl
 from mc_sink.connector.beside import import_beside
 from mc_sink.connector.connections.queries import queried, read_database
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.sink import refuse_own_source, resolve
+from mc_sink.sink import refuse_own_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from mc_sink.connector.connections.settings import Source
-    from mc_sink.sink import SinkOptions
+    from mc_sink.delivery_spec import DeliverySpec
 
 _SUFFIXES = {
     ".parquet": "parquet",
@@ -68,11 +68,11 @@ def check_source(source: Source, label: str) -> None:
         )
 
 
-def refuse_own_target(source: Source, folder: Path, order: SinkOptions) -> None:
-    """Raise `ConfigurationError` if the delivery would write among the files of the source. Opens nothing."""
+def refuse_own_target(source: Source, folder: Path, spec: DeliverySpec) -> None:
+    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
     if source.files:
         files = [source.files] if isinstance(source.files, str) else source.files
-        refuse_own_source(resolve(order), files, "source.files", folder)
+        refuse_own_source(spec, files, "source.files", folder)
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""The frozen specification of one delivery. The rows, the files, the store and the preview all read this one object."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mc_sink.keys import Partitioning
+from mc_sink.storage import Stores
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Generator, Iterable, Iterator, Mapping
+
+    import polars as pl
+
+    from mc_sink._frames import Frame
+    from mc_sink.formats import Format
+    from mc_sink.keys import FileNames
+    from mc_sink.object_options import ObjectOptions
+    from mc_sink.presets import Preset
+    from mc_sink.staged import IfExists, ManifestForm, OnEmpty, Staged, Stale
+    from mc_sink.storage import WaysMemory
+    from mc_sink.target import Target
+    from mc_sink.validation import OnInvalid, SchemaLike
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class DeliverySpec:
+    """The caller's options, resolved: every value is chosen and checked, and nothing has been opened.
+
+    The options that are not explained here keep the meaning that they have in `sink_madconnect`.
+
+    names
+        The names of the files. They hold the target and the run id.
+    run_id_given
+        Whether the caller chose the run id, so that an earlier attempt of this run may exist.
+    rejects
+        The file of the rejected rows and its format; None where invalid rows fail the run.
+    manifest, success_marker
+        Where they will be written; None where the delivery has none.
+    lost
+        The options of the preset's dialect that the caller's own format leaves out.
+    ways_memory
+        What the saved platform remembers of its stores.
+    """
+
+    names: FileNames
+    run_id_given: bool
+    format: Format
+    row_group_size: int
+    max_rows_per_file: int | None
+    max_bytes_per_file: int | None
+    partition_by: tuple[str, ...]
+    include_key: bool
+    schema: SchemaLike | None
+    on_invalid: OnInvalid
+    rejects: tuple[Target, Format] | None
+    max_rejects: float | None
+    min_rows: int | None
+    on_empty: OnEmpty
+    if_exists: IfExists
+    stale: Stale
+    previous: Frame | str | os.PathLike[str] | None
+    keys: tuple[str, ...]
+    manifest: Target | None
+    manifest_form: ManifestForm
+    success_marker: Target | None
+    preset: Preset | None
+    lost: tuple[str, ...]
+    object_options: ObjectOptions | None
+    storage_options: Mapping[str, Any] | None
+    ways_memory: WaysMemory | None
+    progress: bool | None
+
+    def __repr__(self) -> str:
+        return "DeliverySpec(…)"  # the values may be credentials and cells
+
+    @property
+    def target(self) -> Target:
+        """The target of the delivery."""
+        return self.names.target
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a file that is found at its key, with the same bytes, must be this run's own."""
+        return self.run_id_given or self.names.are_its_own
+
+    def stores(self) -> Stores:
+        """Return the stores of the target and the rejects. They are opened when they are first needed."""
+        return Stores(self.storage_options, self.object_options, self.ways_memory)
+
+    def partitioning(self, schema: pl.Schema) -> Partitioning:
+        """Return how rows with these columns are partitioned; raises `ConfigurationError` where they can't be."""
+        return Partitioning(self.partition_by, schema, self.include_key)
+
+    def check(self, schema: pl.Schema) -> pl.Schema:
+        """Return the columns of the files. Raises for columns that the format or the receiver doesn't accept."""
+        columns = self.partitioning(schema).file_schema
+        self.format.check(columns)
+        if self.preset:
+            self.preset.check(columns, self.format)
+        return columns
+
+    def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
+        """Pass batches on, and raise for cells and rows that the receiver doesn't accept."""
+        with closing(batches):  # the query ends at once, even while the error is kept
+            yield from self._watched(batches, self.preset) if self.preset else batches
+
+    def _watched(self, batches: Iterable[pl.DataFrame], preset: Preset) -> Iterator[pl.DataFrame]:
+        later = {"fewest rows per file"} if self.on_empty == "skip" else set()  # a skipped delivery has no file
+        if self.names.is_numbered:  # `check_files` counts the rows of each file
+            later = {"rows per file", "fewest rows per file"}
+        limits = tuple(limit for limit in preset.limits if limit.name not in later)
+        left_out = () if self.include_key else self.partition_by
+        return replace(preset, limits=limits).watch(batches, self.format, left_out=left_out)
+
+    def check_files(self, staged: Staged) -> None:
+        """Raise for finished files that the receiver doesn't accept."""
+        if self.preset:
+            for file in staged.files:
+                self.preset.check_file(file, self.format)
