@@ -86,7 +86,16 @@ def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
     assert ours == {
         f"mc_sink.{room}"
-        for room in ("_display", "_lazy", "_namespace", "_runtime", "_runtime.fork_guard", "exceptions", "secret")
+        for room in (
+            "_display",
+            "_lazy",
+            "_namespace",
+            "_polars",
+            "_runtime",
+            "_runtime.fork_guard",
+            "exceptions",
+            "secret",
+        )
     }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}
