@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._display import counted
 from mc_sink._frames import ROW_GROUP_SIZE
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import Bounds, KeyBuckets, RowOrderBuffer, numbered, pairs
-from mc_sink.comparison.join import Duplicates, check_keys, columns_of, difference, refuse_duplicates
+from mc_sink.comparison.join import Duplicates, check_keys, difference, refuse_duplicates
 from mc_sink.comparison.previous import Recast, open_previous
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt import ACTIONS, Changes
@@ -58,7 +59,9 @@ def compare(  # noqa: PLR0913  the options of a delivery
             f"The column of the actions can't be named {action!r}: the frame has a column of this name. Rename it."
         )
     if objects := [name for name, dtype in schema.items() if isinstance(dtype, pl.Object)]:
-        raise ConfigurationError(f"{columns_of(objects)} can't be compared: {objects} (Object). Drop or cast them.")
+        raise ConfigurationError(
+            f"{counted(len(objects), 'column')} can't be compared: {objects} (Object). Drop or cast them."
+        )
     opened = open_previous(previous, schema, dialect)
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
     expected = known_num_rows(previous)

@@ -74,6 +74,8 @@ def test_what_waits_is_one_lot_and_one_batch_at_most() -> None:
         divided.append(kept_alive(rows))
         return [(0, rows)]
 
+    # `compact` copies rows only if they keep more than twice their bytes alive.
+
     most = 2 * (
         LOT + frames(1)[0].estimated_size()
     )  # `compact` copies rows that keep more than twice their bytes alive
