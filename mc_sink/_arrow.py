@@ -108,8 +108,8 @@ def refuse_twins(names: Sequence[str]) -> None:
     """Raise `ConfigurationError` for a name that stands twice: a file with it can't be read by column name."""
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         one = len(twice) == 1
-        told = "1 column name stands" if one else f"{len(twice)} column names stand"
-        raise ConfigurationError(f"{told} twice: {twice}. Rename {'it' if one else 'them'}.")
+        stands = "1 column name stands" if one else f"{len(twice)} column names stand"
+        raise ConfigurationError(f"{stands} twice: {twice}. Rename {'it' if one else 'them'}.")
 
 
 def is_pandas(frame: object) -> bool:
@@ -138,7 +138,7 @@ def pandas_table(frame: Any) -> pa.Table:
         for number, name in levels:
             table = table.append_column(name, pa.array(frame.index.get_level_values(number)))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        bad = [_told(name, "") for name, values in _pandas_columns(frame, levels) if not _converts(values)]
+        bad = [_described(name, "") for name, values in _pandas_columns(frame, levels) if not _converts(values)]
         if not bad:
             raise
         raise ConfigurationError(  # without its cause, whose text holds a value of a cell
@@ -316,13 +316,13 @@ def _imports(data: pa.RecordBatch) -> bool:
 
 
 def _unheld(columns: list[tuple[str, str]]) -> ConfigurationError:
-    told = ", ".join(_told(name, dtype) for name, dtype in columns)
+    named = ", ".join(_described(name, dtype) for name, dtype in columns)
     return ConfigurationError(
-        f"Polars can't hold {_count(columns)}: {told}. Cast or drop {'it' if len(columns) == 1 else 'them'}."
+        f"Polars can't hold {_count(columns)}: {named}. Cast or drop {'it' if len(columns) == 1 else 'them'}."
     )
 
 
-def _told(name: str, dtype: str) -> str:
+def _described(name: str, dtype: str) -> str:
     """Return a column with its type as text, in which control characters are escaped."""
     text = f"{name!r} ({dtype})" if dtype else repr(name)
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

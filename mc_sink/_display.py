@@ -61,11 +61,6 @@ def indented(text: str) -> Printable:
     return lines(first, *(f"  {line}" for line in more))
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the singular or the plural."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def logger(name: str) -> logging.Logger:
     """Return the logger of a module. The values in its records are escaped, so that each record is one line."""
     made = logging.getLogger(name)

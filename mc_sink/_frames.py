@@ -157,7 +157,7 @@ def _no_frame(thing: object, why: str) -> ConfigurationError:
 
 
 def _not_consumed(batches: Batches, source: str) -> Batches:
-    """Read the first batch, and return all batches. Raise if there is none, because then the schema is unknown."""
+    """Read the first batch, and return all batches. Raise without a first batch: the schema would be unknown."""
     first = next(batches, None)
     if first is None:
         raise ConfigurationError(

@@ -167,7 +167,7 @@ def is_aws_host(text: str) -> bool:
     return _AWS_HOST.fullmatch(text) is not None
 
 
-def did_you_mean(text: str) -> str:
+def suggest_target(text: str) -> str:
     """Return the question with the likely target, for the end of a message; empty where nothing is likely."""
     found = s3_meant(text)
     endpoint = endpoint_meant(text)

@@ -9,7 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink._display import count, labelled, lines
+from mc_sink._display import counted, labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class CountedWarning:
 
     def __str__(self) -> str:
         if self.kind == "unproven":
-            return f"{count(self.num_cells, 'file')} {_WARNINGS[self.kind]}"
-        return f"{count(self.num_cells, 'cell')} of {self.column!r} {_WARNINGS[self.kind]}"
+            return f"{counted(self.num_cells, 'file')} {_WARNINGS[self.kind]}"
+        return f"{counted(self.num_cells, 'cell')} of {self.column!r} {_WARNINGS[self.kind]}"
 
 
 def summed(warnings: Iterable[CountedWarning]) -> tuple[CountedWarning, ...]:
@@ -125,7 +125,7 @@ class Rejects:
 
     def _repr_html_(self) -> str:
         return _display.line(
-            f"{count(self.num_rows, 'row')} {'was' if self.num_rows == 1 else 'were'} rejected.", strong=True
+            f"{counted(self.num_rows, 'row')} {'was' if self.num_rows == 1 else 'were'} rejected.", strong=True
         ) + _listed(self.files)
 
 
@@ -243,7 +243,7 @@ class Receipt:
 
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
-        rows, files = count(self.num_rows, "row"), count(len(self.files), "file")
+        rows, files = counted(self.num_rows, "row"), counted(len(self.files), "file")
         done = ("delivered", f"{rows}{rejected}, {_size(self.num_bytes)}, {files}")
         return [
             ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
@@ -273,7 +273,7 @@ class Receipt:
         if not self.num_found:
             return []
         done = "nothing was done" if self.num_found == len(self.files) else "the others were published now"
-        files = count(len(self.files), "file")
+        files = counted(len(self.files), "file")
         return [("repeated", f"an earlier attempt had published {self.num_found} of {files}; {done}")]
 
     def __getstate__(self) -> dict[str, Any]:

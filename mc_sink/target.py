@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from mc_sink._s3_names import BUCKET, did_you_mean, find_access_point, is_arn, is_aws_host, refuse_reserved
+from mc_sink._s3_names import BUCKET, find_access_point, is_arn, is_aws_host, refuse_reserved, suggest_target
 from mc_sink.exceptions import TargetError
 
 MAX_KEY_BYTES = 1024
@@ -117,7 +117,7 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
         plain = text if scheme in {"http", "https"} else f"s3://{rest}"
         raise TargetError(
             f"{_without_query(text)!r} begins with {scheme}://, which is not how a target in S3 is written."
-            f"{did_you_mean(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
+            f"{suggest_target(plain)} Deliver to s3://, a local path, or one of {', '.join(RENAMES)}."
         )
     _refuse_query(text)
     return _s3(text, rest) if scheme in _S3 else _other(scheme, text, rest)
@@ -130,7 +130,7 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
         scheme, path = almost.group(1), text[almost.end() :].lstrip(":/\\")
         is_s3, is_file = scheme.lower() in _S3, scheme.lower() == "file"
         likely = (
-            did_you_mean(text) if is_s3 else f" Did you mean file:///{path}?" if is_file and "?" not in path else ""
+            suggest_target(text) if is_s3 else f" Did you mean file:///{path}?" if is_file and "?" not in path else ""
         )
         raise TargetError(
             f"The target begins with {scheme}: and is not a URL.{likely} Write s3://bucket/prefix/ as text (a Path "
@@ -143,7 +143,7 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
 
 def _arn(text: str) -> TargetError:
     """Return the error for an ARN that is not a target: a bucket's, or an incomplete one of an access point."""
-    likely = did_you_mean(text) or (
+    likely = suggest_target(text) or (
         f" An access point is written s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix/. {_BY_ALIAS}"
     )
     return TargetError(f"The target is an ARN, which names resources in policies, and is not a URL.{likely}")
@@ -158,7 +158,7 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
     if _WINDOWS.match(text):
         raise TargetError(f"{text!r} is a Windows path, and this machine has none. Write the local path, from /.")
     if text.startswith("//") and not text.startswith("///"):
-        raise TargetError(f"{text!r} begins with two slashes.{did_you_mean(text)} A local path begins with one.")
+        raise TargetError(f"{text!r} begins with two slashes.{suggest_target(text)} A local path begins with one.")
     if text.startswith(("/", "~", "./")) or text == ".":
         return
     if "\\" in text:
@@ -168,7 +168,7 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
     host, parent = text.partition("/")[0], (folder / text).parent
     if is_aws_host(host):
         raise TargetError(
-            f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{did_you_mean(text)}"
+            f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{suggest_target(text)}"
         )
     if "://" not in text and _is_folder(parent):
         return
@@ -178,7 +178,7 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
     variable = " Variables are not filled in here." if text.startswith(("$", "%")) else ""
     raise TargetError(
         f"{shown} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
-        f"{did_you_mean(text)} For a new local folder, write ./ in front."
+        f"{suggest_target(text)} For a new local folder, write ./ in front."
     )
 
 
@@ -234,11 +234,13 @@ def _other(scheme: str, text: str, rest: str) -> Target:
 def _s3(text: str, rest: str) -> Target:
     bucket, slash, key = rest.partition("/")
     if not bucket:
-        raise TargetError(f"{text!r} names no bucket.{did_you_mean(rest.lstrip('/')) or ' Write s3://bucket/prefix/'}")
+        raise TargetError(
+            f"{text!r} names no bucket.{suggest_target(rest.lstrip('/')) or ' Write s3://bucket/prefix/'}"
+        )
     if is_aws_host(bucket):
-        raise TargetError(f"{text!r} has a host of S3's in place of a bucket.{did_you_mean(rest)}")
+        raise TargetError(f"{text!r} has a host of S3's in place of a bucket.{suggest_target(rest)}")
     if not BUCKET.fullmatch(bucket):
-        likely = did_you_mean(text.replace("\\", "/")) if "\\" in bucket else ""
+        likely = suggest_target(text.replace("\\", "/")) if "\\" in bucket else ""
         variable = " Variables are not filled in here." if re.search("[$%{<]", bucket) else ""
         raise TargetError(f"{bucket!r} can't be a bucket's name, in {text!r}.{variable}{likely}")
     refuse_reserved(bucket)

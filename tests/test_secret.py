@@ -200,7 +200,10 @@ ENDLESS["client_kwargs"] = ENDLESS
         ({"use_ssl": None}, "use_ssl .* True or False"),
         ({"secrte": CANARY}, "'secrte'.*Did you mean 'secret'"),
         ({"client_kwargs": {"regoin_name": CANARY}}, "client_kwargs has 'regoin_name'.*Did you mean 'region_name'"),
-        ({"key": CANARY, "client_kwargs": {"aws_access_key_id": "k"}}, "2 values for key: key itself"),
+        (
+            {"key": CANARY, "client_kwargs": {"aws_access_key_id": "k"}},
+            "2 values for key: key itself, and client_kwargs",
+        ),
         ({"key": "usern", "username": CANARY}, "KeyError: 'Supply either key or …ame, not both'"),
         ({CANARY: "key"}, "storage_options has '…', which s3fs doesn't know"),
         ({CANARY.encode(): "key"}, "name of type bytes"),

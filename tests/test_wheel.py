@@ -108,7 +108,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for one in core_of(installed):
         for name in {file.parts[0] for file in one.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             if not (packages / name).exists():
-                (packages / name).symlink_to(one.locate_file(name))
+                (packages / name).symlink_to(str(one.locate_file(name)))
     return home
 
 

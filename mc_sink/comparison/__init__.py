@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._display import counted
 from mc_sink._frames import ROW_GROUP_SIZE
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import Bounds, KeyBuckets, RowOrderBuffer, numbered, pairs
-from mc_sink.comparison.join import Duplicates, check_keys, counted_columns, difference, refuse_duplicates
+from mc_sink.comparison.join import Duplicates, check_keys, difference, refuse_duplicates
 from mc_sink.comparison.previous import Recast, open_previous
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt import ACTIONS, Changes
@@ -59,7 +60,7 @@ def compare(  # noqa: PLR0913  the options of a delivery
         )
     if objects := [name for name, dtype in schema.items() if isinstance(dtype, pl.Object)]:
         raise ConfigurationError(
-            f"{counted_columns(objects)} can't be compared: {objects} (Object). Drop or cast them."
+            f"{counted(len(objects), 'column')} can't be compared: {objects} (Object). Drop or cast them."
         )
     opened = open_previous(previous, schema, dialect)
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._display import counted
 from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 
@@ -121,22 +122,19 @@ def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
     if not names:
         raise ConfigurationError("keys= is empty. Name the columns that identify a row.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigurationError(f"{counted_columns(twice)} given twice in keys=: {twice}. Name each column once.")
+        raise ConfigurationError(
+            f"{counted(len(twice), 'column')} given twice in keys=: {twice}. Name each column once."
+        )
     if missing := [name for name in names if name not in schema]:
         raise ConfigurationError(
-            f"{counted_columns(missing)} of keys= not in the frame: {missing}. The frame has {list(schema)}."
+            f"{counted(len(missing), 'column')} of keys= not in the frame: {missing}. The frame has {list(schema)}."
         )
     if wrong := [f"{name!r} ({schema[name]})" for name in names if not isinstance(schema[name], _COMPARED)]:
         raise ConfigurationError(
-            f"{counted_columns(wrong)} of keys= can't be compared: {', '.join(wrong)}. "
+            f"{counted(len(wrong), 'column')} of keys= can't be compared: {', '.join(wrong)}. "
             "Use columns of numbers, texts or times."
         )
     return names
-
-
-def counted_columns(names: Sequence[str]) -> str:
-    """Return the number of columns as text: "1 column", "2 columns"."""
-    return f"{len(names):,} {'column' if len(names) == 1 else 'columns'}"
 
 
 def hashed(keys: Sequence[str], depth: int = 0) -> pl.Expr:

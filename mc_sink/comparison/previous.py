@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from polars.selectors import by_name
 
+from mc_sink._display import counted
 from mc_sink._frames import as_lazyframe
 from mc_sink._polars import Map
-from mc_sink.comparison.join import counted_columns
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv
 
@@ -156,8 +156,8 @@ class Recast:
         missing = [name for name in self.wanted if name not in self.found]
         more = [name for name in self.found if name not in self.wanted]
         if missing or more:
-            parts = [f"{counted_columns(missing)} missing: {missing}"] * bool(missing)
-            parts += [f"{counted_columns(more)} not in this run: {more}"] * bool(more)
+            parts = [f"{counted(len(missing), 'column')} missing: {missing}"] * bool(missing)
+            parts += [f"{counted(len(more), 'column')} not in this run: {more}"] * bool(more)
             raise ConfigurationError(
                 f"previous= has other columns than this run: {'; '.join(parts)}. Pass the whole rows of the last "
                 f"delivery (not only its changes), and add or drop columns there."
@@ -198,8 +198,8 @@ class Recast:
         ]
         if wrong:
             raise ConfigurationError(
-                f"{counted_columns(wrong)} of previous= may have another meaning than in this run: {', '.join(wrong)}. "
-                f"Cast them in previous=, or keep the last delivery as Parquet."
+                f"{counted(len(wrong), 'column')} of previous= may have another meaning than in this run: "
+                f"{', '.join(wrong)}. Cast them in previous=, or keep the last delivery as Parquet."
             )
 
     def _casts(self, name: str, wanted: pl.DataType) -> bool:

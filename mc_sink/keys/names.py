@@ -217,12 +217,12 @@ def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool
 
 
 def check_apart(template: Template, constants: Mapping[str, str]) -> None:
-    """Raise for tokens that can't be told apart in a name, and for a number in two formats, which no pattern finds."""
+    """Raise for tokens that can't be separated in a name, and for a number in two formats, which no pattern finds."""
     if len({token for token in template.tokens if token.name == "part"}) > 1:
         raise ConfigurationError(f"name={template.text!r} has {{part}} in two formats. Use one of them.")
     if lost := blurred(template, constants):
         raise ConfigurationError(
-            f"name={template.text!r} may give two files the same name, because the tokens can't be told apart: "
+            f"name={template.text!r} may give two files the same name, because its tokens can't be separated: "
             f"{', '.join(map(str, lost))}. Put a slash between them."
         )
 

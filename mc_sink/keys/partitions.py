@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars.selectors import by_name
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Partitioning:
         self._check_names()
         if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
             raise ConfigurationError(
-                f"{count(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
+                f"{counted(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
                 "to text, whole numbers, booleans, dates or times in the query."
             )
         if self.columns and not self.file_schema:
@@ -134,7 +134,7 @@ class Partitioning:
     def _check_names(self) -> None:
         if unknown := [name for name in self.columns if name not in self.schema]:
             raise ConfigurationError(
-                f"The frame lacks {count(len(unknown), 'column')} of partition_by: "
+                f"The frame lacks {counted(len(unknown), 'column')} of partition_by: "
                 f"{unknown}. It has {self.schema.names()}."
             )
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):
@@ -143,7 +143,7 @@ class Partitioning:
             raise ConfigurationError(f"The names {odd} of partition_by can't be part of a key. Rename in the query.")
 
 
-def columns_of(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:
+def column_names(partition_by: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the columns of an argument that takes one name, several or none."""
     if partition_by is None:
         return ()

@@ -14,7 +14,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args
 
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
-from mc_sink.keys import columns_of
+from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms import Platform
 from mc_sink.staged import IfExists, OnEmpty, Stale
@@ -202,7 +202,7 @@ class SinkOptions:
     def columns(self) -> tuple[str, ...]:
         """The columns that divide the rows into files: the action of a change first, unless it is a column."""
         divides = self.previous is not None and self.changes == "files"
-        return ((ACTION,) if divides else ()) + columns_of(self.partition_by)
+        return ((ACTION,) if divides else ()) + column_names(self.partition_by)
 
 
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(SinkOptions) if one.name != "target"}

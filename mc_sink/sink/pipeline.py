@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mc_sink import validation
-from mc_sink._display import count, printable
+from mc_sink._display import counted, printable
 from mc_sink._runtime.batches import check_num_rows, pull
 from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
@@ -46,8 +46,8 @@ class RowCountGuard:
         last = self.last_rows if last_rows is None else last_rows
         if last and abs(num_rows - last) > self.max_change * last:
             raise ValidationError(
-                f"{count(num_rows, 'row')} would be delivered after {count(last, 'row')} the last time: a change of "
-                f"{(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. Look at the source. "
+                f"{counted(num_rows, 'row')} would be delivered after {counted(last, 'row')} the last time: a change "
+                f"of {(num_rows - last) / last:+.1%}, and max_change allows {self.max_change:.1%}. Look at the source. "
                 "If the change is right, raise max_change for one run."
             )
 
@@ -91,7 +91,7 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"Only {count(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. "
+                f"Only {counted(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. "
                 "If so few rows are right, lower min_rows."
             )
         if guard is not None:

@@ -14,7 +14,7 @@ import polars as pl
 
 from mc_sink import _display, validation
 from mc_sink._arrow import empty_batch
-from mc_sink._display import count, labelled, lines
+from mc_sink._display import counted, labelled, lines
 from mc_sink._frames import as_lazyframe
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import panics_as_query_errors
@@ -109,7 +109,7 @@ class Preview:
         return _display.facts(self._facts()) + _display.rows(("file",), [(url,) for url in self._shown()])
 
     def _facts(self) -> list[tuple[str, str]]:
-        number = "as many files as the rows fill" if self.num_files is None else count(self.num_files, "file")
+        number = "as many files as the rows fill" if self.num_files is None else counted(self.num_files, "file")
         groups = f", row groups of {self.row_group_size:,} rows" if isinstance(self.format, Parquet) else ""
         facts = {
             "would make": f"{number}; nothing was sent",
@@ -142,7 +142,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
-    parts = count(upload.in_flight, "part")
+    parts = counted(upload.in_flight, "part")
     plan = f"{parts} of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
     if upload.most_bytes is None:
         return plan

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
 from mc_sink.staged import Claim, Present
@@ -56,7 +56,7 @@ class PriorAttempt:
             raise already_exists(foreign[0])
         if strays := sorted(self.published - made):
             raise AlreadyExistsError(
-                f"Cannot continue run {staged.run_id}: an earlier attempt published {count(len(strays), 'object')} "
+                f"Cannot continue run {staged.run_id}: an earlier attempt published {counted(len(strays), 'object')} "
                 f"that this one doesn't make, such as {strays[0]}. The data or the options changed. Use a new run_id.",
                 visible="some",
             )
@@ -64,7 +64,7 @@ class PriorAttempt:
         if self.manifest and new and staged.if_exists == "fail":
             raise AlreadyExistsError(
                 f"Run {staged.run_id} is already complete: its manifest is at {self.manifest}, and it doesn't list "
-                f"{count(len(new), 'object')} of this attempt, such as {new[0]}. Use a new run_id.",
+                f"{counted(len(new), 'object')} of this attempt, such as {new[0]}. Use a new run_id.",
                 visible="some",
             )
 

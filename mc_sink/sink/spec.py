@@ -23,7 +23,7 @@ from mc_sink._frames import ROW_GROUP_SIZE
 from mc_sink.delivery_spec import DeliverySpec
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import choose_format
-from mc_sink.keys import FileNames, check_run_id, columns_of, new_run_id, parse_template
+from mc_sink.keys import FileNames, check_run_id, column_names, new_run_id, parse_template
 from mc_sink.platforms import load, memory_of
 from mc_sink.presets import preset_of
 from mc_sink.sink.options import check_combinations, check_place
@@ -178,7 +178,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
         if_exists=chosen.if_exists,
         stale=chosen.stale,
         previous=chosen.previous,
-        keys=columns_of(chosen.keys),
+        keys=column_names(chosen.keys),
         manifest=names.manifest if has_manifest else None,
         manifest_form="redshift" if chosen.manifest == "redshift" else "mc_sink",
         success_marker=names.success_marker if chosen.success_marker else None,

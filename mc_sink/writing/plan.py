@@ -94,7 +94,7 @@ class FilePlan:
     metadata: Mapping[str, str] | None = None
 
     def open(self, store: Store) -> Writer:
-        """Take bytes for it, or compare them with those that an earlier try has published."""
+        """Open a writer that stores the file, or that compares it with what an earlier attempt published."""
         if self.already_published:
             return Writer(store.compare(self.target))
         return Writer(store.open(self.target, self.format.content_type, several=self.is_numbered))

@@ -204,7 +204,7 @@ def test_an_answer_that_is_none_is_not_a_success(fault_s3: FaultServer, reply: B
 
 @pytest.mark.parametrize("rows", [10, 400_000], ids=["Put", "Complete"])
 def test_a_lost_reply_is_settled_by_a_listing(fault_s3: FaultServer, rows: int) -> None:
-    """The object was published and the answer lost: the listing shows the same object, a success."""
+    """The object was published and the answer lost: the retry is refused, and a listing shows the same object."""
     fault_s3.fault("Put", Reset(), when="after")
     fault_s3.fault("Complete", Reset(), when="after")
     receipt = mc_sink.sink_madconnect(

@@ -53,7 +53,7 @@ def is_whole(server: FaultServer, receipt: mc_sink.Receipt, format: str, folder:
 @pytest.mark.parametrize("op", ["Create", "Part", "Complete", "Put", "List"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_fault_that_passes_costs_nothing(fault_s3: FaultServer, tmp_path: Path, format: str, op: str) -> None:
-    """Throttled, then broken, then lost unread: the third attempt is whole, and one copy is visible."""
+    """Throttled, then broken, then lost before anything was read: one copy is visible, and whole."""
     fault_s3.fault(op, Status(503, "SlowDown"))
     fault_s3.fault(op, Status(500), n=2)
     fault_s3.fault(op, Reset("head"), n=3)

@@ -129,7 +129,7 @@ def test_raising_refuses_headers_before_the_first_byte() -> None:
 def test_a_warning_says_what_it_counts() -> None:
     """For a person it is a sentence; for a receipt it is plain data."""
     warning = CountedWarning("formula", "phone", 1_204)
-    assert str(warning) == "1,204 cell(s) of 'phone' start like a formula, which a spreadsheet would execute"
+    assert str(warning) == "1,204 cells of 'phone' start like a formula, which a spreadsheet would execute"
     assert {str(CountedWarning(kind, "x", 1)).split("'x' ")[1] for kind in ("formula", "escaped", "nulled")} == {
         "start like a formula, which a spreadsheet would execute",
         "started like a formula and were given an apostrophe",

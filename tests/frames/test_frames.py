@@ -1,4 +1,4 @@
-"""Frames at the door: whatever holds rows becomes a plan that streams them, in order, once."""
+"""Every kind of frame becomes a plan that streams them, in order, once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FRAMES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_every_kind_of_frame_gives_its_rows(frame: Callable[[], Any]) -> None:
-    """Rows, order, names and dtypes are the same, whatever held them."""
+    """Rows, order, names and dtypes are the same for every kind of frame."""
     assert rows_of(frame()).equals(FRAME)
 
 
@@ -102,7 +102,7 @@ def test_empty_batches_among_others_are_no_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thing", "told"),
+    ("thing", "expected"),
     [
         (None, "NoneType is not a frame"),
         (7, "int is not a frame"),
@@ -121,9 +121,9 @@ def test_empty_batches_among_others_are_no_end() -> None:
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
-def test_what_is_no_frame_is_refused(thing: Any, told: str) -> None:
+def test_what_is_no_frame_is_refused(thing: Any, expected: str) -> None:
     """Anything else gets an error that names its type and says what would do."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         rows_of(thing)
 
 
@@ -131,14 +131,14 @@ def test_what_is_no_frame_is_refused(thing: Any, told: str) -> None:
 
 
 def consumed_reader() -> pa.RecordBatchReader:
-    """Give a reader that somebody else has read."""
+    """Give a reader that other code has read."""
     reader = TABLE.to_reader()
     reader.read_all()
     return reader
 
 
 def consumed_generator() -> Iterator[pl.DataFrame]:
-    """Give a generator that somebody else has run."""
+    """Give a generator that other code has run."""
     generator = (FRAME for _ in range(2))
     list(generator)
     return generator
@@ -156,20 +156,20 @@ def consumed_generator() -> Iterator[pl.DataFrame]:
     ids=["consumed reader", "consumed generator", "iterator", "list", "reader"],
 )
 def test_a_stream_without_batches_is_refused_at_the_door(frame: Any) -> None:
-    """A reader or an iterator with nothing in it was consumed before: that is said, and is no delivery of zero rows."""
+    """A reader or iterator with nothing in it was consumed before: that is an error, not a delivery of zero rows."""
     with pytest.raises(ConfigurationError, match=r"0 batches: it was consumed before.*Nothing became visible"):
         as_lazyframe(frame)
 
 
 def test_a_stream_that_was_begun_gives_the_rest() -> None:
-    """Rows that somebody took before are not delivered, and nothing pretends that they are."""
+    """Rows that other code took before are not delivered, and nothing pretends that they are."""
     reader = pa.RecordBatchReader.from_batches(BATCH.schema, [BATCH.slice(0, 1), BATCH.slice(1)])
     reader.read_next_batch()
     assert rows_of(reader).equals(FRAME.slice(1))
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "expected"),
     [
         (FRAME.with_columns(pl.col("n").cast(pl.Float64)), "'n' is Float64, was Int64"),
         (FRAME.rename({"s": "t"}), "'s' is None, was String, 't' is String, was None"),
@@ -180,9 +180,9 @@ def test_a_stream_that_was_begun_gives_the_rest() -> None:
     ],
     ids=["dtype", "name", "order", "missing", "extra", "arrow"],
 )
-def test_a_schema_that_changes_in_mid_stream_is_told(second: Any, told: str) -> None:
+def test_a_schema_that_changes_in_mid_stream_is_told(second: Any, expected: str) -> None:
     """The error says which batch, which column, what it is and what it was."""
-    with pytest.raises(ConfigurationError, match=rf"Batch 2 \(counted from 0\).*{told}.*Nothing became visible"):
+    with pytest.raises(ConfigurationError, match=rf"Batch 2 \(counted from 0\).*{expected}.*Nothing became visible"):
         rows_of(batch for batch in (FRAME, FRAME, second))
 
 
@@ -222,7 +222,7 @@ def test_the_door_reads_nothing_of_a_lazyframe_or_a_table() -> None:
 
 
 def test_an_endless_stream_streams() -> None:
-    """The engine waits for whoever pulls: after three batches an endless source has been asked for a bounded number."""
+    """The engine waits for its consumer: after three batches an endless source has been asked for a bounded number."""
     seen: list[int] = []
     batches = pull(as_lazyframe(counted(seen)), 2)
     taken = [next(batches)["n"][0] for _ in range(3)]
@@ -330,7 +330,7 @@ def test_any_slice_is_what_a_frame_would_give(offset: int, length: int) -> None:
 
 
 def test_a_plan_of_repeatable_batches_runs_again() -> None:
-    """`from_batches` calls its source anew for every run."""
+    """`from_batches` calls its source again for every run."""
     plan = source([])
     assert plan.collect().equals(plan.collect())
 
@@ -401,14 +401,14 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
 
 def test_a_pandas_frame_that_was_filtered_delivers_no_index() -> None:
-    """Row labels that pandas made up, gaps included, are no column for the receiver."""
+    """Row labels that pandas made up, gaps included, don't become a column for the receiver."""
     frame = pd.DataFrame(ROWS)
     assert rows_of(frame[frame["n"] > 1]).equals(FRAME.slice(1))
     assert rows_of(frame.sample(frac=1, random_state=1).reset_index(drop=True)).columns == FRAME.columns
 
 
 def test_a_named_pandas_index_is_a_column() -> None:
-    """An index that somebody named holds data, and none of it is lost."""
+    """An index with a name holds data, and none of it is lost."""
     assert rows_of(pd.DataFrame(ROWS).set_index("s")).select("n", "s").equals(FRAME)
 
 

@@ -1,4 +1,4 @@
-"""pandas frames: a named index is a column, an unnamed one isn't, wherever the frame stands and whatever its rows."""
+"""pandas frames: a named index is a column, an unnamed one isn't, for every place of the frame and all of its rows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_index_with_a_name_is_a_column(way: Any, index: pd.Index) -> None:
 
 
 def test_what_read_csv_reads_in_parts_has_the_columns_of_the_whole() -> None:
-    """The index counts on from part to part, and is no column; one that was asked for is."""
+    """The index counts on from part to part, and isn't a column; one that was asked for is."""
     text = "key,user\n1,a\n2,b\n3,c\n"
     assert rows_of(pd.read_csv(io.StringIO(text), chunksize=2)).columns == ["key", "user"]
     found = rows_of(pd.read_csv(io.StringIO(text), chunksize=2, index_col="key"))
@@ -84,7 +84,7 @@ def test_whether_a_filter_leaves_gaps_changes_no_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "told"),
+    ("frame", "expected"),
     [
         (ROWS.set_axis(pd.Index([1, 2, 3, 4], name="n")), r"index .* name of another column: \['n'\].*reset_index"),
         (ROWS.set_axis(pd.MultiIndex.from_arrays(LEVELS, names=["k", "k"])), r"name of another column: \['k'\]"),
@@ -99,9 +99,9 @@ def test_whether_a_filter_leaves_gaps_changes_no_column() -> None:
     ids=["column", "level", "columns", "number and text", "mixed", "complex"],
 )
 @ALL_WAYS
-def test_what_has_no_columns_of_its_own_is_refused_by_name(way: Any, frame: pd.DataFrame, told: str) -> None:
+def test_what_has_no_columns_of_its_own_is_refused_by_name(way: Any, frame: pd.DataFrame, expected: str) -> None:
     """The error names the columns, and no value of a cell, nor does what caused it."""
-    with pytest.raises(ConfigurationError, match=told) as raised:
+    with pytest.raises(ConfigurationError, match=expected) as raised:
         rows_of(way(frame))
     assert raised.value.__cause__ is None
     assert "hidden" not in str(raised.value)

@@ -148,10 +148,10 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize(("how", "told"), MESSAGES.values(), ids=MESSAGES)
-def test_a_refusal_says_what_to_do(how: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("how", "expected"), MESSAGES.values(), ids=MESSAGES)
+def test_a_refusal_says_what_to_do(how: dict[str, Any], expected: str) -> None:
     """The message has the nearest right token, the way out, or the reason."""
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+    with pytest.raises(ConfigurationError, match=re.escape(expected)):
         names(**how)
 
 
@@ -186,7 +186,7 @@ APART = [
 @pytest.mark.parametrize("template", BLURRED)
 def test_tokens_that_run_into_each_other_are_refused(template: str) -> None:
     """Where a name could be read in two ways, two files could have it."""
-    with pytest.raises(ConfigurationError, match="the tokens can't be told apart"):
+    with pytest.raises(ConfigurationError, match="its tokens can't be separated"):
         names(template, columns=["a"] if "{a}" in template else [], splits="{part" in template)
 
 
@@ -246,7 +246,7 @@ OTHERS = [
 
 
 def test_a_run_knows_its_files_in_any_format_and_number() -> None:
-    """An earlier try with other options is found; run "a-1" is not run "a-10"."""
+    """An earlier attempt with other options is found; run "a-1" is not run "a-10"."""
     own = frozenset(
         PREFIX + name for name in ("a-1.csv", "a-1.parquet", "a-1.csv.gz", "a-1-00000.csv", "a-1-123456.csv")
     )
@@ -271,7 +271,7 @@ def test_files_are_known_wherever_they_are(target: str) -> None:
 
 
 def test_a_key_is_measured_with_the_longest_number() -> None:
-    """A prefix that leaves too little room is refused before the run, not by its hundred thousandth file."""
+    """A prefix that is too long is refused before the run, not by its hundred thousandth file."""
     room = 1024 - len(f"{'k' * 900}/{RUN_ID}-{'9' * 10}.csv")
     names(target=f"s3://bucket/{'k' * 900}{'k' * room}/", splits=True)
     with pytest.raises(TargetError, match="1,025 bytes, and S3 accepts at most 1,024"):
@@ -282,11 +282,11 @@ def test_a_key_is_measured_with_the_longest_number() -> None:
 VALUES = {"a/b": "slash", "": "has no text", "__HIVE_DEFAULT_PARTITION__": "Spark", "a#b": "advises against"}
 
 
-@pytest.mark.parametrize(("value", "told"), VALUES.items())
-def test_a_value_that_can_not_stand_in_a_name_is_refused(value: str, told: str) -> None:
+@pytest.mark.parametrize(("value", "expected"), VALUES.items())
+def test_a_value_that_can_not_stand_in_a_name_is_refused(value: str, expected: str) -> None:
     """Values come during the run; nothing is visible then, and the message says so."""
     made = names("{a}/{run_id}{ext}", columns=["a"])
-    with pytest.raises(ConfigurationError, match=f"(?s){told}.*Nothing became visible"):
+    with pytest.raises(ConfigurationError, match=f"(?s){expected}.*Nothing became visible"):
         made.file(0, values={"a": value})
     null = names("a={a}/{run_id}{ext}", columns=["a"]).file(0, values={"a": "__HIVE_DEFAULT_PARTITION__"})
     assert null.path == f"p/a=__HIVE_DEFAULT_PARTITION__/{RUN_ID}.csv"
@@ -318,8 +318,10 @@ def test_an_extension_that_the_run_id_brings_is_no_exception() -> None:
 )
 def test_a_schema_gives_its_name(schema: Any, name: str) -> None:
     """By name, as a schema, or as a model."""
-    told = mc_sink.SinkMadConnect(FRAME).preview(PREFIX, name="{schema}/{run_id}{ext}", schema=schema, run_id=RUN_ID)
-    assert told.files == (f"{PREFIX}{name}/{RUN_ID}.csv",)
+    expected = mc_sink.SinkMadConnect(FRAME).preview(
+        PREFIX, name="{schema}/{run_id}{ext}", schema=schema, run_id=RUN_ID
+    )
+    assert expected.files == (f"{PREFIX}{name}/{RUN_ID}.csv",)
 
 
 def test_rejects_have_a_place_of_their_own(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names of generated templates: whatever passes the check never gives one name twice, and knows its own."""
+"""Names of generated templates: a template that passes the check never gives one name twice, and knows its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and reruns: whatever a template says, a run finds its own files and no others."""
+"""Names and reruns: under every template, a run finds its own files and no others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def deliver(server: FaultServer, rows: int = 10, **how: Any) -> mc_sink.Receipt:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_rerun_finds_what_it_has_delivered(fault_s3: FaultServer, template: str | None) -> None:
-    """The second try compares all files, and sends none of them again."""
+    """The second attempt compares all files, and sends none of them again."""
     first = deliver(fault_s3, name=template, run_id=RUN_ID)
     sent = len(fault_s3.log.of("Put", "Create"))
     again = deliver(fault_s3, name=template, run_id=RUN_ID)
@@ -46,7 +46,7 @@ def test_a_rerun_finds_what_it_has_delivered(fault_s3: FaultServer, template: st
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_rerun_with_fewer_files_is_refused(fault_s3: FaultServer, template: str | None) -> None:
-    """What is left of the earlier try is found, wherever the number stands in a name, and nothing changes."""
+    """What is left of the earlier attempt is found, wherever the number stands in a name, and nothing changes."""
     deliver(fault_s3, name=template, run_id=RUN_ID)
     before = fault_s3.listing(fault_s3.bucket)
     with pytest.raises(AlreadyExistsError, match="no part of this one"):
@@ -96,7 +96,7 @@ def test_an_overwrite_with_fewer_files_is_refused(fault_s3: FaultServer, run_id:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_local_rerun_delivers_once(tmp_path: Path, template: str | None) -> None:
-    """On the disk too, the second try changes nothing."""
+    """On the disk too, the second attempt changes nothing."""
     given: dict[str, Any] = {"name": template, "format": "csv", "run_id": RUN_ID, "max_rows_per_file": 3}
     mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **given)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -1,4 +1,4 @@
-"""How values are written in keys, and how rows are told apart by them."""
+"""How values are written in keys, and how rows are separated by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mc_sink
 from mc_sink import ConfigurationError
-from mc_sink.keys import Partition, Partitioning, columns_of
+from mc_sink.keys import Partition, Partitioning, column_names
 from mc_sink.keys.partitions import HIVE_DEFAULT_PARTITION, encode
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def test_groups_hold_every_row_in_order(pairs: list[tuple[Any, Any]]) -> None:
 
 @given(rows)
 def test_runs_hold_every_row_in_order(pairs: list[tuple[Any, Any]]) -> None:
-    """Runs together are the rows, each of other values than the one before; there are none where values come back."""
+    """Runs together are the rows, each of other values than the one before; None where values come back."""
     frame = pl.DataFrame(pairs, schema={"k": pl.String, "j": pl.Int64}, orient="row").with_row_index("n")
     texts = [(k or None, None if j is None else str(j)) for k, j in pairs]
     begun = [text for n, text in enumerate(texts) if n == 0 or texts[n - 1] != text]
@@ -190,15 +190,15 @@ def test_runs_hold_every_row_in_order(pairs: list[tuple[Any, Any]]) -> None:
 
 def test_the_argument_takes_one_column_or_several() -> None:
     """A text is one column, and not its letters."""
-    assert columns_of(None) == ()
-    assert columns_of("day") == ("day",)
-    assert columns_of(["day", "country"]) == ("day", "country")
+    assert column_names(None) == ()
+    assert column_names("day") == ("day",)
+    assert column_names(["day", "country"]) == ("day", "country")
 
 
 @pytest.mark.parametrize("name", ["*", "^x$", "a/b", "50%", "x y", "a:b", "=", "é"])
 @pytest.mark.parametrize("rows", ["sorted", "unsorted"])
 def test_columns_of_any_name_arrive(fault_s3: FaultServer, name: str, rows: str) -> None:
-    """A name is no pattern, and what can't stand in a key is encoded; columns that a pattern would find stay apart."""
+    """A name isn't a pattern, and what can't stand in a key is encoded; columns that a pattern would match are kept."""
     frame = pl.DataFrame({"x": range(4), name: ["b", "c"] * 2}).with_columns(pl.lit(1).alias("^.*$"))
     frame = frame.sort(pl.Series(frame[name]), maintain_order=True) if rows == "sorted" else frame
     how: dict[str, Any] = {"partition_by": name, "run_id": "a", "storage_options": fault_s3.storage_options}

@@ -34,9 +34,9 @@ class NoKeyring(MemoryKeyring):
 def test_a_keyring_that_keeps_nothing_is_told() -> None:
     """One that takes a secret and forgets it, because it is switched off, has saved nothing."""
     with (
-        installed(null.Keyring()),
+        installed(null.Keyring()),  # type: ignore[no-untyped-call]
         pytest.raises(ConfigurationError, match=r"Cannot save the secrets .* doesn't return"),
-    ):  # type: ignore[no-untyped-call]
+    ):
         platforms.save(a_platform(), store="keyring")
     assert platforms.list() == []
 

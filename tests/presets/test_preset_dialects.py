@@ -52,7 +52,7 @@ def delivered(target: str, **options: Any) -> bytes:
     return text(mc_sink.sink_madconnect(FRAME, target, manifest=False, progress=False, **options).files[0].path)
 
 
-def said(way: str, kind: str) -> tuple[str, dict[str, Any]]:
+def message(way: str, kind: str) -> tuple[str, dict[str, Any]]:
     """Give a way of saying a format, for one kind of file."""
     end, options = WAYS[way]
     return end.format(kind, kind.upper()), {name: value.format(kind) for name, value in options.items()}
@@ -68,7 +68,7 @@ def test_there_are_presets_to_ask() -> None:
 @pytest.mark.parametrize("preset", [*CSVS, OWN], ids=str)
 def test_the_dialect_stays_whatever_says_the_format(tmp_path: Path, preset: Any, way: str, kind: str) -> None:
     """The text is that of the preset alone, compressed or not, and a preview and the manifest say so."""
-    end, options = said(way, kind)
+    end, options = message(way, kind)
     usual = delivered(f"{tmp_path}/usual/", preset=preset)
     assert delivered(f"{tmp_path}/{end}", preset=preset, **options) == usual
     seen = mc_sink.preview(FRAME, f"{tmp_path}/p/{end}", preset=preset, manifest=False, **options).format

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import mc_sink
-from mc_sink._display import count
+from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
@@ -107,7 +107,7 @@ def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
 
 
 class Orc(Parquet):
-    """A format that nobody takes."""
+    """A format that no receiver takes."""
 
     @property
     def extension(self) -> str:
@@ -155,8 +155,8 @@ def refused(call: Callable[[], object], preset: Preset, limit: Limit) -> str:
     with pytest.raises(LimitError) as error:
         call()
     assert (error.value.preset, error.value.limit) == (preset.name, limit.name)
-    for told in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
-        assert told in str(error.value)
+    for expected in (limit.shown, limit.name, preset.name, NOTHING_VISIBLE):
+        assert expected in str(error.value)
     assert limit.source in str(error.value)
     return str(error.value)
 
@@ -207,7 +207,7 @@ def check_rows(one: Preset, limit: Limit) -> None:
         )
     else:
         assert refused(lambda: list(one.watch(rows(limit.number - 1))), one, limit).startswith(
-            count(limit.number - 1, "row")
+            counted(limit.number - 1, "row")
         )
         refused(lambda: list(one.watch(rows(0))), one, limit)
         cut = replace(one, max_rows_per_file=100)
@@ -259,7 +259,7 @@ def test_a_row_is_measured_as_it_is_written(format: Csv, unit: Literal["bytes", 
         limit = Limit("row size", number, unit, "https://example.com")
         preset = Preset(name="own", format=format, limits=(limit,))
         if long := sum(length > number for length in lengths):
-            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(count(long, "row"))  # noqa: B023
+            assert refused(lambda: list(preset.watch([frame])), preset, limit).startswith(counted(long, "row"))  # noqa: B023
         else:
             assert next(preset.watch([frame])) is frame
 
@@ -280,7 +280,7 @@ def test_many_numbers_in_a_row_are_measured_together() -> None:
     (limit,) = (limit for limit in liveramp.limits if limit.name == "row size")
     long = sum(560 * (len(str(row / 7)) + 1) - 1 > limit.number for row in range(1_000))
     assert 0 < long < frame.height
-    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(count(long, "row"))
+    assert refused(lambda: list(liveramp.watch([frame])), liveramp, limit).startswith(counted(long, "row"))
 
 
 def test_ones_own_values_replace_the_presets() -> None:
@@ -307,11 +307,11 @@ def test_headers_of_a_csv_without_a_header_are_nobodys_concern() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
+    ("asked", "expected"), [("redshfit", "Do you mean 'redshift'"), ("s3", "nor a Preset"), (3, "a int")]
 )
-def test_a_name_that_is_none_is_refused(asked: object, told: str) -> None:
+def test_a_name_that_is_none_is_refused(asked: object, expected: str) -> None:
     """The message has all names and the nearest; a limit with an unknown name is refused as well."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         preset_of(asked)
 
 

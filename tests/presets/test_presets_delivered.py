@@ -1,4 +1,4 @@
-"""Presets as a caller asks for them: a receiver's values where nothing else is said, and always its limits."""
+"""Presets as a caller asks for them: a receiver's values where no argument is given, and always its limits."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ BROKEN: dict[str, tuple[str, pl.DataFrame, str, int]] = {
 def test_data_that_break_a_limit_fail_with_its_name(
     fault_s3: FaultServer, preset: str, frame: pl.DataFrame, limit: str, listed: int
 ) -> None:
-    """Columns before the first request, cells and rows before anything is visible; and no cell is told."""
+    """Columns before the first request, cells and rows before anything is visible; and no cell is shown."""
     with pytest.raises(LimitError, match=f'break "{limit}" of the preset "{preset}".*Nothing became visible') as raised:
         send(fault_s3, frame, preset=preset)
     assert (raised.value.preset, raised.value.limit) == (preset, limit)

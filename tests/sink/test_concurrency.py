@@ -102,7 +102,7 @@ def test_one_that_fails_takes_no_other_with_it(fault_s3: FaultServer) -> None:
 @pytest.mark.parametrize("rows", [10, 150_000], ids=["one request", "many parts"])
 @pytest.mark.parametrize("place", ["a bucket", "a folder"])
 def test_one_of_two_at_the_same_moment_wins(fault_s3: FaultServer, tmp_path: Path, place: str, rows: int) -> None:
-    """Two deliveries to one key: one is there, whole, and the other is told that the key is taken."""
+    """Two deliveries to one key: one is there, whole, and the other raises because the key is taken."""
     stored = options(fault_s3) if place == "a bucket" else None
     target = fault_s3.writer.target("p/x.csv") if place == "a bucket" else str(tmp_path / "x.csv")
     frames = [numbers(rows).with_columns(who=pl.lit(n)) for n in range(2)]
@@ -121,7 +121,7 @@ def test_one_of_two_at_the_same_moment_wins(fault_s3: FaultServer, tmp_path: Pat
 
 @pytest.mark.parametrize("rows", [10, 150_000], ids=["one request", "many parts"])
 def test_one_run_id_twice_at_the_same_moment_delivers_once(fault_s3: FaultServer, rows: int) -> None:
-    """A retry that overlaps what it retries ends well, both do, and there is one object."""
+    """A retry that overlaps what it retries ends well, both do, and one object exists."""
 
     def delivery() -> Receipt:
         target = fault_s3.writer.target("p/")

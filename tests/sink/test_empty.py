@@ -68,7 +68,7 @@ def test_skip_makes_nothing_and_says_so(fault_s3: FaultServer, to: str, frame: p
 
 @pytest.mark.parametrize(("to", "frame", "how"), WAYS.values(), ids=WAYS)
 def test_fail_fails_before_anything_is_visible(fault_s3: FaultServer, to: str, frame: pl.DataFrame, how: Any) -> None:
-    """An error of ours that says what was asked for, and nothing is left behind."""
+    """An error of this library that states what was asked for, and nothing is left behind."""
     how = {name: value for name, value in how.items() if name != "preset"}
     with pytest.raises(ValidationError, match=r'no row is left, and .*on_empty is "fail".*Nothing became visible'):
         deliver(fault_s3, frame, to, on_empty="fail", **how)
@@ -108,7 +108,7 @@ def test_a_skipped_part_leaves_the_others_alone(fault_s3: FaultServer) -> None:
 
 
 def test_a_rerun_that_is_empty_now_is_no_skip(fault_s3: FaultServer) -> None:
-    """What an earlier try of the run has delivered is there: the data are others, and that is an error."""
+    """What an earlier attempt of the run has delivered is there: the data are others, and that is an error."""
     deliver(fault_s3, ROWS, "p/", run_id="a", on_empty="skip")
     with pytest.raises(mc_sink.AlreadyExistsError, match=r"differs .*\(44 bytes, and now 4\)"):
         deliver(fault_s3, NONE, "p/", run_id="a", on_empty="skip")

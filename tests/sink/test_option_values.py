@@ -85,7 +85,7 @@ def test_a_value_of_another_kind_is_refused_by_the_options_name(tmp_path: Path, 
     ("name", "value"), [("min_rows", True), ("success_marker", "no"), ("object_options", {"a": 1})]
 )
 def test_the_message_has_the_name_and_what_to_give(tmp_path: Path, name: str, value: Any) -> None:
-    """A number, a bool and a value of ours: each says what it takes."""
+    """A number, a bool and a value of this library: each says what it takes."""
     options: dict[str, Any] = {name: value}
     with pytest.raises(ConfigurationError, match=rf"^Cannot use {name}=.*\. Give .*Nothing became visible"):
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **options)

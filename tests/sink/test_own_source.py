@@ -120,8 +120,8 @@ def test_send_and_a_folder_as_a_source_are_held_to_it_too(tmp_path: Path) -> Non
         ["data/*.parquet", "data/all.parquet"],
         [f"{machine.folder}/data/*.parquet", "data/", "--format", "parquet"],
     ):
-        said = machine.mc_sink("send", *words, code=Code.CONFIGURATION).err
-        assert "the next run would read what this one wrote" in said
+        message = machine.mc_sink("send", *words, code=Code.CONFIGURATION).err
+        assert "the next run would read what this one wrote" in message
     assert files(machine.folder / "data") == ["0.parquet"]
     machine.mc_sink("send", "data/*.parquet", "data/all.csv")
 
@@ -182,6 +182,6 @@ def test_what_a_plan_shows_only_in_part_is_let_be(key: str) -> None:
     for frame in (joined, called, FRAME, FRAME.lazy(), FRAME.to_arrow()):
         assert mc_sink.sink_madconnect(frame, f"data/{id(frame)}.csv").num_files == 1
     remote = pl.scan_parquet("s3://bucket/p/*.parquet", storage_options={"aws_secret_access_key": key})
-    with pytest.raises(Exception) as raised:  # noqa: PT011  the query's own, whatever it is
+    with pytest.raises(Exception) as raised:  # noqa: PT011  the query's own, of any type
         mc_sink.sink_madconnect(remote, "data/x.csv")
     assert key not in str(raised.value)

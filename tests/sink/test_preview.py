@@ -91,7 +91,7 @@ def test_where_the_number_of_files_is_open_the_first_are_told(frame: pl.LazyFram
 
 
 def test_rows_that_may_be_rejected_leave_the_number_open(tmp_path: Path) -> None:
-    """Nobody knows how many rows are good before they are judged."""
+    """The number of valid rows is unknown before validation."""
     given: dict[str, Any] = {
         "schema": pandera.DataFrameSchema({"id": pandera.Column(pl.Int64)}),
         "max_rows_per_file": 4,
@@ -125,7 +125,7 @@ def test_a_preview_uses_nothing_up(
     num_files: int | None,
     looked: bool,  # noqa: FBT001  a row of the table
 ) -> None:
-    """What can be read only once is whole after its preview; its columns are told where looking reads nothing."""
+    """What can be read only once is whole after its preview; its columns are known where looking reads nothing."""
     frame = made()
     told = preview(frame, f"{tmp_path}/", max_rows_per_file=4)
     assert told.num_files == num_files
@@ -295,7 +295,7 @@ def test_a_preview_reads_like_a_page() -> None:
 
 
 def test_long_lists_are_cut_where_they_are_shown() -> None:
-    """A person sees the first twenty, and how many more there are; a program has all of them."""
+    """A person sees the first twenty, and the number of the others; a program has all of them."""
     wide = pl.DataFrame({f"c{number}": range(100) for number in range(30)})
     told = preview(wide, PREFIX, max_rows_per_file=1)
     assert len(told.files) == told.num_files == 100

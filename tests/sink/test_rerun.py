@@ -144,7 +144,7 @@ def test_a_rerun_publishes_only_the_rest(server: FaultServer, tmp_path: Path, fo
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_rejects_of_an_earlier_try_are_thrown_away_too(server: FaultServer, format: str) -> None:
-    """Rejected rows that fill several parts are an upload as well, and none of the earlier try's stays behind."""
+    """Rejected rows that fill several parts are an upload as well, and none of the earlier attempt's stays behind."""
     how: dict[str, Any] = REJECTING | {"format": format, "rejects": server.writer.target("bad/"), "part_size": 200}
     server.fault("Complete", Status(403, "AccessDenied"), n=2)
     with pytest.raises(CommitError):
@@ -204,7 +204,7 @@ def test_other_data_or_options_are_refused_after_success(
 )
 @pytest.mark.parametrize("format", FORMATS)
 def test_other_data_are_refused_after_a_half(server: FaultServer, tmp_path: Path, format: str, change: str) -> None:
-    """What differs from the file that is visible is refused; the first try's journal still ends the delivery."""
+    """What differs from the file that is visible is refused; the first attempt's journal still ends the delivery."""
     server.fault("Complete", Status(403, "AccessDenied"), n=2)
     with pytest.raises(CommitError):
         deliver(server, format=format)
@@ -236,7 +236,7 @@ def test_files_of_a_run_that_are_gone_are_not_delivered_again(server: FaultServe
 
 
 def test_a_rerun_that_may_overwrite_replaces_all(server: FaultServer, tmp_path: Path) -> None:
-    """Asked to overwrite, the files and the manifest are those of the last try."""
+    """Asked to overwrite, the files and the manifest are those of the last attempt."""
     deliver(server)
     changed = FRAME.with_columns(day=pl.lit(1, pl.Int8))
     receipt = deliver(server, changed, if_exists="overwrite")
@@ -245,7 +245,7 @@ def test_a_rerun_that_may_overwrite_replaces_all(server: FaultServer, tmp_path: 
 
 
 def test_a_taken_key_for_rejects_is_refused_before_anything_is_visible(server: FaultServer) -> None:
-    """The rejects' own key belongs to somebody else: the delivery isn't shown and then left without its rejects."""
+    """The rejects' own key belongs to another run: the delivery isn't shown and then left without its rejects."""
     server.put_foreign(server.bucket, "bad/x.csv", b"theirs")
     how: dict[str, Any] = REJECTING | {"run_id": None, "rejects": server.writer.target("bad/x.csv")}
     with pytest.raises(AlreadyExistsError, match=r"bad/x\.csv"):
@@ -266,7 +266,7 @@ def test_rejects_of_another_run_are_none_of_this_ones_business(server: FaultServ
 
 
 def test_a_writer_who_may_not_list_is_never_told_of_a_success(tmp_path: Path) -> None:
-    """Without the right to list there is no evidence: the rerun fails, says so, and nothing is there twice."""
+    """Without the right to list no evidence exists: the rerun fails, says so, and nothing is there twice."""
     with FaultServer(Rules(min_part_size=1, granted=TINY.granted - {"List"})) as server:
         deliver(server)
         before = seen(server)

@@ -177,12 +177,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("how", "message"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.preview])
-def test_what_can_not_be_is_refused_before_anything(tmp_path: Path, call: Any, how: dict[str, Any], said: str) -> None:
+def test_what_can_not_be_is_refused_before_anything(
+    tmp_path: Path, call: Any, how: dict[str, Any], message: str
+) -> None:
     """By the run and by its preview, in the same words, with nothing written."""
     how = {"frame": WORLD} | how
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         call(how.pop("frame"), f"{tmp_path}/", **how)
     assert list(tmp_path.iterdir()) == []
 

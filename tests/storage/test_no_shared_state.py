@@ -24,10 +24,10 @@ def state_of(path: Path) -> list[str]:
         made = ast.unparse(value) if value else ""
         if made in {"{}", "[]", "set()", "dict()", "list()"} or "Weak" in made or made.startswith(("deque(", "Lock(")):
             found.append(ast.unparse(node))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            decorators = {ast.unparse(one) for one in node.decorator_list}
-            found += [node.name] if any("cache" in one for one in decorators - {"cached_property"}) else []
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.FunctionDef):
+            decorators = {ast.unparse(one) for one in inner.decorator_list}
+            found += [inner.name] if any("cache" in one for one in decorators - {"cached_property"}) else []
     return found
 
 

@@ -27,9 +27,11 @@ else:
 
     BaseExtension, Extension, Float16, Map = map(_dtype, ("BaseExtension", "Extension", "Float16", "Map"))
 
+__all__ = ["BaseExtension", "Extension", "Float16", "Map", "absent_dtype", "existing", "existing_by_name"]
+
 T = TypeVar("T")
 _NAMES = ("BaseExtension", "Extension", "Float16", "Map")
-_ABSENT = {name: globals()[name] for name in _NAMES if not hasattr(pl, name)} if not TYPE_CHECKING else {}
+_ABSENT: dict[str, Any] = {name: globals()[name] for name in _NAMES if not hasattr(pl, name)}
 
 
 def absent_dtype(value: Any) -> str | None:
@@ -43,7 +45,7 @@ def absent_dtype(value: Any) -> str | None:
         parts = [value.inner]
     else:
         parts = value if isinstance(value, list | tuple) else ()
-    return next((name for part in parts if (name := absent_dtype(part))), None)
+    return next(filter(None, map(absent_dtype, parts)), None)
 
 
 def existing(cases: list[T]) -> list[T]:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.connector.connections.sources import nearest_name, find_named
+from mc_sink.connector.connections.sources import find_named, nearest_name
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions

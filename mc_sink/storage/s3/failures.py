@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
-from mc_sink.storage.s3.refusals import region_in_words
 from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, NO_REPLY, REFUSED, RULES
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ LONGEST_MESSAGE, SHOWN_END = 500, 150
 # Advice repeats a store's words only where they have the form of a header, a region or a host.
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,59}")
 _REGION = re.compile(r"(?!unspecified$)[a-z][a-z0-9]{1,15}(?:-[a-z0-9]{1,12}){0,4}")
+_IN_WORDS = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
+_IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
 _SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
@@ -140,7 +141,7 @@ def _read_answer(operation: str, response: Mapping[str, Any], scrubbed: Callable
     failed.endpoint = _of_form(_HOST, answer.get("Endpoint"))
     failed.region = _of_form(_REGION, headers.get("x-amz-bucket-region") or answer.get("Region"))
     if failed.region is None:
-        failed.region = _of_form(_REGION, region_in_words(message, failed.endpoint))
+        failed.region = _of_form(_REGION, _region_in_words(message, failed.endpoint))
     return failed
 
 
@@ -189,3 +190,9 @@ def _kept_here(error: Exception) -> bool:
     if isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError):
         return True
     return isinstance(error, EndpointConnectionError) and isinstance(error.kwargs.get("error"), ClientConnectorError)
+
+
+def _region_in_words(message: str, endpoint: str | None) -> str | None:
+    """Return the region of the bucket as a message or the host of an endpoint names it."""
+    found = _IN_WORDS.search(message) or _IN_HOST.search(endpoint or "")
+    return next(filter(None, found.groups())) if found else None

@@ -231,8 +231,6 @@ _DEMANDING = re.compile(r"\brequire[sd]?\b|missing|must (?:be|have|include|provi
 _ONE_SIZE = re.compile(r"\b(?:same|equal|identical) (?:length|size)|\bequal(?:ly)?[- ]sized?", re.IGNORECASE)
 # A checksum that differs from the body's is not one that the store doesn't know.
 _MISMATCH = re.compile(r"(?<!none-)\b(?:mis)?match|\bdiffer|\bcorrupt|\bincorrect|\bwrong", re.IGNORECASE)
-_REGION_IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
-_REGION = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
 _POLICY = r"((?:[A-Za-z-]+ ){0,3}(?:policy|policies|boundary))"
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _DENIED_BY = re.compile(rf"explicit deny in an? {_POLICY}", re.IGNORECASE)
@@ -297,12 +295,6 @@ def is_mismatch(failed: RequestFailed) -> bool:
 def names_algorithm(failed: RequestFailed, algorithm: str) -> bool:
     """Return True if the message has the name of a checksum algorithm in it."""
     return algorithm in failed.message.upper().replace("-", "")
-
-
-def region_in_words(message: str, endpoint: str | None) -> str | None:
-    """Return the region of the bucket as a message or the host of an endpoint names it."""
-    found = _REGION.search(message) or _REGION_IN_HOST.search(endpoint or "")
-    return next(filter(None, found.groups())) if found else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
