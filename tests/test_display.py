@@ -44,7 +44,7 @@ ALLOWED = {"style", "table", "thead", "tbody", "tr", "th", "td", "p", "b"}
 
 
 class Page(HTMLParser):
-    """What a browser would read: every tag has to be one of ours, and to be closed in its order."""
+    """What a browser would read: every tag is one that the library writes, and closes in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def invalid() -> Any:
 
 
 def report() -> CheckReport:
-    """Give a report of what a store said."""
+    """Return a report with the text of a store."""
     row = CheckRow(HOSTILE, "no", "GET", HOSTILE, HOSTILE, required=True)
     return CheckReport("acme", f"s3://b/{HOSTILE}/", "Failing", HOSTILE, MOMENT, (row,), (HOSTILE,))
 
@@ -146,7 +146,7 @@ THINGS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
 def test_it_is_a_table_of_escaped_text_without_secrets(
     make: Callable[[], Any], texts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every tag is one of ours and closed, what came from outside is text, and no credential is in it."""
+    """Every tag is the library's own and closed, what came from outside is text, and no credential is in it."""
     monkeypatch.chdir(tmp_path)
     html = make()._repr_html_()
     page = Page(html)
@@ -167,7 +167,7 @@ def test_a_platform_that_is_wrong_shows_why_and_nothing_else() -> None:
     """What can't be meant may be a credential in the wrong place."""
     platform = Platform(name="acme", endpoint=f"https://{KEY}:{SECRET}@host", profile=TOKEN)
     html = platform._repr_html_()
-    assert "endpoint is no URL that can be shown" in html
+    assert "endpoint isn't a URL that can be shown" in html
     assert [one for one in CANARIES if one in html] == []
 
 

@@ -108,7 +108,7 @@ def test_a_key_id_alone_means_kms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ({"acl": "public"}, "acl='public'.*bucket-owner-full-control"),
         ({"acl": ""}, "acl=''"),
@@ -146,9 +146,9 @@ def test_a_key_id_alone_means_kms() -> None:
     ],
     ids=str,
 )
-def test_bad_options_are_refused_when_written_down(options: dict[str, Any], told: str) -> None:
+def test_bad_options_are_refused_when_written_down(options: dict[str, Any], expected: str) -> None:
     """Each gets an error that names the option and says what would do."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=expected):
         ObjectOptions(**options)
 
 

@@ -96,7 +96,7 @@ def test_no_error_shows_them(kind: type[SinkError]) -> None:
 
 
 def test_no_line_of_a_log_shows_them(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever reads the records, and however they are written."""
+    """Every reader of the records, however they are written."""
     with caplog.at_level(logging.INFO):
         logger("mc_sink.test").info("%s of %d: %s", HOSTILE, 3, ValueError(HOSTILE))
     (record,) = caplog.records
@@ -138,7 +138,7 @@ def refusals(folder: str) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("which", list(refusals("")))
 def test_no_refusal_shows_them(tmp_path: Path, which: str) -> None:
-    """Whatever is hostile in it."""
+    """Every kind of hostile text in it."""
     with pytest.raises(SinkError) as raised:
         refusals(f"{tmp_path}/")[which]()
     html = getattr(raised.value, "_repr_html_", str)()
@@ -209,7 +209,7 @@ def test_no_command_shows_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("longest", range(1, 40))
 def test_no_label_touches_its_value(longest: int) -> None:
-    """Whatever its length: the values stand in one column, and a longer label has one space behind it."""
+    """The values stand in one column, and a longer label has one space behind it."""
     names = ["a" * length for length in range(1, longest + 1)]
     made = labelled([(name, f"value of {name}") for name in names], 11)
     assert [line.split(" ", 1)[0] for line in made] == names

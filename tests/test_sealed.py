@@ -84,7 +84,7 @@ def test_every_such_function_is_found() -> None:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_no_secret_is_in_a_traceback(call: Callable[..., Any]) -> None:
-    """Neither in the locals of any frame, nor in the message, whatever is wrong with the other arguments."""
+    """Neither in the locals of any frame, nor in the message, also when another argument is wrong."""
     assert secrets_shown(call, *unusable(call), storage_options=PLAIN) == []
 
 

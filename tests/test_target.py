@@ -43,7 +43,7 @@ KEYS = st.lists(PIECES | st.text(max_size=300), min_size=1, max_size=6).map("/".
     ],
 )
 def test_good_targets_mean_what_they_say(text: str, expected: Target) -> None:
-    """A target is read into a protocol, a bucket where there is one, and a key or path."""
+    """A target is read into a protocol, a bucket if it has one, and a key or path."""
     assert parse_target(text) == expected
 
 
@@ -84,7 +84,7 @@ def test_a_prefix_takes_the_generated_name_and_a_file_keeps_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "is empty"),
         ("   ", "is empty"),
@@ -122,13 +122,13 @@ def test_a_prefix_takes_the_generated_name_and_a_file_keeps_its_own() -> None:
         ("ftp://", "names no path"),
         ("ftp://host", "names no path"),
         ("ftp://host/../x.csv", "contains '..'"),
-        ("~nobody-has-this-name/x.csv", "home|~"),
+        ("~unknown-user-of-this-test/x.csv", "home|~"),
         ("s3:/bucket/p/", "s3://"),
     ],
 )
-def test_bad_targets_are_refused_with_the_reason(text: str, told: str) -> None:
+def test_bad_targets_are_refused_with_the_reason(text: str, expected: str) -> None:
     """Each bad target gets a TargetError that says what is wrong with it."""
-    with pytest.raises(TargetError, match=told):
+    with pytest.raises(TargetError, match=expected):
         parse_target(text)
 
 
@@ -183,7 +183,7 @@ MEANT = [
 def test_what_means_something_else_is_told_what_it_likely_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, meant: str
 ) -> None:
-    """No new local folder, and no object of a name that somebody didn't mean."""
+    """Neither a new local folder nor an object gets a name that the caller didn't mean."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     with pytest.raises(TargetError, match=re.escape(meant)):
@@ -208,7 +208,7 @@ def test_what_means_something_else_is_told_what_it_likely_means(
 def test_a_relative_path_is_taken_where_its_parent_is_there_or_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """What somebody can only mean as a local path is one, with no word more."""
+    """A target that can only mean a local path is one, without more words."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     assert parse_target(text).protocol == "file"
@@ -216,7 +216,7 @@ def test_a_relative_path_is_taken_where_its_parent_is_there_or_it_says_so(
 
 
 def test_a_path_object_and_a_name_with_a_star_that_is_there_are_local(tmp_path: Path, monkeypatch: Any) -> None:
-    """A Path loses its "./" and is local by its kind; a folder that is called so is no pattern."""
+    """A Path loses its "./" and is local by its kind; a folder of such a name isn't a pattern."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a*b").mkdir()
     assert parse_target(PurePosixPath("new/deep/x.csv")).path == f"{tmp_path}/new/deep/x.csv"
@@ -289,7 +289,7 @@ def test_a_key_has_at_most_1024_bytes(letter: str) -> None:
 
 
 def test_the_limit_includes_the_generated_name() -> None:
-    """A prefix that leaves no room for the name is refused when the name is given, still before anything is opened."""
+    """A prefix that is too long for the name is refused when the name is given, still before anything is opened."""
     prefix = parse_target(f"s3://bucket/{'k' * 1000}/")
     assert len(prefix.file("n" * 23).path) == 1024
     with pytest.raises(TargetError, match="1,025 bytes"):
@@ -297,7 +297,7 @@ def test_the_limit_includes_the_generated_name() -> None:
 
 
 def test_a_local_path_may_be_longer_than_a_key(tmp_path: Path) -> None:
-    """The limit of S3 is no limit of the local filesystem."""
+    """The limit of S3 doesn't hold for the local filesystem."""
     deep = "/".join([str(tmp_path), *["d" * 200] * 6])
     assert parse_target(f"{deep}/").file("run.csv").path == f"{deep}/run.csv"
 
@@ -414,7 +414,7 @@ def test_no_target_touches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_that_could_not_be_published_is_refused_when_it_is_named() -> None:
-    """Behind a port, an @ in a partition's value reads like a password: said before anything is staged."""
+    """Behind a port, an @ in a partition's value reads like a password: an error before anything is staged."""
     assert parse_target("sftp://host/p/").file("email=a@b.c/x.csv").url == "sftp://host/p/email=a@b.c/x.csv"
     with pytest.raises(TargetError, match="credentials in its URL"):
         parse_target("sftp://host:22/p/").file("email=a@b.c/x.csv")

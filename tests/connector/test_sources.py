@@ -58,17 +58,20 @@ def test_options_reach_polars(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
-        ('files = "none/*.csv"', "0 files match"),
-        ('files = "nightly.toml"', "write source.format"),
-        ('files = "data/*"\nquery = "select 1"', "has 2 of files, query and function"),
-        ("options = {a = 1}", "has 0 of files, query and function"),
-        ('files = "data/*"\ndatabase = "x"', "database, which goes with query"),
+        ('files = "none/*.csv"', "No file matches"),
+        ('files = "nightly.toml"', "Write source.format"),
+        (
+            'files = "data/*"\nquery = "select 1"',
+            "needs exactly one of files, query and function, and has files, query",
+        ),
+        ("options = {a = 1}", "needs exactly one of files, query and function, and has none"),
+        ('files = "data/*"\ndatabase = "x"', "database, which is for query"),
         ('query = "select 1"\ndatabase = "x"\nuri_env = "X"', "more than one of"),
-        ('query = "select 1"\nuri_env = "NO_SUCH_VARIABLE"', "has no NO_SUCH_VARIABLE"),
-        ('function = "no_such_module:f"', "0 modules are named no_such_module"),
+        ('query = "select 1"\nuri_env = "NO_SUCH_VARIABLE"', "The variable NO_SUCH_VARIABLE"),
+        ('function = "no_such_module:f"', "No module is named no_such_module"),
         ('function = "sources_of_tests:sume"', r"Did you mean 'some'\?"),
         ('function = "sources_of_tests"', "is not of the form module:function"),
-        ('function = "sources_of_tests:FRAME"', "and no function"),
+        ('function = "sources_of_tests:FRAME"', "not a function"),
     ],
 )
 def test_a_wrong_source_is_refused(tmp_path: Path, source: str, shown: str) -> None:

@@ -122,7 +122,7 @@ def test_values_that_would_be_misread_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "expected"),
     [
         (("a", "x", "y"), r"The frame lacks 2 columns of partition_by: \['x', 'y'\]. It has \['a', 'b'"),
         (("a", "b", "a"), r"partition_by has \['a'\] twice"),
@@ -133,13 +133,13 @@ def test_values_that_would_be_misread_are_refused(text: str) -> None:
         (("",), r"\[''\] of partition_by can't be part of a key"),
     ],
 )
-def test_columns_that_make_no_partitions_are_refused(columns: tuple[str, ...], told: str) -> None:
+def test_columns_that_make_no_partitions_are_refused(columns: tuple[str, ...], expected: str) -> None:
     """Unknown ones, those given twice, and those whose values have no text form, by name and type."""
     schema = pl.Schema(
         {"a": pl.Int64(), "b": pl.String(), "f": pl.Float64(), "l": pl.List(pl.Int8()), "bin": pl.Binary()}
         | {"s": pl.Struct({"x": pl.Int8()}), "d": pl.Duration("us"), "": pl.String()}
     )
-    with pytest.raises(ConfigurationError, match=f"{told}.*Nothing became visible"):
+    with pytest.raises(ConfigurationError, match=f"{expected}.*Nothing became visible"):
         Partitioning(columns, schema)
 
 

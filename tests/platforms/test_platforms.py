@@ -81,7 +81,7 @@ def test_without_a_keyring_it_is_a_file_of_its_owners_alone(
     path = state / "platforms" / "acme.secrets"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert sorted(name.partition(".")[2].split(".")[0] for name, _ in modes if "acme" in name) == ["json", "secrets"]
+    assert len([name for name, _ in modes if "acme" in name]) == 2  # the platform and its secrets
     assert {mode for name, mode in modes if "acme" in name} == {0o600}
     assert platforms.load("acme") == a_platform()
 
@@ -197,10 +197,10 @@ def test_options_are_those_of_the_platform_and_the_callers_own() -> None:
         "client_kwargs": {"region_name": "eu-west-1", "use_ssl": True},
     }
     for name in ("key", "endpoint_url", "profile"):
-        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, and the platform acme"):
+        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, which the platform acme"):
             platform.storage_options_for("s3://feeds/out/", {name: "x"})
     for name in ("aws_access_key_id", "endpoint_url"):
-        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, and the platform acme"):
+        with pytest.raises(ConfigurationError, match=f"storage_options has {name}, which the platform acme"):
             platform.storage_options_for("s3://feeds/out/", {"client_kwargs": {name: "x"}})
     assert dict(Platform(name="a", profile="p").storage_options_for("s3://bucket/p/").reveal()) == {"profile": "p"}
     assert dict(Platform(name="a").storage_options_for("s3://bucket/p/")) == {}

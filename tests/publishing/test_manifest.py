@@ -233,7 +233,7 @@ def test_fewer_rows_than_it_lists_are_no_success(server: FaultServer) -> None:
     )
     deliver(server)
     before = seen(server)
-    with pytest.raises(AlreadyExistsError, match="1 object of an earlier attempt of run r-1 is no part of this one"):
+    with pytest.raises(AlreadyExistsError, match=r"1 object of an earlier attempt of run r-1 .* part of this one"):
         mc_sink.publish([fewer], storage_options=options(server))
     assert seen(server) == before
 

@@ -246,7 +246,7 @@ def test_a_rerun_that_may_overwrite_replaces_all(server: FaultServer, tmp_path: 
 
 def test_a_taken_key_for_rejects_is_refused_before_anything_is_visible(server: FaultServer) -> None:
     """The rejects' own key belongs to another run: the delivery isn't shown and then left without its rejects."""
-    server.put_foreign(server.bucket, "bad/x.csv", b"theirs")
+    server.put_foreign(server.bucket, "bad/x.csv", b"foreign")
     how: dict[str, Any] = REJECTING | {"run_id": None, "rejects": server.writer.target("bad/x.csv")}
     with pytest.raises(AlreadyExistsError, match=r"bad/x\.csv"):
         deliver(server, **how)
