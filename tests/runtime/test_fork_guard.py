@@ -19,11 +19,6 @@ def test_the_engine_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Before the first delivery of a process, and not before the next ones."""
     asked: list[bool] = []
     answers = fork_guard._answers  # noqa: SLF001  what is counted
-
-    def counted() -> bool:
-        asked.append(answers())
-        return asked[-1]
-
     monkeypatch.setattr(fork_guard, "_engine", fork_guard._Engine())  # noqa: SLF001  of a fresh process
 
     def ask() -> bool:
