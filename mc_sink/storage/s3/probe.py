@@ -316,6 +316,6 @@ class Trial(Unpicklable):
 def _refusal(operation: Any, error: SinkError) -> Answer:
     failed = error.__cause__
     if not isinstance(failed, RequestFailed):
-        return Answer(operation, None, message=str(error), advice=str(error))
+        return Answer(operation, None, message=error.message, advice=error.message)
     status = None if failed.uncertain else failed.status
-    return Answer(operation, status, failed.code, failed.message, advice=str(error))
+    return Answer(operation, status, failed.code, failed.message, advice=error.message)
