@@ -4,7 +4,7 @@ An interpreter runs a small query once, before its first delivery, and a child o
 whose parent had delivered needs no query: its threads are lost. The first query is for a fork that happened between the
 imports of Polars and of this module, which is not seen.
 
-Measured (Polars 2.1.0, eleven kinds of use before the fork): the small query answers exactly where a delivery ends.
+Measured (Polars 2.1.0, nine kinds of use before the fork): the small query answers exactly where a delivery ends.
 """
 
 from __future__ import annotations
