@@ -295,7 +295,7 @@ def test_entry_points_are_told(
     (tmp_path / "site" / "alerts_of_tests.py").write_text("RUNS = []\nnotified = RUNS.append\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "site")
     run = deliver(to_bucket(tmp_path, ambient), progress=False)
-    (output,) = sys.modules["alerts_of_tests"].TOLD
+    (output,) = sys.modules["alerts_of_tests"].RUNS
     assert output == run
     assert "The hook on_success (bad) failed: AttributeError." in caplog.text
 
