@@ -47,8 +47,8 @@ def made(folder: Path) -> int:
         ("max_change = '300%'", 401, "100 rows the last time"),
         ("max_change = 0", 101, "100 rows the last time"),
         ("max_change = 1", 0, None),
-        ("max_change = 0.99", 0, r"0 rows would be delivered, and 100 rows"),
-        ("min_rows = 100", 99, "99 rows came.*min_rows is 100"),
+        ("max_change = 0.99", 0, r"0 rows would be delivered after 100 rows"),
+        ("min_rows = 100", 99, "Only 99 rows.*min_rows is 100"),
         ("min_rows = 100\nmax_change = 0.5", 100, None),
     ],
 )
@@ -115,7 +115,7 @@ def test_one_bound_is_said_once(tmp_path: Path) -> None:
     """min_rows is a key of its own, too; both of them contradict each other."""
     with pytest.raises(ConfigurationError, match=r"min_rows and guard\.min_rows"):
         load(connection(tmp_path, 1, "min_rows = 1\n[guard]\nmin_rows = 1"))
-    with pytest.raises(ValidationError, match=r"1 row came.*min_rows is 2"):
+    with pytest.raises(ValidationError, match=r"Only 1 row .*min_rows is 2"):
         deliver(load(connection(tmp_path, 1, "min_rows = 2")))
     for key in ("max_rows_per_file", "row_group_size", "min_rows"):
         with pytest.raises(ConfigurationError, match=f"{key} .* not true or false"):
@@ -143,9 +143,9 @@ def test_min_rows_on_the_command_line_is_the_last_word(tmp_path: Path) -> None:
     """A flag of `run` and of `send`, in place of what the file says."""
     machine = Machine(tmp_path / "work", tmp_path / "state")
     file = connection(machine.folder, 5, "[guard]\nmin_rows = 3")
-    assert "5 rows came" in machine.here("run", file, "--min-rows", 6, code=Code.INVALID).err
+    assert "Only 5 rows" in machine.here("run", file, "--min-rows", 6, code=Code.INVALID).err
     assert (
-        "5 rows came"
+        "Only 5 rows"
         in machine.here(
             "send", machine.folder / "in.parquet", f"{tmp_path}/sent/", "--min-rows", 6, code=Code.INVALID
         ).err

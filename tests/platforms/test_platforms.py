@@ -228,7 +228,7 @@ def test_object_options_are_the_callers_where_they_say_something() -> None:
         ({"endpoint": f"https://{KEY}:{SECRET}@host"}, "endpoint is not a plain URL"),
         ({"buckets": ["/srv/x"]}, "is not a bucket"),
         ({"secret_access_key": 7}, "is of type int"),
-        ({"session_token": TOKEN + "\n" + TOKEN}, "end of a line"),
+        ({"session_token": TOKEN + "\n" + TOKEN}, "line end"),
     ],
 )
 def test_what_is_wrong_is_said_without_the_secrets(facts: dict[str, Any], why: str) -> None:
@@ -285,7 +285,7 @@ def test_a_platform_with_secrets_is_not_pickled() -> None:
     """Another machine finds its own under the name."""
     import pickle
 
-    with pytest.raises(TypeError, match="was about to be pickled"):
+    with pytest.raises(TypeError, match="can't be pickled"):
         pickle.dumps(a_platform())
     assert isinstance(a_platform().secret_access_key, Secret)
 

@@ -92,7 +92,7 @@ def test_a_role_that_is_refused_is_no_missing_permission_of_the_bucket() -> None
         server.fault("Other", Body(403, REFUSED, (("Content-Type", "text/xml"),)), times=FOREVER)
         platform = platform_of(WRITER, server.url, role_arn=ROLE)
         target = server.writer.target("p/")
-        with pytest.raises(PermissionDenied, match=r"no credentials could be had.*sts:AssumeRole"):
+        with pytest.raises(PermissionDenied, match=r"no credentials could be obtained.*sts:AssumeRole"):
             mc_sink.sink_madconnect(numbers(3), target, storage_options=platform.storage_options_for(target))
         report = check(platform, target)
         assert (report.status, report.missing) == ("Failing", ("credentials",))
