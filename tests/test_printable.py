@@ -74,8 +74,8 @@ def test_any_text_becomes_printable(text: str) -> None:
 def test_lines_of_ours_stay_lines() -> None:
     """Those that a text brings along don't; another library's are set in."""
     assert lines("a\nb", "c") == "a\\nb\nc"
-    assert str(SinkError(lines("a\nb", "c"))) == "a\\nb\nc"
-    assert str(SinkError("a\nb")) == "a\\nb"
+    assert SinkError(lines("a\nb", "c")).message == "a\\nb\nc"
+    assert SinkError("a\nb").message == "a\\nb"
     assert indented(f"a\n{FORGED}") == f"a\n  {FORGED}"
 
 

@@ -143,10 +143,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an address": ({"previous": "s3://bucket/last.csv"}, "never from the bucket|local"),
     "no last delivery": ({"previous": None}, "previous= and keys= go together"),
     "no keys": ({"previous": BEFORE, "keys": None}, "previous= and keys= go together"),
-    "one file": ({"previous": BEFORE, "to": "x.csv"}, 'x.csv is one file, and changes="files" may need several'),
+    "one file": ({"previous": BEFORE, "to": "x.csv"}, 'x.csv is a single file, and changes="files" may need several'),
     "a column of that name": (
         {"frame": NOW.with_columns(action=1), "previous": BEFORE.with_columns(action=1)},
-        "'action' already",
+        "can't be named 'action'",
     ),
 }
 

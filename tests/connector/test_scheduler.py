@@ -111,7 +111,7 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
     [
         (Schedule(), "one of cron and every"),
         (Schedule(cron="* * * * *", every="1h"), "one of cron and every"),
-        (Schedule(every="soon"), "no time such as"),
+        (Schedule(every="soon"), "is not a duration such as"),
         (Schedule(cron="* * *"), "3 fields"),
         (Schedule(cron="61 * * * *"), "61"),
         (Schedule(cron="0 0 1 * 1"), "two connections"),
@@ -158,7 +158,7 @@ def test_runs_that_were_missed(
         scheduler.stop()
         thread.join(20)
     assert [child.code for child in ended] == ([5] if runs else [])
-    assert ("now, for a run was missed" in caplog.text) is runs
+    assert ("now, because a run was missed" in caplog.text) is runs
 
 
 def test_one_scheduler_runs_connections_again_and_again(writer: Writer, seaweed: Admin, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_one_scheduler_runs_connections_again_and_again(writer: Writer, seaweed:
     first = start_command("schedule", file, "--json", env=environment(writer))
     wait_until(lambda: len(list_runs(status="delivered")) > 1, first)
     second = start_command("schedule", file, env=environment(writer))
-    assert "A scheduler runs already, by pid" in second.communicate(timeout=30)[1]
+    assert "A scheduler is running already, as process" in second.communicate(timeout=30)[1]
     assert second.returncode == Code.BUSY
     first.send_signal(signal.SIGTERM)
     out, err = first.communicate(timeout=15)

@@ -177,7 +177,7 @@ def test_configuring_the_connector(configured: tuple[Walk, dict[str, str]]) -> N
     assert re.search(r"amazon-s3 .* Unverified .* never", shown["Save Configuration"])
     assert "Unverified objects, uploads not known" in shown["Verify"]
     assert "Configured" in shown["Write Probe"]
-    assert re.search(r"amazon-s3 .* Configured .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", shown["Configured"])
+    assert re.search(r"amazon-s3 .* Configured .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown["Configured"])
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_the_same_credentials_in_two_workspaces(configured: tuple[Walk, dict[str
     """A second workspace knows nothing of the first, and is Configured by the same key; it may be kept to a prefix."""
     walk, _ = configured
     other = replace(walk, machine=machine_in(tmp_path / "other"))
-    assert "no platform amazon-s3" in other.machine.here("platforms", "show", "amazon-s3", code=3).err
+    assert "The platform amazon-s3 is not saved" in other.machine.here("platforms", "show", "amazon-s3", code=3).err
     bounds = ["--bucket", walk.target("other/"), "--endpoint", walk.writer.url]
     other.machine.here("platforms", "add", "amazon-s3", "--from", walk.key_file, *bounds)
     probe = ["platforms", "check", "amazon-s3", walk.target("other/probe/"), "--write-probe"]

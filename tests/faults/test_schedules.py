@@ -125,5 +125,5 @@ def test_an_abort_that_gets_no_answer_is_told(fault_s3: FaultServer) -> None:
 
 def assert_named(server: FaultServer, error: Any) -> None:
     """Fail, unless every upload that is still open is named on the error."""
-    notes = "\n".join(error.__notes__)
+    notes = "\n".join([str(error), *getattr(error, "__notes__", ())])
     assert [one for one in server.pending_uploads(server.bucket) if one.upload_id not in notes] == []

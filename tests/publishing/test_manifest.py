@@ -217,8 +217,11 @@ def test_more_rows_after_it_closed_a_delivery_add_nothing(server: FaultServer) -
     with pytest.raises(AlreadyExistsError, match="has been delivered: its manifest is at"):
         mc_sink.publish([more], storage_options=options(server))
     assert seen(server) == before
-    mc_sink.discard([more], storage_options=options(server))
-    assert server.pending_uploads(server.bucket) == []
+    # Two of its uploads would make the very objects that are visible: such an upload may be one, and is reported.
+    kept = "\n".join(mc_sink.discard([more], storage_options=options(server)))
+    pending = server.pending_uploads(server.bucket)
+    assert [one.key for one in pending] == [f"p/{RUN}-00000.csv", f"p/{RUN}-00001.csv"]
+    assert all(one.upload_id in kept for one in pending)
     assert mc_sink.list_journals() == []
 
 

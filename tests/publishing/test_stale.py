@@ -250,8 +250,8 @@ def test_a_writer_who_may_not_list_can_not_replace_unseen() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another word": ({"stale": "delete", "if_exists": "overwrite"}, 'won\'t do: give "fail" or "keep"'),
-    "with nothing that is replaced": ({"stale": "keep"}, 'needs if_exists="overwrite"'),
+    "another word": ({"stale": "delete", "if_exists": "overwrite"}, 'Give "fail" or "keep"'),
+    "with nothing that is replaced": ({"stale": "keep"}, 'Add if_exists="overwrite"'),
 }
 
 

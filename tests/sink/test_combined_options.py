@@ -108,14 +108,14 @@ UNALIKE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), UNALIKE.values(), ids=UNALIKE)
+@pytest.mark.parametrize(("how", "message"), UNALIKE.values(), ids=UNALIKE)
 def test_parts_that_one_manifest_can_not_describe_are_refused(
-    fault_s3: FaultServer, how: dict[str, Any], said: str
+    fault_s3: FaultServer, how: dict[str, Any], message: str
 ) -> None:
     """Nothing becomes visible, and neither is a marker left out nor one shown that a part didn't ask for."""
     staged = [part(fault_s3, 0), part(fault_s3, 1, **how)]
     for several in (staged, staged[::-1]):
-        with pytest.raises(ConfigurationError, match=rf"different {said}.*Nothing became visible"):
+        with pytest.raises(ConfigurationError, match=rf"different {message}.*Nothing became visible"):
             mc_sink.publish(several, storage_options=fault_s3.storage_options)
     assert fault_s3.listing(fault_s3.bucket) == {}
 
@@ -141,7 +141,7 @@ def test_a_limit_is_for_what_the_files_have(fault_s3: FaultServer) -> None:
 
 
 def test_a_query_is_let_go_where_a_limit_ends_the_run() -> None:
-    """At once, and not when somebody lets go of the error, which may be kept."""
+    """At once, and not when the caller drops the error, which may be kept."""
     ended = []
 
     def source() -> Generator[pl.DataFrame, None, None]:

@@ -121,7 +121,7 @@ def test_send_and_a_folder_as_a_source_are_held_to_it_too(tmp_path: Path) -> Non
         [f"{machine.folder}/data/*.parquet", "data/", "--format", "parquet"],
     ):
         message = machine.mc_sink("send", *words, code=Code.CONFIGURATION).err
-        assert "the next run would read what this one wrote" in message
+        assert "the next run would read the output of this one" in message
     assert files(machine.folder / "data") == ["0.parquet"]
     machine.mc_sink("send", "data/*.parquet", "data/all.csv")
 

@@ -171,9 +171,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown column": ({"partition_by": "land"}, r"The frame lacks 1 column of partition_by: \['land'\]"),
     "float column": ({"partition_by": "id", "frame": pl.DataFrame({"id": [1.5], "n": [1]})}, r"'id' \(Float64\)"),
     "every column": ({"partition_by": ["id", "country", "day", "text"]}, "the files would have none"),
-    "no key": ({"include_key": True}, "none exists"),
+    "no key": ({"include_key": True}, "is about partition columns"),
     "no number": ({"name": "{run_id}{ext}", "max_bytes_per_file": 5}, r"has no \{part\}"),
-    "one column of two": ({"partition_by": ["country", "day"], "name": "{day}/{run_id}{ext}"}, "differ in country"),
+    "one column of two": (
+        {"partition_by": ["country", "day"], "name": "{day}/{run_id}{ext}"},
+        "differ only in country",
+    ),
 }
 
 

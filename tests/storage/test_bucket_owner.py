@@ -126,7 +126,7 @@ def test_an_owner_that_is_a_number_is_refused(fault_s3: FaultServer) -> None:
 def test_an_owner_that_is_given_twice_is_refused(fault_s3: FaultServer) -> None:
     """One of the platform and one of the call; one alone may be either's."""
     target = fault_s3.writer.target("p/")
-    with pytest.raises(ConfigurationError, match="storage_options has expected_bucket_owner, and the platform acme"):
+    with pytest.raises(ConfigurationError, match="storage_options has expected_bucket_owner, which the platform acme"):
         platform_of(fault_s3, expected_bucket_owner=OWNER).storage_options_for(target, {"expected_bucket_owner": OWNER})
     options = platform_of(fault_s3).storage_options_for(target, {"expected_bucket_owner": OWNER})
     mc_sink.sink_madconnect(numbers(3), target, storage_options=options)

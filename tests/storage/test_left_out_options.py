@@ -78,8 +78,7 @@ def upload(requests: Requests, where: dict[str, str]) -> None:
     parts.write(b"abc")
     staged = parts.finish()
     assert isinstance(staged, Multipart)
-    store = S3Store(None, ObjectOptions())
-    store._requests = requests  # noqa: SLF001  two uploads through the same requests
+    store = S3Store(None, ObjectOptions(), requests)  # two uploads through the same requests
     url = f"s3://{where['Bucket']}/{where['Key']}"
     store.publish(StagedFile(url, 1, 3, "crc32:352441c2", staged), "fail", repeatable=False)
 
@@ -213,7 +212,7 @@ def test_the_limit_of_equal_parts_is_said_beforehand() -> None:
         report = check("acme", "s3://bucket/p/", leaving="an object")
         assert "156 GiB" in report["part sizes"].found
         shown = mc_sink.preview(FRAME, "s3://bucket/p/", platform="acme")
-        assert "a file may have 156.2 GiB" in str(shown)
+        assert "a file can have at most 156.2 GiB" in str(shown)
         assert shown.upload
         assert shown.upload.most_bytes == 10_000 * 16 * 2**20
         larger = {"default_block_size": 64 * 2**20}

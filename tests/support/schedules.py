@@ -304,8 +304,9 @@ class Schedule(RuleBasedStateMachine):
         if isinstance(outcome, CommitError):
             there = {url.removeprefix("s3://bucket/") for url in outcome.committed}
             assert there <= set(seen), f"{there} is reported as visible"
-            of = "may or may not be visible" if isinstance(outcome, CommitUnknown) else "are visible, then"
-            assert of in str(outcome), outcome
+            some = "some" if outcome.committed else "nothing"
+            assert outcome.visible == ("unknown" if isinstance(outcome, CommitUnknown) else some), outcome
+            assert str(outcome).endswith(outcome.visibility), outcome
         else:
             assert NOTHING.search(str(outcome)), outcome
 

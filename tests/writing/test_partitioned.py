@@ -307,7 +307,7 @@ def test_an_abort_that_is_refused_is_reported(fault_s3: FaultServer, tmp_path: P
 def test_a_value_that_cannot_stand_in_a_key_ends_it(tmp_path: Path) -> None:
     """At any row, nothing is left of the files before it."""
     frame = pl.concat([world(3_000), world(1).with_columns(country=pl.lit(HIVE_DEFAULT_PARTITION))])
-    with pytest.raises(ConfigurationError, match="every reader takes for null"):
+    with pytest.raises(ConfigurationError, match="every reader reads as null"):
         stage_files(ORDERS["unsorted"](frame), f"{tmp_path}/", "csv", partition_by=("country",))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -94,23 +94,23 @@ def add(  # noqa: PLR0913  each is a question of the form
 @platforms.command("list", epilog=example("platforms list"))
 def list_all(*, as_json: AsJson = False) -> None:
     """List the saved platforms, with the result of each one's last check."""
-    found = [_facts(one) for one in credentials.list()]
+    found = credentials.list()
     if as_json:
-        output.print_json(found, indent=2)
+        output.print_json([_facts(one) for one in found], indent=2)
         return
     columns = ("name", "credentials", "secrets", "region", "buckets", "status", "checked_at")
     empty = {"buckets": "everything", "checked_at": "never"}
-    output.table(columns, [[_cell(one[name]) or empty.get(name, "") for name in columns] for one in found])
+    output.table(columns, [[_cells(one)[name] or empty.get(name, "") for name in columns] for one in found])
 
 
 @platforms.command("show", epilog=example("platforms show"))
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show a platform. Reads no secret."""
-    facts = _facts(credentials.describe(name))
+    found = credentials.describe(name)
     if as_json:
-        output.print_json(facts, indent=2)
+        output.print_json(_facts(found), indent=2)
         return
-    rows = [(label, text) for label, value in facts.items() if (text := _cell(value))]
+    rows = [(label, text) for label, text in _cells(found).items() if text]
     output.table(("field", "value"), rows, show_header=False)
 
 
@@ -247,8 +247,11 @@ def _facts(one: Listed) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> Any:
-    return lines(*value) if isinstance(value, list) else value
+def _cells(one: Listed) -> dict[str, Any]:
+    """Return the facts of a platform as text for a table."""
+    at = one.platform.last_check.at
+    facts = {name: lines(*value) if isinstance(value, list) else value for name, value in _facts(one).items()}
+    return facts | {"checked_at": f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else None}
 
 
 def _for_terminal(report: CheckReport) -> CheckReport:
