@@ -7,7 +7,7 @@ OLDEST := .venv-oldest
 BESIDE := .venv-beside
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
-XDIST := --numprocesses auto --maxprocesses 4 --dist loadfile
+XDIST := --numprocesses 3 --dist loadfile
 
 .PHONY: setup demo test test-long test-oldest test-beside test-wheel bench figures pictures dist clean
 
