@@ -77,6 +77,7 @@ def interrupted(place: str, format: str) -> None:
 
 def killed(place: str, format: str) -> None:
     """Deliver until a signal comes that Python leaves to the system."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a parent started by nohup would have its children ignore it
     deliver(place, format)
 
 
