@@ -7,6 +7,7 @@ ends with its process. So a "running" record whose lock is free belongs to a kil
 """
 
 from mc_sink.connector.history.record import Run, Status
+from mc_sink.connector.history.redact import failure_of
 from mc_sink.connector.history.runs import Beginning, Busy, begin, find_run, hold, last_rows, list_runs, note_recovered
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Run",
     "Status",
     "begin",
+    "failure_of",
     "find_run",
     "hold",
     "last_rows",
