@@ -157,8 +157,8 @@ def _state_at(store: Store, file: StagedFile, found: Journal) -> _State:
 def _refusal(url: str, state: _State, found: Journal) -> SinkError:
     """Return the error for a key at which this run must not publish."""
     advice = (
-        f'Look at it. recover("{found.run_id}", action="discard") gives up what isn\'t visible yet; a new run delivers '
-        "again."
+        f'Look at the object. recover("{found.run_id}", action="discard") discards the files that aren\'t visible yet. '
+        "A new run delivers again."
     )
     if state == "unseen":
         return PermissionDenied(
