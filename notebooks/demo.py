@@ -125,7 +125,7 @@ def deliver_nightly(writer: Writer) -> mc_sink.Receipt:
         writer.target("nightly/"),
         run_id="nightly-2026-11-22",
         max_rows_per_file=ROWS // 4,
-        storage_options=writer.storage_options | {"config_kwargs": {"read_timeout": 2}},
+        storage_options=writer.storage_options | {"config_kwargs": {"read_timeout": 10}},
     )
 
 
