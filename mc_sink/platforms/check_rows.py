@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mc_sink.platforms.check_report import DELIVERED, CheckRow
 from mc_sink.platforms.policies import ABORT, KMS, LIST, statement_for
 from mc_sink.platforms.probe_requests import ACL, BODY, about_kms, allowed, denied
-from mc_sink.storage import UNKEPT, StoreWays
+from mc_sink.storage import UNKEPT, StoreSupport
 
 if TYPE_CHECKING:
     from mc_sink.platforms.check_report import Verdict
@@ -54,7 +54,7 @@ class Asked:
 
     def __init__(self, found: Evidence, platform: Platform, where: Target) -> None:
         self.found, self.platform, self.where = found, platform, where
-        self.ways = found.ways or StoreWays()
+        self.ways = found.ways or StoreSupport()
         self.since = f"known since {found.since:%Y-%m-%d}" if found.since else ""
 
     def grant(self, action: str) -> str:

@@ -13,7 +13,7 @@ from mc_sink.platforms.check_rows import report_rows
 from mc_sink.platforms.platform import Checked, Platform
 from mc_sink.platforms.probe_requests import gather
 from mc_sink.platforms.saved import load, memory_of, record_check
-from mc_sink.storage import Probes, StoreWays, Trial, is_aws
+from mc_sink.storage import Probes, StoreSupport, Trial, is_aws
 
 if TYPE_CHECKING:
     import os
@@ -81,11 +81,11 @@ def _with_memory(found: Evidence, trial: Trial | None, memory: Memory | None, pl
     """Add the store's ways: those that the trial has shown, which are recorded, or those recorded before."""
     if trial:
         if memory:
-            memory.renew(*place, trial.ways.facts())
-        return replace(found, ways=trial.ways)
+            memory.renew(*place, trial.support.facts())
+        return replace(found, ways=trial.support)
     since = memory.since(*place) if memory else None
     if memory is None or since is None:
         return found
-    ways = StoreWays()
+    ways = StoreSupport()
     ways.recall(memory.recall(*place))
     return replace(found, ways=ways, since=since)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.staged import Sums
-    from mc_sink.storage import Answer, Probes, StoreWays, Trial
+    from mc_sink.storage import Answer, Probes, StoreSupport, Trial
     from mc_sink.target import Target
 
 Leaving = Literal["nothing", "an object"]
@@ -86,7 +86,7 @@ class Evidence:
     uneven: Answer | None = None
     sums: Sums | None = None
     wrong: str = "CRC32"
-    ways: StoreWays | None = None
+    ways: StoreSupport | None = None
     since: datetime | None = None
     on_aws: bool = False
     left: tuple[Leftover, ...] = ()

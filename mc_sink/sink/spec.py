@@ -186,7 +186,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
         lost=preset.lost_in(given.format) if preset else (),
         object_options=chosen.object_options,
         storage_options=chosen.storage_options,
-        ways_memory=memory_of(chosen.platform),
+        support_memory=memory_of(chosen.platform),
         progress=chosen.progress,
     )
     if isinstance(spec.previous, str | os.PathLike):
