@@ -193,8 +193,8 @@ class Writer:
         """Ignore the call, which engines make: parts are cut by size alone."""
 
 
-class Comparison:
-    """Compares bytes with a visible file. Nothing is stored, so nothing has to be stopped or discarded."""
+class StoresNothing:
+    """A destination that only compares: nothing has to be stopped or discarded."""
 
     def stop(self) -> None:
         """Ignore the request to stop: sums end by themselves."""
@@ -203,7 +203,7 @@ class Comparison:
         """Ignore the request to abort: nothing was stored."""
 
 
-class FileComparison(Comparison):
+class FileComparison(StoresNothing):
     """Compares bytes with a file, by size and CRC32; `read` returns those of the file, as `size_and_checksum` does."""
 
     def __init__(self, url: str, read: Callable[[], tuple[int, str]]) -> None:

@@ -22,7 +22,7 @@ from mc_sink.storage.s3.evidence import (
 from mc_sink.storage.s3.failures import RequestFailed, is_list_denied
 from mc_sink.storage.s3.multipart import PartPlan, S3Parts, abort_upload, are_unlike, not_aborted
 from mc_sink.storage.s3.publish_object import ObjectPublisher
-from mc_sink.storage.store import S3_FORM, Comparison, Holds, Match, Published, differs, new_md5
+from mc_sink.storage.store import S3_FORM, Holds, Match, Published, StoresNothing, differs, new_md5
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class S3Store(Unpicklable):
         return is_encrypted(self._options.request(""))
 
 
-class PartsComparison(Comparison):
+class PartsComparison(StoresNothing):
     """Compares bytes with the object at a key: by the MD5 of the whole or of its parts, as the object's ETag has it."""
 
     def __init__(self, url: str, found: FoundObject, plan: PartPlan) -> None:
