@@ -24,7 +24,6 @@ from mc_sink.storage.s3 import (
     StoreSupport,
     SupportMemory,
     Trial,
-    check_options,
     check_owner,
     is_aws,
     not_aborted,
@@ -127,7 +126,6 @@ def open_store(
         with silence():
             if target.protocol != "s3":
                 return RenamingStore(target, options.checked().reveal())
-            check_options(options)
             return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error

@@ -135,6 +135,7 @@ class LocalStore:
     """The local filesystem. It makes missing folders, because a key in a bucket needs none."""
 
     at_once = 8
+    publishes_at_once = 8
     is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
@@ -192,6 +193,9 @@ class LocalStore:
             message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
             raise CommitError(message, uncommitted=[file.path]) from error
         raise already_exists(file.path) from error
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""

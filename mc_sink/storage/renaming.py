@@ -92,6 +92,7 @@ class RenamingStore(Unpicklable):
     """One fsspec filesystem, private to the delivery."""
 
     at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+    publishes_at_once = 1
     is_blind = False
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
@@ -157,6 +158,9 @@ class RenamingStore(Unpicklable):
         if left := self.discard(file):
             _log.warning("%s is published. %s", file.path, left)
         return Published(None, None, from_prior_attempt=True)
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""

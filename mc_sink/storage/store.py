@@ -59,10 +59,12 @@ class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
     - `at_once`: the number of files that may be open or in flight at the same time.
+    - `publishes_at_once`: the number of files that may be published at the same time.
     - `is_blind`: a listing was denied, so its empty result proves nothing.
     """
 
     at_once: int
+    publishes_at_once: int
 
     @property
     def is_blind(self) -> bool:
@@ -82,6 +84,9 @@ class Store(Protocol):
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible."""
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for in `publish`, which then raises; from any thread."""
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True if a request of this store may have made, or may yet make, a staged file visible."""

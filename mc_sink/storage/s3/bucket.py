@@ -37,14 +37,15 @@ class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
     at_once = 8
+    publishes_at_once = 32
 
     def __init__(
         self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None
     ) -> None:
+        self._requests = requests or Requests(storage_options)  # which checks the options
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
-        self._requests = requests or Requests(storage_options)
         self.support, self.endpoint = self._requests.support, self._requests.endpoint or ""
         self._listing = ObjectListing(self._requests)
         self._publisher = ObjectPublisher(self._requests, self._listing)
@@ -99,6 +100,10 @@ class S3Store(Unpicklable):
         if are_unlike(file.upload.parts) and not published.from_prior_attempt:
             self.support.equal_parts = False
         return published
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for; what they were to publish may be visible."""
+        self._requests.interrupt()
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True after a Complete that this store sent, unless it was refused for certain."""

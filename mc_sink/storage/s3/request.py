@@ -62,6 +62,7 @@ class Sending:
     - `unclear`: attempts that may have taken effect without an answer. A throttled attempt has not.
     - `fit`: how the current attempt is adapted to the store; `sent`: its parameters.
     - `create_only`: how the last attempt was kept from replacing an object; None where it may replace one.
+    - `used`: the id of the filesystem that the last attempt used.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Sending:
         self.clock: Clock | None = None
         self._quiet = quiet
         self.create_only: CreateOnly | None = None
+        self.used: int | None = None
         self._attempts = 0
         self._uncertain = False
 
