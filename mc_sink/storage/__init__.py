@@ -30,7 +30,7 @@ from mc_sink.storage.s3 import (
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Published, Store, Writer, already_exists
+from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKEPT",
     "Answer",
+    "Holds",
     "Probes",
     "Published",
     "Role",

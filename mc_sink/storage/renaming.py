@@ -13,6 +13,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from isal import isal_zlib
+
 from mc_sink._display import logger
 from mc_sink.exceptions import (
     CommitError,
@@ -60,10 +62,12 @@ class RenamedFile(Unpicklable):
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._temporary = filesystem, path, hidden_name(path)
         self._file = filesystem.open(self._temporary, "wb")
+        self.crc = 0
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         _translating(lambda: self._file.write(data), self._not_stored)
+        self.crc = isal_zlib.crc32(data, self.crc)
 
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""

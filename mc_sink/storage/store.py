@@ -119,7 +119,11 @@ def already_exists(where: str) -> AlreadyExistsError:
 
 
 class Destination(Protocol):
-    """Receives the bytes of one file that stays invisible until it is published."""
+    """Receives the bytes of one file that stays invisible until it is published. `crc`: the CRC32 of all of them."""
+
+    @property
+    def crc(self) -> int:
+        """Return the CRC32 of all bytes so far. A destination that sums them in parts has no need of a second pass."""
 
     def write(self, data: bytes) -> None:
         """Write the next bytes; may wait, which slows the query down."""
@@ -135,7 +139,7 @@ class Destination(Protocol):
 
 
 class Writer:
-    """A binary file for engines. Counts `num_bytes`, computes `crc`, and keeps the first `failure`."""
+    """A binary file for engines. Counts `num_bytes` and keeps the first `failure`."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
@@ -143,7 +147,11 @@ class Writer:
         self._finished = False
         self.failure: BaseException | None = None
         self.num_bytes = 0
-        self.crc = 0
+
+    @property
+    def crc(self) -> int:
+        """The CRC32 of all bytes so far."""
+        return self._destination.crc
 
     def write(self, data: bytes) -> int:
         """Write bytes; raises the store's exception once, and ignores everything after that."""
@@ -156,7 +164,6 @@ class Writer:
             except BaseException as error:
                 self._fail(error)
                 raise
-            self.crc = isal_zlib.crc32(data, self.crc)
             self.num_bytes += size
         return size
 
@@ -213,17 +220,17 @@ class FileComparison(StoresNothing):
 
     def __init__(self, url: str, read: Callable[[], tuple[int, str]]) -> None:
         self._url, self._read = url, read
-        self._num_bytes = self._crc = 0
+        self._num_bytes = self.crc = 0
 
     def write(self, data: bytes) -> None:
         """Add bytes to the sum."""
-        self._crc = isal_zlib.crc32(data, self._crc)
+        self.crc = isal_zlib.crc32(data, self.crc)
         self._num_bytes += len(data)
 
     def finish(self) -> Present:
         """Return that the file is present, or raise if it differs."""
         num_bytes, checksum = self._read()
-        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self._crc)):
+        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self.crc)):
             return Present(None)
         raise differs(self._url, num_bytes, self._num_bytes)
 

@@ -10,6 +10,10 @@
 botocore's and s3fs' own retries are off, or the layers would multiply. Expired credentials are read again, once for
 all requests that failed with them.
 
+botocore asks a store whether it takes a body before it sends that (`Expect: 100-continue`), which costs a round trip.
+Once a store has taken a part of an upload, its other parts are sent at once: measured, 443 instead of 352 MB/s at
+50 ms. A refusal may break such a body off, and its reason with it. So a part that is sent again asks first.
+
 Some stores accept `If-None-Match: *` and ignore it. Unless a store is known to keep it, the key is listed right before
 every attempt of a request that carries it. A key that is taken is refused as the store would have refused it. Such a
 store replaces an object that appears between that listing and the request.
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from mc_sink.storage.s3.retry_rules import Operation
 
 _OK, _PRECONDITION_FAILED = 200, 412
+_ENDING = {"complete_multipart_upload", "abort_multipart_upload"}
 
 
 class Requests(Unpicklable):
@@ -76,6 +81,7 @@ class Requests(Unpicklable):
         self._options = seal(storage_options)
         self._client = CLIENTS.get(self._options)
         self._awaited: set[Future[dict[str, Any]]] = set()
+        self._begun: set[str] = set()
         self._pace, self._allowed, self.endpoint = self._client.pace, self._client.allowed, self._client.endpoint
         host = urlsplit(self.endpoint or "").hostname
         self._on_aws = is_aws(host)
@@ -121,6 +127,7 @@ class Requests(Unpicklable):
 
         signed = "Body" in parameters and self.signs(operation)
         sending = Sending(operation, parameters, self._pace.quiet(operation), signed=signed)
+        sending.hurries = operation == "upload_part" and parameters["UploadId"] in self._begun
         if self._client.pid != os.getpid():  # a fork has taken the event loop away
             self._client = CLIENTS.get(self._options)
         return run_coroutine_threadsafe(self._send(sending), self._client.loop)
@@ -152,6 +159,10 @@ class Requests(Unpicklable):
             answer = await self._with_retries(sending)
         if isinstance(answer, RequestFailed):
             raise answer
+        if sending.operation == "upload_part":
+            self._begun.add(sending.parameters["UploadId"])
+        elif sending.operation in _ENDING:
+            self._begun.discard(sending.parameters["UploadId"])
         return answer | {
             CREATE_ONLY: sending.create_only,
             SIGNED: sending.signed,

@@ -25,7 +25,7 @@ from mc_sink.storage.s3.bucket import S3Store
 from mc_sink.storage.s3.checksums import SUMS
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed, read_failure, response_of
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.shared_clients import CLIENTS
 
 if TYPE_CHECKING:
