@@ -22,9 +22,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 import mc_sink
 from mc_sink import CommitError, CommitUnknown, Receipt, SinkError
 from mc_sink._runtime.state_dir import STATE_DIR
-from mc_sink.publishing import list_journals
+from mc_sink.publishing import list_journals, publication
 from mc_sink.staged import Multipart
-from mc_sink.publishing import publication
 from mc_sink.storage.s3 import bucket
 from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
