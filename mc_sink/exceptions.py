@@ -157,6 +157,8 @@ class ValidationError(SinkError):
         `failure_case` (text).
     checks
         A frame with a row for each failed check and exact counts: `column`, `check`, `failures` (UInt64), `examples`.
+    advice
+        What to do next, and how many of the failures are kept. The message ends with it.
 
     Personal data is masked in both frames.
     """
@@ -168,23 +170,21 @@ class ValidationError(SinkError):
         schema_name: str = "",
         failure_cases: pl.DataFrame | None = None,
         checks: pl.DataFrame | None = None,
+        advice: str = "",
     ) -> None:
         super().__init__(message)
+        self.advice = advice
         self.schema_name = schema_name
         self.failure_cases = failure_cases
         self.checks = checks
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""
-        first, *rest = str(self).splitlines() or [""]
-        if self.checks is None:
-            return _display.line(first, strong=True) + "".join(map(_display.line, rest))
-        advice = [text for text in rest if not text.startswith(" ")]
-        return (
-            _display.line(first, strong=True)
-            + _display.rows(self.checks.columns, self.checks.rows())
-            + "".join(map(_display.line, advice))
-        )
+        first, *rest = str(self).splitlines()
+        table = ""
+        if self.checks is not None:
+            table, rest = _display.rows(self.checks.columns, self.checks.rows()), [self.advice, self.visibility]
+        return _display.line(first, strong=True) + table + "".join(map(_display.line, filter(None, rest)))
 
 
 @contextmanager
