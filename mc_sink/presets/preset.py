@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -109,7 +110,7 @@ def watched(  # noqa: PLR0913  the limits, and the facts of the delivery
     """Yield batches, and raise `LimitError` before one that breaks a limit, or at the end for too few rows."""
     limits = [limit for limit in limits if limit.holds_for(format)]
     looks = [(limit, partial(_LOOKS[limit.name], limit, format)) for limit in limits if limit.name in _LOOKS]
-    most = [limit for limit in limits if limit.name == "rows per file" and not _cut_in_time(limit, max_rows)]
+    most = [limit for limit in limits if limit.name == "rows per file" and limit.number < (max_rows or math.inf)]
     num_rows = 0
     for batch in batches:
         seen = pl.DataFrame([column for column in batch.get_columns() if column.name not in left_out])
@@ -125,7 +126,3 @@ def watched(  # noqa: PLR0913  the limits, and the facts of the delivery
     for limit in limits:
         if limit.name == "fewest rows per file" and least < limit.number:
             raise refusal(preset, limit, Excess(least, "row", "in the smallest file" if least < num_rows else ""))
-
-
-def _cut_in_time(limit: Limit, max_rows: int | None) -> bool:
-    return max_rows is not None and max_rows <= limit.number
