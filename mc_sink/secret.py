@@ -156,7 +156,7 @@ class Sealed(_Named):
 
     def scrubbed(self, text: str) -> str:
         """Remove every credential of these options from a library's message, the longest first."""
-        for secret in sorted(_credentials(self._held), key=_length, reverse=True):
+        for secret in sorted(_credentials(self._held), key=lambda secret: len(secret.reveal()), reverse=True):
             text = text.replace(secret.reveal(), "…")
         return text
 
@@ -232,13 +232,10 @@ def _wrong_with(name: object, value: object) -> str | None:
         return value._wrong  # noqa: SLF001  the same class
     if isinstance(value, bytes | bytearray):
         return f"storage_options[{shown(name)!r}] is bytes. Pass text or a Secret."
-    return _wrong_credential(name, value) if _CREDENTIAL.fullmatch(name) and value is not None else None
-
-
-def _wrong_credential(name: str, value: object) -> str | None:
-    if not isinstance(value, Secret):
+    is_credential = _CREDENTIAL.fullmatch(name) and value is not None
+    if is_credential and not isinstance(value, Secret):
         return f"storage_options[{name!r}] is of type {type(value).__name__}. Pass text or a Secret."
-    if has_control(value):
+    if is_credential and isinstance(value, Secret) and has_control(value):
         return f"storage_options[{name!r}] contains a line end or another control character. Remove it."
     return None
 
@@ -257,10 +254,6 @@ def _credentials(held: Mapping[str, Any]) -> Iterator[Secret]:
             yield from _credentials(value)
         elif isinstance(value, Secret) and value.reveal() and _CREDENTIAL.fullmatch(name):
             yield value
-
-
-def _length(secret: Secret) -> int:
-    return len(secret.reveal())
 
 
 def _encoded(secret: Secret) -> bytes:

@@ -81,8 +81,8 @@ class Target:
     def file(self, name: str) -> Target:
         """Return the file of this target: itself, or, for a prefix, the file `name` under it."""
         found = Target(self.protocol, self.bucket, self.path + name) if self.is_prefix else self
-        if self.protocol == "s3":
-            _check_length(found.path, found.url)
+        if self.protocol == "s3" and len(found.path.encode()) > MAX_KEY_BYTES:
+            _check_key(found.path, found.url)
         elif self.protocol in RENAMES:
             parse_target(found.url)  # publishing parses it again: host:22/email=a@b.c looks like credentials
         return found
@@ -110,7 +110,11 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
     scheme, rest = url.group(1).lower(), text[url.end() :]
     if is_arn(rest):
         raise _arn(rest)
-    _refuse_credentials(scheme, rest)
+    if _has_credentials(scheme, rest):
+        raise TargetError(
+            f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
+            "credentials, and a port, in storage_options, or let the environment provide them."
+        )
     if scheme == "file":
         return _file_url(text, rest)
     if scheme in {"http", "https"} | _S3_LIKE:
@@ -289,11 +293,6 @@ def _check_key(key: str, text: str) -> None:
         )
 
 
-def _check_length(key: str, text: str) -> None:
-    if len(key.encode()) > MAX_KEY_BYTES:
-        _check_key(key, text)
-
-
 def _refuse_surrogates(text: str) -> None:
     if found := _SURROGATE.search(text):
         raise TargetError(
@@ -313,15 +312,6 @@ def _refuse_query(text: str) -> None:
 def _without_query(text: str) -> str:
     """Return the text without its query, which may be a signature."""
     return text.split("?", 1)[0]
-
-
-def _refuse_credentials(scheme: str, rest: str) -> None:
-    """Raise for `scheme://user:secret@host`, without repeating any of it."""
-    if _has_credentials(scheme, rest):
-        raise TargetError(
-            f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
-            "credentials, and a port, in storage_options, or let the environment provide them."
-        )
 
 
 def _has_credentials(scheme: str, rest: str) -> bool:

@@ -8,6 +8,7 @@ from itertools import takewhile
 from string import Formatter
 from typing import TYPE_CHECKING, Any, cast
 
+from mc_sink._display import nearest
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys.run_id import FORMAT
 
@@ -119,8 +120,10 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
             f"get the column's folder {name}=… before the name, rename the column, or write "
             "{timestamp:%Y-%m-%d} for the run's date."
         )
-    if name not in (*TOKENS, *columns):
-        raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token. {_advice(name, columns)}")
+    if name not in (known := (*TOKENS, *columns)):
+        listed = f" Use {', '.join(map('{{{}}}'.format, known))}, or a column of partition_by."
+        meant = nearest(name, known, "{{{}}}".format)
+        raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token.{meant or listed}")
     if conversion:
         raise ConfigurationError(
             f"{{{name}!{conversion}}} in name={template!r} can't have a conversion. Write {{{name}}}."
@@ -128,16 +131,6 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
     token = Token(name, spec)
     check_spec(token, template)
     return token
-
-
-def _advice(name: str, columns: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    known = {known.lower(): known for known in (*TOKENS, *columns)}
-    near = get_close_matches(name.strip().lower(), known, n=1)
-    if near:
-        return f"Did you mean {{{known[near[0]]}}}?"
-    return f"Use {', '.join(f'{{{one}}}' for one in known.values())}, or a column of partition_by."
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,24 +38,20 @@ def check(
     report.
     """
     chosen = load(platform) if isinstance(platform, str) else platform.checked()
-    report = _report(chosen, _prefix(chosen, target), leaving, memory_of(platform))
-    if isinstance(platform, str):
-        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
-    return report
-
-
-def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target:
-    url = target or platform.prefix
+    url = target or chosen.prefix
     if url is None:
         raise ConfigurationError(
-            f"Cannot check the platform {platform.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
+            f"Cannot check the platform {chosen.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
         )
-    where = platform.check_bounds(url)
+    where = chosen.check_bounds(url)
     if not where.is_prefix:
         raise ConfigurationError(
             f"Cannot check {where.url}: it is one object, and a check needs a prefix. Name {where.folder.url}"
         )
-    return where
+    report = _report(chosen, where, leaving, memory_of(platform))
+    if isinstance(platform, str):
+        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
+    return report
 
 
 def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory | None) -> CheckReport:

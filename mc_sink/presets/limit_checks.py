@@ -43,9 +43,9 @@ def check_schema(preset: str, limits: Sequence[Limit], schema: pl.Schema, format
     """Raise `LimitError` for the first limit that the schema or the format breaks."""
     has_header = not isinstance(format, Csv) or format.include_header
     for limit in limits:
-        if limit.holds_for(format) and (has_header or limit.name not in _HEADERS):
-            if (found := _excess_of(limit, schema, format)) is not None:
-                raise refusal(preset, limit, found)
+        is_checked = limit.holds_for(format) and (has_header or limit.name not in _HEADERS)
+        if is_checked and (found := _excess_of(limit, schema, format)) is not None:
+            raise refusal(preset, limit, found)
 
 
 def _excess_of(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:

@@ -13,6 +13,7 @@ from inspect import Parameter, signature
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args
 
+from mc_sink._display import nearest
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
 from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
@@ -186,7 +187,7 @@ class SinkOptions:
         Raises `TypeError` for an unknown option, and `ConfigurationError` for a value that an option doesn't accept.
         """
         if unknown := next((name for name in options if name not in KINDS), None):
-            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{_nearest(unknown)}")
+            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{nearest(unknown, KINDS)}")
         check_values(options)
         return cls(target=target, **options)
 
@@ -209,14 +210,6 @@ DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(SinkOptions)
 KINDS: dict[str, Kind] = {one.name: one.metadata["kind"] for one in fields(SinkOptions) if one.name != "target"}
 
 
-def _nearest(unknown: str) -> str:
-    """Return the question whether the nearest option was meant; empty where none is near."""
-    from difflib import get_close_matches
-
-    near = [name for name in KINDS if name.startswith(unknown)] or get_close_matches(unknown, KINDS, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def takes_options(call: Call) -> Call:
     """List the options of a call by their names, types and defaults in its signature, for `help` and notebooks."""
     seen = signature(call)
@@ -237,13 +230,10 @@ def check_values(options: Mapping[str, Any]) -> None:
         if kind.accepts is None or (value is None and DEFAULTS[name] is None):
             continue
         if not kind.accepts(value):
-            raise ConfigurationError(f"Cannot use {name}={_shown(value)}. Give {kind.words}.")
-
-
-def _shown(value: object) -> str:
-    """Return a value for an error message: short, and only its type where it may hold a secret."""
-    is_plain = isinstance(value, str | bool | int | float) and len(repr(value)) <= _MAX_SHOWN
-    return repr(value) if is_plain or value is None else f"a {type(value).__name__}"
+            # Of other values only the type is shown: they may hold secrets.
+            is_plain = isinstance(value, str | bool | int | float | None) and len(repr(value)) <= _MAX_SHOWN
+            shown = repr(value) if is_plain else f"a {type(value).__name__}"
+            raise ConfigurationError(f"Cannot use {name}={shown}. Give {kind.words}.")
 
 
 def check_place(target: Target, if_exists: IfExists) -> None:

@@ -110,6 +110,10 @@ class Preview:
 
     def _facts(self) -> list[tuple[str, str]]:
         number = "as many files as the rows fill" if self.num_files is None else counted(self.num_files, "file")
+        columns = "unknown before the run"
+        if self.columns is not None:
+            more = [f"and {len(self.columns) - SHOWN:,} more"] if len(self.columns) > SHOWN else []
+            columns = ", ".join([*self.columns[:SHOWN], *more])
         groups = f", row groups of {self.row_group_size:,} rows" if isinstance(self.format, Parquet) else ""
         facts = {
             "would make": f"{number}; nothing was sent",
@@ -121,7 +125,7 @@ class Preview:
             "format": _non_default(self.format) + groups,
             "preset": self.preset,
             "lost": f"of the preset's dialect: {', '.join(self.lost)}" if self.lost else None,
-            "columns": "unknown before the run" if self.columns is None else _listed(self.columns),
+            "columns": columns,
             "object": _non_default(self.object_options) if self.object_options else None,
             "needs": ", ".join(self.permissions),
             "uploads": _size(self.upload) if self.upload else None,
@@ -134,10 +138,6 @@ class Preview:
             yield f"{self.pattern}, and so on"
         elif self.num_files > SHOWN:
             yield f"… and {self.num_files - SHOWN:,} more"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN:,} more"] if len(names) > SHOWN else [])])
 
 
 def _size(upload: UploadPlan) -> str:
@@ -182,9 +182,12 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     with panics_as_query_errors():
         refuse_own_source(spec, scanned(frame, spec), "the frame")
         refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
-        columns, unkept = _columns(frame, spec), _check_stores(spec, stores)
+        columns = _columns(frame, spec)
+        targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
+        # It also raises for options and filesystems that the run would refuse. One that connects isn't opened.
+        unkept = [one for target in targets if target.protocol not in RENAMES for one in stores.unkept(target)]
         files, num_files = files_of(frame, spec)
-    to_s3 = "s3" in {spec.target.protocol, spec.rejects[0].protocol if spec.rejects else None}
+    to_s3 = any(target.protocol == "s3" for target in targets)
     return Preview(
         run_id=spec.names.run_id,
         target=spec.target.url,
@@ -202,7 +205,7 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         upload=_upload(spec, stores) if to_s3 else None,
         preset=spec.preset.name if spec.preset else None,
         lost=spec.lost,
-        unkept=unkept,
+        unkept=tuple(dict.fromkeys(unkept)),
     )
 
 
@@ -231,16 +234,6 @@ def _plan_of(frame: object) -> pl.LazyFrame | None:
         return as_lazyframe(empty_batch(schema))
     readable = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__iter__")
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
-
-
-def _check_stores(spec: DeliverySpec, stores: Stores) -> tuple[str, ...]:
-    """Return a sentence for each promise that the stores are known not to support.
-
-    Raises for options and filesystems that the run would refuse. A filesystem that connects on opening is not opened.
-    """
-    targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
-    unkept = [stores.unkept(target) for target in targets if target.protocol not in RENAMES]
-    return tuple(dict.fromkeys(sentence for found in unkept for sentence in found))
 
 
 def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
@@ -279,18 +272,9 @@ def files_of(frame: object, spec: DeliverySpec) -> tuple[tuple[str, ...], int | 
             return (), None
         files = foreseen(frame, DeliveryPlan(spec, frame.schema))
         return files, len(files)
-    number = _number(spec, _height(frame) if is_known else None)
+    number, most = None if spec.names.is_numbered else 1, spec.max_rows_per_file
+    # A frame may have its number of rows at hand.
+    height = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
+    if number is None and is_known and most is not None and isinstance(height, int):
+        number = max(1, -(-height // most))
     return tuple(spec.names.file(part).url for part in range(FIRST if number is None else number)), number
-
-
-def _number(spec: DeliverySpec, height: int | None) -> int | None:
-    if not spec.names.is_numbered:
-        return 1
-    most = spec.max_rows_per_file
-    return None if most is None or height is None else max(1, -(-height // most))
-
-
-def _height(frame: object) -> int | None:
-    """Return the number of rows of a frame that has it at hand; else None."""
-    rows = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
-    return rows if isinstance(rows, int) else None

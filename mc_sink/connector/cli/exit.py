@@ -128,17 +128,14 @@ def _report(error: BaseException, command: str | None, *, debug: bool) -> Code:
         say(lines(*(masked(line) for piece in pieces for line in indented(piece.rstrip("\n")).split("\n"))))
         return code
     own = for_command(str(error), command) if isinstance(error, SinkError) else indented(str(error))
-    notes = [for_command(note, command) if note.startswith(OUR_NOTE) else note for note in _notes(error)]
+    notes = [line for note in getattr(error, "__notes__", []) for line in indented(note).split("\n")]
+    notes = [for_command(note, command) if note.startswith(OUR_NOTE) else note for note in notes]
     first, *more = own.split("\n")
     message = [_SIGNALS[code]] if code in _SIGNALS else [f"{type(error).__name__}: {first}", *more]
     say(lines(*map(masked, [*message, *notes])))
     if code is Code.FAILED:
         say("--debug shows where it was raised.")
     return code
-
-
-def _notes(error: BaseException) -> list[str]:
-    return [line for note in getattr(error, "__notes__", []) for line in indented(note).split("\n")]
 
 
 def say(line: str) -> None:

@@ -187,16 +187,13 @@ def schedule(
     more = ["--json"] if as_json else []
 
     def command(connection: Connection) -> list[str]:
-        return [*_own_command(), "run", str(connection.file), "--trigger", "schedule", *more]
+        # The words that started this program, without its arguments: an installed script, or a module.
+        own = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+        return [sys.executable, *own, "run", str(connection.file), "--trigger", "schedule", *more]
 
     scheduler = Scheduler([load(file) for file in files], command, at_once=at_once)
     with calling(lambda _number, _frame: scheduler.stop()):
         scheduler.run()
-
-
-def _own_command() -> list[str]:
-    """Return the words that started this program, without its arguments: an installed script, or a module."""
-    return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
 
 
 @connections.callback()

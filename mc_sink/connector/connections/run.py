@@ -22,11 +22,10 @@ from inspect import signature
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._display import lines, logger
+from mc_sink._display import counted, lines, logger
 from mc_sink._frames import as_lazyframe
 from mc_sink.connector import history
-from mc_sink.connector.connections.arguments import arguments_for, target_of
-from mc_sink.connector.connections.connection_file import guard_of
+from mc_sink.connector.connections.connection_file import arguments_for, guard_of, target_of
 from mc_sink.connector.connections.sources import find_named, opened, refuse_own_target
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
@@ -111,18 +110,13 @@ def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progr
         check_new_run(spec)  # a source may run its query when it is opened
     refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
-        frame = _opened(connection, stack)
+        try:
+            frame = stack.enter_context(opened(connection.settings.source, connection.folder))
+        except Exception as error:  # it arrives unchanged, with the note that a delivery would add
+            if not isinstance(error, SinkError):
+                add_note(error, NOTHING_VISIBLE)
+            raise
         return deliver_frame(frame, spec, guard_of(connection.settings, facts))
-
-
-def _opened(connection: Connection, stack: ExitStack) -> Any:
-    """Open the source. Its exception arrives unchanged, with the note that a delivery would add."""
-    try:
-        return stack.enter_context(opened(connection.settings.source, connection.folder))
-    except Exception as error:
-        if not isinstance(error, SinkError):
-            add_note(error, NOTHING_VISIBLE)
-        raise
 
 
 def _notify(observers: list[Callable[[Run], Any]], run: Run) -> None:
@@ -141,8 +135,7 @@ def _notify(observers: list[Callable[[Run], Any]], run: Run) -> None:
 def _log_end(run: Run) -> None:
     if run.status == "delivered":
         rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
-        rows = "1 row" if run.num_rows == 1 else f"{run.num_rows:,} rows"
-        files = "1 file" if len(run.files) == 1 else f"{len(run.files)} files"
+        rows, files = counted(run.num_rows or 0, "row"), counted(len(run.files), "file")
         _log.info("Run %s delivered %s%s in %s.", run.run_id, rows, rejected, files)
     elif run.status == "skipped":
         _log.info("Run %s had no rows to deliver, and wrote no file.", run.run_id)
@@ -201,7 +194,15 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
 def call_hooks(run: Run, connection: Connection) -> None:
     """Run every hook of this end. A failure is logged with the hook's name and the type of the error."""
     group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
-    for name, call in _hooks(group, connection, run):
+    hook: Hook | None = getattr(connection.settings.hooks, group)
+    calls: list[tuple[str, Callable[[], object]]] = []
+    if isinstance(hook, str):
+        calls.append((hook, lambda: find_named(hook, connection.folder)(run)))
+    elif hook:
+        calls.append((hook[0], lambda: _command(hook, connection, run)))
+    points = entry_points(group=f"mc_sink.{group}")
+    calls.extend((point.name, lambda point=point: point.load()(run)) for point in points)  # type: ignore[misc]
+    for name, call in calls:
         try:
             call()
         except (Exception, SystemExit) as error:  # a hook may raise anything, and exit
@@ -210,25 +211,18 @@ def call_hooks(run: Run, connection: Connection) -> None:
             _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
 
 
-def _hooks(group: str, connection: Connection, run: Run) -> Iterator[tuple[str, Callable[[], object]]]:
-    hook: Hook | None = getattr(connection.settings.hooks, group)
-    if isinstance(hook, str):
-        yield hook, lambda: find_named(hook, connection.folder)(run)
-    elif hook:
-        yield hook[0], lambda: _command(hook, connection, run)
-    for point in entry_points(group=f"mc_sink.{group}"):
-        yield point.name, lambda point=point: point.load()(run)  # type: ignore[misc]
-
-
 def _command(words: list[str], connection: Connection, run: Run) -> None:
     """Run a command, and print its output to standard error when it has ended."""
+    names = {*PASSED_ON, *connection.settings.hooks.environment}
+    environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
+    environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
     with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
         try:
             subprocess.run(  # noqa: S603  the connection's owner chose it
                 words,
                 input=json.dumps(run.as_json()).encode(),
                 cwd=connection.folder,
-                env=_environment(connection, run),
+                env=environment,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 check=True,
@@ -242,17 +236,13 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
                     print(lines(*text.split("\n")), file=sys.stderr, flush=True)  # noqa: T201  the hook's output
 
 
-def _environment(connection: Connection, run: Run) -> dict[str, str]:
-    names = {*PASSED_ON, *connection.settings.hooks.environment}
-    given = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
-    facts = {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
-    return given | facts
-
-
 @contextmanager
 def traced(beginning: Beginning) -> Iterator[Callable[[Run], None]]:
     """Trace a run as a span of OpenTelemetry, and yield a function that records its end; without it, do nothing."""
-    if not _is_installed():
+    is_installed = False
+    with suppress(ModuleNotFoundError):  # of the package that has both
+        is_installed = all(map(find_spec, ("opentelemetry.metrics", "opentelemetry.trace")))
+    if not is_installed:
         yield lambda _run: None
         return
     from opentelemetry import trace
@@ -299,11 +289,3 @@ def _instruments() -> tuple[Any, Any, Any, Any]:
         meter.create_counter("mc_sink.bytes", "By", "bytes delivered, as stored"),
         meter.create_histogram("mc_sink.duration", "s", "how long a run took"),
     )
-
-
-@cache
-def _is_installed() -> bool:
-    try:
-        return find_spec("opentelemetry.metrics") is not None and find_spec("opentelemetry.trace") is not None
-    except ModuleNotFoundError:
-        return False

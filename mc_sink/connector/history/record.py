@@ -134,7 +134,7 @@ def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
         row[name] = tuple(aliases.aliased(file, target) for file in row[name])
     for name in _JSON:
         if row.get(name) is not None:
-            row[name] = json.dumps(_plain(row[name]), ensure_ascii=False)
+            row[name] = json.dumps(row[name], default=asdict, ensure_ascii=False)
     for name in _TIMES:
         if name in row:
             row[name] = _iso(row[name])
@@ -161,12 +161,6 @@ def now() -> datetime:
 
 def _without_values(files: Iterable[WrittenFile]) -> tuple[WrittenFile, ...]:
     return tuple(replace(file, partition=None) if file.partition else file for file in files)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(one) for one in value]
-    return asdict(value) if isinstance(value, Failure) else value
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -48,24 +48,20 @@ def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
 
 def _texts_of(error: BaseException, known: Iterable[str]) -> Iterator[str]:
     if isinstance(error, SinkError):
-        yield from _facts(error)
-        if not isinstance(error, ValidationError):
+        # Facts in an error's fields cannot be values of the rows.
+        if isinstance(error, PermissionDenied) and error.action:
+            yield f"Missing: {error.action}."
+        if isinstance(error, LimitError) and error.limit:
+            yield f"Limit: {error.limit} of {error.preset}."
+        if isinstance(error, ValidationError):
+            yield f"Rows break the schema {error.schema_name}{_counts(error)}."
+        else:
             yield _phrases_in(error.message, known)
         yield error.visibility  # it is made of typed facts
     elif isinstance(error, (KeyboardInterrupt, SystemExit)):
         yield "The run was interrupted."
     else:
         yield f"{_place(error.__traceback__)}; its text is left out, because it may quote cells."
-
-
-def _facts(error: SinkError) -> Iterator[str]:
-    """Yield the facts in an error's fields that cannot be values of the rows."""
-    if isinstance(error, PermissionDenied) and error.action:
-        yield f"Missing: {error.action}."
-    if isinstance(error, LimitError) and error.limit:
-        yield f"Limit: {error.limit} of {error.preset}."
-    if isinstance(error, ValidationError):
-        yield f"Rows break the schema {error.schema_name}{_counts(error)}."
 
 
 def _counts(error: ValidationError) -> str:
