@@ -169,7 +169,9 @@ def seal(storage_options: Mapping[str, Any] | None) -> Sealed:
     if isinstance(storage_options, Sealed):
         return storage_options
     try:
-        return _seal({} if storage_options is None else storage_options)
+        given: Mapping[Any, Any] = {} if storage_options is None else storage_options
+        held = {name: _wrapped(value) for name, value in given.items()}
+        return Sealed(held, next(filter(None, map(_wrong_with, held, held.values())), None))
     except Exception as error:  # noqa: BLE001  a value that isn't a mapping, or a mapping class of the caller, may raise
         kinds = type(storage_options).__name__, type(error).__name__
     return Sealed({}, f"Cannot read storage_options of type {kinds[0]} ({kinds[1]}). Pass a dict, {{'key': …}}.")
@@ -209,11 +211,6 @@ def _sealed(name: str, value: Any) -> Any:
 def has_control(text: Secret) -> bool:
     """Return True if a text contains a line end or another control character, and so can't be sent in a header."""
     return _CONTROL.search(text.reveal()) is not None
-
-
-def _seal(options: Mapping[Any, Any]) -> Sealed:
-    held = {name: _wrapped(value) for name, value in options.items()}
-    return Sealed(held, next(filter(None, map(_wrong_with, held, held.values())), None))
 
 
 def _wrapped(value: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,9 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
         raise TargetError(
             f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{suggest_target(text)}"
         )
-    if "://" not in text and _is_folder(parent):
-        return
+    with suppress(OSError, ValueError):  # a name that can't be a folder's
+        if "://" not in text and parent.is_dir():
+            return
     shown, place = "The target", ""
     if "@" not in text:
         shown, place = repr(_without_query(text)), f", {_without_query(str(parent))!r},"
@@ -184,13 +186,6 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
         f"{shown} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
         f"{suggest_target(text)} For a new local folder, write ./ in front."
     )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that can't be one
-        return False
 
 
 def _file_url(text: str, rest: str) -> Target:

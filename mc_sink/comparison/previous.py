@@ -55,7 +55,16 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
             f"previous={path!r} is a URL: the last delivery is read from local files, never from the bucket, "
             f"which this library only writes to. Pass a frame or a local file."
         )
-    return _scan(path, _suffix(path), schema, dialect or Csv())
+    suffix, pattern = _suffix(path), not Path(path).is_file()  # a file's name may have brackets
+    if suffix == ".parquet":
+        return Previous(pl.scan_parquet(path, glob=pattern))
+    if suffix in {".arrow", ".ipc", ".feather"}:
+        return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
+    if suffix in {".ndjson", ".jsonl"}:
+        return Previous(_scan_json_lines(path, schema), JSON_LINES)
+    dialect = dialect or Csv()
+    _check_dialect(dialect, schema, path)
+    return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
 
 
 def _suffix(path: str) -> str:
@@ -72,18 +81,6 @@ def _suffix(path: str) -> str:
         f"previous={path!r} has no known suffix. Use one of {', '.join(_SUFFIXES)} (for the files of a "
         f"folder, pass a glob such as 'folder/*.parquet'), or pass a frame."
     )
-
-
-def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
-    pattern = not Path(path).is_file()  # a file's name may have brackets
-    if suffix == ".parquet":
-        return Previous(pl.scan_parquet(path, glob=pattern))
-    if suffix in {".arrow", ".ipc", ".feather"}:
-        return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
-    if suffix in {".ndjson", ".jsonl"}:
-        return Previous(_scan_json_lines(path, schema), JSON_LINES)
-    _check_dialect(dialect, schema, path)
-    return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
 
 
 def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.LazyFrame:

@@ -60,7 +60,7 @@ class FileNames:
     @property
     def stem(self) -> Target:
         """The common start of the names of all files of this run, for every format and number of files."""
-        return self.target.file("" if self._has_folders else (self.template or ONE).stem(self._values))
+        return self.target.file("" if self.has_folders else (self.template or ONE).stem(self._values))
 
     def file(self, part: int, folder: str = "", values: Mapping[str, str] | None = None) -> Target:
         """Return the file with this number, counted from 0.
@@ -81,7 +81,7 @@ class FileNames:
     @property
     def pattern(self) -> str:
         """The URL of every file, with what differs from one to the next in braces."""
-        folders = "".join(f"{name}={{{name}}}/" for name in self.columns) if self._has_folders else ""
+        folders = "".join(f"{name}={{{name}}}/" for name in self.columns) if self.has_folders else ""
         return self._root + folders + self._template.shown(self._values | {"ext": self.extension})
 
     @property
@@ -127,7 +127,7 @@ class FileNames:
     @property
     def patterns(self) -> tuple[str, ...]:
         """Regular expressions, one of which matches the whole URL of every file that this run may have."""
-        before = re.escape(self._root) + ("(?:[^/]+=[^/]*/)*" if self._has_folders else "")
+        before = re.escape(self._root) + ("(?:[^/]+=[^/]*/)*" if self.has_folders else "")
         return tuple(before + template.pattern(self._values) for template in self._tried)
 
     def check(self, *, overwrites: bool, splits: bool) -> None:
@@ -174,7 +174,7 @@ class FileNames:
         return [SEVERAL] if self.is_numbered and _NUMBERED.fullmatch(self.run_id) else [ONE, SEVERAL]
 
     @property
-    def _has_folders(self) -> bool:
+    def has_folders(self) -> bool:
         """Whether each partition has folders of its own, before the name."""
         return bool(self.columns) and not self._template.columns
 

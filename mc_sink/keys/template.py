@@ -176,25 +176,20 @@ class Token:
 
 def check_spec(token: Token, template: str) -> None:
     """Raise `ConfigurationError` for a format that the token doesn't have."""
-    if token.name in _DIRECTIVES:
-        _check_time(token, template)
+    if known := _DIRECTIVES.get(token.name):
+        asked = _DIRECTIVE.findall(token.spec)
+        if wrong := [f"%{letter}" for letter in asked if letter not in known]:
+            hours = token.name == "date" and all(f[1:] in _TIME for f in wrong)
+            advice = f"{{timestamp:{token.spec}}}" if hours else " ".join(f"%{letter}" for letter in known)
+            raise ConfigurationError(f"{token} in name={template!r} can't have {', '.join(wrong)}. Use {advice}.")
+        if token.spec and not asked:
+            raise ConfigurationError(
+                f"{token} in name={template!r} has a format without a directive. "
+                f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
+            )
     elif token.name == "part" and not _WIDTH.fullmatch(token.spec):
         raise ConfigurationError(
             f"{token} in name={template!r} is not a format for a number. Use {{part:05d}}, or a width from 01d to 09d."
         )
     elif token.name != "part" and token.spec:
         raise ConfigurationError(f"{token} in name={template!r} can't have a format. Write {{{token.name}}}.")
-
-
-def _check_time(token: Token, template: str) -> None:
-    known = _DIRECTIVES[token.name]
-    asked = _DIRECTIVE.findall(token.spec)
-    if wrong := [f"%{letter}" for letter in asked if letter not in known]:
-        hours = token.name == "date" and all(f[1:] in _TIME for f in wrong)
-        advice = f"Use {{timestamp:{token.spec}}}" if hours else f"Use {' '.join(f'%{letter}' for letter in known)}"
-        raise ConfigurationError(f"{token} in name={template!r} can't have {', '.join(wrong)}. {advice}.")
-    if token.spec and not asked:
-        raise ConfigurationError(
-            f"{token} in name={template!r} has a format without a directive. "
-            f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
-        )

@@ -18,7 +18,7 @@ from mc_sink.storage import Probes, StoreWays, Trial, is_aws
 if TYPE_CHECKING:
     import os
 
-    from mc_sink.platforms.probe_requests import Evidence, Leaving
+    from mc_sink.platforms.probe_requests import Leaving
     from mc_sink.platforms.saved import Memory
     from mc_sink.target import Target
 
@@ -67,21 +67,15 @@ def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory 
         )
     else:
         found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
-        found = _with_memory(found, trial, memory, (probes.endpoint, where.bucket))
+        place = (probes.endpoint, where.bucket)
+        if trial and memory:
+            memory.renew(*place, trial.ways.facts())
+        if trial:
+            found = replace(found, ways=trial.ways)
+        elif memory and (since := memory.since(*place)):
+            ways = StoreWays()
+            ways.recall(memory.recall(*place))
+            found = replace(found, ways=ways, since=since)
         rows, left = report_rows(found, platform, where), tuple(map(str, found.left))
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)
-
-
-def _with_memory(found: Evidence, trial: Trial | None, memory: Memory | None, place: tuple[str, str]) -> Evidence:
-    """Add the store's ways: those that the trial has shown, which are recorded, or those recorded before."""
-    if trial:
-        if memory:
-            memory.renew(*place, trial.ways.facts())
-        return replace(found, ways=trial.ways)
-    since = memory.since(*place) if memory else None
-    if memory is None or since is None:
-        return found
-    ways = StoreWays()
-    ways.recall(memory.recall(*place))
-    return replace(found, ways=ways, since=since)

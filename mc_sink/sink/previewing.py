@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
     from mc_sink.sink.options import Options
-    from mc_sink.storage import Stores
 
 MIB = 2**20
 # The number of file and column names that are shown.
@@ -187,6 +186,10 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         # It also raises for options and filesystems that the run would refuse. One that connects isn't opened.
         unkept = [one for target in targets if target.protocol not in RENAMES for one in stores.unkept(target)]
         files, num_files = files_of(frame, spec)
+    given = spec.storage_options or {}
+    size = given.get("default_block_size") or PART_SIZE
+    most_bytes = stores.most_bytes(spec.target) if spec.target.protocol == "s3" else None
+    upload = UploadPlan(size, given.get("max_concurrency") or max(2, IN_FLIGHT // size), most_bytes)
     to_s3 = any(target.protocol == "s3" for target in targets)
     return Preview(
         run_id=spec.names.run_id,
@@ -202,7 +205,7 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         object_options=spec.object_options,
         columns=columns,
         permissions=_permissions(spec.object_options) if to_s3 else (),
-        upload=_upload(spec, stores) if to_s3 else None,
+        upload=upload if to_s3 else None,
         preset=spec.preset.name if spec.preset else None,
         lost=spec.lost,
         unkept=tuple(dict.fromkeys(unkept)),
@@ -251,13 +254,6 @@ def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
         "kms:Decrypt": kms,
     }
     return tuple(action for action, is_needed in needed.items() if is_needed)
-
-
-def _upload(spec: DeliverySpec, stores: Stores) -> UploadPlan:
-    options = spec.storage_options or {}
-    size = options.get("default_block_size") or PART_SIZE
-    most_bytes = stores.most_bytes(spec.target) if spec.target.protocol == "s3" else None
-    return UploadPlan(size, options.get("max_concurrency") or max(2, IN_FLIGHT // size), most_bytes)
 
 
 def files_of(frame: object, spec: DeliverySpec) -> tuple[tuple[str, ...], int | None]:

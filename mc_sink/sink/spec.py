@@ -168,7 +168,10 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
         max_rows_per_file=chosen.max_rows_per_file,
         max_bytes_per_file=chosen.max_bytes_per_file,
         partition_by=names.columns,
-        include_key=_keeps_key(chosen, names),
+        # Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
+        include_key=bool(names.template and names.template.columns)
+        if chosen.include_key is None
+        else chosen.include_key,
         schema=chosen.schema,
         on_invalid=chosen.on_invalid,
         rejects=_rejects(chosen, names),
@@ -238,16 +241,6 @@ def _names(options: SinkOptions, target: Target) -> tuple[FileNames, Format]:
     names = FileNames(target, run_id, format.extension, is_numbered, template=template, columns=columns, schema=schema)
     names.check(overwrites=options.if_exists == "overwrite", splits=splits)
     return names, choose_format(names.example, format)
-
-
-def _keeps_key(options: SinkOptions, names: FileNames) -> bool:
-    """Return whether files keep the key columns.
-
-    Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
-    """
-    if options.include_key is None:
-        return bool(names.template and names.template.columns)
-    return options.include_key
 
 
 def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:

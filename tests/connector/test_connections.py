@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mc_sink import AlreadyExistsError, ConfigurationError, Csv, ObjectOptions, sink_madconnect
-from mc_sink.connector.connections import Connection, deliver, load, rehearse
+from mc_sink.connector.connections import PASSED_ON, Connection, deliver, load, rehearse
 from mc_sink.connector.connections.connection_file import GIVEN_BY_RUN, arguments_for
-from mc_sink.connector.connections.run import PASSED_ON
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import find_named
 from mc_sink.connector.history import Busy, list_runs
@@ -309,7 +308,7 @@ def test_spans_and_counters(ambient: Writer, tmp_path: Path, monkeypatch: pytest
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from mc_sink.connector.connections import run as _telemetry
+    from mc_sink.connector import connections as _telemetry
 
     spans, reader, tracers = InMemorySpanExporter(), InMemoryMetricReader(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(spans))

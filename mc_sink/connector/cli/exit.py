@@ -146,12 +146,17 @@ def say(line: str) -> None:
 @contextmanager
 def ending_soon() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM, and exit the interpreter seconds later if no Python code has run since."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
+        raise Terminated
+
     read, write = os.pipe()
     os.set_blocking(write, False)
     threading.Thread(target=_watch, args=(read,), name="mc_sink watch", daemon=True).start()
     earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        with calling(_raise):
+        with calling(end):
             yield
     finally:
         signal.set_wakeup_fd(earlier)
@@ -166,11 +171,6 @@ def calling(function: Callable[[int, FrameType | None], object]) -> Iterator[Non
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
-    raise Terminated
 
 
 def _watch(read: int) -> None:

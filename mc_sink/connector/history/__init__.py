@@ -115,7 +115,11 @@ def begin(beginning: Beginning) -> Ongoing:
         with _locking(lock):  # before the record exists, so that it is never seen without its lock
             lock.acquire()
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
-        return Ongoing(replace(run, number=_insert(run)), lock)
+        row = as_row({one.name: getattr(run, one.name) for one in fields(run) if one.name != "number"})
+        with _opened() as table:
+            marks = ", ".join(f":{name}" for name in row)
+            done = table.execute(f"insert into runs ({', '.join(row)}) values ({marks})", row)  # noqa: S608  our own names
+            return Ongoing(replace(run, number=int(done.lastrowid or 0)), lock)
     except BaseException:
         lock.release()
         raise
@@ -172,15 +176,6 @@ def last_rows(beginning: Beginning) -> int | None:
 
 def _status_of(receipt: Receipt) -> Status:
     return "skipped" if receipt.skipped else "delivered"
-
-
-def _insert(run: Run) -> int:
-    given = {one.name: getattr(run, one.name) for one in fields(run) if one.name != "number"}
-    row = as_row(given)
-    with _opened() as table:
-        marks = ", ".join(f":{name}" for name in row)
-        done = table.execute(f"insert into runs ({', '.join(row)}) values ({marks})", row)  # noqa: S608  our own names
-        return int(done.lastrowid or 0)
 
 
 def _update(run: Run, facts: Mapping[str, Any]) -> Run:
