@@ -176,7 +176,7 @@ def test_a_file_that_is_there_is_no_new_object(ambient: Writer, seaweed: Admin, 
         deliver(connection, progress=False)
     again = deliver(connection, run_id="r-1", progress=False)
     assert again.status == "delivered"
-    assert [file.found for file in again.files] == [True]
+    assert [file.from_prior_attempt for file in again.files] == [True]
     assert seaweed.listing(ambient.bucket) == before
 
 
@@ -203,7 +203,7 @@ def test_a_taken_key_is_told_before_the_query_runs(
     assert not (tmp_path / "opened").exists()
     assert fault_s3.listing(fault_s3.bucket) == before
     assert fault_s3.log.ops()[asked:] == ([] if local else ["List"])
-    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].found
+    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].from_prior_attempt
 
 
 def test_one_run_of_a_connection_at_a_time(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
 _JSON = ("storage_options", "files", "rejects", "error")
+# Records of version 0.1 have this field of a file under another name.
+_RENAMED = {"found": "from_prior_attempt"}
 _TIMES = ("started_at", "ended_at")
 
 
@@ -145,7 +147,8 @@ def as_run(row: Mapping[str, Any]) -> Run:
     """Convert a row of the table to a run."""
     facts = dict(row)
     for name in ("files", "rejects"):
-        facts[name] = tuple(WrittenFile(**file) for file in json.loads(facts[name] or "[]"))
+        files = json.loads(facts[name] or "[]")
+        facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
     for name in _TIMES:
