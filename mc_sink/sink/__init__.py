@@ -19,10 +19,11 @@ from mc_sink.formats import options_of, without_categories
 from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
+from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
 from mc_sink.sink.pipeline import RowCountGuard, open_rows, show_progress
 from mc_sink.sink.previewing import Preview, preview
 from mc_sink.sink.prior_attempt import find_prior_attempt
-from mc_sink.sink.spec import refuse_own_source, resolve, scanned
+from mc_sink.sink.spec import resolve
 from mc_sink.staged import Content, Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
 
@@ -48,6 +49,7 @@ __all__ = [
     "check_new_run",
     "deliver_frame",
     "preview",
+    "refuse_own_frames",
     "refuse_own_source",
     "resolve",
     "sink_madconnect",
@@ -201,8 +203,7 @@ def _stage(
     began, started_at, stores = time.monotonic(), datetime.now(UTC), spec.stores()
     if spec.preset and spec.lost:
         _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
-    refuse_own_source(spec, scanned(frame, spec), "the frame")
-    refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
+    refuse_own_frames(spec, frame)
     with stores.learning(), open_rows(as_lazyframe(frame), spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:

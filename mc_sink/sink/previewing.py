@@ -21,8 +21,9 @@ from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import Parquet
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
+from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows
-from mc_sink.sink.spec import refuse_own_source, resolve, scanned, schema_name
+from mc_sink.sink.spec import resolve, schema_name
 from mc_sink.target import RENAMES
 from mc_sink.writing import DeliveryPlan, foreseen
 
@@ -179,8 +180,7 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     check_fork()
     stores = spec.stores()
     with panics_as_query_errors():
-        refuse_own_source(spec, scanned(frame, spec), "the frame")
-        refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
+        refuse_own_frames(spec, frame)
         columns = _columns(frame, spec)
         targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
         # It also raises for options and filesystems that the run would refuse. One that connects isn't opened.

@@ -16,7 +16,7 @@ from mc_sink._display import nearest
 from mc_sink.connector.beside import import_beside
 from mc_sink.connector.connections.queries import queried, read_database
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.sink import refuse_own_source
+from mc_sink.sink import refuse_own_frames, refuse_own_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +69,11 @@ def check_source(source: Source, label: str) -> None:
 
 
 def refuse_own_target(source: Source, folder: Path, spec: DeliverySpec) -> None:
-    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
+    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing.
+
+    Those of `previous` are looked at too, before the source is opened.
+    """
+    refuse_own_frames(spec, None)
     if source.files:
         files = [source.files] if isinstance(source.files, str) else source.files
         refuse_own_source(spec, files, "source.files", folder)
