@@ -25,7 +25,6 @@ from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.checksums import sums_in
 from mc_sink.storage.s3.client_options import allowed_sums, are_found, filesystem_arguments, may_sign, owner_parameter
 from mc_sink.storage.s3.endpoint import is_aws, wants_equal_parts
-from mc_sink.storage.s3.evidence import is_encrypted
 from mc_sink.storage.s3.failures import (
     KMS,
     NOT_IMPLEMENTED,
@@ -246,7 +245,7 @@ class Requests(Unpicklable):
                     reply = await _ask(self._filesystem, sending)
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = read_failure(sending.operation, error, self._options.scrubbed)
-            kms = [KMS] if is_encrypted(sending.sent) else []
+            kms = [KMS] if str(sending.sent.get("ServerSideEncryption")).startswith(KMS) else []
             failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw, *kms})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
