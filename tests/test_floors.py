@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the door down, by the floor's number. A module imports only from lower floors, or from a step further down of its
 # own floor; parts that share a step don't import each other.
 FLOORS: dict[int, list[set[str]]] = {
-    8: [{"mc_sink"}, {"_namespace"}],
+    8: [{"mc_sink"}],
     7: [
         {"connector", "engines"},
         {"connector.cli"},
