@@ -93,7 +93,7 @@ class Requests(Unpicklable):
         self._equal_parts: bool | None = self._options.get("equal_parts")
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
-        self._may_sign = may_sign(self._options)
+        self._may_sign = may_sign(self._options, arguments["session"])
 
     @property
     def sums(self) -> Sums:

@@ -44,6 +44,10 @@ class OneHost(Unpicklable):
         """Return a context that makes a client when it is entered."""
         return _Creation(self._session.create_client(*where, **options))
 
+    def get_config_variable(self, name: str) -> Any:
+        """Return a setting of the session: of its profile, the environment or the defaults."""
+        return self._session.get_config_variable(name)
+
 
 class _Creation:
     def __init__(self, creation: Any) -> None:
