@@ -69,7 +69,7 @@ def write_files(folder: Path, number: int) -> Path:
 
 
 def scan(folder: Path, rows: int) -> pl.LazyFrame:
-    """Scan as many of the files as hold `rows` rows, each several times where there are too few."""
+    """Scan as many of the files as hold `rows` rows, each several times where they hold too few."""
     files = sorted(folder.glob("*.parquet"))
     number = rows // FILE_ROWS
     return pl.scan_parquet((files * (number // len(files) + 1))[:number])
