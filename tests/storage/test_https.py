@@ -47,7 +47,7 @@ def test_a_trusted_store_gets_the_delivery(https_s3: FaultServer, authority: Pat
 
 
 def test_a_store_that_nobody_vouches_for_gets_nothing(https_s3: FaultServer) -> None:
-    """The error names the certificate and the option, at once and not after tries; no request arrived."""
+    """The error names the certificate and the option, at the first attempt; no request arrived."""
     with pytest.raises(
         mc_sink.ConfigurationError, match=r"certificate is not trusted.*'verify'.*Nothing became visible"
     ):
