@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mc_sink.sink.options import FormatName
 
 ROWS = 400_000
-FRAME = pl.select(id=pl.int_range(ROWS).hash(), name=pl.lit("somebody"))
+FRAME = pl.select(id=pl.int_range(ROWS).hash(), name=pl.lit("user@example.com"))
 
 
 @pytest.fixture
