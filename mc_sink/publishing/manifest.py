@@ -63,7 +63,7 @@ def publish_marker(stores: Stores, run: Staged) -> WrittenFile:
 
 def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenFile:
     """Return the facts of a small file that is visible already; raise if it has another size."""
-    facts = WrittenFile(url, 0, num_bytes, None, None, "", found=True)
+    facts = WrittenFile(url, 0, num_bytes, None, None, "", from_prior_attempt=True)
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
         raise AlreadyExistsError(f"An object that is {otherwise}", visible="some")
     return facts
@@ -96,7 +96,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         done.version_id,
         file.checksum,
         partition=file.partition,
-        found=done.from_prior_attempt,
+        from_prior_attempt=done.from_prior_attempt,
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,

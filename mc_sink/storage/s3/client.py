@@ -31,6 +31,7 @@ from mc_sink.storage.s3.checksums import sums_in
 from mc_sink.storage.s3.client_options import are_found
 from mc_sink.storage.s3.endpoint import is_aws, wants_equal_parts
 from mc_sink.storage.s3.failures import (
+    KMS,
     NOT_IMPLEMENTED,
     RequestFailed,
     is_answer,
@@ -257,7 +258,8 @@ class Requests(Unpicklable):
                     reply = dict(await filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = read_failure(sending.operation, error, self._options.scrubbed)
-            failed.sent = frozenset({*sending.sent, *self._client.request_names})
+            kms = [KMS] if str(sending.sent.get("ServerSideEncryption")).startswith(KMS) else []
+            failed.sent = frozenset({*sending.sent, *self._client.request_names, *kms})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 

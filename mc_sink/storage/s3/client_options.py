@@ -254,12 +254,10 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
     return DEFAULT_CONFIG | unproxied | dict(given) | fixed
 
 
-def may_sign(options: Sealed) -> bool:
-    """Return False if the caller, or else the profile's s3 section, forbids to sign bodies."""
-    given = with_defaults(options)
-    asked = (given.get("config_kwargs") or {}).get("s3") or {}
+def may_sign(options: Sealed, session: OneHost) -> bool:
+    """Return False if the caller, or else the s3 section of the session's profile, forbids to sign bodies."""
+    asked = (with_defaults(options).get("config_kwargs") or {}).get("s3") or {}
     with silence():
-        session = given.get("session") or new_session(given.get(PROFILE))
         profile = session.get_config_variable("s3") or {}
     setting = asked.get("payload_signing_enabled", profile.get("payload_signing_enabled"))
     return str(setting).lower() != "false"

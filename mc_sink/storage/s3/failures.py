@@ -31,6 +31,10 @@ _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5}
 _SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
 
 
+# Stands in `RequestFailed.sent` for any kind of encryption by KMS.
+KMS = "aws:kms"
+
+
 @dataclass(slots=True, eq=False)
 class RequestFailed(Exception):  # noqa: N818  what failed is the request; whether that is an error, its caller decides
     """A request that did not succeed. No text in here holds the caller's credentials.
@@ -39,7 +43,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     - `uncertain`: an attempt may have taken effect all the same. True after a lost or invalid reply, and after a 5xx.
       A 501 is an exception: a store that doesn't implement a request has not done it.
     - `attempts`: how often the request was sent.
-    - `sent`: the names of the request's parameters.
+    - `sent`: the names of the request's parameters, and "aws:kms" where it asked for encryption by KMS.
     - `named`: the header or argument that the store complained of.
     - `region`, `endpoint`: where the store says that the bucket is.
     """

@@ -48,13 +48,17 @@ class OneHost(Unpicklable):
         """Yield the paths of the files that decide how a client behaves; `verify` is the caller's own setting."""
         from botocore.httpsession import where
 
-        yield from map(self._session.get_config_variable, ("config_file", "credentials_file"))
-        bundle = self._session.get_config_variable("ca_bundle") if verify is None else verify
+        yield from map(self.get_config_variable, ("config_file", "credentials_file"))
+        bundle = self.get_config_variable("ca_bundle") if verify is None else verify
         yield bundle if isinstance(bundle, str) else where()
 
     def create_client(self, *where: Any, **options: Any) -> _Creation:
         """Return a context that makes a client when it is entered."""
         return _Creation(self._session.create_client(*where, **options))
+
+    def get_config_variable(self, name: str) -> Any:
+        """Return a setting of the session: of its profile, the environment or the defaults."""
+        return self._session.get_config_variable(name)
 
 
 class _Creation:

@@ -84,7 +84,7 @@ class Client(Unpicklable):
         self.pace = Pace.of(config)
         self.allowed: tuple[Sums, ...] = allowed_sums(options, arguments)
         self.signs_all: bool = config["s3"]["payload_signing_enabled"]
-        self.may_sign = may_sign(options)
+        self.may_sign = may_sign(options, arguments["session"])
         self.loop: AbstractEventLoop = get_loop()
         self.connections = Semaphore(config["max_pool_connections"])
         self._filesystem: S3FileSystem | None = _open(arguments, options)
