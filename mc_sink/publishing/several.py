@@ -19,7 +19,7 @@ T = TypeVar("T")
 def run_several(
     work: Sequence[Callable[[], T]], outcomes: list[T | BaseException | None], at_once: int, stop: Callable[[], object]
 ) -> None:
-    """Call functions in their order, `at_once` at a time, and begin no other once one has failed.
+    """Run functions in their order, `at_once` at a time, and begin no other once one has failed.
 
     `outcomes` receives what each returned or raised; None stays where it was not begun, or has not ended. If the wait
     is interrupted, `stop` is called, which ends what is under way, and the interruption is raised with the notes of it.

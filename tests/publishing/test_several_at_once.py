@@ -65,7 +65,7 @@ def test_several_are_under_way_at_once(server: FaultServer, tmp_path: Path) -> N
 
 
 def test_nothing_is_visible_where_the_first_key_is_taken(server: FaultServer) -> None:
-    """The first file is published by itself, so that its refusal is no half delivery."""
+    """The first file is published by itself, so that its refusal leaves no half delivery."""
     taken = f"p/{RUN}-00000.csv"
     meanwhile = Call(lambda _: server.put_foreign(server.bucket, taken, b"foreign"))
     server.fault("Part", meanwhile, n=NUM_FILES)
@@ -77,7 +77,7 @@ def test_nothing_is_visible_where_the_first_key_is_taken(server: FaultServer) ->
 
 @pytest.mark.parametrize("k", [2, 7, NUM_FILES])
 def test_a_refusal_tells_what_is_visible_and_recovery_ends_it(server: FaultServer, tmp_path: Path, k: int) -> None:
-    """Whatever was under way has ended when the error is raised, and the error lists both sides in order."""
+    """What was under way has ended when the error is raised, which lists both sides in order."""
     server.fault("Complete", DENIED, n=k)
     with pytest.raises(CommitError, match="Publishing stopped at") as raised:
         deliver(server, **MANY)

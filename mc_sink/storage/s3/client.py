@@ -144,7 +144,7 @@ class Requests(Unpicklable):
             self._awaited.discard(future)
 
     def interrupt(self) -> None:
-        """Cancel the requests that threads wait for in `call`, which then raises `CancelledError`."""
+        """Stop the requests that threads wait for in `call`, which then raises `CancelledError`."""
         for future in tuple(self._awaited):
             future.cancel()
 

@@ -108,7 +108,7 @@ class Client(Unpicklable):
             self._used_at = monotonic()
 
     def drop(self, used: int | None) -> None:
-        """Have the credentials looked up again, unless it was done since a request used the filesystem with this id.
+        """Drop the credentials, to be looked up again, unless that was done since a request `used` the filesystem.
 
         The filesystem that is dropped closes itself after its last request.
         """
@@ -217,7 +217,7 @@ class SharedClients(Unpicklable):
         return blake2b(data, key=self._secret, digest_size=32).digest()
 
     def _sweep(self, loop: AbstractEventLoop) -> None:
-        """Forget and close the clients that are idle; look again later if others are left."""
+        """Close the clients that are idle and forget them; look again later if others are left."""
         with self._lock:
             idle = {key: client for key, client in self._shared.items() if client.is_idle()}
             for key in idle:
