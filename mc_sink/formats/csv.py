@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from polars.datatypes import DataTypeClass
 
+    from mc_sink._frames import Batches
     from mc_sink.formats.format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
@@ -55,6 +56,9 @@ _BOM = "\ufeff"
 # Measured with Polars 2.1.0: the encoder formats 8 MiB of rows at a time, but at least 256 rows, even if they take
 # gigabytes, and holds several such pieces. So only rows of 32 KiB or more can exceed 8 MiB.
 _LINES_AT_ONCE, _LINES_BYTES = 1_024, 8 * 2**20
+# The engine looks about eight batches ahead, and formats each of them whole. Measured on 4 M rows of the `audience`
+# schema: batches of 100,000 rows peak at 640 MB, pieces of 10,000 rows of them at 534 MB, in the same time.
+_PIECE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +219,12 @@ class Csv:
         if labels:
             steps.insert(0, lambda batch, _: batch.with_columns(column_named(name).cast(pl.String) for name in labels))
         first_row = num_before if numbered else None
-        frame = from_batches(lambda: apply_steps(runs.pull(), steps, first_row=first_row), schema)
+
+        def pieces() -> Batches:
+            for batch in apply_steps(runs.pull(), steps, first_row=first_row):
+                yield from batch.iter_slices(_PIECE_ROWS)
+
+        frame = from_batches(pieces, schema)
         if texts := [text for name in schema if (text := self._text_of(name, schema[name])) is not None]:
             frame = frame.with_columns(texts)
         if not self.include_header or num_before:
