@@ -29,7 +29,7 @@ from tests.servers.rules import Rules
 from tests.support.frames import SMALL_PARTS, numbers
 from tests.support.plain_requests import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, ready, requests_to
 
-# Generous for read timeouts of half a second, and half of what the default would take.
+# Generous for read timeouts of a second, and half of what the default would take.
 SOON = 60.0
 
 
@@ -47,8 +47,8 @@ def test_a_store_that_never_finishes_its_answer_is_left(
     fault_s3: FaultServer, operation: Operation, fault: Fault
 ) -> None:
     """A byte now and then satisfies a socket's timeout for ever; the request ends all the same."""
-    requests = requests_to(fault_s3, 0.5)
-    parameters = ready(requests_to(fault_s3), operation)
+    requests = requests_to(fault_s3, 1)
+    parameters = ready(requests, operation)
     fault_s3.fault(OPS[operation], fault, times=FOREVER)
     watch = Stopwatch()
     failed = failure(requests, operation, **parameters)
