@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
-from botocore.httpsession import where
 from hypothesis import settings
 
+from tests.servers.certificates import issue_certificate
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
@@ -21,6 +20,7 @@ from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.s3_admin import Admin, Writer
 
@@ -90,12 +90,9 @@ def state(state_folder: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let clients read one certificate: all of them take 40 ms for each store, and the servers here have no TLS."""
-    first, end, _ = Path(where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
-    file = tmp_path_factory.mktemp("tls") / "authority.pem"
-    file.write_text(first + end, encoding="utf-8")
+    """Let clients read one certificate: those of all authorities take 40 ms for each store."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_CA_BUNDLE", str(file))
+        patch.setenv("AWS_CA_BUNDLE", str(issue_certificate(tmp_path_factory.mktemp("tls")).authority))
         yield
 
 
