@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import polars as pl
 import pyarrow as pa
 
 _ARROW = tuple(map(int, pa.__version__.split(".")[:1]))
@@ -20,4 +19,4 @@ _RENAMED = {
 def pyarrow_finds(newest: str) -> str:
     """Return the type that this pyarrow reads from a Parquet file where the newest reads `newest`."""
     since, before = _RENAMED.get(newest, (0, newest))
-    return newest if _ARROW >= (since,) else before
+    return newest if (since,) <= _ARROW else before
