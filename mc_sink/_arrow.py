@@ -20,7 +20,7 @@ from polars.exceptions import PanicException, PolarsError
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -45,7 +45,8 @@ class ArrowImport:
         """Return the rows of a batch without copying them; `ConfigurationError` names the columns that fail."""
         import pyarrow as pa
 
-        columns = [_cast(values, field.type) for values, field in zip(batch.columns, self.arrow, strict=True)]
+        pairs = zip(batch.columns, self.arrow, strict=True)
+        columns = [values if values.type == field.type else values.cast(field.type) for values, field in pairs]
         for number in self.rewritten:
             columns[number] = _rewritten(columns[number])
         ready = pa.RecordBatch.from_arrays(columns, schema=self.arrow)
@@ -138,7 +139,9 @@ def pandas_table(frame: Any) -> pa.Table:
         for number, name in levels:
             table = table.append_column(name, pa.array(frame.index.get_level_values(number)))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        bad = [_described(name, "") for name, values in _pandas_columns(frame, levels) if not _converts(values)]
+        columns = [(str(name), frame.iloc[:, number]) for number, name in enumerate(frame.columns)]
+        columns += [(name, frame.index.get_level_values(number)) for number, name in levels]
+        bad = [_described(name, "") for name, values in columns if not _converts(values)]
         if not bad:
             raise
         raise ConfigurationError(  # without its cause, whose text holds a value of a cell
@@ -146,11 +149,6 @@ def pandas_table(frame: Any) -> pa.Table:
             f"or of a type that Arrow lacks. Convert with astype(), or drop."
         ) from None
     return table
-
-
-def _pandas_columns(frame: Any, levels: list[tuple[int, str]]) -> Iterator[tuple[str, Any]]:
-    yield from ((str(name), frame.iloc[:, number]) for number, name in enumerate(frame.columns))
-    yield from ((name, frame.index.get_level_values(number)) for number, name in levels)
 
 
 def _converts(values: Any) -> bool:
@@ -189,6 +187,8 @@ def _held_type(dtype: pa.DataType) -> pa.DataType:
         if _held_type(dtype.storage_type) != dtype.storage_type:
             raise _UnheldError("an extension type over a type that would have to be cast")
         return dtype
+    if pa.types.is_fixed_size_list(dtype) and not dtype.list_size:
+        raise _UnheldError("a fixed-size list of no values")
     nested = next((held for check, held in _nested() if check(dtype)), None)
     if nested:
         return nested(dtype)
@@ -221,19 +221,11 @@ def _nested() -> tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.D
     return (
         (t.is_list, lambda dtype: pa.list_(_held(dtype.value_field))),
         (t.is_large_list, lambda dtype: pa.large_list(_held(dtype.value_field))),
-        (t.is_fixed_size_list, _fixed_size_list),
+        (t.is_fixed_size_list, lambda dtype: pa.list_(_held(dtype.value_field), dtype.list_size)),
         (t.is_struct, _struct),
         (t.is_map, lambda dtype: pa.map_(_held(dtype.key_field), _held(dtype.item_field), dtype.keys_sorted)),
         (t.is_dictionary, _dictionary),
     )
-
-
-def _fixed_size_list(dtype: Any) -> pa.DataType:
-    import pyarrow as pa
-
-    if not dtype.list_size:
-        raise _UnheldError("a fixed-size list of no values")
-    return pa.list_(_held(dtype.value_field), dtype.list_size)
 
 
 def _struct(dtype: Any) -> pa.DataType:
@@ -283,10 +275,6 @@ def _has(dtype: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
     if isinstance(dtype, pa.BaseExtensionType):
         return _has(dtype.storage_type, check)
     return check(dtype) or any(_has(dtype.field(number).type, check) for number in range(dtype.num_fields))
-
-
-def _cast(values: pa.Array, dtype: pa.DataType) -> pa.Array:
-    return values if values.type == dtype else values.cast(dtype)
 
 
 def _rewritten(values: pa.Array) -> pa.Array:

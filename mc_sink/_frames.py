@@ -40,6 +40,8 @@ Frame: TypeAlias = (
     "pl.LazyFrame | pl.DataFrame | ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
 )
 Batches = Iterator[pl.DataFrame]
+# Libraries whose streams have new buffers for each batch.
+_FRESH = {"duckdb", "_duckdb"}
 # Measured: with row groups as large as the batches that feed them, Polars' Parquet encoder takes a tenth less time.
 ROW_GROUP_SIZE = 100_000
 
@@ -58,7 +60,7 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
     if not isinstance(frame, (str, bytes, dict, type)):
         if is_pandas(frame):
             return _from_arrow(pandas_table(frame))
-        if _is_dataset(frame):
+        if (datasets := sys.modules.get("pyarrow.dataset")) and isinstance(frame, datasets.Dataset | datasets.Scanner):
             return _from_dataset(frame)
         if hasattr(frame, "__arrow_c_stream__"):
             return _from_arrow(frame)
@@ -94,18 +96,13 @@ def _from_arrow(frame: Any) -> pl.LazyFrame:
         raise _no_frame(frame, f" Its stream can't be read as columns ({error}).") from error
     arrival = arrow_import(reader.schema)
     batches: Batches = (arrival.frame(batch) for batch in reader)
-    if not _keeps_its_rows(frame):
+    # These never reuse their buffers: all batches are in memory, or each has new ones.
+    keeps_rows = isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in _FRESH
+    if not keeps_rows:
         batches = map(owned, batches)
     if isinstance(frame, pa.RecordBatchReader):
         batches = _not_consumed(batches, "record batch reader")
     return _once(batches, arrival.dtypes)
-
-
-def _keeps_its_rows(frame: Any) -> bool:
-    """Return whether a stream never reuses its buffers: all batches are in memory, or each has new ones."""
-    import pyarrow as pa
-
-    return isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in {"duckdb", "_duckdb"}
 
 
 def _from_dataset(dataset: Any) -> pl.LazyFrame:
@@ -113,11 +110,6 @@ def _from_dataset(dataset: Any) -> pl.LazyFrame:
     scanner = dataset.scanner() if hasattr(dataset, "scanner") else dataset
     arrival = arrow_import(scanner.projected_schema)
     return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
-
-
-def _is_dataset(frame: object) -> bool:
-    dataset = sys.modules.get("pyarrow.dataset")
-    return dataset is not None and isinstance(frame, dataset.Dataset | dataset.Scanner)
 
 
 def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
@@ -173,18 +165,16 @@ def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
     def checked() -> Batches:
         for number, batch in enumerate(batches):
             if batch.schema != schema:
-                raise ConfigurationError(_changed_schema(number, batch.schema, schema))
+                found = batch.schema
+                columns = [name for name in {**schema, **found} if found.get(name) != schema.get(name)]
+                changes = [f"{name!r} is {found.get(name)}, was {schema.get(name)}" for name in columns]
+                raise ConfigurationError(
+                    f"Batch {number} (counted from 0) has another schema than batch 0: "
+                    f"{', '.join(changes) or 'column order'}. Cast them alike."
+                )
             yield batch
 
     return from_batches(checked, schema)
-
-
-def _changed_schema(number: int, found: pl.Schema, expected: pl.Schema) -> str:
-    columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    changes = (
-        ", ".join(f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns) or "column order"
-    )
-    return f"Batch {number} (counted from 0) has another schema than batch 0: {changes}. Cast them alike."
 
 
 class Arrivals:

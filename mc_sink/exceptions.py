@@ -157,6 +157,8 @@ class ValidationError(SinkError):
         `failure_case` (text).
     checks
         A frame with a row for each failed check and exact counts: `column`, `check`, `failures` (UInt64), `examples`.
+    advice
+        What to do next, and how many of the failures are kept. The message ends with it.
 
     Personal data is masked in both frames.
     """
@@ -168,23 +170,21 @@ class ValidationError(SinkError):
         schema_name: str = "",
         failure_cases: pl.DataFrame | None = None,
         checks: pl.DataFrame | None = None,
+        advice: str = "",
     ) -> None:
         super().__init__(message)
+        self.advice = advice
         self.schema_name = schema_name
         self.failure_cases = failure_cases
         self.checks = checks
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""
-        first, *rest = str(self).splitlines() or [""]
-        if self.checks is None:
-            return _display.line(first, strong=True) + "".join(map(_display.line, rest))
-        advice = [text for text in rest if not text.startswith(" ")]
-        return (
-            _display.line(first, strong=True)
-            + _display.rows(self.checks.columns, self.checks.rows())
-            + "".join(map(_display.line, advice))
-        )
+        first, *rest = str(self).splitlines()
+        table = ""
+        if self.checks is not None:
+            table, rest = _display.rows(self.checks.columns, self.checks.rows()), [self.advice, self.visibility]
+        return _display.line(first, strong=True) + table + "".join(map(_display.line, filter(None, rest)))
 
 
 @contextmanager
@@ -198,15 +198,11 @@ def panics_as_query_errors() -> Iterator[None]:
     except BaseException as error:
         if (original := source_error(error)) is not None:
             raise original from original.__cause__
-        if not _is_panic(error):
+        # Each library written in Rust has a class of its own for panics.
+        if not any(kind.__name__ == "PanicException" for kind in type(error).__mro__):
             raise
         raise QueryError(
             f"The query engine broke down (a Rust panic): {str(error) or 'it gave no reason'}. This is a fault of the "
             "engine that the data or the query triggered. Look in the query and its source for the cause that the "
             "reason names, such as a date out of range or a damaged file."
         ) from error
-
-
-def _is_panic(error: BaseException) -> bool:
-    """Return whether an exception is a panic; each library written in Rust has a class of its own for it."""
-    return any(kind.__name__ == "PanicException" for kind in type(error).__mro__)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from botocore.httpsession import where
 from hypothesis import settings
 
 from tests.servers.embedded import embedded_server
@@ -17,7 +20,6 @@ from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.servers.s3_admin import Admin, Writer
 
@@ -45,12 +47,30 @@ class Recorded:
     server: Admin
 
 
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield names for state folders, none of which exists yet: most tests need none, and making one takes time."""
+    root = tmp_path_factory.mktemp("states")
+    return (root / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep journals out of the user's own folder, in child processes too."""
-    folder = tmp_path_factory.mktemp("state")
+    folder = next(states)
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let clients read one certificate: all of them take 40 ms for each store, and the servers here have no TLS."""
+    first, end, _ = Path(where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("tls") / "authority.pem"
+    file.write_text(first + end, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(file))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -70,8 +70,8 @@ DEFAULTS = {
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
     "success_marker changes skipped stale closing",
-    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition found create_only integrity "
-    "etag_is_computed",
+    "WrittenFile": "path num_rows num_bytes etag version_id checksum partition from_prior_attempt "
+    "create_only integrity etag_is_computed",
 }
 
 
@@ -86,7 +86,7 @@ def test_names_load_their_rooms_when_they_are_asked_for() -> None:
     ours = {module for module in loaded_by("import mc_sink") if module.startswith("mc_sink.")}
     assert ours == {
         f"mc_sink.{name}"
-        for name in "_display _lazy _namespace _polars _runtime _runtime.fork_guard exceptions secret".split()  # noqa: SIM905
+        for name in "_display _lazy _polars _runtime _runtime.fork_guard exceptions secret".split()  # noqa: SIM905
     }
     assert dir(mc_sink) == sorted(EXPORTED)
     names: dict[str, Any] = {}

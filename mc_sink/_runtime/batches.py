@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._nested import leaf_dtypes
 from mc_sink._polars import BaseExtension, Map
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
@@ -244,7 +245,13 @@ def regrouped(
 def most_bytes(frame: pl.DataFrame) -> int:
     """Return an upper bound of the bytes of a frame's values: Polars' cheap estimate, which counts bitmaps too."""
     # Column by column, because a frame's own estimate has a value that is the same in all rows once.
-    return int(sum(_sizes(column).sum() if _has_labels(column.dtype) else column.estimated_size() for column in frame))
+    # A column with categories, at any depth, stores their text once.
+    return int(
+        sum(
+            _sizes(column).sum() if any(map(_is_labels, leaf_dtypes(column.dtype))) else column.estimated_size()
+            for column in frame
+        )
+    )
 
 
 def _cuts(frame: pl.DataFrame, num_rows: int, num_bytes: int) -> Iterator[int]:
@@ -257,13 +264,13 @@ def _cuts(frame: pl.DataFrame, num_rows: int, num_bytes: int) -> Iterator[int]:
         sizes += _sizes(column)
     sums = sizes.cum_sum()
     start = before = 0
-    while (end := _end(sums, start, before + num_bytes, num_rows)) < frame.height:
-        yield end
-        start, before = end, sums[end - 1]
-
-
-def _end(sums: pl.Series, start: int, most: int, num_rows: int) -> int:
-    return min(max(start + 1, int(sums.search_sorted(most, side="right"))), start + num_rows)
+    while True:
+        fits = int(sums.search_sorted(before + num_bytes, side="right"))
+        start = min(max(start + 1, fits), start + num_rows)
+        if start >= frame.height:
+            return
+        yield start
+        before = sums[start - 1]
 
 
 def _in_few_pieces(rows: pl.DataFrame) -> pl.DataFrame:
@@ -292,7 +299,8 @@ def _sizes(column: pl.Series) -> pl.Series:
     elif isinstance(column.dtype, BaseExtension):
         sizes = _sizes(column.ext.storage())
     else:
-        sizes = pl.Series([_width(column.dtype)]).new_from_index(0, len(column))
+        width = int(pl.Series([None] * 8, dtype=column.dtype).estimated_size()) // 8  # 0 for less than one byte
+        sizes = pl.Series([width]).new_from_index(0, len(column))
     return sizes.cast(pl.UInt64).fill_null(0)
 
 
@@ -304,17 +312,5 @@ def _sizes_of_lists(column: pl.Series) -> pl.Series:
     return sums.gather(ends) - sums.gather(ends - lengths)
 
 
-def _width(dtype: pl.DataType) -> int:
-    """Return the bytes of a value of a fixed-width dtype; 0 for less than one byte."""
-    return int(pl.Series([None] * 8, dtype=dtype).estimated_size()) // 8
-
-
-def _has_labels(dtype: object) -> bool:
-    """Return whether the dtype has categories at any depth, whose text a column stores once."""
-    if isinstance(dtype, (pl.List, pl.Array)):
-        return _has_labels(dtype.inner)
-    if isinstance(dtype, pl.Struct):
-        return any(_has_labels(field.dtype) for field in dtype.fields)
-    if isinstance(dtype, Map):
-        return _has_labels(dtype.key) or _has_labels(dtype.value)
-    return isinstance(dtype, _LABELS) or dtype in _LABELS
+def _is_labels(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, _LABELS)

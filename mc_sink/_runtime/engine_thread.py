@@ -142,20 +142,17 @@ def _wait_for_engines(deadline: float) -> None:
     while now < deadline and now - quiet_since < QUIET_SECONDS:
         time.sleep(0.005)
         now = time.monotonic()
+        # The engine's threads are those that Python did not start.
+        started = {thread.ident for thread in threading.enumerate()}
+        frames = sys._current_frames().items()  # noqa: SLF001  the documented way to see other threads
+        found = {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in started}
         places = {
             thread: (place, places[thread][1] if places.get(thread, (None,))[0] == place else now)
-            for thread, place in _engine_threads_in_python().items()
+            for thread, place in found.items()
         }
         blocked = sum(now - since >= STILL_SECONDS for _, since in places.values())
         if blocked < len(places) or blocked < sum(not worker.done for worker in _left_behind):
             quiet_since = now
-
-
-def _engine_threads_in_python() -> dict[int, tuple[int, int]]:
-    """Return the position in Python code of each thread that Python did not start."""
-    started = {thread.ident for thread in threading.enumerate()}
-    frames = sys._current_frames().items()  # noqa: SLF001  the documented way to see other threads
-    return {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in started}
 
 
 def _count_cancels() -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension, Map
+from mc_sink._nested import inner_dtypes, leaf_dtypes
+from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension
 
 if TYPE_CHECKING:
     from polars.datatypes import DataTypeClass
@@ -66,24 +67,13 @@ def _through_ipc(values: pl.Series) -> pl.Series:
 
 def has_bytes(dtype: AnyType) -> bool:
     """Return whether the dtype has texts or binaries at any depth, whose bytes slices and copies share."""
-    return dtype.base_type() in {pl.String, pl.Binary} or any(map(has_bytes, _inner(dtype)))
+    return any(leaf.base_type() in {pl.String, pl.Binary} for leaf in leaf_dtypes(dtype))
 
 
 def has_nul(dtype: AnyType) -> bool:
     """Return whether the name of a field has a NUL, at which Polars' export to Arrow panics."""
     named = isinstance(dtype, pl.Struct) and any("\x00" in field.name for field in dtype.fields)
-    return named or any(map(has_nul, _inner(dtype)))
-
-
-def _inner(dtype: AnyType) -> list[AnyType]:
-    """Return the types that a type is made of."""
-    if isinstance(dtype, (pl.List, pl.Array)):
-        return [dtype.inner]
-    if isinstance(dtype, pl.Struct):
-        return [field.dtype for field in dtype.fields]
-    if isinstance(dtype, Map):
-        return [dtype.key, dtype.value]
-    return [dtype.ext_storage()] if isinstance(dtype, BaseExtension) else []
+    return named or any(map(has_nul, inner_dtypes(dtype)))
 
 
 def compact(frame: pl.DataFrame) -> pl.DataFrame:
@@ -108,14 +98,14 @@ def dense(frame: pl.DataFrame) -> pl.DataFrame:
     Measured, Polars 2.1.0: its writer leaves such bytes out of columns of texts, and writes all of those in lists,
     arrays and structs, which for one partition of three is three times what its rows take.
     """
-    return pl.DataFrame([_without_others(values) if values.dtype.is_nested() else values for values in frame])
-
-
-def _without_others(values: pl.Series) -> pl.Series:
-    column = values.to_frame()
-    if not has_bytes(values.dtype) or kept_alive(column) <= _SLACK * column.estimated_size():
-        return values
-    return owned(column).to_series()
+    columns = []
+    for values in frame:
+        column = values.to_frame()
+        has_others = values.dtype.is_nested() and has_bytes(values.dtype)
+        if has_others and kept_alive(column) > _SLACK * column.estimated_size():
+            column = owned(column)
+        columns.append(column.to_series())
+    return pl.DataFrame(columns)
 
 
 def kept_alive(frame: pl.DataFrame) -> int:

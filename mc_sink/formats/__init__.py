@@ -30,13 +30,10 @@ def options_of(format: Format) -> dict[str, Any]:
     """Return the options of a format as values that JSON can hold."""
     value: Any = format
     values = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    return {
+        name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
 
 
 def has_suffix(name: str) -> bool:

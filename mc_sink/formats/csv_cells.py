@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink._display import counted
+from mc_sink._nested import leaf_dtypes, leaves
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_dialect import OPTIONS, STEPS, finest, finest_of
 from mc_sink.formats.csv_values import (
-    dtypes_of,
     escaped,
     find_dropped,
     find_far_years,
     find_formulas,
     find_odd_offsets,
-    leaves_of,
     starts_like_formula,
 )
 from mc_sink.receipt import CountedWarning
@@ -82,16 +81,13 @@ class Refusal:
         where = []
         for name, masks in found.items():
             numbers = None if rows is None or batch.schema[name].is_nested() else rows.filter(masks[0])
-            where.append(f"{name!r}{'' if numbers is None else _shown_rows(numbers)}")
+            first = [] if numbers is None else [f"{number:,}" for number in numbers.head(_SHOWN_ROWS)]
+            more = ["…"] if numbers is not None and len(numbers) > _SHOWN_ROWS else []
+            where.append(f"{name!r} (row {', '.join(first + more)})" if first else repr(name))
         cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
         raise ConfigurationError(
             f"A batch can't be written as CSV: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
         )
-
-
-def _shown_rows(numbers: pl.Series) -> str:
-    first = ", ".join(f"{number:,}" for number in numbers.head(_SHOWN_ROWS))
-    return f" (row {first}{', …' if len(numbers) > _SHOWN_ROWS else ''})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +114,7 @@ class Rewrite:
 
 
 def _masks(find: Find, values: pl.Series) -> list[pl.Series]:
-    masks = (find(leaf) for leaf in leaves_of(values))
+    masks = (find(leaf) for leaf in leaves(values))
     return [mask for mask in masks if mask is not None and mask.any()]
 
 
@@ -158,17 +154,14 @@ def refuse_blank_lines(column: str) -> Step:
     return refuse
 
 
+def null_where(values: pl.Series, mask: pl.Series) -> pl.Series:
+    """Return the values with null in place of those that the mask marks."""
+    return pl.select(pl.when(~mask).then(values)).to_series().alias(values.name)
+
+
 def find_non_finite(values: pl.Series) -> pl.Series | None:
     """Find NaN and infinities."""
     return ~values.is_finite() if values.dtype.is_float() else None
-
-
-def _find_mark(values: pl.Series) -> pl.Series:
-    return values.cast(pl.String).str.starts_with(_BOM)
-
-
-def _null_where(values: pl.Series, mask: pl.Series) -> pl.Series:
-    return pl.select(pl.when(~mask).then(values)).to_series().alias(values.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -185,7 +178,12 @@ class CellRules:
     def steps(self, schema: pl.Schema, counts: CellCounts) -> tuple[list[Step], bool]:
         """Return the steps that every batch has to pass, and whether they need row numbers."""
         texts = [name for name in schema if isinstance(schema[name], (pl.String, pl.Categorical, pl.Enum))]
-        suspects = [name for name in texts if _may_hold_formula(schema[name])]
+        kinds = {name: schema[name] for name in texts}
+        suspects = [
+            name
+            for name, kind in kinds.items()
+            if not isinstance(kind, pl.Enum) or any(map(starts_like_formula, kind.categories))
+        ]
         floats = _having(schema, lambda dtype: dtype.is_float())
         steps = [*self._formula_steps(suspects, counts), *self._float_steps(schema, floats, counts)]
         steps += [*self._time_steps(schema), *self._ambiguity_steps(schema, texts)]
@@ -205,7 +203,7 @@ class CellRules:
     def _float_steps(self, schema: pl.Schema, floats: list[str], counts: CellCounts) -> Iterator[Step]:
         nested = [name for name in floats if schema[name].is_nested()]
         if floats and self.non_finite == "null":  # inside nested values, Polars' JSON encoder writes null
-            yield Rewrite(floats, find_non_finite, counts, "nulled", _null_where)
+            yield Rewrite(floats, find_non_finite, counts, "nulled", null_where)
         elif floats and self.non_finite == "raise":
             advice = "Correct them in the query, or use Csv(non_finite='null') or Csv(non_finite='write')."
             yield Refusal(floats, find_non_finite, "are", "NaN or infinite", advice)
@@ -237,14 +235,12 @@ class CellRules:
             yield Refusal(texts, lambda values: values.cast(pl.String) == null_value, "are", what, _OTHER_NULL)
         if self.starts_with_cell and first in texts:
             what = "with a byte order mark, which readers drop at the start of a file"
-            yield Refusal([first], _find_mark, "start", what, "Write a header.")
+            yield Refusal(
+                [first], lambda values: values.cast(pl.String).str.starts_with(_BOM), "start", what, "Write a header."
+            )
         if len(schema) == 1 and not self.shows_nulls:
             yield refuse_blank_lines(first)
 
 
-def _may_hold_formula(dtype: pl.DataType) -> bool:
-    return not isinstance(dtype, pl.Enum) or any(map(starts_like_formula, dtype.categories))
-
-
 def _having(schema: pl.Schema, has: Callable[[pl.DataType], bool]) -> list[str]:
-    return [name for name in schema if any(map(has, dtypes_of(schema[name])))]
+    return [name for name in schema if any(map(has, leaf_dtypes(schema[name])))]

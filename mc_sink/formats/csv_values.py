@@ -28,7 +28,7 @@ from mc_sink.formats.csv_dialect import STEPS
 from mc_sink.formats.format import column_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from polars.datatypes import DataTypeClass
 
@@ -65,41 +65,6 @@ def as_json(column: str) -> pl.Expr:
     values = column_named(column)
     text = pl.struct(values.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
     return pl.when(values.is_not_null()).then(text).alias(column)
-
-
-def dtypes_of(dtype: pl.DataType) -> Iterator[pl.DataType]:
-    """Yield the innermost dtypes of a nested dtype, or the dtype itself."""
-    if isinstance(dtype, (pl.List, pl.Array)):
-        yield from dtypes_of(_instance(dtype.inner))
-    elif isinstance(dtype, pl.Struct):
-        for field in dtype.fields:
-            yield from dtypes_of(_instance(field.dtype))
-    elif isinstance(dtype, Map):
-        yield from dtypes_of(_instance(dtype.value))
-    else:
-        yield dtype
-
-
-def leaves_of(values: pl.Series) -> Iterator[pl.Series]:
-    """Yield the innermost values of a nested column, or the column itself.
-
-    They have no names: the methods of a Series called "*" or "^a$" would treat its name as a pattern.
-    """
-    values = values.alias("")
-    dtype = values.dtype
-    if isinstance(dtype, Map):
-        yield from leaves_of(values.map.entries())
-    elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from leaves_of(values.explode(empty_as_null=False))
-    elif isinstance(dtype, pl.Struct):
-        for field in values.struct.unnest().get_columns():
-            yield from leaves_of(field)
-    else:
-        yield values
-
-
-def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
-    return dtype if isinstance(dtype, pl.DataType) else dtype()
 
 
 def starts_like_formula(text: str) -> bool:

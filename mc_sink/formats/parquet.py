@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._nested import inner_dtypes
 from mc_sink._polars import BaseExtension, Float16, Int128, Map, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
@@ -166,15 +167,12 @@ def _is_int(value: object) -> bool:
 
 
 def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.DataType], ...]) -> bool:
-    if isinstance(dtype, (pl.List, pl.Array)):
-        return _is_readable(dtype.inner, readable)
-    if isinstance(dtype, pl.Struct):  # Polars can't write a struct without fields
-        return bool(dtype.fields) and all(_is_readable(field.dtype, readable) for field in dtype.fields)
-    if isinstance(dtype, Map):
-        return _is_readable(dtype.key, readable) and _is_readable(dtype.value, readable)
     if isinstance(dtype, BaseExtension):  # written as its storage, with its name in the metadata
         storage = dtype.ext_storage()  # over a dtype with categories, all categories would be written
         return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
+    if dtype.is_nested():  # Polars can't write a struct without fields
+        inner = inner_dtypes(dtype)
+        return bool(inner) and all(_is_readable(each, readable) for each in inner)
     return dtype.base_type() in readable
 
 
@@ -185,11 +183,11 @@ def narrowed(dtype: AnyType) -> AnyType:
 
 def without_categories(dtype: AnyType) -> AnyType:
     """Return the dtype with text in place of every Enum, and of every Categorical inside another dtype."""
-    return _mapped(dtype, lambda leaf, nested: pl.String() if _keeps_categories(leaf, nested=nested) else leaf)
 
+    def leaf(each: AnyType, nested: bool) -> AnyType:  # noqa: FBT001  as `_mapped` calls it
+        return pl.String() if each.base_type() in ({pl.Enum, pl.Categorical} if nested else {pl.Enum}) else each
 
-def _keeps_categories(dtype: AnyType, *, nested: bool) -> bool:
-    return dtype.base_type() is pl.Enum or (nested and dtype.base_type() is pl.Categorical)
+    return _mapped(dtype, leaf)
 
 
 def _mapped(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested: bool = False) -> AnyType:

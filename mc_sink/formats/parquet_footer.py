@@ -76,7 +76,9 @@ class Joined:
         end = self._tail(_TAIL)
         length = int.from_bytes(end[:4], "little")
         footer = read_struct(self._tail(_TAIL + length)[:length])
-        end_of_groups = _indexes_begin(footer, self.tell() - _TAIL - length)
+        columns = [column for group in _items(footer, _ROW_GROUPS) for column in _items(group, _COLUMNS)]
+        indexes = [column[number][1] for column in columns for number in _INDEX_OFFSETS if number in column]
+        end_of_groups = min(indexes, default=self.tell() - _TAIL - length)  # page indexes follow all row groups
         held, self._held = self._held, []
         for piece in held:
             self._pass_on(piece[: max(0, end_of_groups - self._taken)])
@@ -135,12 +137,6 @@ class Joined:
             )
         encoded = write_struct(footer)
         self._file.write(encoded + len(encoded).to_bytes(4, "little") + _MAGIC)
-
-
-def _indexes_begin(footer: Struct, end: int) -> int:
-    """Return the offset of a run's page indexes, which follow all row groups; `end` if it has none."""
-    columns = [column for group in _items(footer, _ROW_GROUPS) for column in _items(group, _COLUMNS)]
-    return min([column[number][1] for column in columns for number in _INDEX_OFFSETS if number in column], default=end)
 
 
 def _items(struct: Struct, number: int) -> list[Any]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import logger
-from mc_sink.exceptions import CommitError, CommitUnknown, ConfigurationError, SinkError, add_note
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
-from mc_sink.publishing.manifest import is_closed, publish_manifest, publish_marker, written_file
-from mc_sink.publishing.stale import accepted_stale
+from mc_sink.publishing.manifest import publish_manifest, publish_marker, written_file
+from mc_sink.publishing.preconditions import accepted_stale, check_one_run, is_closed, standing
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
 from mc_sink.secret import seals_options
@@ -24,12 +23,12 @@ from mc_sink.storage import not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
-    from mc_sink.storage import Published, Store, Stores
+    from mc_sink.storage import Published, Stores
 
 _log = logger(__name__)
 _lock = threading.Lock()
@@ -64,36 +63,6 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         return Attempt(stores, staged).publish()
 
 
-def check_one_run(staged: Sequence[Staged]) -> Staged:
-    """Return the first part; raise `ConfigurationError` unless all parts are alike, of one run, and without overlap."""
-    runs = {(part.run_id, part.target, part.if_exists) for part in staged}
-    if len(runs) != 1:
-        raise ConfigurationError(f"publish() got the parts of {len(runs)} runs. Pass the parts of one run.")
-    run = staged[0]
-    # One manifest, one marker and one receipt describe all parts.
-    facts: dict[str, Callable[[Staged], object]] = {
-        "manifest=": lambda part: (part.manifest, part.manifest_form),
-        "success_marker=": lambda part: part.success_marker,
-        "previous=": lambda part: part.changes is None,
-        "columns, format or schema, which one manifest describes,": lambda part: part.manifest and part.content,
-    }
-    if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
-        raise ConfigurationError(
-            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. Stage all parts alike."
-        )
-    if len(staged) > 1 and (options := sorted({option for part in staged for option in part.over_all_rows})):
-        raise ConfigurationError(
-            f"{len(staged)} parts can't be published as one run with {', '.join(options)}: each part was checked by "
-            f"itself, and rows of two parts were never compared. Deliver all rows in one call, or "
-            "stage the parts without."
-        )
-    times = Counter(file.path for file in in_order(staged))
-    if twice := [path for path, number in times.items() if number > 1]:
-        files = "1 file was" if len(twice) == 1 else f"{len(twice):,} files were"
-        raise ConfigurationError(f"{files} given twice: {twice[0]}. Pass each file once.")
-    return run
-
-
 class Attempt:
     """One attempt to publish what is staged for one run, under `journal.lock`.
 
@@ -117,7 +86,7 @@ class Attempt:
         began = time.monotonic()
         try:
             stale = accepted_stale(self._stores, self._staged)  # before an earlier attempt's journal is replaced
-            journal.write(self._staged, self._superseded, _standing(self._stores, self._staged))
+            journal.write(self._staged, self._superseded, standing(self._stores, self._staged))
             self._is_closed = is_closed(self._stores, self._staged)
             self._publish_files()
             self._close(stale)
@@ -231,18 +200,6 @@ class Attempt:
             stale=stale,
             _verifier=lambda receipt: verify_with(receipt, stores),
         )
-
-
-def _standing(stores: Stores, staged: Sequence[Staged]) -> dict[str, str] | None:
-    """Return what stands at the URLs of a run that may replace it; None for other runs, and where it can't be seen."""
-    if staged[0].if_exists != "overwrite":
-        return None
-    by_store: defaultdict[Store, list[StagedFile]] = defaultdict(list)
-    for file in in_order(staged):
-        by_store[stores.of(parse_target(file.path))].append(file)
-    seen = [store.standing(files) for store, files in by_store.items()]
-    known = [one for one in seen if one is not None]
-    return {url: text for one in known for url, text in one.items()} if len(known) == len(seen) else None
 
 
 def urls_of(staged: Sequence[Staged]) -> list[str]:

@@ -86,7 +86,12 @@ def recover(
         found = _journal_of(run_id, waiting.target)  # again: another process may have finished it meanwhile
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "discard":
-            return _discard_journal(stores, found)
+            sent = journal.sent(found.run_id, found.target)
+            left = discard_with(stores, found.staged, look=True)
+            left += discard_files(stores, found.superseded, sent, look=True)
+            visible = [url for url in urls_of(found.staged) if is_visible(stores, url)]
+            journal.remove(found.staged)
+            return left + [f"{url} is visible and stays: only its bucket's owner can remove it." for url in visible]
         _check_places(stores, found)
         with stores.learning():
             return Attempt(stores, [replace(part, repeatable=True) for part in found.staged]).publish()
@@ -107,17 +112,6 @@ def _journal_of(run_id: str, target: str | None) -> Journal:
         f"Run {run_id} has no journal in {journal.folder()}: its publishing didn't begin on this machine, or it "
         "ended. Rerun with the same run_id: files that are visible are compared, and only the rest is published."
     )
-
-
-def _discard_journal(stores: Stores, found: Journal) -> list[str]:
-    """Discard everything that a journal lists and that isn't visible; return a sentence for each file that stays."""
-    sent = journal.sent(found.run_id, found.target)
-    left = discard_with(stores, found.staged, look=True)
-    left += discard_files(stores, found.superseded, sent, look=True)
-    visible = [url for url in urls_of(found.staged) if is_visible(stores, url)]
-    left += [f"{url} is visible and stays: only its bucket's owner can remove it." for url in visible]
-    journal.remove(found.staged)
-    return left
 
 
 def _check_places(stores: Stores, found: Journal) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from isal import isal_zlib
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Match = Literal["same", "alike", "changed", "missing"]
 Holds = Literal["yes", "no", "unknown"]
 PATIENCE_SECONDS = 1.0
+_READ_SIZE = 2**20
 S3_FORM = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
 
 
@@ -192,10 +193,20 @@ class Writer:
         """Ignore the call, which engines make: parts are cut by size alone."""
 
 
-class FileComparison:
-    """Compares bytes with a file, by size and CRC32; `read` returns those of the file."""
+class StoresNothing:
+    """A destination that only compares: nothing has to be stopped or discarded."""
 
-    def __init__(self, url: str, read: Callable[[], tuple[int, int]]) -> None:
+    def stop(self) -> None:
+        """Ignore the request to stop: sums end by themselves."""
+
+    def abort(self) -> None:
+        """Ignore the request to abort: nothing was stored."""
+
+
+class FileComparison(StoresNothing):
+    """Compares bytes with a file, by size and CRC32; `read` returns those of the file, as `size_and_checksum` does."""
+
+    def __init__(self, url: str, read: Callable[[], tuple[int, str]]) -> None:
         self._url, self._read = url, read
         self._num_bytes = self._crc = 0
 
@@ -206,16 +217,24 @@ class FileComparison:
 
     def finish(self) -> Present:
         """Return that the file is present, or raise if it differs."""
-        num_bytes, crc = self._read()
-        if (num_bytes, crc) == (self._num_bytes, self._crc):
+        num_bytes, checksum = self._read()
+        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self._crc)):
             return Present(None)
         raise differs(self._url, num_bytes, self._num_bytes)
 
-    def stop(self) -> None:
-        """Ignore the request to stop: sums end by themselves."""
 
-    def abort(self) -> None:
-        """Ignore the request to abort: nothing was stored."""
+def size_and_checksum(opened: BinaryIO) -> tuple[int, str]:
+    """Return the size and the CRC32 of an open file, in the forms of `StagedFile`."""
+    num_bytes = crc = 0
+    while data := opened.read(_READ_SIZE):
+        num_bytes += len(data)
+        crc = isal_zlib.crc32(data, crc)
+    return num_bytes, checksum_of(crc)
+
+
+def checksum_of(crc: int) -> str:
+    """Return a CRC32 as a `StagedFile` holds it."""
+    return f"crc32:{crc:08x}"
 
 
 def new_md5(data: bytes = b"") -> hashlib._Hash:

@@ -5,12 +5,10 @@ Pandera is loaded only when a schema is given.
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
-from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.compiler import compiled
 from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
 from mc_sink.validation.pandera_backend import configured_depth
@@ -90,7 +88,7 @@ def compile(
     Raises `ConfigurationError` for a schema that can't be judged in a stream, naming the check, and `ValidationError`
     where columns are missing or of the wrong type.
     """
-    tolerance = _tolerance(on_invalid, max_rejects)
+    tolerance = Tolerance(on_invalid, max_rejects)
     if schema is None:
         return NoSchema(frame)
     resolved = resolve_schema(schema)
@@ -103,21 +101,6 @@ def compile(
         reason = f"Pandera's validation depth is {depth.name}"
         warnings.warn(f"Only part of the schema is validated: {reason}.", stacklevel=2)
     return compiled(resolved, frame, tolerance, depth)
-
-
-def _tolerance(on_invalid: OnInvalid, max_rejects: Limit) -> Tolerance:
-    if on_invalid not in get_args(OnInvalid):
-        raise ConfigurationError(f'on_invalid={on_invalid!r} is not supported. Use "fail" or "reject".')
-    if max_rejects is None:
-        return Tolerance(on_invalid)
-    if on_invalid == "fail":
-        raise ConfigurationError(f'max_rejects={max_rejects!r} has no effect without rejects. Add on_invalid="reject".')
-    highest = 1 if isinstance(max_rejects, float) else math.inf
-    if isinstance(max_rejects, bool) or not 0 <= max_rejects <= highest:
-        raise ConfigurationError(
-            f"max_rejects={max_rejects!r} is out of range. Use a count of rows, or a fraction from 0.0 to 1.0."
-        )
-    return Tolerance(on_invalid, max_rejects)
 
 
 @dataclass(slots=True)

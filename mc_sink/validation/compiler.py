@@ -1,25 +1,40 @@
-"""Compile a Pandera schema and a frame into a plan that judges itself."""
+"""Compile a Pandera schema and a frame into a plan that judges itself, or refuse checks that can't run over a stream.
+
+Pandera's built-in checks, and checks in its documented style, are functions `data -> data.lazyframe.select(expr)`. They
+are called with an object that records the arguments of `select`. An expression is used only if the engine itself treats
+it as one that looks at one row at a time. Every other check is refused, with the reason.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.validation.checks import sort_checks
 from mc_sink.validation.coercion import coerced
 from mc_sink.validation.failure_report import Failures
 from mc_sink.validation.judge import QUIET, VERDICT, Tolerance, Validated
-from mc_sink.validation.pandera_backend import matching, row_wise, uses_pydantic
+from mc_sink.validation.pandera_backend import (
+    allowed_values,
+    call_check,
+    governed,
+    matching,
+    row_wise,
+    uses_pydantic,
+)
+from mc_sink.validation.unique import Uniqueness
 
 if TYPE_CHECKING:
     from pandera.config import ValidationDepth
-    from pandera.polars import DataFrameSchema
+    from pandera.polars import Check, Column, DataFrameSchema
 
     from mc_sink.validation.pandera_backend import PanderaSchema
 
 _RESERVED = "__mc_sink_"
+_OUTPUT = "__mc_sink_verdict__"
+FEW = 8
 
 
 def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: ValidationDepth) -> Validated:
@@ -122,3 +137,160 @@ def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
             pattern = " of a column that matches" if column.regex else ""
             missing[name] = f"{'any type' if dtype is None else dtype}{pattern}"
     return missing
+
+
+@dataclass(slots=True)
+class Checks:
+    """The checks of a schema.
+
+    - `clean`: expressions that are false for a row that fails.
+    - `quiet`: expressions that are false for a row to warn about.
+    - `unique`: what must be unique over the whole delivery.
+    - `read`: the columns that each whole-row check reads, by its number.
+    - `python`: whether some check must run as Python on every row.
+    - `notes`: a line for each check that says where it runs.
+    """
+
+    clean: list[pl.Expr] = field(default_factory=list)
+    quiet: list[pl.Expr] = field(default_factory=list)
+    unique: list[Uniqueness] = field(default_factory=list)
+    read: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    python: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def add_unique(self, columns: tuple[str, ...], check: str) -> None:
+        """Add the requirement that the values of `columns` are unique."""
+        self.unique.append(Uniqueness(columns, check))
+        self.notes.append(f"  {', '.join(columns)}: {check}: over the whole delivery")
+
+    def add(self, check: Check, visible: pl.Schema, *, column: str | None, number: int) -> None:
+        """Compile a check that sees the columns `visible`; raise `ConfigurationError` if it can't run over a stream."""
+        label = f"{column or 'whole rows'}: {check.error or check.name}"
+        if check.element_wise:
+            self.python = True
+            self.notes.append(f"  {label}: by Pandera on every batch, because it is a Python function of one value")
+            return
+        try:
+            expr = captured(check, visible, column=column)
+        except NotRowWise as why:
+            raise ConfigurationError(
+                f"Check {label} can't be judged in a stream: {why}. Write it with an expression of single rows, "
+                "`lambda data: data.lazyframe.select(expr)`, or with element_wise=True. Or check the frame before "
+                "delivering it."
+            ) from why
+        (self.quiet if check.raise_warning else self.clean).append(expr)
+        self.notes.append(f"  {label}: in the query{', and only warns' if check.raise_warning else ''}")
+        if column is None:
+            self.read[number] = tuple(dict.fromkeys(expr.meta.root_names()))
+
+
+def sort_checks(
+    schema: DataFrameSchema, delivered: pl.Schema, added: tuple[str, ...], depth: ValidationDepth
+) -> Checks:
+    """Sort the checks of `schema` on a frame with columns `delivered`.
+
+    Raises `ConfigurationError` for a check that can't run over a stream. The columns that were `added` are not checked;
+    Pandera doesn't check them either.
+    """
+    checks = Checks()
+    if depth.name == "SCHEMA_ONLY":
+        checks.notes.append("  only the columns are checked: Pandera's validation depth is SCHEMA_ONLY")
+        return checks
+    for column, name in governed(schema, delivered):
+        if column.regex or name not in added:
+            _refuse_nested_sets(column, name, delivered[name], depth)
+            _sort_column(checks, column, name, delivered)
+    for number, check in enumerate(schema.checks):
+        checks.add(check, delivered, column=None, number=number)
+    declared: Any = schema.unique or []
+    for columns in [declared] if all(isinstance(name, str) for name in declared) else declared:
+        if names := tuple(name for name in columns if name in delivered):
+            checks.add_unique(names, "multiple_fields_uniqueness")
+    return checks
+
+
+def _refuse_nested_sets(column: Column, name: str, dtype: pl.DataType, depth: ValidationDepth) -> None:
+    """Refuse a schema inside a struct column that asks for uniqueness: Pandera would check it within one batch only."""
+    nested = getattr(column.dtype, "schema", None)
+    if nested is None or not isinstance(dtype, pl.Struct):
+        return
+    inner = sort_checks(nested, pl.Schema({field.name: field.dtype for field in dtype.fields}), (), depth)
+    if inner.unique:
+        raise ConfigurationError(
+            f"The schema inside column {name!r} can't be used: unique values are not supported within structs. "
+            "Unnest the column in the query, and ask for unique values there."
+        )
+
+
+def _sort_column(checks: Checks, column: Column, name: str, delivered: pl.Schema) -> None:
+    dtype = delivered[name]
+    if not column.nullable:
+        present = pl.col(name).is_not_null()
+        checks.clean.append(present & pl.col(name).is_not_nan() if dtype in {pl.Float32, pl.Float64} else present)
+        checks.notes.append(f"  {name}: not_nullable: in the query")
+    if column.unique:
+        checks.add_unique((name,), "field_uniqueness")
+    # The checks of a column that a regex matches see that column alone, those of other columns see all.
+    visible = pl.Schema({name: dtype}) if column.regex else delivered
+    for number, check in enumerate(column.checks):
+        checks.add(check, visible, column=name, number=number)
+
+
+class NotRowWise(Exception):  # noqa: N818  it states a property of a check, which the caller turns into an error
+    """The check can't be written as an expression that looks at one row at a time; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Selected:
+    exprs: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Takes the place of the LazyFrame that a check expects: it knows the schema and records one `select`."""
+
+    schema: pl.Schema
+
+    def select(self, *exprs: Any, **named: Any) -> _Selected:
+        return _Selected(exprs, named)
+
+    def collect_schema(self) -> pl.Schema:
+        return self.schema
+
+
+def captured(check: Check, schema: pl.Schema, *, column: str | None) -> pl.Expr:
+    """Return the expression that is true where a row passes `check`, and never null; raise `NotRowWise` without one.
+
+    `schema` is that of the frame that the check would be given. `column` is None for a check of the whole frame.
+    """
+    if check.groupby is not None:
+        raise NotRowWise("it groups rows, and a group can span the whole delivery")
+    try:
+        selected = call_check(check, _Recorder(schema), column)
+    except Exception as error:
+        raise NotRowWise(f"it does more than `data.lazyframe.select(...)` ({type(error).__name__})") from error
+    if not isinstance(selected, _Selected):
+        raise NotRowWise(f"it returns one {type(selected).__name__} for all rows, not a verdict for each row")
+    try:
+        outputs = schema.to_frame().select(*selected.exprs, **selected.named)
+    except Exception as error:
+        raise NotRowWise(f"it can't be applied to these columns ({type(error).__name__})") from error
+    if not outputs.is_empty() or set(outputs.dtypes) != {pl.Boolean}:
+        raise NotRowWise("it does not return one boolean for each row")
+    expr = _one_of_few(check, schema, column)
+    if expr is None:
+        expr = pl.all_horizontal(*selected.exprs, *selected.named.values())
+    # The engine moves a slice below an expression only if each row's value depends on that row alone.
+    if schema.to_frame().lazy().with_columns(expr.alias(_OUTPUT)).slice(1, 1).explain().startswith("SLICE"):
+        raise NotRowWise("it compares rows with each other, and a stream never holds all of them")
+    # In Pandera an unknown result passes if the check ignores nulls, and fails otherwise.
+    return expr.fill_null(check.ignore_na)
+
+
+def _one_of_few(check: Check, schema: pl.Schema, column: str | None) -> pl.Expr | None:
+    """Return "is one of a few texts" as comparisons, which take less than half the time (measured), or else None."""
+    values = allowed_values(check) or ()
+    if column is None or schema[column] != pl.String or not all(isinstance(value, str) for value in values):
+        return None
+    return pl.any_horizontal(pl.col(column) == value for value in values) if 0 < len(values) <= FEW else None

@@ -113,7 +113,8 @@ class Failures:
         """Return the error to raise: how many rows failed, which checks, where, and what to do next."""
         total = sum(tally.count for tally in self.tallies.values())
         kept = f"the first {self._num_cases:,} of {total:,} failures" if total > self._num_cases else "all failures"
-        message = lines(self._headline(), *self.lines(), f"{advice}. `.failure_cases` has {kept}.")
+        advice = f"{advice}. `.failure_cases` has {kept}."
+        message = lines(self._headline(), *self.lines(), advice)
         cases = pl.concat([pl.DataFrame(schema=_CASES), *self._cases]).sort("row", maintain_order=True)
         table = [
             (column, check, tally.count, _examples(tally).removeprefix(" (").removesuffix(")"))
@@ -121,7 +122,7 @@ class Failures:
         ]
         schema: dict[str, Any] = {"column": pl.String, "check": pl.String, "failures": pl.UInt64, "examples": pl.String}
         checks = pl.DataFrame(table, schema=schema, orient="row")
-        return ValidationError(message, schema_name=self.schema_name, failure_cases=cases, checks=checks)
+        return ValidationError(message, schema_name=self.schema_name, failure_cases=cases, checks=checks, advice=advice)
 
     def _shown(self, frame: pl.DataFrame, column: str) -> list[Any]:
         values = shown_values(frame[column])

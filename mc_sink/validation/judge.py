@@ -10,15 +10,17 @@ Where a check is a Python function, or only Pandera can coerce, the other rows g
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 import polars as pl
 
 from mc_sink._display import lines
 from mc_sink._runtime.batches import BATCH_BYTES, most_bytes
 from mc_sink._runtime.kept_rows import compact
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.failure_report import Failures, RejectedRows
 from mc_sink.validation.unique import ROW, Uniqueness
 
@@ -38,10 +40,26 @@ _DISAGREES = "the compiled check fails this row and Pandera passes it: this is a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tolerance:
-    """What happens to bad rows: the run fails, or up to `max_rejects` of them (a count, or a fraction) are rejected."""
+    """What happens to bad rows: the run fails, or up to `max_rejects` of them (a count, or a fraction) are rejected.
+
+    Raises `ConfigurationError` for values that are not supported, or contradict each other.
+    """
 
     on_invalid: OnInvalid = "fail"
     max_rejects: Limit = None
+
+    def __post_init__(self) -> None:
+        most = self.max_rejects
+        if self.on_invalid not in get_args(OnInvalid):
+            raise ConfigurationError(f'on_invalid={self.on_invalid!r} is not supported. Use "fail" or "reject".')
+        if most is None:
+            return
+        if self.on_invalid == "fail":
+            raise ConfigurationError(f'max_rejects={most!r} has no effect without rejects. Add on_invalid="reject".')
+        if isinstance(most, bool) or not 0 <= most <= (1 if isinstance(most, float) else math.inf):
+            raise ConfigurationError(
+                f"max_rejects={most!r} is out of range. Use a count of rows, or a fraction from 0.0 to 1.0."
+            )
 
     def exceeded(self, num_rejected: int) -> bool:
         """Return True if so many rejects are too many for a run of any length."""

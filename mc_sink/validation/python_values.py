@@ -6,14 +6,12 @@ converted to a Python object. Such values are shown as the number that Polars st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from mc_sink._polars import BaseExtension, Map
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from mc_sink._nested import leaves
+from mc_sink._polars import BaseExtension
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY = 86_400
@@ -25,15 +23,14 @@ _FIRST_DAY, _LAST_DAY, _MOST_DAYS = -719_162, 2_932_896, 999_999_998
 def fits_python(values: pl.Series) -> pl.Series:
     """Return True for each value that Python can hold, nulls included."""
     if not values.dtype.is_nested() and not isinstance(values.dtype, BaseExtension):
-        bounds = _bounds(values.dtype)
-        if bounds is None:
+        first, last, _ = _stored(values.dtype)
+        if first is None or last is None:
             return pl.repeat(value=True, n=len(values), eager=True)
-        first, last = bounds
         return values.to_physical().is_between(max(first, -(2**63)), min(last, 2**63 - 1)).fill_null(value=True)
-    if all(fits_python(leaf).all() for leaf in _leaves(values)):
+    if all(fits_python(leaf).all() for leaf in leaves(values)):
         return pl.repeat(value=True, n=len(values), eager=True)
     rows = (values.slice(row, 1) for row in range(len(values)))
-    return pl.Series([all(fits_python(leaf).all() for leaf in _leaves(row)) for row in rows], dtype=pl.Boolean)
+    return pl.Series([all(fits_python(leaf).all() for leaf in leaves(row)) for row in rows], dtype=pl.Boolean)
 
 
 def shown_values(values: pl.Series) -> list[Any]:
@@ -45,7 +42,7 @@ def shown_values(values: pl.Series) -> list[Any]:
     far = values.filter(~fits)
     storage = far.ext.storage() if isinstance(far.dtype, BaseExtension) else far
     stored = iter(storage.to_physical().to_list())
-    unit = _unit(values.dtype)
+    *_, unit = _stored(values.dtype)
     return [next(held) if fit else f"{next(stored)}{unit}" for fit in fits]
 
 
@@ -61,40 +58,17 @@ def blanked(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, pl.S
     return frame.with_columns(nulls), pl.select(pl.all_horizontal(*unfit.values())).to_series()
 
 
-def _bounds(dtype: pl.DataType) -> tuple[int, int] | None:
+def _stored(dtype: pl.DataType) -> tuple[int, int, str] | tuple[None, None, str]:
+    """Return the least and greatest stored number that Python can hold, if it can't hold all, and their unit."""
     if isinstance(dtype, pl.Datetime):
         second = _PER_SECOND[dtype.time_unit]
-        return (_FIRST_DAY + 1) * _DAY * second, _LAST_DAY * _DAY * second - 1
+        since = f" {dtype.time_unit} since 1970-01-01"
+        return (_FIRST_DAY + 1) * _DAY * second, _LAST_DAY * _DAY * second - 1, since
     if isinstance(dtype, pl.Duration):
         most = _MOST_DAYS * _DAY * _PER_SECOND[dtype.time_unit]
-        return -most, most
+        return -most, most, f" {dtype.time_unit}"
     if isinstance(dtype, pl.Date):
-        return _FIRST_DAY, _LAST_DAY
-    return (0, _DAY * _PER_SECOND["ns"] - 1) if isinstance(dtype, pl.Time) else None
-
-
-def _unit(dtype: pl.DataType) -> str:
-    if isinstance(dtype, pl.Datetime):
-        return f" {dtype.time_unit} since 1970-01-01"
-    if isinstance(dtype, pl.Duration):
-        return f" {dtype.time_unit}"
-    if isinstance(dtype, pl.Date):
-        return " days since 1970-01-01"
-    return " ns since midnight" if isinstance(dtype, pl.Time) else ""
-
-
-def _leaves(values: pl.Series) -> Iterator[pl.Series]:
-    """Yield the innermost values of a column, without names, which Series methods may treat as patterns."""
-    values = values.alias("")
-    dtype = values.dtype
-    if isinstance(dtype, BaseExtension):
-        yield from _leaves(values.ext.storage())
-    elif isinstance(dtype, Map):
-        yield from _leaves(values.map.entries())
-    elif isinstance(dtype, (pl.List, pl.Array)):
-        yield from _leaves(values.explode())
-    elif isinstance(dtype, pl.Struct):
-        for field in values.struct.unnest().get_columns():
-            yield from _leaves(field)
-    else:
-        yield values
+        return _FIRST_DAY, _LAST_DAY, " days since 1970-01-01"
+    if isinstance(dtype, pl.Time):
+        return 0, _DAY * _PER_SECOND["ns"] - 1, " ns since midnight"
+    return None, None, ""

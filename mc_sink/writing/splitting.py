@@ -85,7 +85,7 @@ class SplitByBytes:
 
     def _measure_sample(self, rows: ReplayableRows, plan: FilePlan) -> None:
         """Measure a file without rows and a file of a few, for the first estimate."""
-        _, self._empty = self._queue.measure(_nothing(), plan)
+        _, self._empty = self._queue.measure(rows.sample(0), plan)
         if self._empty > self._max_bytes:
             raise self._too_large("A file without any rows", self._empty, plan)
         num_rows, num_bytes = self._queue.measure(rows.sample(SAMPLE_ROWS), plan)
@@ -143,10 +143,6 @@ class _RowsOfFiles:
         """Return the rest of a batch, or the next batch that has rows."""
         ahead, self._ahead = self._ahead, None
         return ahead if ahead is not None else next((batch for batch in self._batches if batch.height), None)
-
-
-def _nothing() -> BatchGenerator:
-    yield from ()
 
 
 @dataclass(slots=True)

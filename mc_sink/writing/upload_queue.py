@@ -21,7 +21,7 @@ from mc_sink.storage import Writer
 from mc_sink.writing.encoding import FileEncoder, note_visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -127,7 +127,14 @@ class UploadQueue:
         self._uploading[future] = encoder
         self._open.discard(encoder)
         self._progress.keep(encoder.num_rows, encoder.num_bytes)
-        threading.Thread(target=_finish, args=(encoder, future), name="mc_sink staging", daemon=True).start()
+
+        def finish() -> None:
+            try:
+                future.set_result(encoder.finish())
+            except BaseException as error:  # noqa: BLE001  raised in the thread that waits
+                future.set_exception(error)
+
+        threading.Thread(target=finish, name="mc_sink staging", daemon=True).start()
         self._wait(lambda: len(self._uploading) < self._store.at_once and self._bytes_uploading() <= BYTES_AT_ONCE)
 
     def files(self) -> tuple[StagedFile, ...]:
@@ -170,20 +177,11 @@ class UploadQueue:
         begun = [*self._open, *(encoder for future, encoder in self._uploading.items() if future not in done)]
         aborts = [partial(encoder.abort, cause) for encoder in begun]
         discards = [partial(self._store.discard, future.result()) for future in done]
-        for sentence in filter(None, _several_at_once(aborts + discards, self._store.at_once)):
+        requests = aborts + discards
+        try:
+            with ThreadPoolExecutor(self._store.at_once) as pool:
+                sentences = list(pool.map(lambda request: request(), requests))
+        except RuntimeError:  # the interpreter is leaving, and starts no more threads
+            sentences = [request() for request in requests]
+        for sentence in filter(None, sentences):
             add_note(cause, sentence)
-
-
-def _finish(encoder: FileEncoder, future: Future[StagedFile]) -> None:
-    try:
-        future.set_result(encoder.finish())
-    except BaseException as error:  # noqa: BLE001  raised in the thread that waits
-        future.set_exception(error)
-
-
-def _several_at_once(requests: Sequence[Callable[[], str | None]], at_once: int) -> list[str | None]:
-    try:
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(lambda request: request(), requests))
-    except RuntimeError:  # the interpreter is leaving, and starts no more threads
-        return [request() for request in requests]

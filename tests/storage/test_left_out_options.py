@@ -104,7 +104,7 @@ def test_r2_is_known_by_its_host() -> None:
         ("r2.cloudflarestorage.com.example.org", None),
         ("s3.eu-central-1.amazonaws.com", False),
     ):
-        assert Requests(keys | {"endpoint_url": f"https://{host}"}).ways.equal_parts is equal
+        assert Requests(keys | {"endpoint_url": f"https://{host}"}).support.equal_parts is equal
     plan = PartPlan(equal=True)
     assert plan.size(1) == plan.size(10_000) == 16 * 2**20
 

@@ -192,7 +192,7 @@ def test_what_an_earlier_try_left_open_is_not_forgotten(fault_s3: FaultServer) -
     """The first put may have taken effect, so the refusal of the second one says that it is uncertain."""
     for kept in (False, True):  # the key is listed before the second one, or the store itself refuses it
         requests = hurried(fault_s3)
-        requests.ways.condition_on_put = "kept" if kept else None  # as on AWS, or not
+        requests.support.condition_on_put = "kept" if kept else None  # as on AWS, or not
         fault_s3.fault("Put", Reset(), when="after")
         where = WHERE | {"Key": f"x-{kept}"}
         failed = failure(requests, "put_object", **where, Body=b"abc", IfNoneMatch="*")

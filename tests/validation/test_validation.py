@@ -19,6 +19,7 @@ from polars.io.plugins import register_io_source
 from polars.testing import assert_frame_equal
 
 from mc_sink import validation
+from mc_sink._display import escape, lines
 from mc_sink.exceptions import ConfigurationError, ValidationError
 from mc_sink.validation.failure_report import CAP
 from tests.support.validation_runs import POSITIVE, batches, cases, delivered, failing, frame
@@ -125,6 +126,17 @@ def test_the_error_survives_a_pickle_and_is_a_table_in_notebooks() -> None:
     assert "<td>greater_than(0)</td>" in html
     assert "Nothing became visible." in html
     assert "<b>'" not in html
+    assert again.advice.endswith("`.failure_cases` has all failures.")
+    assert f"<p>{escape(again.advice)}</p>" in html
+
+
+def test_a_notebook_shows_all_of_the_advice_and_no_line_of_the_report_twice() -> None:
+    """The table stands for the report's lines, whatever they begin with."""
+    checks = pl.DataFrame({"column": ["n"], "check": ["positive"], "failures": [1], "examples": ["row 0: -1"]})
+    message = lines("1 row failed 1 check.", "n: positive: 1 (row 0: -1)", "  Correct it.")
+    html = ValidationError(message, checks=checks, advice="  Correct it.")._repr_html_()
+    assert "<p>  Correct it.</p>" in html
+    assert html.count("row 0: -1") == 1
 
 
 SECRET = pa.DataFrameSchema(

@@ -3,7 +3,7 @@
     start, call ─► _send            waits for a connection, and adds facts to the reply
                 ─► _with_retries    repeats it after passing failures; see `retry_rules.py`
                 ─► _with_renewal    once more, with renewed credentials
-                ─► _adapted         again, without what the store refuses; see `store_ways.py`
+                ─► _adapted         again, without what the store refuses; see `store_support.py`
                 ─► _guarded         after a listing, where the store may ignore `If-None-Match: *`
                 ─► _send_once       one request over HTTP; see `request.py` and `http.py`
 
@@ -26,6 +26,7 @@ from mc_sink.storage.s3.checksums import sums_in
 from mc_sink.storage.s3.client_options import allowed_sums, are_found, filesystem_arguments, may_sign, owner_parameter
 from mc_sink.storage.s3.endpoint import is_aws, wants_equal_parts
 from mc_sink.storage.s3.failures import (
+    KMS,
     NOT_IMPLEMENTED,
     RequestFailed,
     is_answer,
@@ -44,10 +45,10 @@ from mc_sink.storage.s3.request import (
     before_sign,
 )
 from mc_sink.storage.s3.retry_rules import Operation, Pace
-from mc_sink.storage.s3.store_ways import (
+from mc_sink.storage.s3.store_support import (
     CONDITION,
     Refitting,
-    StoreWays,
+    StoreSupport,
     known_fit,
     learn_from_refusal,
     learn_from_success,
@@ -70,7 +71,7 @@ _OK, _PRECONDITION_FAILED = 200, 412
 class Requests(Unpicklable):
     """Sends requests on s3fs' event loop, from any thread. Holds the credentials and never shows them.
 
-    `ways`: the facts that the store's replies have shown.
+    `support`: the facts that the store's replies have shown.
     """
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
@@ -79,23 +80,25 @@ class Requests(Unpicklable):
         self._options = seal(storage_options)
         arguments = filesystem_arguments(self._options)
         self._owner = owner_parameter(self._options)
-        self._filesystem = _open(arguments, self._owner)
+        self._filesystem = open_filesystem(arguments, self._owner)
         self._pace = Pace.of(arguments["config_kwargs"])
         # The clock of a request starts once it has a connection, so the wait for one does not count.
         self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
         self._allowed = allowed_sums(self._options, arguments)
         host = urlsplit(arguments["endpoint_url"] or "").hostname
         self._on_aws = is_aws(host)
-        self.ways = StoreWays.of_aws() if self._on_aws else StoreWays(equal_parts=wants_equal_parts(host) or None)
+        self.support = (
+            StoreSupport.of_aws() if self._on_aws else StoreSupport(equal_parts=wants_equal_parts(host) or None)
+        )
         self._equal_parts: bool | None = self._options.get("equal_parts")
         self.endpoint: str | None = arguments["endpoint_url"]
         self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
-        self._may_sign = may_sign(self._options)
+        self._may_sign = may_sign(self._options, arguments["session"])
 
     @property
     def sums(self) -> Sums:
         """The checksum that requests carry: the caller's, or else the best one that the store is known to take."""
-        return self.ways.sums if self.ways.sums in self._allowed else self._allowed[0]
+        return self.support.sums if self.support.sums in self._allowed else self._allowed[0]
 
     @property
     def sums_parts(self) -> bool:
@@ -105,7 +108,7 @@ class Requests(Unpicklable):
     @property
     def equal_parts(self) -> bool | None:
         """Whether all parts of an upload must have one size: as the caller states, or else as the store has shown."""
-        return self.ways.equal_parts if self._equal_parts is None else self._equal_parts
+        return self.support.equal_parts if self._equal_parts is None else self._equal_parts
 
     def signs(self, operation: Operation) -> bool:
         """Return True if a body is to be signed, so that the store refuses one that was altered on its way.
@@ -117,7 +120,7 @@ class Requests(Unpicklable):
             return self._signs_all
         if not self.sums_parts:
             return True
-        checks = self.ways.checks_sums
+        checks = self.support.checks_sums
         return checks is not True if operation == "put_object" else checks is False
 
     def start(self, operation: Operation, **parameters: Any) -> Future[dict[str, Any]]:
@@ -141,7 +144,7 @@ class Requests(Unpicklable):
         """Return how such a request is kept from replacing an object, if the key may be listed."""
         if "IfNoneMatch" not in parameters:
             return None
-        return "condition" if self.ways.condition(operation) == "kept" else "listing"
+        return "condition" if self.support.condition(operation) == "kept" else "listing"
 
     async def _send(self, sending: Sending) -> dict[str, Any]:
         """Return the reply or raise; a failure is a value until here, so that it keeps no library's frames alive."""
@@ -162,9 +165,14 @@ class Requests(Unpicklable):
         from tenacity.wait import wait_random_exponential
 
         pace = self._pace
+
+        def is_over(state: RetryCallState) -> bool:  # the time in which the body moved doesn't count
+            stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
+            return state.attempt_number >= pace.attempts or stood_still + state.upcoming_sleep >= pace.deadline
+
         return await AsyncRetrying(
             retry=retry_if_result(lambda answer: isinstance(answer, RequestFailed) and answer.transient),
-            stop=lambda state: _is_over(state, pace, sending),
+            stop=is_over,
             wait=wait_random_exponential(multiplier=pace.first_wait, max=pace.longest_wait),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )(self._with_renewal, sending)
@@ -181,7 +189,7 @@ class Requests(Unpicklable):
         self, sending: Sending, *, instead_of: S3FileSystem | None = None
     ) -> dict[str, Any] | RequestFailed:
         """Send it, and again without what the store refuses, until the store takes it or no change is left."""
-        before = known_fit(sending.operation, self.ways, self.sums)
+        before = known_fit(sending.operation, self.support, self.sums)
         refitting = Refitting(sending.operation, sending.parameters.keys(), self._allowed, before)
         sending.fit_to(before)
         first = answer = await self._guarded(sending, instead_of=instead_of)
@@ -192,7 +200,7 @@ class Requests(Unpicklable):
             sending.fit_to(fit)
             answer = await self._guarded(sending, instead_of=instead_of)
         if not isinstance(answer, RequestFailed):
-            learn_from_success(sending.operation, before, sending.fit, self.ways)
+            learn_from_success(sending.operation, before, sending.fit, self.support)
         return answer
 
     async def _guarded(
@@ -206,7 +214,7 @@ class Requests(Unpicklable):
             return sending.failed(refusal)
         answer = await self._send_once(sending, instead_of=instead_of)
         if isinstance(answer, RequestFailed):
-            learn_from_refusal(answer, self.ways, self._allowed)
+            learn_from_refusal(answer, self.support, self._allowed)
         return answer
 
     async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:
@@ -239,12 +247,17 @@ class Requests(Unpicklable):
         try:
             with silence():
                 if self._filesystem is instead_of:  # else another request that failed with it has replaced it
-                    self._filesystem = _open(filesystem_arguments(self._options), self._owner)
+                    self._filesystem = open_filesystem(filesystem_arguments(self._options), self._owner)
                 async with sending.attempt():
-                    reply = await _ask(self._filesystem, sending)
+                    client = await self._filesystem.set_session()
+                    client.meta.events.register("before-sign.s3", before_sign, unique_id=before_sign.__name__)
+                    client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
+                    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
+                    reply = dict(await self._filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = read_failure(sending.operation, error, self._options.scrubbed)
-            failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw})
+            kms = [KMS] if str(sending.sent.get("ServerSideEncryption")).startswith(KMS) else []
+            failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw, *kms})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
@@ -258,7 +271,7 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
         raise
 
 
-def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
+def open_filesystem(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
     """Make a filesystem that sends each request once. The one it replaces closes itself after its last request.
 
     botocore adds no checksum of its own: that is decided here, by what the store takes.
@@ -272,17 +285,3 @@ def _open(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSyste
     filesystem.retries = 1
     filesystem.req_kw = {**filesystem.req_kw, **owner}  # goes with every request
     return filesystem
-
-
-async def _ask(filesystem: S3FileSystem, sending: Sending) -> dict[str, Any]:
-    client = await filesystem.set_session()
-    client.meta.events.register("before-sign.s3", before_sign, unique_id=before_sign.__name__)
-    client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
-    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-    return dict(await filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
-
-
-def _is_over(state: RetryCallState, pace: Pace, sending: Sending) -> bool:
-    """Return True if no other attempt may begin; the time in which the body moved doesn't count."""
-    stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
-    return state.attempt_number >= pace.attempts or stood_still + state.upcoming_sleep >= pace.deadline

@@ -262,7 +262,7 @@ class S3Parts:
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and is sent again."""
         body = SentBody(sent.body.md5, is_encrypted(self._options))
-        integrity = proof_of(body, reply, self._requests.ways)
+        integrity = proof_of(body, reply, self._requests.support)
         better = not reply.get(SIGNED) and self._requests.signs("upload_part")
         if integrity and not (integrity == "unproven" and better):
             return integrity

@@ -21,7 +21,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from mc_sink.storage.s3.retry_rules import THROTTLED
-from mc_sink.storage.s3.store_ways import Fit, fitted
+from mc_sink.storage.s3.store_support import Fit, fitted
 
 if TYPE_CHECKING:
     from asyncio import Timeout

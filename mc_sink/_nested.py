@@ -1,0 +1,56 @@
+"""Walk nested dtypes and values down to their innermost ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink._polars import BaseExtension, Map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polars.datatypes import DataTypeClass
+
+    AnyType = pl.DataType | DataTypeClass
+
+
+def inner_dtypes(dtype: AnyType) -> list[AnyType]:
+    """Return the dtypes that a dtype is made of; none for one that isn't nested."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return [dtype.inner]
+    if isinstance(dtype, pl.Struct):
+        return [field.dtype for field in dtype.fields]
+    if isinstance(dtype, Map):
+        return [dtype.key, dtype.value]
+    return [dtype.ext_storage()] if isinstance(dtype, BaseExtension) else []
+
+
+def leaf_dtypes(dtype: AnyType) -> Iterator[pl.DataType]:
+    """Yield the innermost dtypes of a dtype, or the dtype itself."""
+    inner = inner_dtypes(dtype)
+    for each in inner:
+        yield from leaf_dtypes(each)
+    if not inner:
+        yield dtype if isinstance(dtype, pl.DataType) else dtype()
+
+
+def leaves(values: pl.Series) -> Iterator[pl.Series]:
+    """Yield the innermost values of a column, or the column itself.
+
+    They have no names: the methods of a Series called "*" or "^a$" would treat its name as a pattern.
+    """
+    values = values.alias("")
+    dtype = values.dtype
+    if isinstance(dtype, BaseExtension):
+        yield from leaves(values.ext.storage())
+    elif isinstance(dtype, Map):
+        yield from leaves(values.map.entries())
+    elif isinstance(dtype, (pl.List, pl.Array)):
+        yield from leaves(values.explode(empty_as_null=False))
+    elif isinstance(dtype, pl.Struct):
+        for field in values.struct.unnest().get_columns():
+            yield from leaves(field)
+    else:
+        yield values
