@@ -22,6 +22,9 @@ store replaces an object that appears between that listing and the request.
 from __future__ import annotations
 
 import os
+import random
+import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -61,8 +64,6 @@ from mc_sink.storage.s3.store_support import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
-
-    from tenacity import RetryCallState
 
     from mc_sink.receipt import CreateOnly
     from mc_sink.staged import Sums
@@ -173,21 +174,20 @@ class Requests(Unpicklable):
         }
 
     async def _with_retries(self, sending: Sending) -> dict[str, Any] | RequestFailed:
-        from tenacity import AsyncRetrying, retry_if_result
-        from tenacity.wait import wait_random_exponential
+        """Send it until it succeeds, fails for good, or the pace allows no further attempt."""
+        import asyncio
 
-        pace = self._pace
-
-        def is_over(state: RetryCallState) -> bool:  # the time in which the body moved doesn't count
-            stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
-            return state.attempt_number >= pace.attempts or stood_still + state.upcoming_sleep >= pace.deadline
-
-        return await AsyncRetrying(
-            retry=retry_if_result(lambda answer: isinstance(answer, RequestFailed) and answer.transient),
-            stop=is_over,
-            wait=wait_random_exponential(multiplier=pace.first_wait, max=pace.longest_wait),
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )(self._with_renewal, sending)
+        pace, began = self._pace, time.monotonic()
+        for attempt in count(1):
+            answer = await self._with_renewal(sending)
+            if attempt >= pace.attempts or not (isinstance(answer, RequestFailed) and answer.transient):
+                break
+            pause = random.uniform(0, min(pace.longest_wait, pace.first_wait * 2 ** (attempt - 1)))  # noqa: S311  no secret
+            # The time in which the body moved doesn't count.
+            if time.monotonic() - began - sending.moved_for + pause >= pace.deadline:
+                break
+            await asyncio.sleep(pause)
+        return answer
 
     async def _with_renewal(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, and once more if only expired credentials made it fail and they can be looked up again."""

@@ -159,9 +159,9 @@ class PartBody:
     def free(self) -> None:
         """Drop the bytes, once the store has them.
 
-        References to this body that remain then keep nothing alive. Measured: tenacity's retrying object, and the
-        traceback of a failed attempt, are in reference cycles that hold the body. Python collected those so rarely
-        that an upload of 600 MB kept up to 400 MB of bodies that the store had taken.
+        References to this body that remain then keep nothing alive. Measured: the traceback of a failed attempt is
+        in a reference cycle that holds the body. Python collected those so rarely that an upload of 600 MB kept up to
+        400 MB of bodies that the store had taken.
         """
         self._pieces, self._ends, self._size = (), [], 0
 
