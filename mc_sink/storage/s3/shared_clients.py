@@ -237,7 +237,7 @@ class SharedClients(Unpicklable):
             os.register_at_fork(before=self.close, after_in_child=self._begin_child)
 
     def _begin_child(self) -> None:
-        """Forget the parent's clients, and its event loop, whose thread a child doesn't have."""
+        """Drop the parent's clients, and its event loop, whose thread a child doesn't have."""
         from fsspec.asyn import reset_lock
 
         reset_lock()  # newer versions of fsspec do it themselves
