@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BATCH_ROWS = 100_000
+FILE_ROWS = 1_000_000
 
 
 def peak_mib() -> int:
@@ -58,3 +59,17 @@ def generated(rows: int) -> pl.LazyFrame:
             yield batch if columns is None else batch.select(columns)
 
     return register_io_source(source, schema=audience_batch(0, 1).schema)
+
+
+def write_files(folder: Path, number: int) -> Path:
+    """Write Parquet files of `FILE_ROWS` rows each, with different rows, and return the folder."""
+    for n in range(number):
+        audience_batch(n * FILE_ROWS, FILE_ROWS).write_parquet(folder / f"{n:03}.parquet", row_group_size=BATCH_ROWS)
+    return folder
+
+
+def scan(folder: Path, rows: int) -> pl.LazyFrame:
+    """Scan as many of the files as hold `rows` rows, each several times where they hold too few."""
+    files = sorted(folder.glob("*.parquet"))
+    number = rows // FILE_ROWS
+    return pl.scan_parquet((files * (number // len(files) + 1))[:number])

@@ -1,54 +1,42 @@
-"""Peak memory of a delivery of ten times the rows: each in a process of its own, generated as it goes."""
+"""Peak memory of a delivery of a scan of Parquet files over https, beside Polars' own sink; each in its own process."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.peers import FORMATS
+from benchmarks.peers import FORMATS, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from tests.servers.s3_admin import Writer
 
-FEW, MANY = 5_000_000, 50_000_000
-TABLE = "Peak memory of a delivery, MiB"
-CHILD = """
-import sys
-from benchmarks.data import generated, peak_mib
-from mc_sink import sink_madconnect
-
-rows, target, format, key, secret, url = sys.argv[1:]
-options = {"key": key, "secret": secret, "endpoint_url": url}
-receipt = sink_madconnect(generated(int(rows)), target, format=format, storage_options=options, progress=False)
-assert receipt.num_rows == int(rows)
-print(peak_mib())
-"""
-
-
-def peak(rows: int, writer: Writer, format: str) -> int:
-    """Deliver in a child, and give its peak of resident memory in MiB."""
-    who = writer.credentials
-    command = [sys.executable, "-c", CHILD, str(rows), writer.target("p/"), format, who.key, who.secret, writer.url]
-    root = Path(__file__).parents[1]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+FEW, MANY = 20_000_000, 50_000_000
+TABLE = "Peak memory of a delivery over https, a scan of Parquet files, MiB"
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_memory(
-    benchmark: BenchmarkFixture, discarding: Writer, note: Callable[[str, tuple[str, ...]], None], format: str
+def test_memory(  # noqa: PLR0913, PLR0917  a case, and where to note it
+    benchmark: BenchmarkFixture,
+    servers: dict[str, Writer],
+    files: Path,
+    note: Callable[[str, tuple[str, ...]], None],
+    keep_ratio: Callable[[str, float], None],
+    format: str,
 ) -> None:
-    """Ten times the rows, and the peak stays where it is."""
-    few = peak(FEW, discarding, format)
-    many = benchmark.pedantic(peak, args=(MANY, discarding, format), rounds=1)
+    """More rows, and the peak stays where it is."""
+    writer = servers["https"]
+    few = measure("mc_sink", format, FEW, writer, files).peak
+    native = measure("polars s3://", format, MANY, writer, files).peak
+    many = benchmark.pedantic(measure, args=("mc_sink", format, MANY, writer, files), rounds=1).peak
     if format == FORMATS[0]:
-        note(TABLE, ("format", "5 M rows", "50 M rows", "ratio"))
-        note(TABLE, ("---",) * 4)
-    note(TABLE, (format, f"{few:,}", f"{many:,}", f"{many / few:.2f}"))
+        note(TABLE, ("format", "20 M rows", "50 M rows", "ratio", "polars s3://, 50 M rows", "over native"))
+        note(TABLE, ("---",) * 6)
+    note(TABLE, (format, f"{few:,}", f"{many:,}", f"{many / few:.2f}", f"{native:,}", f"{many - native:+,}"))
+    keep_ratio(f"{format} peak at 50 M rows / at 20 M", many / few)
+    keep_ratio(f"{format} peak at 50 M rows / native's", many / native)

@@ -1,16 +1,16 @@
-"""Wall time of one delivery beside its peers: the same rows, the same codec, one run, one server that drops bodies."""
+"""One delivery beside its peers: the same rows, the same codec, one run, servers that read bodies and drop them.
+
+The contenders take turns, so that a busy machine is busy for all of them; the median of each counts.
+"""
 
 from __future__ import annotations
 
-from functools import cache
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.data import audience
-from benchmarks.peers import FORMATS, duckdb_copy, ours, polars_native, s3fs_handle
+from benchmarks.peers import FORMATS, Turn, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,49 +21,46 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Writer
 
 ROWS = 8_000_000
-ROUNDS = {"parquet": 15, "csv.gz": 3, "csv": 3}
-TABLE = f"Wall time, {ROWS // 1_000_000} M rows, median, seconds (and times mc_sink's)"
+PEERS = {
+    "scan": ("polars s3://", "mc_sink, schema"),
+    "memory": ("polars s3://", "mc_sink, schema", "s3fs handle", "duckdb to a file"),
+}
+SOURCES = {"scan": "a scan of Parquet files", "memory": "rows in memory"}
 
-frame = cache(audience)
 
-
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("wire", ["https", "http"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_throughput(
+def test_throughput(  # noqa: PLR0913, PLR0917  a case, and where to note it
     benchmark: BenchmarkFixture,
-    discarding: Writer,
-    tmp_path: Path,
+    servers: dict[str, Writer],
+    files: Path,
     note: Callable[[str, tuple[str, ...]], None],
+    keep_ratio: Callable[[str, float], None],
+    rounds: int,
     format: str,
+    wire: str,
+    source: str,
 ) -> None:
-    """mc_sink and its peers alternate, so that a busy machine is busy for all of them; the median of each counts."""
-    rows = frame(ROWS)
-    peers: dict[str, Callable[[], None]] = {
-        "polars s3://": lambda: polars_native(rows.lazy(), discarding, format),
-        "s3fs handle": lambda: s3fs_handle(rows.lazy(), discarding, format),
-        "duckdb to a file": lambda: duckdb_copy(rows, tmp_path, format),
-    }
-    took: dict[str, list[float]] = {name: [] for name in peers}
+    """Wall time, and what it is of this library's; the ratios are of medians."""
+    given = (format, ROWS, servers[wire], files if source == "scan" else None)
+    turns: dict[str, list[Turn]] = {name: [] for name in ("mc_sink", *PEERS[source])}
 
     def take_turns() -> None:
-        for name, peer in peers.items():
-            took[name].append(_seconds(peer))
+        for name in PEERS[source]:
+            turns[name].append(measure(name, *given))
 
-    lazy = rows.lazy()
-    benchmark.pedantic(ours, args=(lazy, discarding, format), setup=take_turns, rounds=ROUNDS[format], warmup_rounds=1)
-    mine = _median(benchmark)
-    theirs = [median(seconds[1:]) for seconds in took.values()]
+    benchmark.pedantic(
+        lambda: turns["mc_sink"].append(measure("mc_sink", *given)), setup=take_turns, rounds=rounds, warmup_rounds=0
+    )
+    seconds = {name: median(turn.seconds for turn in each) for name, each in turns.items()}
+    mine, native = seconds["mc_sink"], seconds["polars s3://"]
+    table = f"{ROWS // 1_000_000} M rows over {wire}, {SOURCES[source]}, median of {rounds}, seconds"
     if format == FORMATS[0]:
-        note(TABLE, ("format", "mc_sink", *peers))
-        note(TABLE, ("---",) * (2 + len(peers)))
-    note(TABLE, (format, f"{mine:.2f}", *(f"{seconds:.2f} ({seconds / mine:.2f}×)" for seconds in theirs)))
-
-
-def _median(benchmark: BenchmarkFixture) -> float:
-    stats: Any = benchmark.stats
-    return float(stats.stats.median)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = perf_counter()
-    work()
-    return perf_counter() - started
+        note(table, ("format", *turns, "mc_sink / native", "schema / none", "CPU / native's"))
+        note(table, ("---",) * (len(turns) + 4))
+    cpu = {name: median(turn.cpu for turn in each) for name, each in turns.items()}
+    ratios = (mine / native, seconds["mc_sink, schema"] / mine, cpu["mc_sink"] / cpu["polars s3://"])
+    note(table, (format, *(f"{one:.2f}" for one in seconds.values()), *(f"{one:.2f}" for one in ratios)))
+    keep_ratio(f"{format} / native, {wire}, {source}", ratios[0])
+    keep_ratio(f"{format} validated / not, {wire}, {source}", ratios[1])

@@ -2,15 +2,24 @@
 
 Importing it adds `sink_madconnect` to Polars' LazyFrame and DataFrame. Its modules load when one of their names
 is first used, so that the import costs little more than importing Polars.
+
+Type checkers can't see a registered namespace: `lf.pipe(sink_madconnect, target, ...)` is the typed form.
 """
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mc_sink._lazy import attributes
-from mc_sink._namespace import SinkMadConnect
+import polars as pl
+
+from mc_sink._lazy import attributes, load_part
 from mc_sink._runtime import fork_guard  # noqa: F401  it records every fork from here on
+from mc_sink.secret import seals_options
 
 if TYPE_CHECKING:
+    import os
+    from typing import Unpack
+
     from mc_sink import platforms
     from mc_sink.exceptions import (
         AlreadyExistsError,
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
     from mc_sink.publishing import Journal, discard, list_journals, publish, recover, verify
     from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Verification, WrittenFile
     from mc_sink.secret import Secret
-    from mc_sink.sink import Preview, preview, sink_madconnect, stage
+    from mc_sink.sink import Options, Preview, preview, sink_madconnect, stage
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.validation import list_schemas, load_schema
 
@@ -86,6 +95,27 @@ __all__ = [
     "stage",
     "verify",
 ]
+
+
+@pl.api.register_dataframe_namespace("sink_madconnect")
+@pl.api.register_lazyframe_namespace("sink_madconnect")
+class SinkMadConnect:
+    """Deliver this frame. Takes the arguments of `mc_sink.sink_madconnect` that follow the frame."""
+
+    def __init__(self, frame: pl.LazyFrame | pl.DataFrame) -> None:
+        self._frame = frame
+
+    @seals_options
+    def __call__(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
+        """Deliver this frame, whole or not at all; see `mc_sink.sink_madconnect`."""
+        receipt: Receipt = load_part("sink").sink_madconnect(self._frame, target, **options)
+        return receipt
+
+    @seals_options
+    def preview(self, target: str | os.PathLike[str], **options: Unpack[Options]) -> Preview:
+        """Preview the delivery of this frame without sending anything; see `mc_sink.preview`."""
+        seen: Preview = load_part("sink").preview(self._frame, target, **options)
+        return seen
 
 
 def __dir__() -> list[str]:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from html import escape as escape_markup
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _SPACES = "Zs"  # no-break and other spaces, which Python's `isprintable` leaves out, too
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}
@@ -48,6 +47,19 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     if number != 1:
         return f"{number:,} {noun}s {verb}".rstrip()
     return f"1 {noun} {_SINGULAR.get(verb, verb and f'{verb}s')}".rstrip()
+
+
+def nearest(name: str, names: Iterable[str], shown: Callable[[str], str] = repr) -> str:
+    """Return the question whether the nearest of the right names was meant; empty where none is near.
+
+    A name of which `name` is the start is near, and capitals and spaces at the ends don't count.
+    """
+    from difflib import get_close_matches
+
+    known = {one.lower(): one for one in names}
+    asked = name.strip().lower()
+    near = [one for one in known if asked and one.startswith(asked)] or get_close_matches(asked, known, n=1, cutoff=0.5)
+    return f" Did you mean {shown(known[near[0]])}?" if near else ""
 
 
 def labelled(facts: Iterable[tuple[str, object]], width: int) -> list[str]:
@@ -82,11 +94,12 @@ class _Escaping(logging.Filter):
 def _escaped(text: str) -> str:
     if text.isprintable():
         return str.__str__(text)
-    return "".join(one if one.isprintable() or unicodedata.category(one) == _SPACES else _escape(one) for one in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return "".join(
+        one
+        if one.isprintable() or unicodedata.category(one) == _SPACES
+        else one.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for one in text
+    )
 
 
 class Fact(Protocol):
@@ -116,8 +129,12 @@ def facts(labelled_values: Iterable[tuple[str, object]]) -> str:
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     """Return a table with a head. Numbers are aligned to the right; None is an empty cell."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    cells = ("".join(map(_cell, values)) for values in body)
-    return _table(f"<thead><tr>{names}</tr></thead><tbody>{''.join(f'<tr>{one}</tr>' for one in cells)}</tbody>")
+    table = ""
+    for values in body:
+        kinds = (' class="number"' if _is_number(value) else "" for value in values)
+        cells = (f"<td{kind}>{_text(value)}</td>" for kind, value in zip(kinds, values, strict=True))
+        table += f"<tr>{''.join(cells)}</tr>"
+    return _table(f"<thead><tr>{names}</tr></thead><tbody>{table}</tbody>")
 
 
 def line(text: str, *, strong: bool = False) -> str:
@@ -127,6 +144,8 @@ def line(text: str, *, strong: bool = False) -> str:
 
 def escape(text: str) -> str:
     """Return a text as HTML, with control characters shown as escapes."""
+    from html import escape as escape_markup
+
     return escape_markup(printable(text))
 
 
@@ -134,13 +153,12 @@ def _table(inner: str) -> str:
     return f'{_LOOK}<table class="mc-sink">{inner}</table>'
 
 
-def _cell(value: object) -> str:
-    kind = ' class="number"' if isinstance(value, int) and not isinstance(value, bool) else ""
-    return f"<td{kind}>{_text(value)}</td>"
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _text(value: object) -> str:
     """Return the value as escaped HTML text."""
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+    return f"{value:,}" if _is_number(value) else escape(str(value))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.presets import Preset
     from mc_sink.staged import IfExists, ManifestForm, OnEmpty, Staged, Stale
-    from mc_sink.storage import WaysMemory
+    from mc_sink.storage import SupportMemory
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
 
@@ -42,7 +42,7 @@ class DeliverySpec:
         Where they will be written; None where the delivery has none.
     lost
         The options of the preset's dialect that the caller's own format leaves out.
-    ways_memory
+    support_memory
         What the saved platform remembers of its stores.
     """
 
@@ -71,7 +71,7 @@ class DeliverySpec:
     lost: tuple[str, ...]
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
-    ways_memory: WaysMemory | None
+    support_memory: SupportMemory | None
     progress: bool | None
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class DeliverySpec:
 
     def stores(self) -> Stores:
         """Return the stores of the target and the rejects. They are opened when they are first needed."""
-        return Stores(self.storage_options, self.object_options, self.ways_memory)
+        return Stores(self.storage_options, self.object_options, self.support_memory)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Return how rows with these columns are partitioned; raises `ConfigurationError` where they can't be."""

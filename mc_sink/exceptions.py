@@ -198,15 +198,11 @@ def panics_as_query_errors() -> Iterator[None]:
     except BaseException as error:
         if (original := source_error(error)) is not None:
             raise original from original.__cause__
-        if not _is_panic(error):
+        # Each library written in Rust has a class of its own for panics.
+        if not any(kind.__name__ == "PanicException" for kind in type(error).__mro__):
             raise
         raise QueryError(
             f"The query engine broke down (a Rust panic): {str(error) or 'it gave no reason'}. This is a fault of the "
             "engine that the data or the query triggered. Look in the query and its source for the cause that the "
             "reason names, such as a date out of range or a damaged file."
         ) from error
-
-
-def _is_panic(error: BaseException) -> bool:
-    """Return whether an exception is a panic; each library written in Rust has a class of its own for it."""
-    return any(kind.__name__ == "PanicException" for kind in type(error).__mro__)

@@ -97,9 +97,11 @@ class ObjectOptions:
         self._check_kms()
         self._check_lock()
         for name in _HEADERS:
-            _check_header(name, getattr(self, name))
-        _check_tags(self.tags)
-        _check_metadata(self.metadata)
+            value = getattr(self, name)  # it must not end the header
+            if value is not None and not _is_printable(value):
+                raise ConfigurationError(f"{name}={value!r} is sent as a header: use printable ASCII in one line.")
+        self._check_tags()
+        self._check_metadata()
         for name in ("metadata", "tags", "sse_kms_encryption_context"):
             object.__setattr__(self, name, ReadOnly(getattr(self, name)))
 
@@ -170,6 +172,35 @@ class ObjectOptions:
         if (self.object_lock_mode is None) != (until is None):
             raise ConfigurationError("object_lock_mode and object_lock_retain_until go together: give both.")
 
+    def _check_tags(self) -> None:
+        """Check the number of tags, and their lengths."""
+        if len(self.tags) > MAX_TAGS:
+            raise ConfigurationError(f"{len(self.tags)} tags; S3 takes at most {MAX_TAGS}.")
+        for key, value in self.tags.items():
+            if {type(key), type(value)} != {str}:
+                raise ConfigurationError(f"The tag {key!r} must be text, name and value.")
+            if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
+                raise ConfigurationError(
+                    f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name: 1 to {MAX_TAG_KEY} characters of name, "
+                    f"at most {MAX_TAG_VALUE} of value."
+                )
+
+    def _check_metadata(self) -> None:
+        """Check that the metadata can be sent as headers."""
+        metadata = self.metadata
+        for name, value in metadata.items():
+            if not name or not _is_printable(name) or not _is_printable(value):
+                raise ConfigurationError(f"The metadata {name!r} must be printable ASCII, name and value.")
+            if not _TOKEN.fullmatch(name):
+                raise ConfigurationError(
+                    f"The metadata name {name!r} can't stand in a header's name: use letters, digits, '-' and '_'."
+                )
+        if len({name.lower() for name in metadata}) < len(metadata):
+            names = ", ".join(sorted(metadata, key=str.lower))
+            raise ConfigurationError(f"S3 keeps metadata names in lower case, where some of these are one: {names}.")
+        if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_METADATA_BYTES:
+            raise ConfigurationError(f"The metadata is longer than the {MAX_METADATA_BYTES:,} bytes that S3 takes.")
+
 
 def _true_or_false(name: str, value: object) -> None:
     if not isinstance(value, bool | None):
@@ -194,39 +225,5 @@ def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
         raise ConfigurationError(f"{name}={value!r} is not one that S3 knows: use one of {', '.join(allowed)}.")
 
 
-def _check_header(name: str, value: object) -> None:
-    """Refuse what would end the header, or can't stand in it."""
-    if value is not None and not _is_printable(value):
-        raise ConfigurationError(f"{name}={value!r} is sent as a header: use printable ASCII in one line.")
-
-
 def _is_printable(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable()
-
-
-def _check_tags(tags: Mapping[str, str]) -> None:
-    if len(tags) > MAX_TAGS:
-        raise ConfigurationError(f"{len(tags)} tags; S3 takes at most {MAX_TAGS}.")
-    for key, value in tags.items():
-        if {type(key), type(value)} != {str}:
-            raise ConfigurationError(f"The tag {key!r} must be text, name and value.")
-        if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
-            raise ConfigurationError(
-                f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name: 1 to {MAX_TAG_KEY} characters of name, "
-                f"at most {MAX_TAG_VALUE} of value."
-            )
-
-
-def _check_metadata(metadata: Mapping[str, str]) -> None:
-    for name, value in metadata.items():
-        if not name or not _is_printable(name) or not _is_printable(value):
-            raise ConfigurationError(f"The metadata {name!r} must be printable ASCII, name and value.")
-        if not _TOKEN.fullmatch(name):
-            raise ConfigurationError(
-                f"The metadata name {name!r} can't stand in a header's name: use letters, digits, '-' and '_'."
-            )
-    if len({name.lower() for name in metadata}) < len(metadata):
-        names = ", ".join(sorted(metadata, key=str.lower))
-        raise ConfigurationError(f"S3 keeps metadata names in lower case, where some of these are one: {names}.")
-    if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_METADATA_BYTES:
-        raise ConfigurationError(f"The metadata is longer than the {MAX_METADATA_BYTES:,} bytes that S3 takes.")

@@ -79,8 +79,8 @@ class WrittenFile:
     """One file that the receiver sees: its URL, its contents, and its identifiers in the store.
 
     `checksum` is of the whole file, "crc32:" and eight hex digits. `etag` and `version_id` are the store's, None where
-    it has none. `partition` holds the values of the partition columns that all rows of the file share. `found`: an
-    earlier attempt of the same run had published it, and it was not changed.
+    it has none. `partition` holds the values of the partition columns that all rows of the file share.
+    `from_prior_attempt`: an earlier attempt of the same run had published it, and it was not changed.
 
     `integrity` names the proof that the bytes in the store are those that were sent:
 
@@ -94,7 +94,7 @@ class WrittenFile:
 
     `create_only` names what kept the file from replacing another one: the store's "condition"; a "listing" right before
     the request, which leaves a window of one request; or "unproven", because the listing was refused and the store
-    isn't known to support the condition. None: the file was found, or was allowed to replace another one.
+    isn't known to support the condition. None: the file is from a prior attempt, or was allowed to replace another one.
     """
 
     path: str
@@ -104,7 +104,7 @@ class WrittenFile:
     version_id: str | None
     checksum: str
     partition: Mapping[str, Any] | None = None
-    found: bool = False
+    from_prior_attempt: bool = False
     create_only: CreateOnly | None = None
     integrity: Integrity | None = None
     etag_is_computed: bool = True
@@ -223,7 +223,7 @@ class Receipt:
     @property
     def num_found(self) -> int:
         """The number of files that an earlier attempt of the same run had published."""
-        return sum(file.found for file in self.files)
+        return sum(file.from_prior_attempt for file in self.files)
 
     def verify(self) -> Verification:
         """Compare every file with a listing of the store, by size and ETag. Needs only the permission to list."""

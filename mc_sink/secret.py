@@ -156,7 +156,7 @@ class Sealed(_Named):
 
     def scrubbed(self, text: str) -> str:
         """Remove every credential of these options from a library's message, the longest first."""
-        for secret in sorted(_credentials(self._held), key=_length, reverse=True):
+        for secret in sorted(_credentials(self._held), key=lambda secret: len(secret.reveal()), reverse=True):
             text = text.replace(secret.reveal(), "…")
         return text
 
@@ -169,7 +169,9 @@ def seal(storage_options: Mapping[str, Any] | None) -> Sealed:
     if isinstance(storage_options, Sealed):
         return storage_options
     try:
-        return _seal({} if storage_options is None else storage_options)
+        given: Mapping[Any, Any] = {} if storage_options is None else storage_options
+        held = {name: _wrapped(value) for name, value in given.items()}
+        return Sealed(held, next(filter(None, map(_wrong_with, held, held.values())), None))
     except Exception as error:  # noqa: BLE001  a value that isn't a mapping, or a mapping class of the caller, may raise
         kinds = type(storage_options).__name__, type(error).__name__
     return Sealed({}, f"Cannot read storage_options of type {kinds[0]} ({kinds[1]}). Pass a dict, {{'key': …}}.")
@@ -211,11 +213,6 @@ def has_control(text: Secret) -> bool:
     return _CONTROL.search(text.reveal()) is not None
 
 
-def _seal(options: Mapping[Any, Any]) -> Sealed:
-    held = {name: _wrapped(value) for name, value in options.items()}
-    return Sealed(held, next(filter(None, map(_wrong_with, held, held.values())), None))
-
-
 def _wrapped(value: Any) -> Any:
     if isinstance(value, str):
         return Secret(value)
@@ -232,13 +229,10 @@ def _wrong_with(name: object, value: object) -> str | None:
         return value._wrong  # noqa: SLF001  the same class
     if isinstance(value, bytes | bytearray):
         return f"storage_options[{shown(name)!r}] is bytes. Pass text or a Secret."
-    return _wrong_credential(name, value) if _CREDENTIAL.fullmatch(name) and value is not None else None
-
-
-def _wrong_credential(name: str, value: object) -> str | None:
-    if not isinstance(value, Secret):
+    is_credential = _CREDENTIAL.fullmatch(name) and value is not None
+    if is_credential and not isinstance(value, Secret):
         return f"storage_options[{name!r}] is of type {type(value).__name__}. Pass text or a Secret."
-    if has_control(value):
+    if is_credential and isinstance(value, Secret) and has_control(value):
         return f"storage_options[{name!r}] contains a line end or another control character. Remove it."
     return None
 
@@ -257,10 +251,6 @@ def _credentials(held: Mapping[str, Any]) -> Iterator[Secret]:
             yield from _credentials(value)
         elif isinstance(value, Secret) and value.reveal() and _CREDENTIAL.fullmatch(name):
             yield value
-
-
-def _length(secret: Secret) -> int:
-    return len(secret.reveal())
 
 
 def _encoded(secret: Secret) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ class Target:
     def file(self, name: str) -> Target:
         """Return the file of this target: itself, or, for a prefix, the file `name` under it."""
         found = Target(self.protocol, self.bucket, self.path + name) if self.is_prefix else self
-        if self.protocol == "s3":
-            _check_length(found.path, found.url)
+        if self.protocol == "s3" and len(found.path.encode()) > MAX_KEY_BYTES:
+            _check_key(found.path, found.url)
         elif self.protocol in RENAMES:
             parse_target(found.url)  # publishing parses it again: host:22/email=a@b.c looks like credentials
         return found
@@ -110,7 +111,11 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
     scheme, rest = url.group(1).lower(), text[url.end() :]
     if is_arn(rest):
         raise _arn(rest)
-    _refuse_credentials(scheme, rest)
+    if _has_credentials(scheme, rest):
+        raise TargetError(
+            f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
+            "credentials, and a port, in storage_options, or let the environment provide them."
+        )
     if scheme == "file":
         return _file_url(text, rest)
     if scheme in {"http", "https"} | _S3_LIKE:
@@ -170,8 +175,9 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
         raise TargetError(
             f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{suggest_target(text)}"
         )
-    if "://" not in text and _is_folder(parent):
-        return
+    with suppress(OSError, ValueError):  # a name that can't be a folder's
+        if "://" not in text and parent.is_dir():
+            return
     shown, place = "The target", ""
     if "@" not in text:
         shown, place = repr(_without_query(text)), f", {_without_query(str(parent))!r},"
@@ -180,13 +186,6 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
         f"{shown} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
         f"{suggest_target(text)} For a new local folder, write ./ in front."
     )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that can't be one
-        return False
 
 
 def _file_url(text: str, rest: str) -> Target:
@@ -289,11 +288,6 @@ def _check_key(key: str, text: str) -> None:
         )
 
 
-def _check_length(key: str, text: str) -> None:
-    if len(key.encode()) > MAX_KEY_BYTES:
-        _check_key(key, text)
-
-
 def _refuse_surrogates(text: str) -> None:
     if found := _SURROGATE.search(text):
         raise TargetError(
@@ -313,15 +307,6 @@ def _refuse_query(text: str) -> None:
 def _without_query(text: str) -> str:
     """Return the text without its query, which may be a signature."""
     return text.split("?", 1)[0]
-
-
-def _refuse_credentials(scheme: str, rest: str) -> None:
-    """Raise for `scheme://user:secret@host`, without repeating any of it."""
-    if _has_credentials(scheme, rest):
-        raise TargetError(
-            f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
-            "credentials, and a port, in storage_options, or let the environment provide them."
-        )
 
 
 def _has_credentials(scheme: str, rest: str) -> bool:

@@ -116,7 +116,7 @@ def write_private(path: Path, data: bytes | Callable[[], bytes]) -> None:
             os.fsync(opened.fileno())
         partial.replace(path)
     with suppress(OSError):  # not every filesystem syncs folders
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 class Lock:
@@ -206,7 +206,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until the disk holds the names in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -18,9 +18,18 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
-from mc_sink.comparison.buckets import Bounds, KeyBuckets, RowOrderBuffer, numbered, pairs
-from mc_sink.comparison.join import Duplicates, check_keys, difference, refuse_duplicates
+from mc_sink.comparison.buckets import (
+    ROW,
+    Bounds,
+    Duplicates,
+    KeyBuckets,
+    RowOrderBuffer,
+    numbered,
+    pairs,
+    refuse_duplicates,
+)
 from mc_sink.comparison.previous import Recast, open_previous
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt import ACTIONS, Changes
@@ -34,6 +43,12 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Action
 
 __all__ = ["Comparison", "compare"]
+
+_BEFORE = "before:"
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, UInt128)
+_NUMBERS = (*_INTEGERS, Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
+_TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
+_COMPARED = (*_NUMBERS, *_TEXTS, pl.Date, pl.Time, pl.Datetime, pl.Duration)
 
 
 def compare(  # noqa: PLR0913  the options of a delivery
@@ -66,6 +81,27 @@ def compare(  # noqa: PLR0913  the options of a delivery
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
     expected = known_num_rows(previous)
     return Comparison(opened.frame, schema, names, action, recast, bounds or Bounds(), expected)
+
+
+def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
+    """Return the keys as a tuple; raise if they are empty, repeated, missing in the frame, or not comparable."""
+    names = (keys,) if isinstance(keys, str) else tuple(keys)
+    if not names:
+        raise ConfigurationError("keys= is empty. Name the columns that identify a row.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(
+            f"{counted(len(twice), 'column')} given twice in keys=: {twice}. Name each column once."
+        )
+    if missing := [name for name in names if name not in schema]:
+        raise ConfigurationError(
+            f"{counted(len(missing), 'column')} of keys= not in the frame: {missing}. The frame has {list(schema)}."
+        )
+    if wrong := [f"{name!r} ({schema[name]})" for name in names if not isinstance(schema[name], _COMPARED)]:
+        raise ConfigurationError(
+            f"{counted(len(wrong), 'column')} of keys= can't be compared: {', '.join(wrong)}. "
+            "Use columns of numbers, texts or times."
+        )
+    return names
 
 
 @dataclass(slots=True)
@@ -153,3 +189,46 @@ class Comparison:
 def _by_place(batch: pl.DataFrame) -> pl.DataFrame:
     """Rename the columns to their positions, so that no name is one that we add, or a pattern."""
     return pl.DataFrame([values.alias(str(place)) for place, values in enumerate(batch)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """Rows by action, with their numbers. Changed rows are those of this run, removed rows those of the last one."""
+
+    rows: dict[Action, pl.DataFrame]
+    unchanged: int
+
+
+def difference(now: pl.DataFrame, before: pl.DataFrame, keys: tuple[str, ...]) -> Difference:
+    """Compare rows of equal keys, column by column and exactly; keys must be unique on each side.
+
+    Null equals null, NaN equals NaN and -0.0 equals 0.0, in keys and in other columns, at any depth of a nested one.
+    """
+    old = {name: _BEFORE + name for name in before.columns}
+    joined = now.join(
+        before.rename(old),
+        left_on=keys,
+        right_on=[old[key] for key in keys],
+        how="full",
+        coalesce=False,
+        nulls_equal=True,
+    )
+    values = [name for name in now.columns if name not in {*keys, ROW}]
+    is_now, was_before = pl.col(ROW).is_not_null(), pl.col(old[ROW]).is_not_null()
+    differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(name).ne_missing(pl.col(old[name])) for name in values))
+    verdict = joined.select(
+        added=~was_before,
+        changed=is_now & was_before & differs,
+        removed=~is_now,
+        unchanged=is_now & was_before & ~differs,
+    )
+    current = joined.select(now.columns)
+    previous = joined.select(pl.col(old[name]).alias(name) for name in now.columns)
+    return Difference(
+        {
+            "added": current.filter(verdict["added"]),
+            "changed": current.filter(verdict["changed"]),
+            "removed": previous.filter(verdict["removed"]),
+        },
+        unchanged=int(verdict["unchanged"].sum()),
+    )

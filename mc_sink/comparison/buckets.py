@@ -5,25 +5,34 @@
 
 A hash chooses the bucket of a row; the keys themselves decide which rows are equal.
 
+Keys that occur twice on a side are counted on the way: their rows can't be matched.
+
     rows ─► a lot in memory ─(full)─► ranges of row numbers on disk ─► one range at a time, sorted
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
+from heapq import nsmallest
+from operator import xor
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
 from mc_sink._runtime.spill import Buckets, divide_by
-from mc_sink.comparison.join import ROW, Duplicates, hashed, refuse_duplicates
+from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Self
 
+# The column with the number of a row.
+ROW = "row"
+_EXAMPLES = 5
+_MOST_KEYS = 10_000
 _BUCKETS = 256
 # Three splits give 16 M buckets. A bucket that doesn't fit then has one key over and over, or a few huge rows.
 _DEEPEST = 2
@@ -37,6 +46,52 @@ class Bounds:
 
     lot: int = 32 * 2**20
     pair: int = 64 * 2**20
+
+
+def hashed(keys: Sequence[str], depth: int = 0) -> pl.Expr:
+    """Hash the keys. Equal keys have equal hashes, NaN and both zeros included; each depth has another hash."""
+    return reduce(xor, (pl.col(key).hash(seed=depth * _MOST_KEYS + place) for place, key in enumerate(keys)))
+
+
+@dataclass(slots=True)
+class Duplicates:
+    """The rows of one side that share their key with another: their count, and the numbers of the first few.
+
+    `label` names the side, `names` the keys as the caller knows them, `keys` their columns.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def look(self, rows: pl.DataFrame) -> None:
+        """Count the rows of a frame that share their key; a frame without equal hashes has none."""
+        if rows.select(hashed(self.keys)).to_series().n_unique() == rows.height:
+            return
+        found = rows.filter(rows.select(self.keys).is_duplicated())[ROW]
+        self.count += len(found)
+        self.first = nsmallest(_EXAMPLES, [*self.first, *found.bottom_k(_EXAMPLES).to_list()])
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{row:,}" for row in self.first) + (", …" if self.count > len(self.first) else "")
+        return f"{self.count:,} rows of {self.label} share their key with another (rows {rows})"
+
+
+def refuse_duplicates(*sides: Duplicates, partly: bool = False) -> None:
+    """Raise `ConfigurationError` if a side has duplicates. The message has row numbers, and never a key."""
+    found = [side for side in sides if side]
+    if not found:
+        return
+    sides_text, names = "; ".join(map(str, found)), ", ".join(map(repr, found[0].names))
+    raise ConfigurationError(
+        f"{'At least ' if partly else ''}{sides_text}; the keys are {names}, and rows are counted from 0. "
+        "Rows cannot be matched. Add columns to keys= until they are unique, or drop the duplicates."
+    )
 
 
 class KeyBuckets:
@@ -109,22 +164,16 @@ def pairs(now: KeyBuckets, before: KeyBuckets) -> Iterator[tuple[pl.DataFrame, p
     for numbers in _groups(now, before):
         fits = sum(mine.size(number) + other.size(number) for number in numbers) <= most
         if not fits and now.depth < _DEEPEST:
-            yield from _finer_pairs(now, before, numbers)
+            with ExitStack() as stack:
+                sides = [stack.enter_context(side.finer()) for side in (now, before)]
+                for coarse, fine in zip((now, before), sides, strict=True):
+                    fine.fill(coarse.pieces(numbers))
+                yield from pairs(*sides)
             continue
         if not fits:
             now.refuse_one_key(numbers)
             before.refuse_one_key(numbers)
         yield now.read(numbers), before.read(numbers)
-
-
-def _finer_pairs(
-    now: KeyBuckets, before: KeyBuckets, numbers: list[int]
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    with ExitStack() as stack:
-        sides = [stack.enter_context(side.finer()) for side in (now, before)]
-        for coarse, fine in zip((now, before), sides, strict=True):
-            fine.fill(coarse.pieces(numbers))
-        yield from pairs(*sides)
 
 
 def _groups(now: KeyBuckets, before: KeyBuckets) -> Iterator[list[int]]:

@@ -55,7 +55,16 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
             f"previous={path!r} is a URL: the last delivery is read from local files, never from the bucket, "
             f"which this library only writes to. Pass a frame or a local file."
         )
-    return _scan(path, _suffix(path), schema, dialect or Csv())
+    suffix, pattern = _suffix(path), not Path(path).is_file()  # a file's name may have brackets
+    if suffix == ".parquet":
+        return Previous(pl.scan_parquet(path, glob=pattern))
+    if suffix in {".arrow", ".ipc", ".feather"}:
+        return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
+    if suffix in {".ndjson", ".jsonl"}:
+        return Previous(_scan_json_lines(path, schema), JSON_LINES)
+    dialect = dialect or Csv()
+    _check_dialect(dialect, schema, path)
+    return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
 
 
 def _suffix(path: str) -> str:
@@ -72,18 +81,6 @@ def _suffix(path: str) -> str:
         f"previous={path!r} has no known suffix. Use one of {', '.join(_SUFFIXES)} (for the files of a "
         f"folder, pass a glob such as 'folder/*.parquet'), or pass a frame."
     )
-
-
-def _scan(path: str, suffix: str, schema: pl.Schema, dialect: Csv) -> Previous:
-    pattern = not Path(path).is_file()  # a file's name may have brackets
-    if suffix == ".parquet":
-        return Previous(pl.scan_parquet(path, glob=pattern))
-    if suffix in {".arrow", ".ipc", ".feather"}:
-        return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
-    if suffix in {".ndjson", ".jsonl"}:
-        return Previous(_scan_json_lines(path, schema), JSON_LINES)
-    _check_dialect(dialect, schema, path)
-    return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
 
 
 def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.LazyFrame:
@@ -115,12 +112,7 @@ def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
     found = pl.scan_ndjson(path, infer_schema_length=1_000).collect_schema()
     moments = [name for name in found if isinstance(schema.get(name), pl.Datetime)]
     frame = pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
-    return frame.with_columns(_column_named(name).str.replace(" ", "T", literal=True) for name in moments)
-
-
-def _column_named(name: str) -> pl.Expr:
-    """Return exactly the column of that name; `pl.col` takes "*" and "^a$" for patterns."""
-    return by_name(name).as_expr()
+    return frame.with_columns(by_name(name).as_expr().str.replace(" ", "T", literal=True) for name in moments)
 
 
 def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
@@ -234,30 +226,22 @@ def parsed(text: pl.Expr, dtype: pl.DataType, dialect: Csv) -> pl.Expr:
     if isinstance(dtype, pl.Time):
         return text.str.to_time(_pattern(dialect.time_format, _TIME), strict=False)
     if isinstance(dtype, pl.Datetime):
-        return _moments(text, dtype, dialect)
+        zoned = dtype.time_zone is not None
+        default = f"{_DATE}T{_TIME}" + "%z" * zoned
+        pattern = _pattern(dialect.datetime_format, default, iso=default.replace("T", " ", 1))
+        moments = text.str.to_datetime(
+            pattern, time_unit=dtype.time_unit, time_zone="UTC" if zoned else None, strict=False, ambiguous="null"
+        )
+        return moments.dt.convert_time_zone(dtype.time_zone) if dtype.time_zone is not None else moments
     if dtype.is_nested():
         return text.str.json_decode(_with_lists(dtype)).cast(dtype)
     point = text.str.replace(",", ".", literal=True) if dialect.decimal_comma and dtype.is_numeric() else text
-    return _decimals(point, dtype) if isinstance(dtype, pl.Decimal) else point.cast(dtype, strict=False)
-
-
-def _moments(text: pl.Expr, dtype: pl.Datetime, dialect: Csv) -> pl.Expr:
-    zoned = dtype.time_zone is not None
-    default = f"{_DATE}T{_TIME}" + "%z" * zoned
-    pattern = _pattern(dialect.datetime_format, default, iso=default.replace("T", " ", 1))
-    moments = text.str.to_datetime(
-        pattern, time_unit=dtype.time_unit, time_zone="UTC" if zoned else None, strict=False, ambiguous="null"
-    )
-    return moments.dt.convert_time_zone(dtype.time_zone) if dtype.time_zone is not None else moments
-
-
-def _decimals(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
-    """Parse decimals, with null for more digits than the dtype has; a plain cast would round."""
-    exact = text.cast(
-        pl.Decimal(_MOST_DIGITS, _MOST_DIGITS - ((dtype.precision or _MOST_DIGITS) - dtype.scale)), strict=False
-    )
-    values = text.cast(dtype, strict=False)
-    return pl.when(exact.is_null() | (exact == values)).then(values)
+    values = point.cast(dtype, strict=False)
+    if isinstance(dtype, pl.Decimal):  # null for more digits than the dtype has: a plain cast would round
+        scale = _MOST_DIGITS - ((dtype.precision or _MOST_DIGITS) - dtype.scale)
+        exact = point.cast(pl.Decimal(_MOST_DIGITS, scale), strict=False)
+        values = pl.when(exact.is_null() | (exact == values)).then(values)
+    return values
 
 
 def _pattern(pattern: str | None, default: str, *, iso: str | None = None) -> str:

@@ -37,7 +37,7 @@ def import_beside(folder: Path, name: str) -> ModuleType:
     if not _lies_in(str(folder), name.partition(".")[0]):
         return importlib.import_module(name)
     try:
-        return importlib.import_module(f"{_package_of(folder)}.{name}")
+        return importlib.import_module(f"{_PREFIX}{os.fsencode(folder.resolve()).hex()}.{name}")
     except ModuleNotFoundError as error:
         error.name = without_folder(error.name or "")
         raise
@@ -46,10 +46,6 @@ def import_beside(folder: Path, name: str) -> ModuleType:
 def without_folder(module: str) -> str:
     """Return a module's name without the prefix of its folder."""
     return module.removeprefix(_PREFIX).partition(".")[2] if module.startswith(_PREFIX) else module
-
-
-def _package_of(folder: Path) -> str:
-    return f"{_PREFIX}{os.fsencode(folder.resolve()).hex()}"
 
 
 def _folder_of(package: str) -> str:

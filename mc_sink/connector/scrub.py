@@ -49,9 +49,12 @@ def masked(text: str) -> str:
 def without_uri(text: str, uri: Secret) -> str | None:
     """Remove the words of a database's URI from a message; None where the message repeats a part of its password."""
     low = text.casefold()
-    if any(piece in low for secret in _passwords(uri) for piece in _pieces(secret.casefold())):
-        return None
-    for word in sorted(_words(uri), key=len, reverse=True):
+    for secret in map(str.casefold, _passwords(uri)):
+        if any(secret[at : at + _PIECE] in low for at in range(max(len(secret) - _PIECE, 0) + 1)):
+            return None
+    forms = _forms(uri.reveal().partition("://")[2])
+    words = {word for form in forms for word in re.findall(r"\w+", form) if len(word) >= _WORD}
+    for word in sorted(words, key=len, reverse=True):
         text = re.sub(re.escape(word), "…", text, flags=re.IGNORECASE)
     return text
 
@@ -67,12 +70,3 @@ def _passwords(uri: Secret) -> Iterator[str]:
 def _forms(text: str) -> set[str]:
     plain = unquote(text)
     return {text, plain, unquote_plus(text), quote(plain, safe=""), plain.encode("unicode_escape").decode("ascii")}
-
-
-def _pieces(secret: str) -> set[str]:
-    return {secret[at : at + _PIECE] for at in range(max(len(secret) - _PIECE, 0) + 1)}
-
-
-def _words(uri: Secret) -> set[str]:
-    rest = uri.reveal().partition("://")[2]
-    return {word for form in _forms(rest) for word in re.findall(r"\w+", form) if len(word) >= _WORD}

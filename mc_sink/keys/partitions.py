@@ -76,7 +76,13 @@ class Partitioning:
 
     def __post_init__(self) -> None:
         self._check_names()
-        if refused := [f"{name!r} ({self.schema[name]})" for name in self.columns if not _fits(self.schema[name])]:
+        dtypes = {name: self.schema[name] for name in self.columns}
+        fits = {
+            name
+            for name, dtype in dtypes.items()
+            if isinstance(dtype, (*_TEXTS, *_OTHERS)) or dtype.is_integer() or dtype.is_decimal()
+        }
+        if refused := [f"{name!r} ({dtype})" for name, dtype in dtypes.items() if name not in fits]:
             raise ConfigurationError(
                 f"{counted(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
                 "to text, whole numbers, booleans, dates or times in the query."
@@ -155,10 +161,6 @@ def encode(text: str | None) -> str:
     if not text:
         return HIVE_DEFAULT_PARTITION
     return _ENCODED.sub(lambda found: f"%{ord(found.group()):02X}", text)
-
-
-def _fits(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, (*_TEXTS, *_OTHERS)) or dtype.is_integer() or dtype.is_decimal()
 
 
 def _column(name: str) -> pl.Expr:

@@ -8,6 +8,7 @@ from itertools import takewhile
 from string import Formatter
 from typing import TYPE_CHECKING, Any, cast
 
+from mc_sink._display import nearest
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys.run_id import FORMAT
 
@@ -119,8 +120,10 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
             f"get the column's folder {name}=… before the name, rename the column, or write "
             "{timestamp:%Y-%m-%d} for the run's date."
         )
-    if name not in (*TOKENS, *columns):
-        raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token. {_advice(name, columns)}")
+    if name not in (known := (*TOKENS, *columns)):
+        listed = f" Use {', '.join(map('{{{}}}'.format, known))}, or a column of partition_by."
+        meant = nearest(name, known, "{{{}}}".format)
+        raise ConfigurationError(f"{{{name}}} in name={template!r} is not a token.{meant or listed}")
     if conversion:
         raise ConfigurationError(
             f"{{{name}!{conversion}}} in name={template!r} can't have a conversion. Write {{{name}}}."
@@ -128,16 +131,6 @@ def _token(template: str, name: str, spec: str, conversion: str | None, columns:
     token = Token(name, spec)
     check_spec(token, template)
     return token
-
-
-def _advice(name: str, columns: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    known = {known.lower(): known for known in (*TOKENS, *columns)}
-    near = get_close_matches(name.strip().lower(), known, n=1)
-    if near:
-        return f"Did you mean {{{known[near[0]]}}}?"
-    return f"Use {', '.join(f'{{{one}}}' for one in known.values())}, or a column of partition_by."
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,25 +176,20 @@ class Token:
 
 def check_spec(token: Token, template: str) -> None:
     """Raise `ConfigurationError` for a format that the token doesn't have."""
-    if token.name in _DIRECTIVES:
-        _check_time(token, template)
+    if known := _DIRECTIVES.get(token.name):
+        asked = _DIRECTIVE.findall(token.spec)
+        if wrong := [f"%{letter}" for letter in asked if letter not in known]:
+            hours = token.name == "date" and all(f[1:] in _TIME for f in wrong)
+            advice = f"{{timestamp:{token.spec}}}" if hours else " ".join(f"%{letter}" for letter in known)
+            raise ConfigurationError(f"{token} in name={template!r} can't have {', '.join(wrong)}. Use {advice}.")
+        if token.spec and not asked:
+            raise ConfigurationError(
+                f"{token} in name={template!r} has a format without a directive. "
+                f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
+            )
     elif token.name == "part" and not _WIDTH.fullmatch(token.spec):
         raise ConfigurationError(
             f"{token} in name={template!r} is not a format for a number. Use {{part:05d}}, or a width from 01d to 09d."
         )
     elif token.name != "part" and token.spec:
         raise ConfigurationError(f"{token} in name={template!r} can't have a format. Write {{{token.name}}}.")
-
-
-def _check_time(token: Token, template: str) -> None:
-    known = _DIRECTIVES[token.name]
-    asked = _DIRECTIVE.findall(token.spec)
-    if wrong := [f"%{letter}" for letter in asked if letter not in known]:
-        hours = token.name == "date" and all(f[1:] in _TIME for f in wrong)
-        advice = f"Use {{timestamp:{token.spec}}}" if hours else f"Use {' '.join(f'%{letter}' for letter in known)}"
-        raise ConfigurationError(f"{token} in name={template!r} can't have {', '.join(wrong)}. {advice}.")
-    if token.spec and not asked:
-        raise ConfigurationError(
-            f"{token} in name={template!r} has a format without a directive. "
-            f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
-        )

@@ -13,12 +13,12 @@ from mc_sink.platforms.check_rows import report_rows
 from mc_sink.platforms.platform import Checked, Platform
 from mc_sink.platforms.probe_requests import gather
 from mc_sink.platforms.saved import load, memory_of, record_check
-from mc_sink.storage import Probes, StoreWays, Trial, is_aws
+from mc_sink.storage import Probes, StoreSupport, Trial, is_aws
 
 if TYPE_CHECKING:
     import os
 
-    from mc_sink.platforms.probe_requests import Evidence, Leaving
+    from mc_sink.platforms.probe_requests import Leaving
     from mc_sink.platforms.saved import Memory
     from mc_sink.target import Target
 
@@ -38,24 +38,20 @@ def check(
     report.
     """
     chosen = load(platform) if isinstance(platform, str) else platform.checked()
-    report = _report(chosen, _prefix(chosen, target), leaving, memory_of(platform))
-    if isinstance(platform, str):
-        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
-    return report
-
-
-def _prefix(platform: Platform, target: str | os.PathLike[str] | None) -> Target:
-    url = target or platform.prefix
+    url = target or chosen.prefix
     if url is None:
         raise ConfigurationError(
-            f"Cannot check the platform {platform.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
+            f"Cannot check the platform {chosen.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
         )
-    where = platform.check_bounds(url)
+    where = chosen.check_bounds(url)
     if not where.is_prefix:
         raise ConfigurationError(
             f"Cannot check {where.url}: it is one object, and a check needs a prefix. Name {where.folder.url}"
         )
-    return where
+    report = _report(chosen, where, leaving, memory_of(platform))
+    if isinstance(platform, str):
+        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
+    return report
 
 
 def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory | None) -> CheckReport:
@@ -71,21 +67,15 @@ def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory 
         )
     else:
         found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
-        found = _with_memory(found, trial, memory, (probes.endpoint, where.bucket))
+        place = (probes.endpoint, where.bucket)
+        if trial and memory:
+            memory.renew(*place, trial.support.facts())
+        if trial:
+            found = replace(found, ways=trial.support)
+        elif memory and (since := memory.since(*place)):
+            ways = StoreSupport()
+            ways.recall(memory.recall(*place))
+            found = replace(found, ways=ways, since=since)
         rows, left = report_rows(found, platform, where), tuple(map(str, found.left))
     status, reason = judged(rows)
     return CheckReport(platform.name, where.url, status, reason, began, rows, left)
-
-
-def _with_memory(found: Evidence, trial: Trial | None, memory: Memory | None, place: tuple[str, str]) -> Evidence:
-    """Add the store's ways: those that the trial has shown, which are recorded, or those recorded before."""
-    if trial:
-        if memory:
-            memory.renew(*place, trial.ways.facts())
-        return replace(found, ways=trial.ways)
-    since = memory.since(*place) if memory else None
-    if memory is None or since is None:
-        return found
-    ways = StoreWays()
-    ways.recall(memory.recall(*place))
-    return replace(found, ways=ways, since=since)

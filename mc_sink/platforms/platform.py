@@ -233,7 +233,12 @@ def _faults(platform: Platform) -> Iterator[str]:
         if one.name not in {"buckets", "last_check"} and not isinstance(value := getattr(platform, one.name), _TEXT)
     )
     yield from _credential_faults(platform)
-    yield from _role_faults(platform)
+    if platform.role_arn and not _ROLE.fullmatch(platform.role_arn):
+        yield "role_arn is not the ARN of a role. Write arn:aws:iam::123456789012:role/NAME."
+    if not platform.role_arn and (platform.external_id or platform.web_identity_token_file):
+        yield "external_id and web_identity_token_file are for a role. Pass role_arn too."
+    if platform.external_id and not _EXTERNAL_ID.fullmatch(platform.external_id):
+        yield "external_id must be 2 to 1,224 of A-Z a-z 0-9 + = , . @ : / _ -."
     yield from (
         f"{name} is not a plain URL. Write https://host or https://host:port, without credentials."
         for name in ("endpoint", "sts_endpoint")
@@ -261,15 +266,6 @@ def _credential_faults(platform: Platform) -> Iterator[str]:
     }
     if len(given := [name for name, value in sources.items() if value]) > 1:
         yield f"it has {' and '.join(given)}. Leave all but one out."
-
-
-def _role_faults(platform: Platform) -> Iterator[str]:
-    if platform.role_arn and not _ROLE.fullmatch(platform.role_arn):
-        yield "role_arn is not the ARN of a role. Write arn:aws:iam::123456789012:role/NAME."
-    if not platform.role_arn and (platform.external_id or platform.web_identity_token_file):
-        yield "external_id and web_identity_token_file are for a role. Pass role_arn too."
-    if platform.external_id and not _EXTERNAL_ID.fullmatch(platform.external_id):
-        yield "external_id must be 2 to 1,224 of A-Z a-z 0-9 + = , . @ : / _ -."
 
 
 def parse_bound(text: str) -> Target:

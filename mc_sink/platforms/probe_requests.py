@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.staged import Sums
-    from mc_sink.storage import Answer, Probes, StoreWays, Trial
+    from mc_sink.storage import Answer, Probes, StoreSupport, Trial
     from mc_sink.target import Target
 
 Leaving = Literal["nothing", "an object"]
@@ -86,7 +86,7 @@ class Evidence:
     uneven: Answer | None = None
     sums: Sums | None = None
     wrong: str = "CRC32"
-    ways: StoreWays | None = None
+    ways: StoreSupport | None = None
     since: datetime | None = None
     on_aws: bool = False
     left: tuple[Leftover, ...] = ()
@@ -117,7 +117,13 @@ def gather(
         return found
     at = {"Bucket": where.bucket, "Key": f"{where.path}mc-sink-check-{secrets.token_hex(8)}.txt"}
     asked = {"ACL": ACL} | options.request("text/plain")
-    found = _ask_in_vain(probes, at, found)
+    upload = {**at, "UploadId": secrets.token_hex(20)}  # it doesn't exist, nor does the object
+    found = replace(
+        found,
+        aborts=probes.ask("abort_multipart_upload", **upload),
+        parts=probes.ask("upload_part", **upload, PartNumber=1, Body=BODY),
+        acl=probes.ask("put_object_acl", **at, ACL=ACL),  # an ACL that no bucket blocks
+    )
     if found.aborts and allowed(found.aborts, "NoSuchUpload") and not denied(found.parts):
         found = _begin(probes, at, asked, found)
     elif on_aws:
@@ -128,17 +134,6 @@ def gather(
 def allowed(answer: Answer | None, *reasons: str) -> bool:
     """Return True for success, or for a refusal with one of the intended codes."""
     return answer is not None and (answer.ok or answer.code in reasons)
-
-
-def _ask_in_vain(probes: Probes, at: dict[str, Any], found: Evidence) -> Evidence:
-    """Ask about an upload and an object that don't exist, with an ACL that no bucket blocks."""
-    upload = {**at, "UploadId": secrets.token_hex(20)}
-    return replace(
-        found,
-        aborts=probes.ask("abort_multipart_upload", **upload),
-        parts=probes.ask("upload_part", **upload, PartNumber=1, Body=BODY),
-        acl=probes.ask("put_object_acl", **at, ACL=ACL),
-    )
 
 
 def _begin(probes: Probes, at: dict[str, Any], asked: dict[str, Any], found: Evidence) -> Evidence:

@@ -20,48 +20,63 @@ import polars as pl
 
 from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv, OneRun
+from mc_sink.formats import Csv, OneRun, as_json
 from mc_sink.presets.limit import Excess, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mc_sink.formats import Format
-    from mc_sink.presets.limit import Limit, LimitName, Unit
+    from mc_sink.presets.limit import Limit, Unit
 
-    Check = Callable[[Limit, pl.Schema, Format], Excess | None]
-
-_MAX_SHOWN = 5
+_MAX_SHOWN, _MAX_NAME = 5, 50
 _HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
 _LONG_INTEGERS = (pl.Int64, pl.UInt64, Int128, UInt128)
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
 _WIDE = (Int128, UInt128, pl.Decimal)
+_TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 
 
 def check_schema(preset: str, limits: Sequence[Limit], schema: pl.Schema, format: Format) -> None:
     """Raise `LimitError` for the first limit that the schema or the format breaks."""
+    has_header = not isinstance(format, Csv) or format.include_header
     for limit in limits:
-        check = _CHECKS.get(limit.name)
-        if check is None or not limit.holds_for(format) or (limit.name in _HEADERS and not _has_header(format)):
-            continue
-        if (found := check(limit, schema, format)) is not None:
+        is_checked = limit.holds_for(format) and (has_header or limit.name not in _HEADERS)
+        if is_checked and (found := _excess_of(limit, schema, format)) is not None:
             raise refusal(preset, limit, found)
 
 
-def _has_header(format: Format) -> bool:
-    return format.include_header if isinstance(format, Csv) else True
-
-
-def _format(limit: Limit, _: pl.Schema, format: Format) -> Excess | None:
-    return None if format.extension in limit.texts else Excess(1, "format", format.extension)
-
-
-def _columns(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    nested = limit.unit == "columns, nested ones included"
-    number = sum(1 + (_fields(dtype) if nested else 0) for dtype in schema.dtypes())
-    return Excess(number, "column") if number > limit.number else None
+def _excess_of(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
+    """Return what breaks a limit on the format, the columns or the headers; None also for a limit on cells and rows."""
+    noun, most = "header", 0
+    match limit.name:
+        case "format":
+            return None if format.extension in limit.texts else Excess(1, "format", format.extension)
+        case "columns":
+            nested = limit.unit == "columns, nested ones included"
+            number = sum(1 + (_fields(dtype) if nested else 0) for dtype in schema.dtypes())
+            return Excess(number, "column") if number > limit.number else None
+        case "nested columns":
+            is_text = isinstance(format, Csv) and format.nested == "json"
+            names = [name for name, dtype in schema.items() if dtype.is_nested() and not is_text]
+            noun, most = "nested column", limit.number
+        case "header length":
+            sizes = {name: len(name if limit.unit == "characters" else name.encode()) for name in schema}
+            names = [name for name, size in sizes.items() if size > limit.number]
+        case "header characters":
+            names = [name for name in schema if not re.fullmatch(str(limit.value), name)]
+        case "header prefixes":
+            names = [name for name in schema if name.lower().startswith(tuple(map(str.lower, limit.texts)))]
+        case "duplicate headers":
+            seen = Counter(map(str.lower, schema))
+            names, most = [name for name in schema if seen[name.lower()] > 1], limit.number
+        case _:
+            return None
+    shown = [repr(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…") for name in names[:_MAX_SHOWN]]
+    more = [f"{len(names) - _MAX_SHOWN:,} more"] if len(names) > _MAX_SHOWN else []
+    return Excess(len(names), noun, ", ".join([*shown, *more])) if len(names) > most else None
 
 
 def _fields(dtype: pl.DataType) -> int:
@@ -73,76 +88,21 @@ def _fields(dtype: pl.DataType) -> int:
     return 0
 
 
-def _nested(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
-    if isinstance(format, Csv) and format.nested == "json":  # they are texts in the file
-        return None
-    names = [name for name, dtype in schema.items() if dtype.is_nested()]
-    return _found(names, "nested column") if len(names) > limit.number else None
-
-
-def _header_length(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    def length(name: str) -> int:
-        return len(name) if limit.unit == "characters" else len(name.encode())
-
-    return _found([name for name in schema if length(name) > limit.number], "header")
-
-
-def _header_characters(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    return _found([name for name in schema if not re.fullmatch(str(limit.value), name)], "header")
-
-
-def _header_prefixes(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    prefixes = tuple(prefix.lower() for prefix in limit.texts)
-    return _found([name for name in schema if name.lower().startswith(prefixes)], "header")
-
-
-def _duplicates(limit: Limit, schema: pl.Schema, _: Format) -> Excess | None:
-    seen = Counter(map(str.lower, schema))
-    names = [name for name in schema if seen[name.lower()] > 1]
-    return _found(names, "header") if len(names) > limit.number else None
-
-
-def _found(names: Sequence[str], noun: str) -> Excess | None:
-    """Return the excess with the first few names, each up to its fiftieth character."""
-    shown = [repr(name if len(name) <= 50 else f"{name[:50]}…") for name in names[:_MAX_SHOWN]]  # noqa: PLR2004  see above
-    more = [f"{len(names) - _MAX_SHOWN:,} more"] if len(names) > _MAX_SHOWN else []
-    return Excess(len(names), noun, ", ".join([*shown, *more])) if names else None
-
-
-_CHECKS: dict[LimitName, Check] = {
-    "format": _format,
-    "columns": _columns,
-    "nested columns": _nested,
-    "header length": _header_length,
-    "header characters": _header_characters,
-    "header prefixes": _header_prefixes,
-    "duplicate headers": _duplicates,
-}
-
-
 def texts(batch: pl.DataFrame, format: Format) -> dict[str, pl.Series]:
     """Return the columns that are text in the file by name, also nested ones that a CSV has as JSON.
 
     The Series are unnamed: the methods of a Series named "*" or "^a$" would use its name as a pattern.
     """
-    columns = ((column.name, _text(column.alias(""), format)) for column in batch.get_columns())
-    return {name: text for name, text in columns if text is not None}
-
-
-def _text(column: pl.Series, format: Format) -> pl.Series | None:
-    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
-        return column.cast(pl.String)
-    if column.dtype.is_nested() and isinstance(format, Csv):
-        return _as_json(column)
-    if isinstance(column.dtype, pl.Binary) and isinstance(format, Csv):
-        return None
-    return column if isinstance(column.dtype, (pl.String, pl.Binary)) else None
-
-
-def _as_json(column: pl.Series) -> pl.Series:
-    """Return nested cells as in a CSV: JSON text, and null for a null."""
-    text = column.alias("cell").to_frame().to_struct("").struct.json_encode()
-    return text.str.strip_prefix('{"cell":').str.strip_suffix("}").set(column.is_null(), None)
+    found = {}
+    for column in batch.get_columns():
+        text, dtype = column.alias(""), column.dtype
+        if isinstance(dtype, (pl.Categorical, pl.Enum)):
+            found[column.name] = text.cast(pl.String)
+        elif dtype.is_nested() and isinstance(format, Csv):  # JSON, and null for a null
+            found[column.name] = text.to_frame("cell").select(as_json("cell", dtype)).to_series().alias("")
+        elif isinstance(dtype, pl.String) or (isinstance(dtype, pl.Binary) and not isinstance(format, Csv)):
+            found[column.name] = text
+    return found
 
 
 def length(text: pl.Series, *, unit: Unit = "bytes") -> pl.Series:
@@ -207,7 +167,10 @@ def long_rows(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) ->
         # Each character may be a quote, which is doubled.
         bound = sum(2 * longest(text) for text in columns.values()) + _widths(batch, format)
         return _long_lines(limit, format, batch, offset) if bound > limit.number else None
-    others = sum(_bytes(dtype) for dtype in batch.dtypes)
+    others = sum(
+        0 if isinstance(dtype, _TEXTS) or dtype.is_nested() else 16 if isinstance(dtype, _WIDE) else 8
+        for dtype in batch.dtypes
+    )
     if sum(map(longest, columns.values())) + others <= limit.number:
         return None
     return first_excess(_sum(batch, map(length, columns.values())) + others > limit.number, "row", offset)
@@ -272,26 +235,18 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
 
 
 def _widths(batch: pl.DataFrame, format: Csv) -> int:
-    return sum(_width(column.alias(""), format) for column in batch.get_columns())
-
-
-def _width(column: pl.Series, format: Csv) -> int:
-    """Return the largest size of a cell with its separator; for text, without its own characters."""
-    dtype, widest = column.dtype, 0
-    if dtype.is_integer():
-        widest = max(len(str(column.min())), len(str(column.max())))
-    elif dtype.is_numeric():
-        widest = 400 if format.float_scientific is False else 42
-    elif isinstance(dtype, _MOMENTS):
-        patterns = (format.date_format, format.time_format, format.datetime_format)
-        widest = 40 + 10 * max(len(pattern or "") for pattern in patterns)
-    elif isinstance(dtype, pl.Boolean):
-        widest = 2 * max(len(text.encode()) for text in format.boolean_format)  # they may have quotes too
-    return widest + len((format.null_value or "").encode()) + _QUOTES + len(format.separator)
-
-
-def _bytes(dtype: pl.DataType) -> int:
-    """Return the bytes of a value in Parquet, for text without its own characters."""
-    if isinstance(dtype, (pl.String, pl.Binary, pl.Categorical, pl.Enum)) or dtype.is_nested():
-        return 0
-    return 16 if isinstance(dtype, _WIDE) else 8
+    """Return the largest size of a row with its separators; for text, without its own characters."""
+    patterns = (format.date_format, format.time_format, format.datetime_format)
+    total = 0
+    for column in batch.get_columns():
+        values, dtype, widest = column.alias(""), column.dtype, 0
+        if dtype.is_integer():
+            widest = max(len(str(values.min())), len(str(values.max())))
+        elif dtype.is_numeric():
+            widest = 400 if format.float_scientific is False else 42
+        elif isinstance(dtype, _MOMENTS):
+            widest = 40 + 10 * max(len(pattern or "") for pattern in patterns)
+        elif isinstance(dtype, pl.Boolean):
+            widest = 2 * max(len(text.encode()) for text in format.boolean_format)  # they may have quotes too
+        total += widest + len((format.null_value or "").encode()) + _QUOTES + len(format.separator)
+    return total

@@ -6,9 +6,9 @@ staged ──discard──► gone
 
 from mc_sink.publishing import journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
+from mc_sink.publishing.preconditions import raise_stale
 from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
 from mc_sink.publishing.recovery import recover
-from mc_sink.publishing.stale import raise_stale
 from mc_sink.publishing.verification import verify
 
 __all__ = [

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.receipt import WrittenFile, added_up, summed, unproven
-from mc_sink.staged import Present, StagedFile, in_order
-from mc_sink.storage import Stores, Writer, is_visible
+from mc_sink.staged import StagedFile
+from mc_sink.storage import Stores, Writer
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mc_sink.receipt import CountedWarning
     from mc_sink.staged import Staged
     from mc_sink.storage import Published
 
@@ -32,22 +31,6 @@ CONTENT_TYPE = "application/json"
 # manifests are compared by size. A quotation mark within a text is escaped, so that no text looks like this.
 _INTEGRITY = re.compile(r'"integrity": (null|"[a-z0-9]+"),')
 _WIDEST = len('"integrity": "unproven",')
-
-
-def is_closed(stores: Stores, staged: Sequence[Staged]) -> bool:
-    """Return True if this run's manifest is already visible; raise if it can't list what this attempt would publish."""
-    run = staged[0]
-    if not run.manifest or not run.repeatable or run.if_exists == "overwrite" or not is_visible(stores, run.manifest):
-        return False
-    files = [file for file in in_order(staged) if not isinstance(file.upload, Present)]
-    if missing := [file.path for file in files if not is_visible(stores, file.path)]:
-        objects = "1 object" if len(missing) == 1 else f"{len(missing):,} objects"
-        raise AlreadyExistsError(
-            f"Run {run.run_id} has been delivered: its manifest is at {run.manifest}, and {objects} of this attempt "
-            f"are missing, from {missing[0]} on. Use a new run_id.",
-            visible="some",
-        )
-    return True
 
 
 def publish_manifest(
@@ -80,7 +63,7 @@ def publish_marker(stores: Stores, run: Staged) -> WrittenFile:
 
 def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenFile:
     """Return the facts of a small file that is visible already; raise if it has another size."""
-    facts = WrittenFile(url, 0, num_bytes, None, None, "", found=True)
+    facts = WrittenFile(url, 0, num_bytes, None, None, "", from_prior_attempt=True)
     if stores.of(parse_target(url)).match(facts) not in {"same", "alike"}:
         raise AlreadyExistsError(f"An object that is {otherwise}", visible="some")
     return facts
@@ -113,7 +96,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         done.version_id,
         file.checksum,
         partition=file.partition,
-        found=done.from_prior_attempt,
+        from_prior_attempt=done.from_prior_attempt,
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,
@@ -123,11 +106,16 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
 def manifest(
     staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: datetime, stale: Sequence[str] = ()
 ) -> bytes:
-    """Return the text of a manifest; times are UTC, sizes are bytes as stored, `stale` are files of an earlier run."""
-    run = staged[0]
-    facts = _redshift(files) if run.manifest_form == "redshift" else _facts(staged, files, ended_at)
-    if stale and run.manifest_form == "mc_sink":
-        facts |= {"stale": list(stale)}
+    """Return the text of a manifest; times are UTC, sizes are bytes as stored, `stale` are files of an earlier run.
+
+    Redshift's COPY reads a form of its own, with the sizes, which it needs for Parquet. Source: Amazon Redshift
+    Database Developer Guide, "Using a manifest to specify data files".
+    """
+    if staged[0].manifest_form == "redshift":
+        sized = [(file.path, {"content_length": file.num_bytes}) for file in files]
+        facts: dict[str, Any] = {"entries": [{"url": url, "mandatory": True, "meta": size} for url, size in sized]}
+    else:
+        facts = _facts(staged, files, ended_at) | ({"stale": list(stale)} if stale else {})
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     return (_INTEGRITY.sub(lambda found: found[0].ljust(_WIDEST), text) + "\n").encode()
 
@@ -153,34 +141,22 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "num_rows": sum(file.num_rows for file in files),
         "num_bytes": sum(file.num_bytes for file in files),
         "num_rejected": sum(part.rejects.num_rows for part in staged if part.rejects),
-        "warnings": [asdict(warning) for warning in _warnings(staged, files)],
-        "files": [_entry(file) for file in files],
-    }
-
-
-def _warnings(staged: Sequence[Staged], files: Sequence[WrittenFile]) -> tuple[CountedWarning, ...]:
-    return summed([*(warning for part in staged for warning in part.warnings), *unproven(files)])
-
-
-def _redshift(files: Sequence[WrittenFile]) -> dict[str, Any]:
-    """Return the form that Redshift's COPY reads, with the sizes, which it needs for Parquet.
-
-    Source: Amazon Redshift Database Developer Guide, "Using a manifest to specify data files".
-    """
-    return {
-        "entries": [{"url": file.path, "mandatory": True, "meta": {"content_length": file.num_bytes}} for file in files]
-    }
-
-
-def _entry(file: WrittenFile) -> dict[str, Any]:
-    return {
-        "path": file.path,
-        "num_rows": file.num_rows,
-        "num_bytes": file.num_bytes,
-        "etag": file.etag,
-        "checksum": file.checksum,
-        "integrity": file.integrity,
-        "partition": None if file.partition is None else dict(file.partition),
+        "warnings": [
+            asdict(warning)
+            for warning in summed([*(warning for part in staged for warning in part.warnings), *unproven(files)])
+        ],
+        "files": [
+            {
+                "path": file.path,
+                "num_rows": file.num_rows,
+                "num_bytes": file.num_bytes,
+                "etag": file.etag,
+                "checksum": file.checksum,
+                "integrity": file.integrity,
+                "partition": None if file.partition is None else dict(file.partition),
+            }
+            for file in files
+        ],
     }
 
 

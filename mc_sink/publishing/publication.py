@@ -5,33 +5,37 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import logger
-from mc_sink.exceptions import CommitError, CommitUnknown, ConfigurationError, SinkError, add_note
+from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
-from mc_sink.publishing.manifest import is_closed, publish_manifest, publish_marker, written_file
-from mc_sink.publishing.stale import accepted_stale
+from mc_sink.publishing.manifest import publish_manifest, publish_marker, written_file
+from mc_sink.publishing.preconditions import accepted_stale, check_one_run, is_closed, standing
+from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
-from mc_sink.storage import not_aborted
+from mc_sink.storage import Published, not_aborted
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
+    from mc_sink.publishing.journal import Sent
     from mc_sink.receipt import WrittenFile
     from mc_sink.staged import Staged, StagedFile
-    from mc_sink.storage import Published, Store, Stores
+    from mc_sink.storage import Store, Stores
 
 _log = logger(__name__)
+# So many files, after the first one, are published in order: that takes half a second, 50 ms away, and leaves no gap.
+FEW_FILES = 8
 _lock = threading.Lock()
 # Weak references: a `Staged` that its owner dropped can't be published from here, and a retry stages it again.
 _waiting: dict[int, weakref.ref[Staged]] = {}
@@ -44,7 +48,9 @@ def publish(
     platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt:
-    """Make every staged file visible, in order, the manifest last; replace a file only if it was staged to.
+    """Make every staged file visible, the manifest last; replace a file only if it was staged to.
+
+    Up to 9 files become visible in order; of more, the first does, and then several at once.
 
     All `staged` belong to one run. Publishing again what has been published does nothing, and the receipt says so.
 
@@ -64,36 +70,6 @@ def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
         return Attempt(stores, staged).publish()
 
 
-def check_one_run(staged: Sequence[Staged]) -> Staged:
-    """Return the first part; raise `ConfigurationError` unless all parts are alike, of one run, and without overlap."""
-    runs = {(part.run_id, part.target, part.if_exists) for part in staged}
-    if len(runs) != 1:
-        raise ConfigurationError(f"publish() got the parts of {len(runs)} runs. Pass the parts of one run.")
-    run = staged[0]
-    # One manifest, one marker and one receipt describe all parts.
-    facts: dict[str, Callable[[Staged], object]] = {
-        "manifest=": lambda part: (part.manifest, part.manifest_form),
-        "success_marker=": lambda part: part.success_marker,
-        "previous=": lambda part: part.changes is None,
-        "columns, format or schema, which one manifest describes,": lambda part: part.manifest and part.content,
-    }
-    if odd := [name for name, fact in facts.items() if any(fact(part) != fact(run) for part in staged)]:
-        raise ConfigurationError(
-            f"{len(staged)} parts were staged with different {odd[0]} and published as one run. Stage all parts alike."
-        )
-    if len(staged) > 1 and (options := sorted({option for part in staged for option in part.over_all_rows})):
-        raise ConfigurationError(
-            f"{len(staged)} parts can't be published as one run with {', '.join(options)}: each part was checked by "
-            f"itself, and rows of two parts were never compared. Deliver all rows in one call, or "
-            "stage the parts without."
-        )
-    times = Counter(file.path for file in in_order(staged))
-    if twice := [path for path, number in times.items() if number > 1]:
-        files = "1 file was" if len(twice) == 1 else f"{len(twice):,} files were"
-        raise ConfigurationError(f"{files} given twice: {twice[0]}. Pass each file once.")
-    return run
-
-
 class Attempt:
     """One attempt to publish what is staged for one run, under `journal.lock`.
 
@@ -110,14 +86,15 @@ class Attempt:
         self._visible: list[WrittenFile] = []
         self._closing: list[WrittenFile] = []
         self._unused: list[StagedFile] = []
+        self._altered: list[str] = []
         self._is_closed = False
 
     def publish(self) -> Receipt:
-        """Publish file after file, then the manifest, then the marker; see `publish` for what is raised."""
+        """Publish the files, then the manifest, then the marker; see `publish` for what is raised."""
         began = time.monotonic()
         try:
             stale = accepted_stale(self._stores, self._staged)  # before an earlier attempt's journal is replaced
-            journal.write(self._staged, self._superseded, _standing(self._stores, self._staged))
+            journal.write(self._staged, self._superseded, standing(self._stores, self._staged))
             self._is_closed = is_closed(self._stores, self._staged)
             self._publish_files()
             self._close(stale)
@@ -126,6 +103,8 @@ class Attempt:
             failure = self._failure(error)
             if failure is error:
                 raise
+            for note in getattr(error, "__notes__", ()):
+                failure.add_note(note)
             raise failure from error
         except BaseException as error:
             self._note_recovery(error)
@@ -138,16 +117,42 @@ class Attempt:
             raise
 
     def _publish_files(self) -> None:
-        sent = journal.sent(self._run.run_id, self._run.target)
-        for file in in_order(self._staged):
-            done = self._publish_file(file, sent)
-            if done.made_of != "staged":
-                self._unused.append(file)  # its upload is perhaps not what is visible
-            self._visible.append(written_file(file, done))
+        """Publish few files in order, and many at once, but the first by itself and that of rejected rows last.
 
-    def _publish_file(self, file: StagedFile, sent: Mapping[str, journal.Sent]) -> Published:
+        If the first key is taken, nothing becomes visible. What the first replies show of the store is known to the
+        requests that follow.
+        """
+        sent, files = journal.sent(self._run.run_id, self._run.target), in_order(self._staged)
+        last = max(1, self._num_delivered)
+        for group in filter(None, (files[:1], files[1:last], files[last:])):
+            outcomes: list[Published | BaseException | None] = [None] * len(group)
+            store = self._stores.of(parse_target(group[0].path))  # a group is for one place
+            work = [partial(self._publish_file, file, store, sent) for file in group]
+            at_once = store.publishes_at_once if len(group) > FEW_FILES else 1
+            try:
+                run_several(work, outcomes, at_once, store.interrupt)
+            finally:  # also where the wait was interrupted
+                for file, done in zip(group, outcomes, strict=True):
+                    if isinstance(done, Published):
+                        self._unused += [file] if done.made_of != "staged" else []  # perhaps not what is visible
+                        self._visible.append(written_file(file, done))
+            if errors := [one for one in outcomes if isinstance(one, BaseException)]:
+                raise self._first_of(errors)
+
+    def _first_of(self, errors: Sequence[BaseException]) -> BaseException:
+        """Return the error to raise of several: one that leaves in doubt what is visible, else the first."""
+        known = [error for error in errors if isinstance(error, CommitError)]
+        self._altered += [url for error in known for url in error.committed]
+        unknown = [error for error in known if isinstance(error, CommitUnknown)]
+        first = next(iter([*unknown, *known, *errors]))
+        for other in errors:
+            if other is not first:
+                add_note(first, f"another file failed too: {other}")
+        return first
+
+    def _publish_file(self, file: StagedFile, store: Store, sent: Mapping[str, Sent]) -> Published:
         """Publish one file; note its upload first, because it may be visible if this process ends meanwhile."""
-        store, run = self._stores.of(parse_target(file.path)), self._run
+        run = self._run
         if not isinstance(file.upload, Multipart):
             return store.publish(file, run.if_exists, repeatable=run.repeatable)
         upload_id = file.upload.upload_id
@@ -188,7 +193,7 @@ class Attempt:
 
         Any other failure removes the journal, unless an earlier attempt's uploads still wait in it.
         """
-        altered = error.committed if isinstance(error, CommitError) else ()
+        altered = self._altered or (error.committed if isinstance(error, CommitError) else ())
         # Then all files are an earlier attempt's, and nothing is left to roll forward.
         was_done = self._earlier is None and self._is_closed
         if self._closing or altered or (self._visible and not was_done) or isinstance(error, CommitUnknown):
@@ -233,18 +238,6 @@ class Attempt:
         )
 
 
-def _standing(stores: Stores, staged: Sequence[Staged]) -> dict[str, str] | None:
-    """Return what stands at the URLs of a run that may replace it; None for other runs, and where it can't be seen."""
-    if staged[0].if_exists != "overwrite":
-        return None
-    by_store: defaultdict[Store, list[StagedFile]] = defaultdict(list)
-    for file in in_order(staged):
-        by_store[stores.of(parse_target(file.path))].append(file)
-    seen = [store.standing(files) for store, files in by_store.items()]
-    known = [one for one in seen if one is not None]
-    return {url: text for one in known for url, text in one.items()} if len(known) == len(seen) else None
-
-
 def urls_of(staged: Sequence[Staged]) -> list[str]:
     """Return the URLs of a delivery in the order of publishing, with its manifest and marker last."""
     closing = (staged[0].manifest, staged[0].success_marker)
@@ -268,7 +261,7 @@ def commit_error(error: SinkError, committed: Sequence[str], staged: Sequence[St
     )
 
 
-def _state(file: StagedFile, sent: Mapping[str, journal.Sent]) -> journal.Sent | None:
+def _state(file: StagedFile, sent: Mapping[str, Sent]) -> Sent | None:
     return sent.get(file.upload.upload_id) if isinstance(file.upload, Multipart) else None
 
 
@@ -296,7 +289,7 @@ def discard_with(stores: Stores, staged: Sequence[Staged], *, look: bool = False
 
 
 def discard_files(
-    stores: Stores, files: Sequence[StagedFile], sent: Mapping[str, journal.Sent], *, look: bool = False
+    stores: Stores, files: Sequence[StagedFile], sent: Mapping[str, Sent], *, look: bool = False
 ) -> list[str]:
     """Discard files, and return a sentence for each that stays. An upload that may be an object, by `sent`, stays."""
     left: list[str | None] = []

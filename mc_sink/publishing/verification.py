@@ -77,24 +77,19 @@ def located(files: Iterable[WrittenFile], urls: Iterable[str]) -> list[WrittenFi
 
 
 def _alias(path: str) -> str:
-    return hmac.new(_key(), path.encode(errors="surrogatepass"), "sha256").hexdigest()[:_DIGITS]
-
-
-def _key() -> bytes:
-    """Return this machine's key; it is made when it is first needed."""
-    path = state_dir.state_folder() / FILE
+    """Return the digits that stand for a path, by this machine's key, which is made when it is first needed."""
+    place = state_dir.state_folder() / FILE
     try:
-        if key := _stored_key(path):
-            return key
-        state_dir.prepare_folder()
-        with state_dir.Lock(path.with_suffix(".lock")).held():  # or two processes would make two
-            if not (key := _stored_key(path)):
-                key = secrets.token_bytes(_KEY_BYTES)
-                state_dir.write_private(path, key)
-            return key
+        if not (key := _stored_key(place)):
+            state_dir.prepare_folder()
+            with state_dir.Lock(place.with_suffix(".lock")).held():  # or two processes would make two
+                if not (key := _stored_key(place)):
+                    key = secrets.token_bytes(_KEY_BYTES)
+                    state_dir.write_private(place, key)
+        return hmac.new(key, path.encode(errors="surrogatepass"), "sha256").hexdigest()[:_DIGITS]
     except OSError as error:
         raise ConfigurationError(
-            f"The key of the history at {path} can't be used: {error.strerror}. Free disk space, or set "
+            f"The key of the history at {place} can't be used: {error.strerror}. Free disk space, or set "
             f"{state_dir.STATE_DIR} to another folder."
         ) from error
 

@@ -1,10 +1,45 @@
-"""One delivery, from the call to the receipt: options, specification, pipeline, staging; and its preview."""
+"""One delivery, from the call to the receipt: resolve, open the rows, write the files, stage them, publish.
 
-from mc_sink.sink.deliver import check_new_run, deliver_frame, sink_madconnect, stage
-from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions
-from mc_sink.sink.pipeline import RowCountGuard
-from mc_sink.sink.previewing import Preview, preview
-from mc_sink.sink.spec import refuse_own_source, resolve
+frame ─► plan ─► batches ─► validated batches ─► file (encode ─► parts) ─► staged ─► publish ─► receipt
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mc_sink._display import logger
+from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
+from mc_sink._lazy import attributes
+from mc_sink._nested import without_categories
+from mc_sink._runtime.batches import known_num_rows, pull
+from mc_sink._runtime.fork_guard import check_fork
+from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
+from mc_sink.formats import options_of
+from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
+from mc_sink.secret import seals_options
+from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
+from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
+from mc_sink.sink.pipeline import RowCountGuard, open_rows, show_progress
+from mc_sink.sink.prior_attempt import find_prior_attempt
+from mc_sink.sink.spec import resolve
+from mc_sink.staged import Content, Staged, StagedRejects
+from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
+
+if TYPE_CHECKING:
+    import os
+    from typing import Unpack
+
+    from mc_sink._frames import Frame
+    from mc_sink.delivery_spec import DeliverySpec
+    from mc_sink.receipt import Receipt
+    from mc_sink.sink.pipeline import DeliveryRows
+    from mc_sink.sink.previewing import Preview, preview
+    from mc_sink.sink.prior_attempt import PriorAttempt
+    from mc_sink.staged import StagedFile
+    from mc_sink.storage import Stores
 
 __all__ = [
     "DEFAULT_REJECTS",
@@ -16,8 +51,241 @@ __all__ = [
     "check_new_run",
     "deliver_frame",
     "preview",
+    "refuse_own_frames",
     "refuse_own_source",
     "resolve",
     "sink_madconnect",
     "stage",
 ]
+
+_log = logger(__name__)
+if not TYPE_CHECKING:
+    __getattr__ = attributes({"sink.previewing": "Preview preview"}, __name__)
+
+
+@seals_options
+@takes_options
+def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
+    """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
+
+    After any exception, Ctrl-C included, nothing is visible, with two exceptions: a `CommitError` lists the visible
+    files, and a `CommitUnknown` names the file to look for. Of several files the first may be visible before the last;
+    the manifest comes last. `recover(run_id)`, or a rerun with the same `run_id`, completes such a delivery.
+
+        import polars as pl
+        import mc_sink
+
+        audience = pl.LazyFrame({"id": [1, 2], "country": ["US", "DE"]})
+        receipt = mc_sink.sink_madconnect(audience, "./out/", format="parquet", run_id="20261122")
+        print(receipt.num_rows, [file.path for file in receipt.files])
+
+    Parameters
+    ----------
+    frame
+        A LazyFrame, a DataFrame, any object with `__arrow_c_stream__`, a pyarrow Dataset or Scanner, or an iterable of
+        record batches or DataFrames.
+    target
+        A prefix (`s3://bucket/prefix/`: a new object each run) or a file (`s3://bucket/prefix/name.csv`); also a local
+        path, a `file://` URL, or an fsspec URL whose filesystem can rename.
+    format
+        "csv", "csv.gz", "parquet", `Csv(...)` or `Parquet(...)`. Default: the suffix of the name, else "csv".
+    preset
+        A receiver's name ("liveramp", "adobe", "redshift", "snowflake", "bigquery", "athena", "excel") or a `Preset`.
+        Its format, splitting and names apply where no argument is given. Its limits are checked. See docs/receivers.md.
+    schema
+        A Pandera (polars) schema or model, or the name or path of a YAML schema. Every row is validated.
+    on_invalid
+        "fail" (default) ends the run on any invalid row. "reject" delivers the valid rows, and writes the invalid ones
+        with row numbers and reasons to `rejects`. A run in which every row is invalid fails either way.
+    rejects
+        The target of invalid rows. Default: the local folder `rejects/`.
+    max_rejects
+        More invalid rows than this fail the run: a count (int), or a fraction of all rows (float, 0.0 to 1.0).
+    min_rows
+        Fewer valid rows than this fail the run. With `previous`, all valid rows count, changed or not.
+    on_empty
+        For a delivery without rows (with `previous`: without changes). "deliver" (default) writes a file with a header
+        only, or, with partitions, only the manifest; "skip" writes nothing; "fail" fails the run.
+    if_exists
+        "fail" (default) never replaces an object. "overwrite" does.
+    stale
+        With "overwrite": files of an earlier run under names of this template that this run doesn't replace. "fail"
+        (default) raises before anything is visible; "keep" accepts them and lists them in the receipt and manifest.
+    name
+        A template for names under a prefix, such as `"{date}/audience-{run_id}-{part:05d}{ext}"`. Default:
+        `{run_id}{ext}`, or `{run_id}-{part:05d}{ext}` where several files are possible. See docs/names.md.
+    partition_by
+        Columns whose values divide the rows into folders `country=US/date=2026-11-22/`, as in Hive and Spark, or into
+        the places that the template names. Rows may come in any order. Needs a prefix. See docs/partitions.md.
+    include_key
+        Whether files keep the columns of `partition_by`. Default: not for Hive folders, yes for a custom template.
+    previous
+        The last delivery, as a frame or local files. Only rows that were added, changed or removed since are delivered.
+        See docs/changes.md.
+    keys
+        The columns that identify a row in `previous` and in the frame.
+    changes
+        "files" (default) delivers changes in folders `action=added/` and so on; "column" adds a column `action`.
+    max_rows_per_file
+        The number of rows in every file but the last. Needs a prefix. A file is staged as soon as it is full.
+    max_bytes_per_file
+        The largest size of a file in bytes as stored: header, footer and compression included. Needs a prefix.
+    row_group_size
+        Rows in a batch and in a Parquet row group. Default: 100,000.
+    manifest
+        Whether to write `_manifests/RUN_ID.json` under the prefix after all files are visible. Default: only where
+        several files are possible. "redshift" writes it in the form that Redshift's COPY reads.
+    success_marker
+        Whether to write an empty `_SUCCESS` under the prefix, last of all. Default: False.
+    run_id
+        The id in the names of objects under a prefix; the same id gives the same names. A rerun with the id of an
+        earlier attempt compares the existing files, publishes only the missing ones, and fails if the data differ.
+        Default: UTC time and six hex digits, new for each call.
+    platform
+        A saved platform's name, or a `Platform`: its credentials, and its ACL and KMS key unless `object_options` has
+        its own. A target outside its allowed buckets raises `ConfigurationError`.
+    object_options
+        ACL, encryption, storage class, tags and metadata of the objects in S3.
+    storage_options
+        Options with the names of s3fs or fsspec (`key`, `secret`, `endpoint_url`, `profile`, …); an unknown one is an
+        error. `default_block_size` is the size of the first part in bytes, `max_concurrency` the number of parts in
+        flight, and `config_kwargs={"read_timeout": 60}` the timeout of every request in seconds.
+    progress
+        True shows a progress bar, False hides it. Default: a bar in a terminal or a notebook.
+
+    Raises
+    ------
+    TargetError, ConfigurationError, PermissionDenied, AlreadyExistsError
+        Before the first byte is sent, where the cause can be known by then.
+    ValidationError, QueryError, UploadError
+        Nothing became visible. Exceptions of the query and the source are raised unchanged; a panic of the engine is
+        raised as `QueryError`.
+    CommitError, CommitUnknown
+        Some files are visible, or may be. The error lists them.
+    """
+    return deliver_frame(frame, resolve(SinkOptions.of("sink_madconnect", target, options)))
+
+
+def check_new_run(spec: DeliverySpec) -> None:
+    """Raise `AlreadyExistsError` if objects exist at the names of a new run. Lists the store; needs no frame."""
+    find_prior_attempt(spec, spec.stores())
+
+
+def deliver_frame(frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None) -> Receipt:
+    """Deliver a frame by a specification; see `sink_madconnect`. `guard` is the row count guard of a connection."""
+    journal.prepare()
+    staged, stores = _stage(frame, spec, guard)
+    try:
+        return publish_with(stores, [staged])
+    except BaseException as error:
+        if not journal.holds(staged):  # files in a journal may be visible in part, and `recover` needs the rest
+            _discard(staged, stores, error)
+        raise
+
+
+@seals_options
+@takes_options
+def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Staged:
+    """Validate, encode and upload a frame without making it visible; `publish([staged])` shows it, `discard` undoes it.
+
+    Takes the arguments of `sink_madconnect`, and raises the same errors up to publishing. Several processes may stage
+    parts of one run, each with its own names. Parts whose names collide are refused: by `publish`, and before any
+    upload by `stage`, if this process still holds the other part.
+    """
+    spec = resolve(SinkOptions.of("stage", target, options))
+    staged, _ = _stage(frame, spec, waiting=waiting_at(spec.names.run_id, spec.target.url))
+    wait_to_publish(staged)
+    return staged
+
+
+@panics_as_query_errors()
+def _stage(
+    frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None, *, waiting: frozenset[str] = frozenset()
+) -> tuple[Staged, Stores]:
+    """Stage a delivery, and return it with its open stores. `waiting` are URLs of other staged parts of the run."""
+    check_fork()
+    began, started_at, stores = time.monotonic(), datetime.now(UTC), spec.stores()
+    if spec.preset and spec.lost:
+        _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
+    refuse_own_frames(spec, frame)
+    with stores.learning(), open_rows(as_lazyframe(frame), spec, known_num_rows(frame)) as rows:
+        spec.check(rows.delivered)
+        if spec.rejects:
+            check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
+        prior = find_prior_attempt(spec, stores)
+        schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
+        metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
+        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        with show_progress(spec.target.url, progress=spec.progress) as advance:
+            batches = spec.watch(rows.batches(spec.row_group_size))
+            files = write_files(batches, plan, stores.of(spec.target), advance)
+        staged = replace(_staged(spec, files, rows, started_at), claim=prior.claim)
+        try:
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
+            rows.account_for(staged)
+            rows.check_number(spec.min_rows, guard)
+            staged = _if_empty(staged, stores)
+            spec.check_files(staged)
+            prior.check(staged)
+        except BaseException as error:
+            _discard(staged, stores, error)
+            raise
+    return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
+
+
+def _staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
+    schema = spec.partitioning(rows.delivered).file_schema
+    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
+    kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
+    return Staged(
+        run_id=spec.names.run_id,
+        target=spec.target.url,
+        files=files,
+        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
+        validated=rows.compiled.validated,
+        if_exists=spec.if_exists,
+        stale=spec.stale,
+        repeatable=spec.repeatable,
+        started_at=started_at,
+        took=timedelta(0),
+        manifest=spec.manifest.url if spec.manifest else None,
+        manifest_form=spec.manifest_form,
+        success_marker=spec.success_marker.url if spec.success_marker else None,
+        changes=rows.changes,
+        on_empty=spec.on_empty,
+        object_options=spec.object_options,
+        over_all_rows=rows.over_all_rows,
+    )
+
+
+def _if_empty(staged: Staged, stores: Stores) -> Staged:
+    """Return a delivery without rows as `on_empty` asks: with its files, without them, or not at all."""
+    if staged.num_rows or staged.on_empty == "deliver":
+        return staged
+    if staged.on_empty == "fail":
+        raise ValidationError(
+            f'Cannot deliver to {staged.target}: no row is left, and on_empty is "fail". Look at the source, or use '
+            '"skip" to write no file, or "deliver" to write a file with a header only.'
+        )
+    for left_behind in discard_with(stores, [replace(staged, rejects=None)]):
+        _log.warning("A file without rows was discarded. %s", left_behind)
+    return replace(staged, files=())
+
+
+def _stage_rejects(rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt) -> StagedRejects | None:
+    """Stage the rejected rows; None where invalid rows fail the run."""
+    if spec.rejects is None:
+        return None
+    rejected, (target, format) = rows.compiled.rejects(), spec.rejects
+    if rejected is None:
+        return StagedRejects(0, None)
+    is_published = target.url in prior.to_compare
+    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=is_published)
+    written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
+    return StagedRejects(written.num_rows, written)
+
+
+def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
+    """Discard a delivery, and note on its cause what could not be removed."""
+    for left_behind in discard_with(stores, [staged]):
+        add_note(cause, left_behind)

@@ -13,12 +13,12 @@ from inspect import Parameter, signature
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args
 
-from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
+from mc_sink._display import nearest
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
 from mc_sink.platforms import Platform
 from mc_sink.staged import IfExists, OnEmpty, Stale
-from mc_sink.storage import not_a_file, odd_kind
 from mc_sink.target import parse_target
 from mc_sink.validation import OnInvalid
 
@@ -186,7 +186,7 @@ class SinkOptions:
         Raises `TypeError` for an unknown option, and `ConfigurationError` for a value that an option doesn't accept.
         """
         if unknown := next((name for name in options if name not in KINDS), None):
-            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{_nearest(unknown)}")
+            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{nearest(unknown, KINDS)}")
         check_values(options)
         return cls(target=target, **options)
 
@@ -209,14 +209,6 @@ DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(SinkOptions)
 KINDS: dict[str, Kind] = {one.name: one.metadata["kind"] for one in fields(SinkOptions) if one.name != "target"}
 
 
-def _nearest(unknown: str) -> str:
-    """Return the question whether the nearest option was meant; empty where none is near."""
-    from difflib import get_close_matches
-
-    near = [name for name in KINDS if name.startswith(unknown)] or get_close_matches(unknown, KINDS, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def takes_options(call: Call) -> Call:
     """List the options of a call by their names, types and defaults in its signature, for `help` and notebooks."""
     seen = signature(call)
@@ -237,72 +229,7 @@ def check_values(options: Mapping[str, Any]) -> None:
         if kind.accepts is None or (value is None and DEFAULTS[name] is None):
             continue
         if not kind.accepts(value):
-            raise ConfigurationError(f"Cannot use {name}={_shown(value)}. Give {kind.words}.")
-
-
-def _shown(value: object) -> str:
-    """Return a value for an error message: short, and only its type where it may hold a secret."""
-    is_plain = isinstance(value, str | bool | int | float) and len(repr(value)) <= _MAX_SHOWN
-    return repr(value) if is_plain or value is None else f"a {type(value).__name__}"
-
-
-def check_place(target: Target, if_exists: IfExists) -> None:
-    """Raise if a local target is one file, and something that isn't a regular file is already there.
-
-    A symbolic link counts as an existing object, and the file that it points to is not replaced either.
-    """
-    if target.protocol != "file" or target.is_prefix or not (kind := odd_kind(target.path)):
-        return
-    exists = kind == "a symbolic link" and if_exists == "fail"
-    raise (AlreadyExistsError if exists else TargetError)(not_a_file(target.path, kind))
-
-
-def check_combinations(options: SinkOptions, target: Target) -> None:
-    """Raise `ConfigurationError` for options that contradict each other, or have no effect on this target."""
-    if options.stale == "keep" and options.if_exists != "overwrite":
-        raise ConfigurationError(
-            'stale="keep" accepts files that a replaced run left beside the new ones. Add if_exists="overwrite".'
-        )
-    if options.row_group_size is not None and options.row_group_size < 1:
-        raise ConfigurationError(f"row_group_size={options.row_group_size} is too small. Give at least 1 row.")
-    if (options.previous is None) != (options.keys is None):
-        raise ConfigurationError(
-            "previous= and keys= go together. Give both: the last delivery, and the columns that identify its rows."
-        )
-    _check_splitting(options, target)
-    if options.manifest == "redshift" and target.protocol != "s3":
-        raise ConfigurationError(
-            f'manifest="redshift" lists objects in S3, and {target.url} is not in S3. Use manifest=True.'
-        )
-    if options.rejects is not None and options.on_invalid != "reject":
-        raise ConfigurationError('rejects= is the target of invalid rows. Add on_invalid="reject", or leave it out.')
-    if options.on_invalid == "reject" and options.schema is None:
-        raise ConfigurationError('on_invalid="reject" needs a schema to validate rows with. Add schema=.')
-    if options.object_options is not None and target.protocol != "s3":
-        raise ConfigurationError(
-            f"object_options are for S3, and {target.url} has no ACLs, tags or storage classes. Leave them out."
-        )
-    if options.storage_options and target.protocol == options.rejects_target.protocol == "file":
-        raise ConfigurationError(
-            f"A local target takes no storage_options, but {', '.join(options.storage_options)} was given. "
-            "Leave storage_options out."
-        )
-
-
-def _check_splitting(options: SinkOptions, target: Target) -> None:
-    bounds = {"max_rows_per_file": options.max_rows_per_file, "max_bytes_per_file": options.max_bytes_per_file}
-    for name, bound in bounds.items():
-        if bound is not None and bound < 1:
-            raise ConfigurationError(f"{name}={bound} is too small. Give at least 1.")
-    if options.include_key is not None and not options.columns:
-        raise ConfigurationError("include_key= is about partition columns. Add partition_by=, or leave it out.")
-    several: dict[str, Any] = {
-        **bounds,
-        'changes="files"': ACTION if ACTION in options.columns else None,
-        "partition_by": options.partition_by,
-        "success_marker": options.success_marker or None,
-    }
-    if not target.is_prefix and (given := [name for name, value in several.items() if value is not None]):
-        raise ConfigurationError(
-            f"{target.url} is a single file, and {given[0]} may need several. Give a prefix: {target.folder.url}"
-        )
+            # Of other values only the type is shown: they may hold secrets.
+            is_plain = isinstance(value, str | bool | int | float | None) and len(repr(value)) <= _MAX_SHOWN
+            shown = repr(value) if is_plain else f"a {type(value).__name__}"
+            raise ConfigurationError(f"Cannot use {name}={shown}. Give {kind.words}.")

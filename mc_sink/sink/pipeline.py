@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
+from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
-from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
 from mc_sink.sink.options import ACTION
@@ -124,6 +125,7 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         comparison = None
         if spec.previous is not None:
             dialect = spec.format if isinstance(spec.format, Csv) else None
+            compare = load_part("comparison").compare
             comparison = compare(spec.previous, compiled.delivered, keys=spec.keys, action=ACTION, dialect=dialect)
         used = {
             "max_rejects=": spec.max_rejects is not None,
@@ -140,35 +142,19 @@ def show_progress(title: str, *, progress: bool | None) -> Iterator[Advance]:
 
     `progress=None` shows a bar only in a terminal or a notebook.
     """
-    if not _is_watched() if progress is None else not progress:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    in_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})  # a notebook's kernel
+    is_watched = in_notebook or (sys.stderr is not None and sys.stderr.isatty())
+    if not (is_watched if progress is None else progress):
         yield lambda _rows, _num_bytes: None
         return
-    with _bar_class()(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True) as bar:
+    has_widgets = in_notebook and find_spec("ipywidgets")
+    bars = import_module("tqdm.notebook" if has_widgets else "tqdm.std")
+    with bars.tqdm(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True) as bar:
 
         def advance(rows: int, num_bytes: int) -> None:
             bar.set_postfix_str(f"{num_bytes / 2**20:,.1f} MiB", refresh=False)
             bar.update(rows)
 
         yield advance
-
-
-def _in_notebook() -> bool:
-    """Return whether this interpreter is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
-
-
-def _is_watched() -> bool:
-    return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
-
-
-def _bar_class() -> type:
-    """Return the bar with widgets for a notebook that can show them, else the bar of characters."""
-    if _in_notebook() and find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm as widgets
-
-        return widgets
-    from tqdm.std import tqdm
-
-    return tqdm

@@ -21,8 +21,9 @@ from mc_sink.exceptions import panics_as_query_errors
 from mc_sink.formats import Parquet
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
+from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows
-from mc_sink.sink.spec import refuse_own_source, resolve, scanned, schema_name
+from mc_sink.sink.spec import resolve, schema_name
 from mc_sink.target import RENAMES
 from mc_sink.writing import DeliveryPlan, foreseen
 
@@ -35,20 +36,19 @@ if TYPE_CHECKING:
     from mc_sink.formats import Format
     from mc_sink.object_options import ObjectOptions
     from mc_sink.sink.options import Options
-    from mc_sink.storage import Stores
 
 MIB = 2**20
 # The number of file and column names that are shown.
 SHOWN = 20
 # The store's defaults for uploads. tests/sink/test_preview.py compares them with the store's own.
-PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
+PART_SIZE, IN_FLIGHT = 16 * MIB, 256 * MIB  # at most, where more parts at once make an upload faster
 # The number of file names that are listed where the number of files is unknown.
 FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPlan:
-    """How an object would be uploaded to S3: in parts of `part_size` bytes, with `in_flight` of them at once.
+    """How an object would be uploaded to S3: in parts of `part_size` bytes, with `in_flight` of them at once at most.
 
     An object smaller than a part is sent whole. From the 901st part on, parts double in size, and fewer are in flight.
     Some stores accept only parts of one size; for these, `most_bytes` is the largest possible file, else None.
@@ -110,6 +110,10 @@ class Preview:
 
     def _facts(self) -> list[tuple[str, str]]:
         number = "as many files as the rows fill" if self.num_files is None else counted(self.num_files, "file")
+        columns = "unknown before the run"
+        if self.columns is not None:
+            more = [f"and {len(self.columns) - SHOWN:,} more"] if len(self.columns) > SHOWN else []
+            columns = ", ".join([*self.columns[:SHOWN], *more])
         groups = f", row groups of {self.row_group_size:,} rows" if isinstance(self.format, Parquet) else ""
         facts = {
             "would make": f"{number}; nothing was sent",
@@ -121,7 +125,7 @@ class Preview:
             "format": _non_default(self.format) + groups,
             "preset": self.preset,
             "lost": f"of the preset's dialect: {', '.join(self.lost)}" if self.lost else None,
-            "columns": "unknown before the run" if self.columns is None else _listed(self.columns),
+            "columns": columns,
             "object": _non_default(self.object_options) if self.object_options else None,
             "needs": ", ".join(self.permissions),
             "uploads": _size(self.upload) if self.upload else None,
@@ -134,10 +138,6 @@ class Preview:
             yield f"{self.pattern}, and so on"
         elif self.num_files > SHOWN:
             yield f"… and {self.num_files - SHOWN:,} more"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN:,} more"] if len(names) > SHOWN else [])])
 
 
 def _size(upload: UploadPlan) -> str:
@@ -180,11 +180,17 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
     check_fork()
     stores = spec.stores()
     with panics_as_query_errors():
-        refuse_own_source(spec, scanned(frame, spec), "the frame")
-        refuse_own_source(spec, scanned(spec.previous, spec), "previous=")
-        columns, unkept = _columns(frame, spec), _check_stores(spec, stores)
+        refuse_own_frames(spec, frame)
+        columns = _columns(frame, spec)
+        targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
+        # It also raises for options and filesystems that the run would refuse. One that connects isn't opened.
+        unkept = [one for target in targets if target.protocol not in RENAMES for one in stores.unkept(target)]
         files, num_files = files_of(frame, spec)
-    to_s3 = "s3" in {spec.target.protocol, spec.rejects[0].protocol if spec.rejects else None}
+    given = spec.storage_options or {}
+    size = given.get("default_block_size") or PART_SIZE
+    most_bytes = stores.most_bytes(spec.target) if spec.target.protocol == "s3" else None
+    upload = UploadPlan(size, given.get("max_concurrency") or max(2, IN_FLIGHT // size), most_bytes)
+    to_s3 = any(target.protocol == "s3" for target in targets)
     return Preview(
         run_id=spec.names.run_id,
         target=spec.target.url,
@@ -199,10 +205,10 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         object_options=spec.object_options,
         columns=columns,
         permissions=_permissions(spec.object_options) if to_s3 else (),
-        upload=_upload(spec, stores) if to_s3 else None,
+        upload=upload if to_s3 else None,
         preset=spec.preset.name if spec.preset else None,
         lost=spec.lost,
-        unkept=unkept,
+        unkept=tuple(dict.fromkeys(unkept)),
     )
 
 
@@ -233,16 +239,6 @@ def _plan_of(frame: object) -> pl.LazyFrame | None:
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 
 
-def _check_stores(spec: DeliverySpec, stores: Stores) -> tuple[str, ...]:
-    """Return a sentence for each promise that the stores are known not to support.
-
-    Raises for options and filesystems that the run would refuse. A filesystem that connects on opening is not opened.
-    """
-    targets = [spec.target, *([spec.rejects[0]] if spec.rejects else [])]
-    unkept = [stores.unkept(target) for target in targets if target.protocol not in RENAMES]
-    return tuple(dict.fromkeys(sentence for found in unkept for sentence in found))
-
-
 def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
     """Return the actions that the requests need, as S3 documents them for PutObject and CreateMultipartUpload."""
     sent = options.request("") if options else {}
@@ -260,13 +256,6 @@ def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
     return tuple(action for action, is_needed in needed.items() if is_needed)
 
 
-def _upload(spec: DeliverySpec, stores: Stores) -> UploadPlan:
-    options = spec.storage_options or {}
-    size = options.get("default_block_size") or PART_SIZE
-    most_bytes = stores.most_bytes(spec.target) if spec.target.protocol == "s3" else None
-    return UploadPlan(size, options.get("max_concurrency") or max(2, IN_FLIGHT // size), most_bytes)
-
-
 def files_of(frame: object, spec: DeliverySpec) -> tuple[tuple[str, ...], int | None]:
     """Return the URLs of all files and their number, or the first URLs and None if the number is unknown.
 
@@ -279,18 +268,9 @@ def files_of(frame: object, spec: DeliverySpec) -> tuple[tuple[str, ...], int | 
             return (), None
         files = foreseen(frame, DeliveryPlan(spec, frame.schema))
         return files, len(files)
-    number = _number(spec, _height(frame) if is_known else None)
+    number, most = None if spec.names.is_numbered else 1, spec.max_rows_per_file
+    # A frame may have its number of rows at hand.
+    height = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
+    if number is None and is_known and most is not None and isinstance(height, int):
+        number = max(1, -(-height // most))
     return tuple(spec.names.file(part).url for part in range(FIRST if number is None else number)), number
-
-
-def _number(spec: DeliverySpec, height: int | None) -> int | None:
-    if not spec.names.is_numbered:
-        return 1
-    most = spec.max_rows_per_file
-    return None if most is None or height is None else max(1, -(-height // most))
-
-
-def _height(frame: object) -> int | None:
-    """Return the number of rows of a frame that has it at hand; else None."""
-    rows = frame.height if isinstance(frame, pl.DataFrame) else getattr(frame, "num_rows", None)
-    return rows if isinstance(rows, int) else None

@@ -79,7 +79,10 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     published = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
     if published and not spec.run_id_given and not overwrites:
         raise already_exists(min(published))
-    manifest = _visible_manifest(spec, store) if spec.run_id_given else None
+    # A visible manifest completes the run even if this attempt writes none.
+    place = spec.manifest or (names.manifest if names.target.is_prefix else None)
+    is_complete = spec.run_id_given and place and store.listing(place, exact=True)
+    manifest = place.url if place and is_complete else None
     if spec.success_marker and not overwrites and not (published or manifest):
         _refuse_marked(spec.success_marker, store)
     rejects = stores.of(spec.rejects[0]).listing(spec.rejects[0], exact=True) if spec.rejects else frozenset()
@@ -93,7 +96,8 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     if not spec.run_id_given:
         return PriorAttempt(foreign=rejects)
     to_compare = published | rejects
-    published |= _first_visible(_elsewhere(begun, names), store) if begun else frozenset()
+    others = _elsewhere(begun, names) if begun else ()
+    published |= frozenset(islice((url for url in others if store.listing(parse_target(url), exact=True)), 1))
     if spec.rejects and names.run_id in spec.rejects[0].name:
         published |= rejects  # without the run id it may be another run's, and this run may reject no row
     return PriorAttempt(published, to_compare, manifest=manifest, claim=_claim(spec, (), overwrites=False))
@@ -110,12 +114,6 @@ def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) 
     return Claim(None, (), keys) if keys else None
 
 
-def _visible_manifest(spec: DeliverySpec, store: Store) -> str | None:
-    """Return the manifest's URL if it is visible. It completes the run even if this attempt writes no manifest."""
-    place = spec.manifest or (spec.names.manifest if spec.target.is_prefix else None)
-    return place.url if place and store.listing(place, exact=True) else None
-
-
 def _refuse_marked(marker: Target, store: Store) -> None:
     """Raise if another run's success marker is already present."""
     if present := store.listing(marker, exact=True):
@@ -128,7 +126,3 @@ def _refuse_marked(marker: Target, store: Store) -> None:
 def _elsewhere(begun: journal.Journal, names: FileNames) -> Iterator[str]:
     """Yield files of the journal outside of this run's names: an attempt with other folders or another template."""
     return (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
-
-
-def _first_visible(urls: Iterator[str], store: Store) -> frozenset[str]:
-    return frozenset(islice((url for url in urls if store.listing(parse_target(url), exact=True)), 1))

@@ -1,150 +1,32 @@
-"""Resolve a caller's options into the specification of a delivery, and refuse a delivery into its own source.
+"""Resolve a caller's options into the specification of a delivery.
 
-    SinkOptions ──► the platform's values ──► the receiver's values ──► checked ──► DeliverySpec
-
-The file patterns of a connection's source and of `previous=` are known. Those of a LazyFrame are read from its plan if
-the plan holds only scans of Polars. They stay unknown for a plan with frames in memory or Python functions.
+SinkOptions ──► the platform's values ──► the receiver's values ──► checked ──► DeliverySpec
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import stat
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink._lazy import load_part
 from mc_sink.delivery_spec import DeliverySpec
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
 from mc_sink.formats import choose_format
 from mc_sink.keys import FileNames, check_run_id, column_names, new_run_id, parse_template
 from mc_sink.platforms import load, memory_of
-from mc_sink.presets import preset_of
-from mc_sink.sink.options import check_combinations, check_place
+from mc_sink.sink.options import ACTION
+from mc_sink.storage import not_a_file, odd_kind
 from mc_sink.target import Target, parse_target
 from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from mc_sink.formats import Format
     from mc_sink.presets import Preset
     from mc_sink.sink.options import SinkOptions
+    from mc_sink.staged import IfExists
     from mc_sink.validation import SchemaLike
-
-_MAGIC = re.compile(r"[*?\[]")
-# Serialising a plan with these would copy frames and series in memory, or functions with everything they refer to.
-_HEAVY = re.compile(r"\bDF \[|Series|python|PYTHON|OPAQUE")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-
-
-def refuse_own_source(spec: DeliverySpec, patterns: Iterable[str], source: str, folder: Path | None = None) -> None:
-    """Raise `ConfigurationError` if a file of the delivery, or of its rejects, would match one of these patterns.
-
-    `source` names what is read by the patterns. Relative ones begin at `folder`, by default the working directory.
-    """
-    target = spec.target
-    places = [spec.names.pattern if target.is_prefix else target.url, *([spec.rejects[0].url] if spec.rejects else [])]
-    for pattern in patterns:
-        matching = _expression(pattern, folder or Path.cwd())
-        if found := next((place for place in places if matching.fullmatch(_real(place))), None):
-            raise ConfigurationError(
-                f"{found} would match the files of {source}, {pattern!r}, so the next run would read the output of "
-                "this one. Deliver to another folder, or choose a narrower pattern."
-            )
-
-
-def scanned(frame: object, spec: DeliverySpec) -> tuple[str, ...]:
-    """Return the local paths and patterns that a LazyFrame scans, as far as its plan shows them. Runs nothing.
-
-    Empty unless the delivery has a local file. The plan may hold secrets, so no error that shows it leaves here.
-    """
-    local = spec.target.protocol == "file" or (spec.rejects is not None and spec.rejects[0].protocol == "file")
-    if not local or not isinstance(frame, pl.LazyFrame):
-        return ()
-    try:
-        shown = frame.explain(optimized=False)
-        if " SCAN [" not in f" {shown}" or "://" in shown or _HEAVY.search(shown):
-            return ()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Polars deprecates this form, but only this form shows patterns
-            return tuple(_paths(json.loads(frame.serialize(format="json"))))
-    except Exception:  # noqa: BLE001  an invalid query raises its own error when it runs
-        return ()
-
-
-def _paths(plan: Any) -> Iterator[str]:
-    """Yield the paths of all scans in a plan's serialised form."""
-    if isinstance(plan, dict):
-        sources = plan.get("sources")
-        if isinstance(sources, dict) and isinstance(sources.get("Paths"), list):
-            found = [path.get("inner") if isinstance(path, dict) else path for path in sources["Paths"]]
-            yield from (path for path in found if isinstance(path, str))
-        else:
-            for inner in plan.values():
-                yield from _paths(inner)
-    elif isinstance(plan, list):
-        for inner in plan:
-            yield from _paths(inner)
-
-
-def _expression(pattern: str, folder: Path) -> re.Pattern[str]:
-    """Return an expression for the paths that a pattern finds; for a folder, all paths below it."""
-    if url := _URL.match(pattern):
-        scheme = url.group(1).lower()
-        start, rest = f"{'s3' if scheme == 's3a' else scheme}://", pattern[url.end() :]
-        return re.compile(re.escape(start) + _translated(rest + "**" * rest.endswith("/")), re.DOTALL)
-    path = Path(pattern).expanduser()
-    whole = str(folder / path)
-    if _kind(whole) == "folder":
-        return re.compile(re.escape(os.path.realpath(whole).rstrip("/")) + "/.*", re.DOTALL)
-    if _kind(whole) or not _MAGIC.search(pattern):
-        return re.compile(re.escape(_real(whole)))
-    parts = path.parts
-    plain = next((number for number, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
-    start = os.path.realpath(folder.joinpath(*parts[:plain])).rstrip("/")
-    return re.compile(f"{re.escape(start)}/{_translated('/'.join(parts[plain:]))}", re.DOTALL)
-
-
-def _kind(path: str) -> str | None:
-    """Return "folder" or "file" for an existing path; None where nothing exists or the path is invalid."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  a Path would drop empty parts
-    except (OSError, ValueError):
-        return None
-    return "folder" if stat.S_ISDIR(mode) else "file"
-
-
-def _real(place: str) -> str:
-    """Return a path with the symbolic links of its folder resolved; a URL as it is."""
-    if _URL.match(place):
-        return place
-    above, _, name = place.rpartition("/")
-    return f"{os.path.realpath(above or '/').rstrip('/')}/{name}"
-
-
-def _translated(pattern: str) -> str:
-    """Return a file pattern as a regular expression: `**` crosses folders, `*` and `?` don't."""
-    made, rest = "", pattern
-    while rest:
-        if rest.startswith("**/"):
-            made, rest = made + "(?:.*/)?", rest[3:]
-        elif rest.startswith("**"):
-            made, rest = made + ".*", rest[2:]
-        elif rest[0] in "*?":
-            made, rest = made + ("[^/]*" if rest[0] == "*" else "[^/]"), rest[1:]
-        elif found := re.match(r"\[([!^]?)(\]?[^\]/]*)\]", rest):
-            inner = found.group(2).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
-            made, rest = f"{made}[{'^' if found.group(1) else ''}{inner}]", rest[found.end() :]
-        else:
-            made, rest = made + re.escape(rest[0]), rest[1:]
-    return made
 
 
 def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
@@ -154,13 +36,15 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
     made for this call, so that no earlier attempt can have used it. Raises `TargetError` and `ConfigurationError`.
     """
     given = _on_platform(options)
-    target, preset = parse_target(given.target), preset_of(given.preset)
-    check_place(target, given.if_exists)
+    target, preset = parse_target(given.target), None
+    if given.preset is not None:
+        preset = load_part("presets").preset_of(given.preset)
+    _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target) if preset else given
-    check_combinations(chosen, target)
+    _check_combinations(chosen, target)
     names, format = _names(chosen, target)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
-    spec = DeliverySpec(
+    return DeliverySpec(
         names=names,
         run_id_given=given.run_id is not None and not is_new,
         format=format,
@@ -168,7 +52,8 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
         max_rows_per_file=chosen.max_rows_per_file,
         max_bytes_per_file=chosen.max_bytes_per_file,
         partition_by=names.columns,
-        include_key=_keeps_key(chosen, names),
+        # Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
+        include_key=not names.has_folders if chosen.include_key is None else chosen.include_key,
         schema=chosen.schema,
         on_invalid=chosen.on_invalid,
         rejects=_rejects(chosen, names),
@@ -186,12 +71,9 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
         lost=preset.lost_in(given.format) if preset else (),
         object_options=chosen.object_options,
         storage_options=chosen.storage_options,
-        ways_memory=memory_of(chosen.platform),
+        support_memory=memory_of(chosen.platform),
         progress=chosen.progress,
     )
-    if isinstance(spec.previous, str | os.PathLike):
-        refuse_own_source(spec, [os.fspath(spec.previous)], "previous=")
-    return spec
 
 
 def _on_platform(options: SinkOptions) -> SinkOptions:
@@ -240,22 +122,12 @@ def _names(options: SinkOptions, target: Target) -> tuple[FileNames, Format]:
     return names, choose_format(names.example, format)
 
 
-def _keeps_key(options: SinkOptions, names: FileNames) -> bool:
-    """Return whether files keep the key columns.
-
-    Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
-    """
-    if options.include_key is None:
-        return bool(names.template and names.template.columns)
-    return options.include_key
-
-
 def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:
     """Choose the file of the rejected rows. Under a prefix it is Parquet, which keeps every column as it is."""
     if options.on_invalid == "fail":
         return None
     target = options.rejects_target
-    check_place(target, options.if_exists)
+    _check_place(target, options.if_exists)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
     file = target.file(f"{names.run_id}.rejects{format.extension}")
     if names.claims(file.url):
@@ -263,6 +135,68 @@ def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | 
             f"{file.url} can't hold both the rejected and the delivered rows. Choose another target for rejects=."
         )
     return file, format
+
+
+def _check_place(target: Target, if_exists: IfExists) -> None:
+    """Raise if a local target is one file, and something that isn't a regular file is already there.
+
+    A symbolic link counts as an existing object, and the file that it points to is not replaced either.
+    """
+    if target.protocol != "file" or target.is_prefix or not (kind := odd_kind(target.path)):
+        return
+    exists = kind == "a symbolic link" and if_exists == "fail"
+    raise (AlreadyExistsError if exists else TargetError)(not_a_file(target.path, kind))
+
+
+def _check_combinations(options: SinkOptions, target: Target) -> None:
+    """Raise `ConfigurationError` for options that contradict each other, or have no effect on this target."""
+    if options.stale == "keep" and options.if_exists != "overwrite":
+        raise ConfigurationError(
+            'stale="keep" accepts files that a replaced run left beside the new ones. Add if_exists="overwrite".'
+        )
+    if options.row_group_size is not None and options.row_group_size < 1:
+        raise ConfigurationError(f"row_group_size={options.row_group_size} is too small. Give at least 1 row.")
+    if (options.previous is None) != (options.keys is None):
+        raise ConfigurationError(
+            "previous= and keys= go together. Give both: the last delivery, and the columns that identify its rows."
+        )
+    _check_splitting(options, target)
+    if options.manifest == "redshift" and target.protocol != "s3":
+        raise ConfigurationError(
+            f'manifest="redshift" lists objects in S3, and {target.url} is not in S3. Use manifest=True.'
+        )
+    if options.rejects is not None and options.on_invalid != "reject":
+        raise ConfigurationError('rejects= is the target of invalid rows. Add on_invalid="reject", or leave it out.')
+    if options.on_invalid == "reject" and options.schema is None:
+        raise ConfigurationError('on_invalid="reject" needs a schema to validate rows with. Add schema=.')
+    if options.object_options is not None and target.protocol != "s3":
+        raise ConfigurationError(
+            f"object_options are for S3, and {target.url} has no ACLs, tags or storage classes. Leave them out."
+        )
+    if options.storage_options and target.protocol == options.rejects_target.protocol == "file":
+        raise ConfigurationError(
+            f"A local target takes no storage_options, but {', '.join(options.storage_options)} was given. "
+            "Leave storage_options out."
+        )
+
+
+def _check_splitting(options: SinkOptions, target: Target) -> None:
+    bounds = {"max_rows_per_file": options.max_rows_per_file, "max_bytes_per_file": options.max_bytes_per_file}
+    for name, bound in bounds.items():
+        if bound is not None and bound < 1:
+            raise ConfigurationError(f"{name}={bound} is too small. Give at least 1.")
+    if options.include_key is not None and not options.columns:
+        raise ConfigurationError("include_key= is about partition columns. Add partition_by=, or leave it out.")
+    several: dict[str, Any] = {
+        **bounds,
+        'changes="files"': ACTION if ACTION in options.columns else None,
+        "partition_by": options.partition_by,
+        "success_marker": options.success_marker or None,
+    }
+    if not target.is_prefix and (given := [name for name, value in several.items() if value is not None]):
+        raise ConfigurationError(
+            f"{target.url} is a single file, and {given[0]} may need several. Give a prefix: {target.folder.url}"
+        )
 
 
 def schema_name(schema: SchemaLike | None) -> str | None:

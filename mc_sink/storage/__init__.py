@@ -21,17 +21,16 @@ from mc_sink.storage.s3 import (
     Probes,
     Role,
     S3Store,
-    StoreWays,
+    StoreSupport,
+    SupportMemory,
     Trial,
-    WaysMemory,
-    check_options,
     check_owner,
     is_aws,
     not_aborted,
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Published, Store, Writer, already_exists
+from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -42,14 +41,15 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKEPT",
     "Answer",
+    "Holds",
     "Probes",
     "Published",
     "Role",
     "Store",
-    "StoreWays",
+    "StoreSupport",
     "Stores",
+    "SupportMemory",
     "Trial",
-    "WaysMemory",
     "Writer",
     "already_exists",
     "check_owner",
@@ -73,7 +73,7 @@ class Stores(Unpicklable):
         self,
         storage_options: Mapping[str, Any] | None = None,
         object_options: ObjectOptions | None = None,
-        memory: WaysMemory | None = None,
+        memory: SupportMemory | None = None,
     ) -> None:
         self._storage_options, self._object_options = seal(storage_options).checked(), object_options
         self._memory = memory
@@ -86,7 +86,7 @@ class Stores(Unpicklable):
         if place not in self._opened:
             self._opened[place] = store = open_store(target, self._storage_options, self._object_options)
             if self._memory and isinstance(store, S3Store):
-                store.ways.recall(self._memory.recall(store.endpoint, target.bucket))
+                store.support.recall(self._memory.recall(store.endpoint, target.bucket))
         return self._opened[place]
 
     @contextmanager
@@ -97,12 +97,12 @@ class Stores(Unpicklable):
         finally:
             for (_, bucket), store in self._opened.items():
                 if self._memory and isinstance(store, S3Store):
-                    self._memory.keep(store.endpoint, bucket, store.ways.facts())
+                    self._memory.keep(store.endpoint, bucket, store.support.facts())
 
     def unkept(self, target: Target) -> tuple[str, ...]:
         """Return a sentence for each promise that rests on less at a target's store, as far as known; sends nothing."""
         store = self.of(target)
-        return store.ways.unkept() if isinstance(store, S3Store) else ()
+        return store.support.unkept() if isinstance(store, S3Store) else ()
 
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""
@@ -127,7 +127,6 @@ def open_store(
         with silence():
             if target.protocol != "s3":
                 return RenamingStore(target, options.checked().reveal())
-            check_options(options)
             return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error

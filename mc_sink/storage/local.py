@@ -17,10 +17,19 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from mc_sink._display import logger
+from mc_sink._runtime.state_dir import sync_folder
 from mc_sink.exceptions import CommitError, PermissionDenied, TargetError, UploadError
 from mc_sink.receipt import WrittenFile
 from mc_sink.staged import Present, Temporary
-from mc_sink.storage.store import FileComparison, Holds, Match, Published, already_exists, differs
+from mc_sink.storage.store import (
+    FileComparison,
+    Holds,
+    Match,
+    Published,
+    already_exists,
+    differs,
+    size_and_checksum,
+)
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 
     from mc_sink.staged import IfExists, StagedFile
 
-_READ_SIZE = 2**20
 # Filesystems take names of 255 bytes: the part of them that a hidden name leaves for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
 _HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
@@ -80,6 +88,7 @@ class LocalFile:
     def __init__(self, path: str) -> None:
         self._path, self._temporary = path, hidden_name(path)
         self._made: list[Path] = []
+        self.crc = 0
         try:
             with _opening(path):
                 self._made = [folder for folder in Path(path).parents if not folder.exists()]
@@ -92,6 +101,7 @@ class LocalFile:
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         left = memoryview(data)
+        self.crc = isal_zlib.crc32(data, self.crc)
         with self._storing():
             while left:
                 left = left[self._file.write(left) :]
@@ -129,16 +139,18 @@ class LocalStore:
     """The local filesystem. It makes missing folders, because a key in a bucket needs none."""
 
     at_once = 8
+    publishes_at_once = 8
     is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List the files that begin with `stem`, or that file alone; raises for a folder in the place of a file."""
         path = Path(stem.path)
         with _opening(stem.path):
+            is_folder, paths = exact and path.is_dir(), [] if exact else _beginning_with(stem.path)
             if exact:
-                is_folder, paths = path.is_dir(), [path] if _is_taken(path) else []
-            else:
-                is_folder, paths = False, _beginning_with(stem.path)
+                with suppress(FileNotFoundError):
+                    path.lstat()  # a dangling link takes the name too
+                    paths = [path]
         if is_folder:
             raise TargetError(not_a_file(str(path), "a folder"))
         return frozenset(Target("file", "", str(found)).url for found in paths)
@@ -149,7 +161,7 @@ class LocalStore:
 
     def compare(self, target: Target) -> FileComparison:
         """Open a comparison with the file at the target."""
-        return FileComparison(target.url, lambda: _size_and_crc(Path(target.path)))
+        return FileComparison(target.url, lambda: _size_and_checksum(Path(target.path)))
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Publish the file by a link, which fails if the name is taken, or by a rename, if it may replace a file."""
@@ -176,8 +188,8 @@ class LocalStore:
         """Check whether an earlier attempt of the same run has published it, and raise if it has not."""
         gone, path = isinstance(error, FileNotFoundError), Path(upload.path)
         if (gone or repeatable) and path.is_file():
-            num_bytes, crc = _size_and_crc(path)
-            if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum):
+            num_bytes, checksum = _size_and_checksum(path)
+            if (num_bytes, checksum) == (file.num_bytes, file.checksum):
                 _tidy(upload)
                 return Published(None, None, from_prior_attempt=True)
             raise differs(file.path, num_bytes, file.num_bytes) from error
@@ -185,6 +197,9 @@ class LocalStore:
             message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
             raise CommitError(message, uncommitted=[file.path]) from error
         raise already_exists(file.path) from error
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""
@@ -214,11 +229,10 @@ class LocalStore:
         try:
             if not path.is_file():
                 return "missing"
-            num_bytes, crc = _size_and_crc(path)
+            found = _size_and_checksum(path)
         except UploadError:
             return "missing"
-        found = f"crc32:{crc:08x}"
-        return "same" if (num_bytes, found) == (file.num_bytes, file.checksum or found) else "changed"
+        return "same" if found == (file.num_bytes, file.checksum or found[1]) else "changed"
 
 
 def _temporary(file: StagedFile) -> Temporary:
@@ -243,15 +257,6 @@ def _opening(path: str) -> Iterator[None]:
         raise TargetError(f"{message} Choose another path.") from error
 
 
-def _is_taken(path: Path) -> bool:
-    """Return True if the name is taken, also by a dangling link; raises if it can't be a name."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _beginning_with(path: str) -> list[Path]:
     """Return the files, in all folders below, whose paths begin with `path`."""
     folder, _, start = path.rpartition("/")
@@ -262,21 +267,17 @@ def _beginning_with(path: str) -> list[Path]:
     return [file for file in files if not (is_hidden(file.name) or file.is_dir())]
 
 
-def _size_and_crc(path: Path) -> tuple[int, int]:
+def _size_and_checksum(path: Path) -> tuple[int, str]:
     """Return size and CRC32 of a file; raises `UploadError` if it is gone."""
-    num_bytes = crc = 0
     try:
         with path.open("rb") as opened:
-            while data := opened.read(_READ_SIZE):
-                num_bytes += len(data)
-                crc = isal_zlib.crc32(data, crc)
+            return size_and_checksum(opened)
     except FileNotFoundError as error:
         raise UploadError(f"{path} was present a moment ago and is gone. Rerun.") from error
     except OSError as error:
         raise PermissionDenied(
             f"{path} could not be read: {error.strerror}. Grant the permission to read it, and rerun."
         ) from error
-    return num_bytes, crc
 
 
 def _remove(path: str) -> str | None:
@@ -299,10 +300,6 @@ def _tidy(upload: Temporary) -> None:
     if left := _remove(upload.temporary):
         _log.warning("%s is published. %s", upload.path, left)
     try:
-        descriptor = os.open(Path(upload.path).parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(Path(upload.path).parent)
     except OSError as error:
         _log.warning("%s is published, but the disk did not confirm its name: %s.", upload.path, error.strerror)

@@ -30,7 +30,15 @@ from mc_sink.staged import Present, Temporary
 from mc_sink.storage.local import hidden_name, is_hidden
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3 import check_names
-from mc_sink.storage.store import FileComparison, Holds, Match, Published, already_exists, differs
+from mc_sink.storage.store import (
+    FileComparison,
+    Holds,
+    Match,
+    Published,
+    already_exists,
+    differs,
+    size_and_checksum,
+)
 from mc_sink.target import RENAMES
 
 if TYPE_CHECKING:
@@ -41,9 +49,9 @@ if TYPE_CHECKING:
     from mc_sink.target import Target
 
 T = TypeVar("T")
-_READ_SIZE = 2**20
 _log = logger(__name__)
 _CHECKS_ITS_OWN_NAMES = {"sftp", "ssh"}  # they pass every name on to paramiko, which refuses unknown ones
+_NOT_FOR_CALLERS = {"self", "args", "kwargs", "storage_options"}
 # Replies to wrong credentials: FTP's 530 and 532, HTTP's 401 and 403.
 _DENIED = re.compile(r"(530|532|401|403)\b")
 
@@ -54,10 +62,12 @@ class RenamedFile(Unpicklable):
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._temporary = filesystem, path, hidden_name(path)
         self._file = filesystem.open(self._temporary, "wb")
+        self.crc = 0
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         _translating(lambda: self._file.write(data), self._not_stored)
+        self.crc = isal_zlib.crc32(data, self.crc)
 
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""
@@ -86,9 +96,12 @@ class RenamingStore(Unpicklable):
     """One fsspec filesystem, private to the delivery."""
 
     at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+    publishes_at_once = 1
     is_blind = False
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
+        from inspect import signature
+
         import fsspec
 
         if target.protocol not in RENAMES:
@@ -98,7 +111,9 @@ class RenamingStore(Unpicklable):
             )
         implementation = _reach(f"{target.protocol}://", lambda: fsspec.get_filesystem_class(target.protocol))
         if target.protocol not in _CHECKS_ITS_OWN_NAMES:
-            check_names(storage_options or {}, _parameters(implementation), target.protocol)
+            makers = [vars(base)["__init__"] for base in implementation.__mro__ if "__init__" in vars(base)]
+            known = {name for make in makers for name in signature(make).parameters}
+            check_names(storage_options or {}, known - _NOT_FOR_CALLERS, target.protocol)
         options = {} if storage_options is None else storage_options
         self._filesystem, _ = _reach(
             target.url, lambda: fsspec.url_to_fs(target.url, skip_instance_cache=True, **options)
@@ -122,7 +137,7 @@ class RenamingStore(Unpicklable):
 
     def compare(self, target: Target) -> FileComparison:
         """Open a comparison with the file at the target."""
-        return FileComparison(target.url, lambda: self._size_and_crc(target.url))
+        return FileComparison(target.url, lambda: self._size_and_checksum(target.url))
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Publish the file by a rename."""
@@ -141,12 +156,15 @@ class RenamingStore(Unpicklable):
         """Check whether an earlier attempt of the same run has published the file at the path; raise if not."""
         if not repeatable:
             raise already_exists(file.path)
-        num_bytes, crc = self._size_and_crc(file.path)
-        if (num_bytes, f"crc32:{crc:08x}") != (file.num_bytes, file.checksum):
+        num_bytes, checksum = self._size_and_checksum(file.path)
+        if (num_bytes, checksum) != (file.num_bytes, file.checksum):
             raise differs(file.path, num_bytes, file.num_bytes)
         if left := self.discard(file):
             _log.warning("%s is published. %s", file.path, left)
         return Published(None, None, from_prior_attempt=True)
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""
@@ -170,8 +188,7 @@ class RenamingStore(Unpicklable):
 
     def holds(self, file: StagedFile) -> Holds:
         """Read the file at the path, and compare size and CRC32."""
-        num_bytes, crc = self._size_and_crc(file.path)
-        return "yes" if (num_bytes, f"crc32:{crc:08x}") == (file.num_bytes, file.checksum) else "no"
+        return "yes" if self._size_and_checksum(file.path) == (file.num_bytes, file.checksum) else "no"
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file at the path."""
@@ -180,14 +197,10 @@ class RenamingStore(Unpicklable):
             return "missing"
         return "same" if found["size"] == file.num_bytes else "changed"
 
-    def _size_and_crc(self, url: str) -> tuple[int, int]:
-        def read() -> tuple[int, int]:
-            num_bytes = crc = 0
+    def _size_and_checksum(self, url: str) -> tuple[int, str]:
+        def read() -> tuple[int, str]:
             with self._filesystem.open(self._path(url), "rb") as opened:
-                while data := opened.read(_READ_SIZE):
-                    num_bytes += len(data)
-                    crc = isal_zlib.crc32(data, crc)
-            return num_bytes, crc
+                return size_and_checksum(opened)
 
         return _reach(url, read)
 
@@ -222,17 +235,6 @@ class RenamingStore(Unpicklable):
         return str(self._filesystem._strip_protocol(url))  # noqa: SLF001  fsspec's documented hook for URLs
 
 
-def _parameters(implementation: type) -> set[str]:
-    """Return the names of the options that a filesystem and its base classes take."""
-    from inspect import signature
-
-    found: set[str] = set()
-    for base in implementation.__mro__:
-        if "__init__" in vars(base):
-            found |= set(signature(vars(base)["__init__"]).parameters)
-    return found - {"self", "args", "kwargs", "storage_options"}
-
-
 def _remove(filesystem: Any, path: str) -> str | None:
     try:
         filesystem.rm_file(path)
@@ -255,22 +257,22 @@ def _translating(do: Callable[[], T], translate: Callable[[Exception], SinkError
 
 def _reach(url: str, do: Callable[[], T]) -> T:
     """Return the result of `do`, which happens before anything is published, or raise this library's error."""
-    return _translating(do, lambda error: _unreachable(error, url))
 
+    def unreachable(error: Exception) -> SinkError:
+        if isinstance(error, ImportError | TypeError | ValueError):
+            return ConfigurationError(
+                f"{url} can't be opened: {_text_of(error)}. Install the library that it names, or "
+                "correct storage_options."
+            )
+        by_name = isinstance(error, PermissionError) or "Authentication" in type(error).__name__
+        if by_name or _DENIED.match(str(error)):
+            return PermissionDenied(
+                f"{url}: the store refused ({_text_of(error)}). Check the credentials in storage_options and the "
+                "rights of this user."
+            )
+        return TargetError(f"{url} can't be reached: {_text_of(error)}. Check the host, the port and the folder.")
 
-def _unreachable(error: Exception, url: str) -> SinkError:
-    """Return this library's error for an exception of a filesystem."""
-    if isinstance(error, ImportError | TypeError | ValueError):
-        return ConfigurationError(
-            f"{url} can't be opened: {_text_of(error)}. Install the library that it names, or correct storage_options."
-        )
-    by_name = isinstance(error, PermissionError) or "Authentication" in type(error).__name__
-    if by_name or _DENIED.match(str(error)):
-        return PermissionDenied(
-            f"{url}: the store refused ({_text_of(error)}). Check the credentials in storage_options and the rights "
-            f"of this user."
-        )
-    return TargetError(f"{url} can't be reached: {_text_of(error)}. Check the host, the port and the folder.")
+    return _translating(do, unreachable)
 
 
 def _not_renamed(error: Exception, url: str) -> CommitError:

@@ -15,7 +15,7 @@ import hashlib
 import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from isal import isal_zlib
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Match = Literal["same", "alike", "changed", "missing"]
 Holds = Literal["yes", "no", "unknown"]
 PATIENCE_SECONDS = 1.0
+_READ_SIZE = 2**20
 S3_FORM = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
 
 
@@ -58,10 +59,12 @@ class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
     - `at_once`: the number of files that may be open or in flight at the same time.
+    - `publishes_at_once`: the number of files that may be published at the same time.
     - `is_blind`: a listing was denied, so its empty result proves nothing.
     """
 
     at_once: int
+    publishes_at_once: int
 
     @property
     def is_blind(self) -> bool:
@@ -81,6 +84,9 @@ class Store(Protocol):
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible."""
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for in `publish`, which then raises; from any thread."""
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True if a request of this store may have made, or may yet make, a staged file visible."""
@@ -113,7 +119,11 @@ def already_exists(where: str) -> AlreadyExistsError:
 
 
 class Destination(Protocol):
-    """Receives the bytes of one file that stays invisible until it is published."""
+    """Receives the bytes of one file that stays invisible until it is published. `crc`: the CRC32 of all of them."""
+
+    @property
+    def crc(self) -> int:
+        """Return the CRC32 of all bytes so far. A destination that sums them in parts has no need of a second pass."""
 
     def write(self, data: bytes) -> None:
         """Write the next bytes; may wait, which slows the query down."""
@@ -129,7 +139,7 @@ class Destination(Protocol):
 
 
 class Writer:
-    """A binary file for engines. Counts `num_bytes`, computes `crc`, and keeps the first `failure`."""
+    """A binary file for engines. Counts `num_bytes` and keeps the first `failure`."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
@@ -137,7 +147,11 @@ class Writer:
         self._finished = False
         self.failure: BaseException | None = None
         self.num_bytes = 0
-        self.crc = 0
+
+    @property
+    def crc(self) -> int:
+        """The CRC32 of all bytes so far."""
+        return self._destination.crc
 
     def write(self, data: bytes) -> int:
         """Write bytes; raises the store's exception once, and ignores everything after that."""
@@ -150,7 +164,6 @@ class Writer:
             except BaseException as error:
                 self._fail(error)
                 raise
-            self.crc = isal_zlib.crc32(data, self.crc)
             self.num_bytes += size
         return size
 
@@ -192,30 +205,48 @@ class Writer:
         """Ignore the call, which engines make: parts are cut by size alone."""
 
 
-class FileComparison:
-    """Compares bytes with a file, by size and CRC32; `read` returns those of the file."""
-
-    def __init__(self, url: str, read: Callable[[], tuple[int, int]]) -> None:
-        self._url, self._read = url, read
-        self._num_bytes = self._crc = 0
-
-    def write(self, data: bytes) -> None:
-        """Add bytes to the sum."""
-        self._crc = isal_zlib.crc32(data, self._crc)
-        self._num_bytes += len(data)
-
-    def finish(self) -> Present:
-        """Return that the file is present, or raise if it differs."""
-        num_bytes, crc = self._read()
-        if (num_bytes, crc) == (self._num_bytes, self._crc):
-            return Present(None)
-        raise differs(self._url, num_bytes, self._num_bytes)
+class StoresNothing:
+    """A destination that only compares: nothing has to be stopped or discarded."""
 
     def stop(self) -> None:
         """Ignore the request to stop: sums end by themselves."""
 
     def abort(self) -> None:
         """Ignore the request to abort: nothing was stored."""
+
+
+class FileComparison(StoresNothing):
+    """Compares bytes with a file, by size and CRC32; `read` returns those of the file, as `size_and_checksum` does."""
+
+    def __init__(self, url: str, read: Callable[[], tuple[int, str]]) -> None:
+        self._url, self._read = url, read
+        self._num_bytes = self.crc = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes to the sum."""
+        self.crc = isal_zlib.crc32(data, self.crc)
+        self._num_bytes += len(data)
+
+    def finish(self) -> Present:
+        """Return that the file is present, or raise if it differs."""
+        num_bytes, checksum = self._read()
+        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self.crc)):
+            return Present(None)
+        raise differs(self._url, num_bytes, self._num_bytes)
+
+
+def size_and_checksum(opened: BinaryIO) -> tuple[int, str]:
+    """Return the size and the CRC32 of an open file, in the forms of `StagedFile`."""
+    num_bytes = crc = 0
+    while data := opened.read(_READ_SIZE):
+        num_bytes += len(data)
+        crc = isal_zlib.crc32(data, crc)
+    return num_bytes, checksum_of(crc)
+
+
+def checksum_of(crc: int) -> str:
+    """Return a CRC32 as a `StagedFile` holds it."""
+    return f"crc32:{crc:08x}"
 
 
 def new_md5(data: bytes = b"") -> hashlib._Hash:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from importlib.resources import files
@@ -44,8 +45,8 @@ def load_schema(source: str | Path) -> DataFrameSchema:
     try:
         schema = schema_from_yaml(text)
     except Exception as error:
-        raise ConfigurationError(f"{source} is not a Pandera schema for Polars: {error}") from error
-    schema.name = schema.name or Path(str(source)).stem
+        raise ConfigurationError(f"{_shown(source)} is not a Pandera schema for Polars: {error}") from error
+    schema.name = schema.name or Path(_shown(source)).stem
     return schema
 
 
@@ -98,6 +99,7 @@ def _read(source: str | Path) -> str:
 
 
 def _fetch(url: str) -> str:
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     if not url.startswith(("http://", "https://", "file://")):
@@ -108,8 +110,22 @@ def _fetch(url: str) -> str:
     try:
         with urlopen(url, timeout=_TIMEOUT) as reply:  # noqa: S310  the scheme was checked above
             return str(reply.read().decode())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"The schema at {url} can't be read: {error}. Check the URL.") from error
+    except (OSError, ValueError, HTTPException) as error:  # its text may repeat the URL
+        cause = getattr(error, "reason", None)
+        reason = getattr(cause, "strerror", None) or getattr(error, "strerror", None) or type(error).__name__
+        reason = f"HTTP {code}" if (code := getattr(error, "code", None)) else reason
+    raise ConfigurationError(f"The schema at {_shown(url)} can't be read: {reason}. Check the URL.")
+
+
+def _shown(source: str | Path) -> str:
+    """Return a path or a URL for display, without a part of a URL that may be secret: credentials or a query."""
+    text = str(source)
+    scheme, separator, rest = text.partition("://")
+    if not separator or isinstance(source, Path):
+        return text
+    plain = re.split("[?#]", rest, maxsplit=1)[0]
+    port = plain.partition("/")[0].rpartition(":")[2] if ":" in plain.partition("/")[0] else "0"
+    return f"{scheme}://{plain}" if "@" not in rest and port.isdigit() else f"{scheme}://…"
 
 
 def _shipped() -> Traversable:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mc_sink import AlreadyExistsError, ConfigurationError, Csv, ObjectOptions, sink_madconnect
-from mc_sink.connector.connections import Connection, deliver, load, rehearse
-from mc_sink.connector.connections.arguments import GIVEN_BY_RUN, arguments_for
-from mc_sink.connector.connections.run import PASSED_ON
+from mc_sink.connector.connections import PASSED_ON, Connection, deliver, load, rehearse
+from mc_sink.connector.connections.connection_file import GIVEN_BY_RUN, arguments_for
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import find_named
 from mc_sink.connector.history import Busy, list_runs
@@ -177,7 +176,7 @@ def test_a_file_that_is_there_is_no_new_object(ambient: Writer, seaweed: Admin, 
         deliver(connection, progress=False)
     again = deliver(connection, run_id="r-1", progress=False)
     assert again.status == "delivered"
-    assert [file.found for file in again.files] == [True]
+    assert [file.from_prior_attempt for file in again.files] == [True]
     assert seaweed.listing(ambient.bucket) == before
 
 
@@ -204,7 +203,7 @@ def test_a_taken_key_is_told_before_the_query_runs(
     assert not (tmp_path / "opened").exists()
     assert fault_s3.listing(fault_s3.bucket) == before
     assert fault_s3.log.ops()[asked:] == ([] if local else ["List"])
-    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].found
+    assert deliver(connection(10), run_id=first.run_id, progress=False).files[0].from_prior_attempt
 
 
 def test_one_run_of_a_connection_at_a_time(ambient: Writer, seaweed: Admin, tmp_path: Path) -> None:
@@ -309,7 +308,7 @@ def test_spans_and_counters(ambient: Writer, tmp_path: Path, monkeypatch: pytest
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from mc_sink.connector.connections import run as _telemetry
+    from mc_sink.connector import connections as _telemetry
 
     spans, reader, tracers = InMemorySpanExporter(), InMemoryMetricReader(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(spans))

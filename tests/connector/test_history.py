@@ -249,6 +249,21 @@ def test_columns_of_a_later_version_are_left_alone(state: Path) -> None:
     table.close()
 
 
+def test_a_record_of_an_earlier_version_is_read(state: Path) -> None:
+    """A file in it says under its old name whether it is of a prior attempt, and lacks the fields that came later."""
+    begin(FACTS).failed(ValueError())
+    files = (
+        '[{"path": "s3://b/p/x.csv", "num_rows": 3, "num_bytes": 40, "etag": "e", "version_id": null, '
+        '"checksum": "crc32:01234567", "partition": null, "found": true, "create_only": null}]'
+    )
+    with sqlite3.connect(state / "history.sqlite3") as table:
+        table.execute("update runs set status = 'delivered', error = null, files = ?", (files,))
+    table.close()
+    (file,) = find_run("r-1").files
+    assert (file.path, file.num_rows, file.from_prior_attempt, file.integrity) == ("s3://b/p/x.csv", 3, True, None)
+    assert find_run("r-1").receipt().num_found == 1
+
+
 def test_a_record_that_can_not_be_read_is_said(state: Path) -> None:
     """A record that another program has changed is an error that names the file, and changes no run's end."""
     ongoing = begin(FACTS)

@@ -77,7 +77,7 @@ def test_a_file_that_another_try_published_leaves_no_upload_of_ours(fault_s3: Fa
     """Another writer delivers the same run while we stage it: both succeed, and what we stored for nothing is gone."""
     fault_s3.fault("Part", Call(lambda _: deliver(fault_s3)), n=2)
     receipt = deliver(fault_s3)
-    assert all(file.found for file in receipt.files)
+    assert all(file.from_prior_attempt for file in receipt.files)
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
 
 

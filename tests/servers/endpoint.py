@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
+from tests.servers.certificates import server_context
 from tests.servers.faults import Dribble, Fault, Plan, When, WhitespaceThenReply
 from tests.servers.operations import OperationLog, Request
 from tests.servers.strike import Incoming, strike_after, strike_before
@@ -17,12 +18,18 @@ from tests.servers.wire import GoneError, Pace, Reply, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 class Endpoint(ABC):
-    """A listening socket with a thread for each connection, for the length of a `with`."""
+    """A listening socket with a thread for each connection, for the length of a `with`.
 
-    def __init__(self, *, port: int = 0, latency: float = 0.0, bandwidth: float | None = None) -> None:
+    It speaks https where it gets a certificate, the file of a private key and a certificate chain.
+    """
+
+    def __init__(
+        self, *, port: int = 0, latency: float = 0.0, bandwidth: float | None = None, certificate: Path | None = None
+    ) -> None:
         self.log = OperationLog()
         self.latency = latency
         self._stopping = threading.Event()
@@ -32,7 +39,8 @@ class Endpoint(ABC):
         self._wires: set[Wire] = set()
         self._under_way: set[int] = set()
         self._threads: list[threading.Thread] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._tls = server_context(certificate) if certificate else None
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def fault(self, op: str, do: Fault, *, n: int = 1, times: float = 1, when: When = "before") -> None:
         """Let the n-th request named `op` go wrong, and the `times - 1` after it; `"*"` is any request.
@@ -113,6 +121,8 @@ class Endpoint(ABC):
             if self._stopping.is_set():
                 sock.close()
                 return
+            if self._tls is not None:  # the handshake takes place in the connection's own thread, with its first read
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             self._spawn(self._converse, Wire(sock))
 
     def _converse(self, wire: Wire) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.servers import checksums, documents
@@ -37,9 +38,10 @@ _KEPT = ("content-type", "content-encoding", "content-disposition", "cache-contr
 class FaultServer(Endpoint):
     """The test server in a thread of this process; `writer` is a bucket in it and a key for it."""
 
-    def __init__(self, rules: Rules | None = None, *, port: int = 0) -> None:
+    def __init__(self, rules: Rules | None = None, *, port: int = 0, certificate: Path | None = None) -> None:
         self.rules = rules or Rules()
-        super().__init__(port=port, latency=self.rules.latency, bandwidth=self.rules.bandwidth)
+        latency, bandwidth = self.rules.latency, self.rules.bandwidth
+        super().__init__(port=port, latency=latency, bandwidth=bandwidth, certificate=certificate)
         self.store = Store(self.rules)
         self.writer = Writer(self.url, self.rules.buckets[0], self.rules.credentials[0])
         self._operations: dict[str, Callable[[Request, Incoming], Reply]] = {
@@ -212,13 +214,14 @@ def main() -> None:
     parser.add_argument("--discard", action="store_true", help="count the bodies' bytes and check nothing")
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--mib-per-second", type=float, default=None)
+    parser.add_argument("--certificate", type=Path, default=None, help="a key and its chain in PEM: speak https")
     given = parser.parse_args()
     rules = Rules(
         bodies="count" if given.discard else "keep",
         latency=given.latency_ms / 1000,
         bandwidth=given.mib_per_second * MIB if given.mib_per_second else None,
     )
-    with FaultServer(rules, port=given.port) as server:
+    with FaultServer(rules, port=given.port, certificate=given.certificate) as server:
         print(server.url, flush=True)  # noqa: T201  the caller waits for it
         signal.pause()
 

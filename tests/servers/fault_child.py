@@ -6,8 +6,10 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tests.servers.certificates import issue_certificate
 from tests.servers.lifeline import Child
 from tests.servers.rules import MIB, WRITER, Rules
 from tests.servers.s3_admin import Admin, Writer
@@ -19,20 +21,26 @@ _ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def fault_child(*, latency: float = 0.0, bandwidth: float | None = None) -> Iterator[Writer]:
+def fault_child(*, latency: float = 0.0, bandwidth: float | None = None, tls: bool = False) -> Iterator[Writer]:
     """Serve from another process for the length of a `with`, counting bodies and dropping them.
 
-    Give the bucket and the key to write with; `listing` shows what arrived. It never fails on purpose.
+    Give the bucket and the key to write with; `owner_of(writer).listing` shows what arrived. It never fails on
+    purpose. With `tls` it speaks https, under a certificate that `writer.authority` vouches for.
     """
     options = ["--discard", f"--latency-ms={latency * 1000}"]
     if bandwidth is not None:
         options.append(f"--mib-per-second={bandwidth / MIB}")
     command = [sys.executable, "-m", "tests.servers.fault", *options]
-    with Child(lambda _: command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as child:
-        url = child.wait_for(lambda: child.output().strip(), seconds=30)
-        yield Writer(url, Rules().buckets[0], WRITER)
+    env = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    with TemporaryDirectory() as folder:
+        certificate = issue_certificate(Path(folder)) if tls else None
+        command += [f"--certificate={certificate.chain}"] if certificate else []
+        with Child(lambda _: command, env=env) as child:
+            url = child.wait_for(lambda: child.output().strip(), seconds=30)
+            yield Writer(url, Rules().buckets[0], WRITER, str(certificate.authority) if certificate else None)
 
 
 def owner_of(writer: Writer) -> Admin:
     """Give the verbs for looking at what arrived."""
-    return Admin(writer.url, writer.credentials, "The test server, in another process; it knows no users.")
+    about = "The test server, in another process; it knows no users."
+    return Admin(writer.url, writer.credentials, about, writer.authority)

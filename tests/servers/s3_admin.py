@@ -52,16 +52,21 @@ class PendingUpload:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A bucket, and a user who may write and list there and nothing else."""
+    """A bucket, and a user who may write and list there and nothing else.
+
+    `authority` is the file of the authority that vouches for the server, where it speaks https.
+    """
 
     url: str
     bucket: str
     credentials: Credentials
+    authority: str | None = None
 
     @property
     def storage_options(self) -> dict[str, Any]:
         """The writer's key and address by s3fs's names, new each time."""
-        return {"key": self.credentials.key, "secret": self.credentials.secret, "endpoint_url": self.url}
+        options = {"key": self.credentials.key, "secret": self.credentials.secret, "endpoint_url": self.url}
+        return options | ({"client_kwargs": {"verify": self.authority}} if self.authority else {})
 
     def target(self, path: str = "") -> str:
         """Give the `s3://` URL of `path` in the bucket."""
@@ -85,11 +90,13 @@ def write_only_policy(bucket: str) -> dict[str, Any]:
 class Admin:
     """The verbs that every server with users offers to the tests, done with an admin's key.
 
-    `url` is the S3 endpoint; `about` says in one line which server it is, and what it can't be relied on for.
+    `url` is the S3 endpoint; `about` says in one line which server it is, and what it can't be relied on for;
+    `authority` is the file of the authority that vouches for it, where it speaks https.
     """
 
-    def __init__(self, url: str, credentials: Credentials, about: str) -> None:
+    def __init__(self, url: str, credentials: Credentials, about: str, authority: str | None = None) -> None:
         self.url = url
+        self.authority = authority
         self.credentials = credentials
         self.about = about
 
@@ -104,6 +111,7 @@ class Admin:
             aws_access_key_id=who.key,
             aws_secret_access_key=who.secret,
             config=_CONFIG,
+            verify=self.authority,
         )
         try:
             yield client

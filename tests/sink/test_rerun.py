@@ -91,7 +91,7 @@ def test_a_rerun_with_rejects_sends_nothing(server: FaultServer, format: str, re
     assert {record.op for record in list(server.log)[number:]} == {"List"}
     assert seen(server, "") == before
     assert again.rejects is not None
-    assert (again.num_rows, again.rejects.num_rows, again.rejects.files[0].found) == (50, 10, True)
+    assert (again.num_rows, again.rejects.num_rows, again.rejects.files[0].from_prior_attempt) == (50, 10, True)
 
 
 @pytest.mark.parametrize("rows", [10, 300_000], ids=["small", "large"])

@@ -13,7 +13,7 @@ import pytest
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, CommitUnknown, ObjectOptions, UploadError
 from mc_sink.receipt import CountedWarning
-from mc_sink.storage import StoreWays
+from mc_sink.storage import StoreSupport
 from mc_sink.storage.s3.evidence import SentBody, proof_of
 from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 from tests.servers.fault import FaultServer
@@ -307,23 +307,23 @@ OTHER_MD5 = "0" * 32
 @pytest.mark.parametrize(
     ("crc", "encrypted", "reply", "ways", "proof"),
     [
-        ("AAAA", False, {"ChecksumCRC32": "AAAA", "ETag": OTHER_MD5}, StoreWays(), "crc32"),
-        ("AAAA", False, {"ChecksumCRC32": "BBBB", "ETag": MD5_OF_BODY}, StoreWays(), None),
-        ("AAAA", False, {"ETag": f'"{MD5_OF_BODY}"'}, StoreWays(), "etag"),
-        ("AAAA", False, {"ETag": MD5_OF_BODY, SIGNED: True}, StoreWays(), "sha256"),
-        ("AAAA", False, {"ETag": OTHER_MD5}, StoreWays(), None),
-        ("AAAA", False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(), None),
-        ("AAAA", True, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(), "sha256"),
-        ("AAAA", True, {"ETag": OTHER_MD5}, StoreWays(), "unproven"),
-        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE="}, StoreWays(), "unproven"),
-        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE=", SIGNED: True}, StoreWays(), "sha256"),
-        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays.of_aws(), "sha256"),
-        (None, False, {"ETag": OTHER_MD5}, StoreWays.of_aws(), None),
-        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreWays(has_md5_etags=True), None),
+        ("AAAA", False, {"ChecksumCRC32": "AAAA", "ETag": OTHER_MD5}, StoreSupport(), "crc32"),
+        ("AAAA", False, {"ChecksumCRC32": "BBBB", "ETag": MD5_OF_BODY}, StoreSupport(), None),
+        ("AAAA", False, {"ETag": f'"{MD5_OF_BODY}"'}, StoreSupport(), "etag"),
+        ("AAAA", False, {"ETag": MD5_OF_BODY, SIGNED: True}, StoreSupport(), "sha256"),
+        ("AAAA", False, {"ETag": OTHER_MD5}, StoreSupport(), None),
+        ("AAAA", False, {"ETag": OTHER_MD5, SIGNED: True}, StoreSupport(), None),
+        ("AAAA", True, {"ETag": OTHER_MD5, SIGNED: True}, StoreSupport(), "sha256"),
+        ("AAAA", True, {"ETag": OTHER_MD5}, StoreSupport(), "unproven"),
+        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE="}, StoreSupport(), "unproven"),
+        ("AAAA", False, {"ETag": "CJ+vhq7x3dcCEAE=", SIGNED: True}, StoreSupport(), "sha256"),
+        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreSupport.of_aws(), "sha256"),
+        (None, False, {"ETag": OTHER_MD5}, StoreSupport.of_aws(), None),
+        (None, False, {"ETag": OTHER_MD5, SIGNED: True}, StoreSupport(has_md5_etags=True), None),
     ],
 )
 def test_what_a_reply_proves(
-    crc: str | None, reply: dict[str, Any], ways: StoreWays, proof: Integrity | None, *, encrypted: bool
+    crc: str | None, reply: dict[str, Any], ways: StoreSupport, proof: Integrity | None, *, encrypted: bool
 ) -> None:
     """The checksum that was echoed, else the ETag, else the signature; another body's ETag contradicts."""
     body = SentBody(lambda: MD5_OF_BODY, encrypted)
@@ -336,7 +336,7 @@ def test_the_md5_of_a_body_is_left_out_where_its_crc32_was_checked() -> None:
     def md5() -> str:
         raise AssertionError("it was computed")
 
-    ways = StoreWays()
+    ways = StoreSupport()
     reply = {SUMMED: {"ChecksumCRC32": "AAAA"}, "ChecksumCRC32": "AAAA", "ETag": "x"}
     assert proof_of(SentBody(md5), reply, ways) == "crc32"
     assert ways.checks_sums

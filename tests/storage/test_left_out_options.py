@@ -16,7 +16,7 @@ from mc_sink.platforms.probe_requests import BODY
 from mc_sink.platforms.secret_store import platforms_folder
 from mc_sink.storage.s3 import bucket
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.profiles import PROFILES
 from tests.servers.rules import GRANTED, NOT_IMPLEMENTED, WRITER, Refusal
@@ -104,7 +104,7 @@ def test_r2_is_known_by_its_host() -> None:
         ("r2.cloudflarestorage.com.example.org", None),
         ("s3.eu-central-1.amazonaws.com", False),
     ):
-        assert Requests(keys | {"endpoint_url": f"https://{host}"}).ways.equal_parts is equal
+        assert Requests(keys | {"endpoint_url": f"https://{host}"}).support.equal_parts is equal
     plan = PartPlan(equal=True)
     assert plan.size(1) == plan.size(10_000) == 16 * 2**20
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, SinkError, UploadError
 from mc_sink.staged import Multipart, Whole
-from mc_sink.storage import StoreWays
+from mc_sink.storage import StoreSupport
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.multipart import MIB, PartPlan, S3Parts, abort_upload
+from mc_sink.storage.s3.multipart import S3Parts, abort_upload
+from mc_sink.storage.s3.part_plan import MIB, PartPlan
 from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Shelf:
 
     def __init__(self, *, sums_parts: bool = True) -> None:
         self.sums_parts = sums_parts
-        self.ways = StoreWays()
+        self.support = StoreSupport()
         self.answering = threading.Event()
         self.answering.set()
         self.asked: list[tuple[str, dict[str, Any]]] = []

@@ -14,7 +14,7 @@ from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed
 from tests.servers.faults import FOREVER, Body, Fault, Reset, Status
 from tests.support.frames import numbers
-from tests.support.hurried_requests import OPS, WHERE, failure, hurried, ready
+from tests.support.plain_requests import OPS, WHERE, failure, ready, requests_to
 
 if TYPE_CHECKING:
     from mc_sink.storage.s3.retry_rules import Operation
@@ -265,6 +265,18 @@ def test_a_denial_has_advice_of_its_own(  # noqa: PLR0913  a row of the table, a
     assert str(raised.value).endswith(NOTHING_VISIBLE)
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(("sse", "names_kms"), [(None, False), ("AES256", False), ("aws:kms", True)])
+def test_only_encryption_by_kms_is_said_to_need_permissions_of_kms(
+    fault_s3: FaultServer, sse: Any, *, names_kms: bool, several: bool
+) -> None:
+    """S3's own encryption, AES256, needs no further permission."""
+    fault_s3.fault("Create" if several else "Put", Body(403, document("AccessDenied", "Access Denied")))
+    with pytest.raises(PermissionDenied, match="Grant s3:PutObject to this user") as raised:
+        deliver(fault_s3, several=several, options=ObjectOptions(sse=sse))
+    assert ("kms:" in str(raised.value)) is names_kms
+
+
 def test_a_denial_says_so_however_long_its_names_are(fault_s3: FaultServer) -> None:
     """AWS names the policy at the end of a message that has the whole key in it."""
     message = (
@@ -352,7 +364,7 @@ def test_a_region_that_is_none_is_not_repeated(fault_s3: FaultServer, region: st
 @pytest.mark.parametrize("operation", list(OPS))
 def test_a_failure_knows_what_was_sent(fault_s3: FaultServer, operation: Operation) -> None:
     """Names alone, no values."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, operation)
     fault_s3.fault(OPS[operation], Status(400, "InvalidRequest"))
     failed = failure(requests, operation, **parameters)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from traceback import format_exception
 from typing import TYPE_CHECKING
 
 import pandera.polars as pa
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 DOCS = Path(__file__).parents[2] / "docs" / "schemas"
+CANARY = "canary-SECRET-4711"
 FEEDS = ["audience", "payload", "report"]
 KINDS = [(feed, what) for feed in FEEDS for what in violations(feed)]
 
@@ -123,6 +128,46 @@ def test_a_schema_that_is_not_there_is_a_configuration_error(source: str, words:
     """An unknown name is refused with the nearest one and all others."""
     with pytest.raises(ConfigurationError, match=words):
         validation.load_schema(source)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{CANARY}@127.0.0.1:9/schema.yaml",
+        f"http://127.0.0.1:9/schema.yaml?X-Amz-Signature={CANARY}",
+        f"http://{CANARY}@127.0.0.1:9/schema.yaml#{CANARY}",
+        f"http://127.0.0.1:{CANARY}/schema.yaml",
+        f"http://user:{CANARY}@[127.0.0.1/schema.yaml",
+        f"file://user:{CANARY}@host/nowhere.yaml?{CANARY}",
+        f"s3://key:{CANARY}@bucket/schema.yaml",
+        f"file:///nowhere/{CANARY}:{CANARY}@host.yaml?token={CANARY}",
+    ],
+)
+def test_a_url_that_may_hold_a_secret_is_not_repeated(url: str) -> None:
+    """Neither in the message nor in the causes, which a traceback shows too."""
+    with pytest.raises(ConfigurationError, match=r"A schema can't be read|The schema at .* can't be read") as raised:
+        validation.load_schema(url)
+    assert CANARY not in "".join(format_exception(raised.value))
+
+
+def test_a_url_whose_text_is_no_schema_is_not_repeated(tmp_path: Path) -> None:
+    """Also where the URL is readable."""
+    (tmp_path / "other.yaml").write_text("- 1\n", encoding="utf-8")
+    (tmp_path / "own.yaml").write_text((SCHEMAS / "report.yaml").read_text().replace("name: report\n", ""))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            place = f"http://127.0.0.1:{server.server_port}"
+            with pytest.raises(ConfigurationError, match=rf"{place}/other.yaml is not a Pandera schema") as raised:
+                validation.load_schema(f"{place}/other.yaml?token={CANARY}")
+            assert CANARY not in "".join(format_exception(raised.value))
+            assert validation.load_schema(f"{place}/own.yaml?token=a.{CANARY}").name == "own"
+            with pytest.raises(ConfigurationError, match=f"{place}/none.yaml can't be read: HTTP 404"):
+                validation.load_schema(f"{place}/none.yaml?token={CANARY}")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_yaml_that_is_no_schema_is_a_configuration_error(tmp_path: Path) -> None:

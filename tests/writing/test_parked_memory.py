@@ -10,8 +10,7 @@ import pytest
 from mc_sink._runtime.batches import regrouped
 from mc_sink._runtime.kept_rows import compact
 from mc_sink._runtime.spill import Spill
-from mc_sink.comparison.buckets import Bounds, KeyBuckets, numbered
-from mc_sink.comparison.join import Duplicates
+from mc_sink.comparison.buckets import Bounds, Duplicates, KeyBuckets, numbered
 from mc_sink.keys import Partitioning
 from mc_sink.writing.partitioned import PartitionBuffer
 from mc_sink.writing.splitting import ReplayableRows

@@ -1,6 +1,6 @@
 """All commands of `mc-sink`, over connections, the history of runs, recovery and platforms.
 
-    arguments ─► app (the command) ─► run_commands, record_commands, platform_commands ─► output (text or JSON)
+    arguments ─► app (the command) ─► run_commands, platform_commands ─► output (text or JSON)
                     └─ an exception ─► exit: one message, one exit code
 
 Libraries that take long to load are loaded by the command that needs them.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mc_sink.connector.cli import platform_commands, record_commands, run_commands
+from mc_sink.connector.cli import platform_commands, run_commands
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
 
@@ -65,10 +65,10 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("send", run_commands.send),
     ("preview", run_commands.show_preview),
     ("schedule", run_commands.schedule),
-    ("history", record_commands.show_history),
-    ("show", record_commands.show),
-    ("verify", record_commands.verify),
-    ("recover", record_commands.recover),
+    ("history", run_commands.show_history),
+    ("show", run_commands.show),
+    ("verify", run_commands.verify),
+    ("recover", run_commands.recover),
     ("policy", platform_commands.policy),
     ("lifecycle", platform_commands.lifecycle),
 )

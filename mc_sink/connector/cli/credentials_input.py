@@ -93,7 +93,9 @@ def _read(text: Secret) -> dict[str, Secret]:
     if not lines:
         return {}
     if lines[0].reveal().startswith("{"):
-        return _from_json(text)
+        reply: Any = json.loads(text.reveal())
+        # Replies of STS and IAM have the key in a field.
+        return _named(next((reply[field] for field in ("Credentials", "AccessKey") if field in reply), reply))
     if any(map(_known, lines[0].reveal().split(","))) and "," in lines[0].reveal():
         return _named(next(csv.DictReader(line.reveal() for line in lines)))
     pairs = [Secret(line.reveal()) for line in lines if _known(line.reveal().partition("=")[0])]
@@ -103,12 +105,6 @@ def _read(text: Secret) -> dict[str, Secret]:
     plain = [line for line in lines if not line.reveal().startswith(("#", "["))]
     fits = _LEAST <= len(plain) <= len(_IN_ORDER) and all(_PLAIN.fullmatch(line.reveal()) for line in plain)
     return dict(zip(_IN_ORDER, plain, strict=False)) if fits else {}
-
-
-def _from_json(text: Secret) -> dict[str, Secret]:
-    """Read a key from JSON; replies of STS and IAM have it in a field."""
-    reply: Any = json.loads(text.reveal())
-    return _named(next((reply[field] for field in ("Credentials", "AccessKey") if field in reply), reply))
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Secret]:

@@ -128,17 +128,14 @@ def _report(error: BaseException, command: str | None, *, debug: bool) -> Code:
         say(lines(*(masked(line) for piece in pieces for line in indented(piece.rstrip("\n")).split("\n"))))
         return code
     own = for_command(str(error), command) if isinstance(error, SinkError) else indented(str(error))
-    notes = [for_command(note, command) if note.startswith(OUR_NOTE) else note for note in _notes(error)]
+    notes = [line for note in getattr(error, "__notes__", []) for line in indented(note).split("\n")]
+    notes = [for_command(note, command) if note.startswith(OUR_NOTE) else note for note in notes]
     first, *more = own.split("\n")
     message = [_SIGNALS[code]] if code in _SIGNALS else [f"{type(error).__name__}: {first}", *more]
     say(lines(*map(masked, [*message, *notes])))
     if code is Code.FAILED:
         say("--debug shows where it was raised.")
     return code
-
-
-def _notes(error: BaseException) -> list[str]:
-    return [line for note in getattr(error, "__notes__", []) for line in indented(note).split("\n")]
 
 
 def say(line: str) -> None:
@@ -149,12 +146,17 @@ def say(line: str) -> None:
 @contextmanager
 def ending_soon() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM, and exit the interpreter seconds later if no Python code has run since."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
+        raise Terminated
+
     read, write = os.pipe()
     os.set_blocking(write, False)
     threading.Thread(target=_watch, args=(read,), name="mc_sink watch", daemon=True).start()
     earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        with calling(_raise):
+        with calling(end):
             yield
     finally:
         signal.set_wakeup_fd(earlier)
@@ -169,11 +171,6 @@ def calling(function: Callable[[int, FrameType | None], object]) -> Iterator[Non
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
-    raise Terminated
 
 
 def _watch(read: int) -> None:

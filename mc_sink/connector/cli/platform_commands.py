@@ -133,7 +133,11 @@ def check(
     if as_json:
         output.print_json(asdict(report) | {"checked_at": report.checked_at.isoformat()}, indent=2)
     else:
-        _print_report(report)
+        rows = [(row.question, row.verdict, row.tried, row.found) for row in report.rows]
+        output.table(("question", "verdict", "tried", "found"), rows, title=f"{report.platform} at {report.target}")
+        for text in (*(f"{row.question}: {row.fix}" for row in report.rows if row.fix), *report.remarks):
+            output.out(text)
+        output.coloured(report.status, report.reason)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -262,14 +266,3 @@ def _for_terminal(report: CheckReport) -> CheckReport:
     )
     left = tuple(for_command(text, "platforms") for text in report.left)
     return replace(report, reason=for_command(report.reason, "platforms"), rows=rows, left=left)
-
-
-def _print_report(report: CheckReport) -> None:
-    rows = [(row.question, row.verdict, row.tried, row.found) for row in report.rows]
-    output.table(("question", "verdict", "tried", "found"), rows, title=f"{report.platform} at {report.target}")
-    for row in report.rows:
-        if row.fix:
-            output.out(f"{row.question}: {row.fix}")
-    for remark in report.remarks:
-        output.out(remark)
-    output.coloured(report.status, report.reason)

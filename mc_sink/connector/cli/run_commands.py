@@ -1,26 +1,36 @@
-"""`mc-sink run`, `send`, `preview`, `schedule` and `connections`."""
+"""`mc-sink run`, `send`, `preview`, `schedule` and `connections`; `history`, `show`, `verify` and `recover`."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import tomllib
+from collections.abc import Iterator  # noqa: TC003  typer reads these types
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mc_sink._display import indented, logger
+from mc_sink import publishing
+from mc_sink._display import indented, lines, logger
+from mc_sink.connector import history
 from mc_sink.connector.cli import output
 from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import calling, ending_soon
+from mc_sink.connector.cli.exit import Code, calling, ending_soon
 from mc_sink.connector.cli.output import out
 from mc_sink.connector.connections import Connection, Scheduler, deliver, inspect, load, of_document, rehearse
+from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.publishing import list_journals
+
+if TYPE_CHECKING:
+    from mc_sink.connector.history import Run
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys, and write nothing.")]
 Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows in the sample of a dry run.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run's id. Repeated runs of one id deliver once.")]
@@ -128,9 +138,9 @@ class _Line(logging.Formatter):
 
 def log_lines() -> None:
     """Log records of mc_sink to standard error, one line each."""
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(handlers=[lines])
+    printed = logging.StreamHandler(sys.stderr)
+    printed.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[printed])
     logger("mc_sink").setLevel(logging.INFO)
 
 
@@ -187,16 +197,13 @@ def schedule(
     more = ["--json"] if as_json else []
 
     def command(connection: Connection) -> list[str]:
-        return [*_own_command(), "run", str(connection.file), "--trigger", "schedule", *more]
+        # The words that started this program, without its arguments: an installed script, or a module.
+        own = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+        return [sys.executable, *own, "run", str(connection.file), "--trigger", "schedule", *more]
 
     scheduler = Scheduler([load(file) for file in files], command, at_once=at_once)
     with calling(lambda _number, _frame: scheduler.stop()):
         scheduler.run()
-
-
-def _own_command() -> list[str]:
-    """Return the words that started this program, without its arguments: an installed script, or a module."""
-    return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
 
 
 @connections.callback()
@@ -211,3 +218,107 @@ def check(
     """Check every key and value of connection files. Opens no source and sends nothing."""
     for file in files:
         out(f"{file}: valid; delivers to {inspect(load(file))}")
+
+
+def _complete(incomplete: str) -> Iterator[str]:
+    """Yield the run ids that begin with a text, for shell completion."""
+    yield from (run.run_id for run in history.list_runs(limit=200) if run.run_id.startswith(incomplete))
+
+
+RecordId = Annotated[str, typer.Argument(help="The id of a run.", show_default=False, autocompletion=_complete)]
+Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="The store's URL. Default: that of the run.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A profile in ~/.aws/config.")]
+Platform = Annotated[str | None, typer.Option("--platform", help="Saved credentials. Default: those of the run.")]
+NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
+
+
+def show_history(
+    *,
+    connection: Annotated[str | None, typer.Option(help="Only runs of the connection of this name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The number of runs to list.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the runs of this machine, newest first."""
+    output.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
+
+
+def show(run_id: RecordId, *, as_json: Json = False) -> None:
+    """Show the record of a run."""
+    output.one_run(history.find_run(run_id), as_json=as_json)
+
+
+def verify(  # noqa: PLR0913  the options of a command
+    run_id: RecordId,
+    *,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    platform: Platform = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the files that a run delivered with a listing of the bucket.
+
+    Every file must exist with the same size and ETag.
+
+    Exits with code 9 if a file is missing or has changed.
+    """
+    run = history.find_run(run_id)
+    if run.status != "delivered":
+        raise ConfigurationError(
+            f"Cannot verify run {run_id}: its status is {run.status}, and its record lists no files. See mc-sink show "
+            f"{run_id}; mc-sink recover lists unfinished deliveries."
+        )
+    found = publishing.verify(run.receipt(), **_access(run, platform, endpoint_url, profile, no_platform=no_platform))
+    output.verification(found, as_json=as_json)
+    if not found.ok:
+        raise typer.Exit(Code.DIFFERENT)
+
+
+def recover(  # noqa: PLR0913  the options of a command
+    run_id: Annotated[
+        str | None, typer.Argument(help="The id of a run. Without it, unfinished deliveries are listed.")
+    ] = None,
+    *,
+    discard: Annotated[bool, typer.Option("--discard", help="Discard the files that are not visible yet.")] = False,
+    target: Annotated[str | None, typer.Option(help="The target, if two deliveries have the same run id.")] = None,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    platform: Platform = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """Finish a delivery that stopped while it was published.
+
+    Its first files may be visible. This publishes the others, each once.
+    """
+    if run_id is None:
+        output.journals(list_journals(), as_json=as_json)
+        return
+    run: Run | None = None
+    with suppress(ConfigurationError):  # a delivery from Python has no record
+        run = history.find_run(run_id)
+    access = _access(run, platform, endpoint_url, profile, no_platform=no_platform)
+    if discard:
+        left = publishing.recover(run_id, target=target, action="discard", **access)
+        out(json.dumps({"left": left}) if as_json else lines("Discarded.", *left))
+        return
+    receipt = publishing.recover(run_id, target=target, **access)
+    ended = history.note_recovered(run, receipt) if run else None
+    if as_json and ended:
+        output.one_run(ended, as_json=True)
+    else:
+        out(str(receipt))
+
+
+def _access(
+    run: Run | None, platform: str | None, endpoint_url: str | None, profile: str | None, *, no_platform: bool
+) -> dict[str, Any]:
+    """Return how to reach the store: as the options say, or else as the run did."""
+    if platform and no_platform:
+        raise ConfigurationError("--platform and --no-platform contradict each other. Leave one of them out.")
+    chosen = None if no_platform else platform or (run.platform if run else None)
+    given = {"endpoint_url": endpoint_url, "profile": profile}
+    options = dict(run.storage_options) if run else {}
+    options |= {name: value for name, value in given.items() if value is not None}
+    return {"platform": chosen, "storage_options": options or None}

@@ -2,11 +2,293 @@
 
 file ─load─► Connection ─deliver─► record: running ─► sink_madconnect ─► record: delivered ─► hooks
                  └─rehearse─► Rehearsal: schema, sample, keys; nothing is written
+
+Every run leaves a record, however it ends. Hooks are called with the record: those of the connection, and the entry
+points of the groups `mc_sink.on_success` and `mc_sink.on_failure`. A command gets the record as JSON on its standard
+input and its main facts in the environment. Of this program's environment it gets only `PASSED_ON` and the variables
+that the connection names. A failing hook never changes how a run ended.
 """
 
-from mc_sink.connector.connections.connection_file import Connection, load, of_document
-from mc_sink.connector.connections.run import Rehearsal, deliver, inspect, rehearse
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from inspect import signature
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from mc_sink._display import counted, lines, logger
+from mc_sink._frames import as_lazyframe
+from mc_sink.connector import history
+from mc_sink.connector.connections.connection_file import (
+    Connection,
+    arguments_for,
+    guard_of,
+    load,
+    of_document,
+    target_of,
+)
 from mc_sink.connector.connections.scheduler import Scheduler
 from mc_sink.connector.connections.settings import Settings
+from mc_sink.connector.connections.sources import find_named, opened, refuse_own_target
+from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
+from mc_sink.keys import new_run_id
+from mc_sink.secret import seal
+from mc_sink.sink import SinkOptions, check_new_run, deliver_frame, preview, resolve, sink_madconnect
+from mc_sink.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import polars as pl
+
+    from mc_sink.connector.connections.settings import Hook
+    from mc_sink.connector.history import Beginning, Run
+    from mc_sink.receipt import Receipt
+    from mc_sink.sink import Preview
 
 __all__ = ["Connection", "Rehearsal", "Scheduler", "Settings", "deliver", "inspect", "load", "of_document", "rehearse"]
+
+_log = logger(__name__)
+SAMPLE_ROWS = 5
+# Seconds that a hook may take; an interrupted run has little time left.
+PATIENCE_SECONDS, LEAVING_SECONDS = 60, 3
+# Variables that a command may need to run, and that are not secret; docs/cli.md lists them.
+PASSED_ON = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "MC_SINK_STATE_DIR"}
+)
+MAX_PRINTED = 2**20
+_NAME = "mc_sink"
+
+
+def deliver(
+    connection: Connection,
+    *,
+    run_id: str | None = None,
+    progress: bool | None = None,
+    trigger: str = "manual",
+    ended: Callable[[Run], None] = lambda _run: None,
+) -> Run:
+    """Deliver a connection now, and return the record of the run.
+
+    - `run_id`: repeated runs of one id deliver once. Without it, every run writes new objects under a prefix, and
+      raises `AlreadyExistsError` for an existing file before the source is opened.
+    - `progress`: as in `sink_madconnect`.
+    - `trigger`: recorded; "manual" or "schedule".
+    - `ended`: called with the record, also when the run fails or is interrupted.
+
+    Raises `Busy` while the same connection runs, and the exceptions of the source and of `sink_madconnect`. The record
+    keeps only the redacted error.
+    """
+    settings, chosen, target = connection.settings, run_id or new_run_id(), "?"
+    with suppress(SinkError):  # an invalid target is left out, because it may contain a secret
+        target = parse_target(target_of(settings.target, connection.folder)).url
+    facts = history.Beginning(
+        run_id=chosen,
+        connection=connection.name,
+        target=target,
+        file=str(connection.file) if connection.file else None,
+        trigger=trigger,
+        platform=settings.platform,
+        storage_options=settings.storage_options,
+    )
+    alone: AbstractContextManager[None] = nullcontext()
+    if connection.file is not None:  # a second run of the file is refused
+        name = hashlib.sha256(str(connection.file.resolve()).encode()).hexdigest()[:16]
+        alone = history.hold(f"connection-{name}", f"The connection {connection.name} is running")
+    with alone, traced(facts) as observe:
+        ongoing, receipt = history.begin(facts), None
+        observers = [_log_end, observe, ended, lambda run: call_hooks(run, connection)]
+        _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
+        try:
+            receipt = _sink(connection, facts, run_id_given=bool(run_id), progress=progress)
+            _notify(observers, ongoing.delivered(receipt))
+        except BaseException as error:
+            if receipt is None:
+                _notify(observers, ongoing.failed(error))
+            else:  # everything is visible, whatever the later error
+                add_note(error, f"run {chosen} was delivered before this error: everything is visible.")
+                _notify(observers, ongoing.delivered(receipt))
+            raise
+    return ongoing.run
+
+
+def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
+    given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
+    given["storage_options"] = seal(given.get("storage_options"))
+    spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
+    if not run_id_given:
+        check_new_run(spec)  # a source may run its query when it is opened
+    refuse_own_target(connection.settings.source, connection.folder, spec)
+    with ExitStack() as stack:
+        try:
+            frame = stack.enter_context(opened(connection.settings.source, connection.folder))
+        except Exception as error:  # it arrives unchanged, with the note that a delivery would add
+            if not isinstance(error, SinkError):
+                add_note(error, NOTHING_VISIBLE)
+            raise
+        return deliver_frame(frame, spec, guard_of(connection.settings, facts))
+
+
+def _notify(observers: list[Callable[[Run], Any]], run: Run) -> None:
+    """Notify each observer of a run's end, once. A failing observer is logged and never fails the run.
+
+    After an interruption, a second call notifies the remaining ones.
+    """
+    while observers:
+        observe = observers.pop(0)
+        try:
+            observe(run)
+        except (OSError, ValueError) as error:  # such as a full disk
+            _log.warning("An observer of the end of run %s failed (%s).", run.run_id, type(error).__name__)
+
+
+def _log_end(run: Run) -> None:
+    if run.status == "delivered":
+        rejected = f", {run.num_rejected:,} rejected" if run.num_rejected else ""
+        rows, files = counted(run.num_rows or 0, "row"), counted(len(run.files), "file")
+        _log.info("Run %s delivered %s%s in %s.", run.run_id, rows, rejected, files)
+    elif run.status == "skipped":
+        _log.info("Run %s had no rows to deliver, and wrote no file.", run.run_id)
+    else:
+        _log.info("Run %s ended as %s.", run.run_id, run.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """The first rows of a source, None where they were not asked for, and the preview of its delivery."""
+
+    sample: pl.DataFrame | None
+    preview: Preview
+
+
+def inspect(connection: Connection) -> str:
+    """Return the target's URL, or raise for contradictory options. Opens no source and sends nothing."""
+    arguments = arguments_for(sink_madconnect, connection)
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
+    if set(arguments) <= set(signature(preview).parameters):
+        return preview(None, **arguments).target
+    return parse_target(arguments["target"]).url
+
+
+def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | None = SAMPLE_ROWS) -> Rehearsal:
+    """Return the first `rows` of the source and a preview of its delivery, without writing anything.
+
+    Raises the exceptions that a run would raise before its first byte. With `rows=None` the source is opened and not
+    read.
+    """
+    arguments = arguments_for(preview, connection)
+    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
+    with opened(connection.settings.source, connection.folder) as frame:
+        seen = preview(frame, **arguments, run_id=run_id)
+        with panics_as_query_errors():
+            sample = None if rows is None else as_lazyframe(frame).head(rows).collect()
+    return Rehearsal(sample, seen)
+
+
+def call_hooks(run: Run, connection: Connection) -> None:
+    """Run every hook of this end. A failure is logged with the hook's name and the type of the error."""
+    group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
+    hook: Hook | None = getattr(connection.settings.hooks, group)
+    calls: list[tuple[str, Callable[[], object]]] = []
+    if isinstance(hook, str):
+        calls.append((hook, lambda: find_named(hook, connection.folder)(run)))
+    elif hook:
+        calls.append((hook[0], lambda: _command(hook, connection, run)))
+    points = entry_points(group=f"mc_sink.{group}")
+    calls.extend((point.name, lambda point=point: point.load()(run)) for point in points)  # type: ignore[misc]
+    for name, call in calls:
+        try:
+            call()
+        except (Exception, SystemExit) as error:  # a hook may raise anything, and exit
+            if isinstance(error, SystemExit) and type(error) is not SystemExit:
+                raise  # `Terminated`: this program received SIGTERM
+            _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
+
+
+def _command(words: list[str], connection: Connection, run: Run) -> None:
+    """Run a command, and print its output to standard error when it has ended."""
+    names = {*PASSED_ON, *connection.settings.hooks.environment}
+    environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
+    environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
+    with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
+        try:
+            subprocess.run(  # noqa: S603  the connection's owner chose it
+                words,
+                input=json.dumps(run.as_json()).encode(),
+                cwd=connection.folder,
+                env=environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                check=True,
+                timeout=LEAVING_SECONDS if run.status == "interrupted" else PATIENCE_SECONDS,
+            )
+        finally:
+            printed.seek(0)
+            text = printed.read(MAX_PRINTED).decode(errors="replace").rstrip("\n")
+            if text and sys.stderr is not None:
+                with suppress(OSError, ValueError):
+                    print(lines(*text.split("\n")), file=sys.stderr, flush=True)  # noqa: T201  the hook's output
+
+
+@contextmanager
+def traced(beginning: Beginning) -> Iterator[Callable[[Run], None]]:
+    """Trace a run as a span of OpenTelemetry, and yield a function that records its end; without it, do nothing."""
+    is_installed = False
+    with suppress(ModuleNotFoundError):  # of the package that has both
+        is_installed = all(map(find_spec, ("opentelemetry.metrics", "opentelemetry.trace")))
+    if not is_installed:
+        yield lambda _run: None
+        return
+    from opentelemetry import trace
+
+    about = {
+        "mc_sink.run_id": beginning.run_id,
+        "mc_sink.connection": beginning.connection,
+        "mc_sink.target": beginning.target,
+        "mc_sink.trigger": beginning.trigger,
+    }
+    tracer = trace.get_tracer(_NAME)
+    # An exception's text may quote cells.
+    with tracer.start_as_current_span(
+        "mc_sink.run", attributes=about, record_exception=False, set_status_on_exception=False
+    ) as span:
+        yield lambda run: _observe(span, run)
+
+
+def _observe(span: Any, run: Run) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_attribute("mc_sink.status", run.status)
+    for name in ("num_rows", "num_bytes", "num_rejected"):
+        if (value := getattr(run, name)) is not None:
+            span.set_attribute(f"mc_sink.{name}", value)
+    span.set_status(Status(StatusCode.ERROR, run.error.kind) if run.error else Status(StatusCode.OK))
+    labels = {"connection": run.connection, "status": run.status}
+    runs, rows, num_bytes, duration = _instruments()
+    runs.add(1, labels)
+    rows.add(run.num_rows or 0, labels)
+    num_bytes.add(run.num_bytes or 0, labels)
+    if run.elapsed is not None:
+        duration.record(run.elapsed.total_seconds(), labels)
+
+
+@cache
+def _instruments() -> tuple[Any, Any, Any, Any]:
+    from opentelemetry import metrics
+
+    meter = metrics.get_meter(_NAME)
+    return (
+        meter.create_counter("mc_sink.runs", "1", "runs that have ended"),
+        meter.create_counter("mc_sink.rows", "1", "rows delivered"),
+        meter.create_counter("mc_sink.bytes", "By", "bytes delivered, as stored"),
+        meter.create_histogram("mc_sink.duration", "s", "how long a run took"),
+    )

@@ -1,4 +1,7 @@
-"""Read a connection file: refuse secrets in it, name every invalid key in one error, and apply its `[guard]`."""
+"""Read a connection file: refuse secrets in it, name every invalid key in one error, and apply its `[guard]`.
+
+`arguments_for` converts a connection into the arguments of `sink_madconnect` and `preview`.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,35 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._display import lines
+from mc_sink._display import lines, nearest
 from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
-from mc_sink.connector.connections.sources import check_source, nearest_name
+from mc_sink.connector.connections.sources import check_source, find_named
 from mc_sink.connector.connections.triggers import trigger_of
 from mc_sink.connector.scrub import looks_secret
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import Csv, Parquet
+from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import shown
-from mc_sink.sink import RowCountGuard
+from mc_sink.sink import DEFAULT_REJECTS, RowCountGuard
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
+# The arguments of one run, which a connection file does not have.
+GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
+# The parts of a file that are not options of a delivery.
+_AROUND = {"source", "schedule", "hooks", "guard"}
+_FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
+_YAML = (".yaml", ".yml")
 _TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks}
 # Python would read True as 1, which is hardly the intended number of rows.
 _NUMBERS = ("min_rows", "max_rejects", "max_rows_per_file", "max_bytes_per_file", "row_group_size")
@@ -128,18 +141,16 @@ def _faults_of(errors: Sequence[ErrorDetails]) -> list[str]:
         place = [str(part) for part in error["loc"]]
         kind = _TABLES.get(place[0])
         depth = 2 if kind and len(place) > 1 else 1
-        faults.setdefault(".".join(place[:depth]), _fault(error, kind if depth > 1 else Settings))
+        owner = kind if depth > 1 else Settings
+        names = [one.name for one in fields(owner)] if is_dataclass(owner) else []
+        fault = f"is invalid: {_PYDANTIC_PREFIX.sub('', error['msg'])}."
+        if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+            advice = nearest(place[-1], names) or f" Use one of {', '.join(names)}."
+            fault = f"is an unknown key.{advice}"
+        elif error["type"] in {"missing", "missing_argument"}:
+            fault = "is missing."
+        faults.setdefault(".".join(place[:depth]), fault)
     return [f"{key} {fault}" for key, fault in faults.items()]
-
-
-def _fault(error: ErrorDetails, kind: Any) -> str:
-    names = [one.name for one in fields(kind)] if is_dataclass(kind) else []
-    if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        advice = nearest_name(str(error["loc"][-1]), names) or f" Use one of {', '.join(names)}."
-        return f"is an unknown key.{advice}"
-    if error["type"] in {"missing", "missing_argument"}:
-        return "is missing."
-    return f"is invalid: {_PYDANTIC_PREFIX.sub('', error['msg'])}."
 
 
 @cache
@@ -216,3 +227,55 @@ def fraction_of(value: float | str | None, label: str) -> float | None:
             f'text, such as "50%".'
         )
     return fraction
+
+
+def arguments_for(sink: Callable[..., Any], connection: Connection) -> dict[str, Any]:
+    """Return the options in a connection as arguments of `sink`, without those that the file leaves out.
+
+    Raises `ConfigurationError` for keys that `sink` has no argument for, and for contradictory options.
+    """
+    settings, folder = connection.settings, connection.folder
+    options = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in _AROUND}
+    options["min_rows"] = settings.min_rows if settings.guard.min_rows is None else settings.guard.min_rows
+    given = {name: value for name, value in options.items() if value not in (None, {})}
+    if unknown := sorted(set(given) - set(signature(sink).parameters)):
+        raise ConfigurationError(
+            f"{connection.name} has keys that this version of mc_sink doesn't know: {', '.join(unknown)}. Remove them, "
+            "or install a newer version."
+        )
+    if settings.on_invalid == "reject":  # a default in the working directory would differ from start to start
+        given.setdefault("rejects", DEFAULT_REJECTS)
+    return {name: _argument(name, value, folder) for name, value in given.items()}
+
+
+def _argument(name: str, value: Any, folder: Path) -> Any:
+    """Convert the value of one key. Relative paths begin at `folder`."""
+    if name in {"target", "rejects"}:
+        return target_of(value, folder)
+    if name == "object_options":
+        return _made(ObjectOptions, value, name)
+    if name == "format" and not isinstance(value, str):
+        options = dict(value)
+        kind = options.pop("type", None)
+        if kind not in _FORMATS:
+            raise ConfigurationError(f"[format] needs a type, one of {', '.join(_FORMATS)}.")
+        return _made(_FORMATS[kind], options, name)
+    if name not in {"previous", "schema"} or "://" in value:
+        return value
+    if name == "previous" or value.endswith(_YAML):
+        return str(folder / value) if name == "previous" else folder / value
+    return find_named(value, folder) if ":" in value else value
+
+
+def target_of(value: str, folder: Path) -> str:
+    """Return a target as the file has it; a relative path begins at the file's folder."""
+    found = parse_target(value, folder)
+    return found.url if found.protocol == "file" else value
+
+
+def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> Any:
+    """Create a value from a table of the file with the same names."""
+    names = signature(kind).parameters
+    if unknown := [name for name in options if name not in names]:
+        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{nearest(unknown[0], names)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})

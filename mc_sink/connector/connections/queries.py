@@ -195,11 +195,13 @@ def _is_shadow(name: str, here: Path) -> bool:
 def read_database(source: Source) -> pl.DataFrame:
     """Return the rows of a query; raises `QueryError` with the library's message, without the URI."""
     uri = _uri_of(source)
-    kind = _kind_of(uri)
+    scheme = next(iter(_SCHEME.findall(uri.reveal()))).lower()
+    kind = f"{scheme}: database" if scheme in _KNOWN else "database"
     try:
         return pl.read_database_uri(source.query or "", **seal({"uri": uri}).reveal(), **source.options)
     except ImportError as error:
-        missing = _known_module(error.name) or f"the library for a {kind}"
+        known = {"connectorx", "pyarrow", *(f"adbc_driver_{name}" for name in _KNOWN)}
+        missing = error.name if error.name in known else f"the library for a {kind}"
         failed: SinkError = ConfigurationError(
             f"Cannot read a {kind}: {missing} is not installed. Install connectorx, or an ADBC driver with "
             f'source.options.engine = "adbc".'
@@ -248,12 +250,3 @@ def _wrong_with(uri: Secret) -> str | None:
     if urlsplit(uri.reveal()).netloc and "@" in uri.reveal().rpartition(urlsplit(uri.reveal()).netloc)[2]:
         return "it has an @ after the host"
     return None
-
-
-def _kind_of(uri: Secret) -> str:
-    scheme = next(iter(_SCHEME.findall(uri.reveal()))).lower()
-    return f"{scheme}: database" if scheme in _KNOWN else "database"
-
-
-def _known_module(name: str | None) -> str | None:
-    return name if name in {"connectorx", "pyarrow", *(f"adbc_driver_{kind}" for kind in _KNOWN)} else None

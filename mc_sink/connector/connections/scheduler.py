@@ -58,7 +58,11 @@ class Scheduler:
         at_once: int = AT_ONCE,
         ended: Callable[[Child], None] = lambda _child: None,
     ) -> None:
-        self._planned = [(one, _schedule_of(one)) for one in connections]
+        self._planned: list[tuple[Connection, Schedule]] = []
+        for one in connections:
+            if one.settings.schedule is None or one.file is None:
+                raise ConfigurationError(f"{one.name} has no [schedule]. Add cron or every. Nothing was started.")
+            self._planned.append((one, one.settings.schedule))
         self._command, self._at_once, self._ended = command, at_once, ended
         self._children: set[subprocess.Popen[bytes]] = set()
         self._lock, self._is_stopped = threading.Lock(), False
@@ -136,12 +140,6 @@ class Scheduler:
                 child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
-
-
-def _schedule_of(connection: Connection) -> Schedule:
-    if connection.settings.schedule is None or connection.file is None:
-        raise ConfigurationError(f"{connection.name} has no [schedule]. Add cron or every. Nothing was started.")
-    return connection.settings.schedule
 
 
 def _is_overdue(connection: Connection, trigger: Any) -> bool:

@@ -6,20 +6,20 @@ import glob
 import os
 import re
 from contextlib import contextmanager
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._display import nearest
 from mc_sink.connector.beside import import_beside
 from mc_sink.connector.connections.queries import queried, read_database
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.sink import refuse_own_source
+from mc_sink.sink import refuse_own_frames, refuse_own_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from mc_sink.connector.connections.settings import Source
     from mc_sink.delivery_spec import DeliverySpec
@@ -69,7 +69,11 @@ def check_source(source: Source, label: str) -> None:
 
 
 def refuse_own_target(source: Source, folder: Path, spec: DeliverySpec) -> None:
-    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing."""
+    """Raise `ConfigurationError` if the delivery's files would be among those of the source; opens nothing.
+
+    Those of `previous` are looked at too, before the source is opened.
+    """
+    refuse_own_frames(spec, None)
     if source.files:
         files = [source.files] if isinstance(source.files, str) else source.files
         refuse_own_source(spec, files, "source.files", folder)
@@ -92,12 +96,18 @@ def opened(source: Source, folder: Path) -> Iterator[Any]:
 def _scan(source: Source, folder: Path) -> pl.LazyFrame:
     patterns = [source.files] if isinstance(source.files, str) else list(source.files or ())
     places = [place for pattern in patterns for place in _places(pattern, folder)]
-    kind = source.format or _format_of(places)
+    kinds = {_SUFFIXES.get("".join(Path(place).suffixes[-2:])) or _SUFFIXES.get(Path(place).suffix) for place in places}
+    kind = source.format or (kinds.pop() if len(kinds) == 1 else None)
+    if kind is None:
+        raise ConfigurationError(
+            "The suffixes of the source files don't show one format. Write source.format, one of "
+            f"{', '.join(sorted(set(_SUFFIXES.values())))}."
+        )
     scan: Any = getattr(pl, f"scan_{kind}")
     if unknown := [name for name in source.options if name not in signature(scan).parameters]:
         raise ConfigurationError(
             f"source.options.{unknown[0]} is not an argument of polars.scan_{kind}."
-            f"{nearest_name(unknown[0], signature(scan).parameters)}"
+            f"{nearest(unknown[0], signature(scan).parameters)}"
         )
     as_named = {"glob": False} if "glob" in signature(scan).parameters and not any(map(_URL.match, places)) else {}
     frame: pl.LazyFrame = scan(places, **as_named | dict(source.options))
@@ -115,16 +125,6 @@ def _places(pattern: str, folder: Path) -> list[str]:
     return found
 
 
-def _format_of(places: list[str]) -> str:
-    kinds = {_SUFFIXES.get("".join(Path(place).suffixes[-2:])) or _SUFFIXES.get(Path(place).suffix) for place in places}
-    if len(kinds) != 1 or (kind := kinds.pop()) is None:
-        raise ConfigurationError(
-            "The suffixes of the source files don't show one format. Write source.format, one of "
-            f"{', '.join(sorted(set(_SUFFIXES.values())))}."
-        )
-    return kind
-
-
 def find_named(name: str, folder: Path) -> Any:
     """Return the object `module:name`, from a module beside the connection file or an installed one."""
     module, _, attribute = name.partition(":")
@@ -140,7 +140,7 @@ def find_named(name: str, folder: Path) -> Any:
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"{module} has no {part}.{nearest_name(part, dir(found))}")
+            raise ConfigurationError(f"{module} has no {part}.{nearest(part, dir(found))}")
         found = getattr(found, part)
     return found
 
@@ -151,9 +151,3 @@ def call_named(name: str, folder: Path, arguments: Mapping[str, Any]) -> Any:
     if not callable(found):
         raise ConfigurationError(f"{name} is a {type(found).__name__}, not a function.")
     return found(**arguments)
-
-
-def nearest_name(name: str, names: Iterable[str]) -> str:
-    """Return a question with the nearest right name, for the end of a message; empty without a near one."""
-    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
 _JSON = ("storage_options", "files", "rejects", "error")
+# Records of version 0.1 have this field of a file under another name.
+_RENAMED = {"found": "from_prior_attempt"}
 _TIMES = ("started_at", "ended_at")
 
 
@@ -134,7 +136,7 @@ def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
         row[name] = tuple(aliases.aliased(file, target) for file in row[name])
     for name in _JSON:
         if row.get(name) is not None:
-            row[name] = json.dumps(_plain(row[name]), ensure_ascii=False)
+            row[name] = json.dumps(row[name], default=asdict, ensure_ascii=False)
     for name in _TIMES:
         if name in row:
             row[name] = _iso(row[name])
@@ -145,7 +147,8 @@ def as_run(row: Mapping[str, Any]) -> Run:
     """Convert a row of the table to a run."""
     facts = dict(row)
     for name in ("files", "rejects"):
-        facts[name] = tuple(WrittenFile(**file) for file in json.loads(facts[name] or "[]"))
+        files = json.loads(facts[name] or "[]")
+        facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
     for name in _TIMES:
@@ -161,12 +164,6 @@ def now() -> datetime:
 
 def _without_values(files: Iterable[WrittenFile]) -> tuple[WrittenFile, ...]:
     return tuple(replace(file, partition=None) if file.partition else file for file in files)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(one) for one in value]
-    return asdict(value) if isinstance(value, Failure) else value
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -25,7 +25,6 @@ from mc_sink.exceptions import OUR_NOTE, LimitError, PermissionDenied, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
 MAX_TEXT = 1_000
 MAX_CHECKS = 20
@@ -48,24 +47,24 @@ def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
 
 def _texts_of(error: BaseException, known: Iterable[str]) -> Iterator[str]:
     if isinstance(error, SinkError):
-        yield from _facts(error)
-        if not isinstance(error, ValidationError):
+        # Facts in an error's fields cannot be values of the rows.
+        if isinstance(error, PermissionDenied) and error.action:
+            yield f"Missing: {error.action}."
+        if isinstance(error, LimitError) and error.limit:
+            yield f"Limit: {error.limit} of {error.preset}."
+        if isinstance(error, ValidationError):
+            yield f"Rows break the schema {error.schema_name}{_counts(error)}."
+        else:
             yield _phrases_in(error.message, known)
         yield error.visibility  # it is made of typed facts
     elif isinstance(error, (KeyboardInterrupt, SystemExit)):
         yield "The run was interrupted."
     else:
-        yield f"{_place(error.__traceback__)}; its text is left out, because it may quote cells."
-
-
-def _facts(error: SinkError) -> Iterator[str]:
-    """Yield the facts in an error's fields that cannot be values of the rows."""
-    if isinstance(error, PermissionDenied) and error.action:
-        yield f"Missing: {error.action}."
-    if isinstance(error, LimitError) and error.limit:
-        yield f"Limit: {error.limit} of {error.preset}."
-    if isinstance(error, ValidationError):
-        yield f"Rows break the schema {error.schema_name}{_counts(error)}."
+        place, trace = "Raised at an unknown place", error.__traceback__
+        while trace is not None:
+            place = f"Raised in {trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
+            trace = trace.tb_next
+        yield f"{place}; its text is left out, because it may quote cells."
 
 
 def _counts(error: ValidationError) -> str:
@@ -114,12 +113,3 @@ def _strings(code: CodeType) -> Iterator[str]:
         for value in constant if isinstance(constant, tuple | frozenset) else (constant,):
             if isinstance(value, str):
                 yield value
-
-
-def _place(trace: TracebackType | None) -> str:
-    """Return where an error was raised."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "Raised at an unknown place"
-    return f"Raised in {trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"

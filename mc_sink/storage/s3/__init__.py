@@ -2,12 +2,12 @@
 
 from mc_sink.storage.s3.bucket import S3Store
 from mc_sink.storage.s3.checksums import wrong_sum
-from mc_sink.storage.s3.client_options import check_names, check_options, check_owner
+from mc_sink.storage.s3.client_options import check_names, check_owner
 from mc_sink.storage.s3.endpoint import is_aws
 from mc_sink.storage.s3.multipart import not_aborted
 from mc_sink.storage.s3.probe import Answer, Probes, Trial
 from mc_sink.storage.s3.role_session import Role, session_in
-from mc_sink.storage.s3.store_ways import UNKEPT, StoreWays, WaysMemory
+from mc_sink.storage.s3.store_support import UNKEPT, StoreSupport, SupportMemory
 
 __all__ = [
     "UNKEPT",
@@ -15,11 +15,10 @@ __all__ = [
     "Probes",
     "Role",
     "S3Store",
-    "StoreWays",
+    "StoreSupport",
+    "SupportMemory",
     "Trial",
-    "WaysMemory",
     "check_names",
-    "check_options",
     "check_owner",
     "is_aws",
     "not_aborted",

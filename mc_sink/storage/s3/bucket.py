@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isal import isal_zlib
+
 from mc_sink.exceptions import CommitError, UploadError
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
@@ -20,9 +22,10 @@ from mc_sink.storage.s3.evidence import (
     multipart_etag,
 )
 from mc_sink.storage.s3.failures import RequestFailed, is_list_denied
-from mc_sink.storage.s3.multipart import PartPlan, S3Parts, abort_upload, are_unlike, not_aborted
+from mc_sink.storage.s3.multipart import S3Parts, abort_upload, are_unlike, not_aborted
+from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.publish_object import ObjectPublisher
-from mc_sink.storage.store import S3_FORM, Holds, Match, Published, differs, new_md5
+from mc_sink.storage.store import S3_FORM, Holds, Match, Published, StoresNothing, differs, new_md5
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
@@ -37,15 +40,16 @@ class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
     at_once = 8
+    publishes_at_once = 32
 
     def __init__(
         self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None
     ) -> None:
+        self._requests = requests or Requests(storage_options)  # which checks the options
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
-        self._requests = requests or Requests(storage_options)
-        self.ways, self.endpoint = self._requests.ways, self._requests.endpoint or ""
+        self.support, self.endpoint = self._requests.support, self._requests.endpoint or ""
         self._listing = ObjectListing(self._requests)
         self._publisher = ObjectPublisher(self._requests, self._listing)
         self._options = options
@@ -97,8 +101,12 @@ class S3Store(Unpicklable):
             file, file.upload, condition, repeatable=repeatable, encrypted=self._is_encrypted
         )
         if are_unlike(file.upload.parts) and not published.from_prior_attempt:
-            self.ways.equal_parts = False
+            self.support.equal_parts = False
         return published
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for; what they were to publish may be visible."""
+        self._requests.interrupt()
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True after a Complete that this store sent, unless it was refused for certain."""
@@ -143,7 +151,7 @@ class S3Store(Unpicklable):
         if found.etag == etag:
             return "yes"
         # A store may give an upload's object an ETag of another form than S3's.
-        as_s3 = self.ways.has_s3_etags is not False
+        as_s3 = self.support.has_s3_etags is not False
         comparable = etag is not None and as_s3 and ("-" in found.etag) == ("-" in etag)
         return "no" if comparable else "unknown"
 
@@ -167,13 +175,13 @@ class S3Store(Unpicklable):
         return is_encrypted(self._options.request(""))
 
 
-class PartsComparison:
+class PartsComparison(StoresNothing):
     """Compares bytes with the object at a key: by the MD5 of the whole or of its parts, as the object's ETag has it."""
 
     def __init__(self, url: str, found: FoundObject, plan: PartPlan) -> None:
         self._url, self._found, self._plan = url, found, plan
         self._in_parts = "-" in found.etag
-        self._num_bytes = 0
+        self._num_bytes = self.crc = 0
         self._digests: list[bytes] = []
         self._part, self._left = new_md5(), plan.size(1)
 
@@ -181,6 +189,7 @@ class PartsComparison:
         """Add bytes to the sums."""
         left = memoryview(data)
         self._num_bytes += len(left)
+        self.crc = isal_zlib.crc32(left, self.crc)
         while self._in_parts and len(left) >= self._left:
             self._part.update(left[: self._left])
             left = left[self._left :]
@@ -195,12 +204,6 @@ class PartsComparison:
             return Present(self._found.etag)
         comparable = bool(S3_FORM.fullmatch(self._found.etag))
         raise differs(self._url, self._found.num_bytes, self._num_bytes, comparable=comparable)
-
-    def stop(self) -> None:
-        """Ignore the request to stop: sums end by themselves."""
-
-    def abort(self) -> None:
-        """Ignore the request to abort: nothing was stored."""
 
     def _etag(self) -> str:
         """Compute the ETag that these bytes have, sent whole or in parts."""

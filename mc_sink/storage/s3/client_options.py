@@ -77,7 +77,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
     """
     storage_options = seal(storage_options)
     check_options(storage_options)
-    options = _with_defaults(storage_options)
+    options = with_defaults(storage_options)
     with silence():
         check_environment(options)
         session = options.get("session") or new_session(options.get(PROFILE))
@@ -97,7 +97,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
 
 def owner_parameter(storage_options: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameter of every request that names the owner of the bucket, if the caller set it."""
-    owner = _with_defaults(seal(storage_options)).get(OWNER)
+    owner = with_defaults(seal(storage_options)).get(OWNER)
     return {"ExpectedBucketOwner": owner.reveal()} if isinstance(owner, Secret) else {}
 
 
@@ -106,6 +106,7 @@ def check_options(options: Sealed) -> None:
     from inspect import signature
 
     import s3fs
+    from aiobotocore.config import AioConfig
     from botocore.session import Session
 
     options.checked()
@@ -117,7 +118,10 @@ def check_options(options: Sealed) -> None:
     _check_forms(options)
     check_owner(options.get(OWNER), "expected_bucket_owner in storage_options")
     _asked_sums(options)
-    _check_config(options.get("config_kwargs") or {})
+    config = options.get("config_kwargs") or {}
+    of_config = {*AioConfig.OPTION_DEFAULTS, "connector_args", "http_session_cls", "warm_up_loader_caches"}
+    check_names(config, of_config, "botocore", place="config_kwargs")
+    _check_section(config.get("s3"))
     client = options.get("client_kwargs") or {}
     known = set(signature(Session.create_client).parameters) - {"self", "service_name", "config"}
     check_names(client, known, "botocore", place="client_kwargs")
@@ -198,14 +202,10 @@ def check_owner(owner: Secret | str | None, place: str) -> None:
         raise ConfigurationError(f"{place} is not the number of an AWS account. Write its 12 digits, as text.")
 
 
-def _check_config(config: Mapping[str, Any]) -> None:
-    """Raise for names that botocore would refuse without a suggestion, or ignore, as it does within `s3`."""
-    from aiobotocore.config import AioConfig
+def _check_section(section: object) -> None:
+    """Raise for names in botocore's section `s3` that it would ignore, and for values of a wrong type."""
     from botocore.configprovider import DEFAULT_S3_CONFIG_VARS
 
-    known = {*AioConfig.OPTION_DEFAULTS, "connector_args", "http_session_cls", "warm_up_loader_caches"}
-    check_names(config, known, "botocore", place="config_kwargs")
-    section = config.get("s3")
     if not isinstance(section, Mapping | None):
         raise ConfigurationError(f"config_kwargs['s3'] must be a dict, not {type(section).__name__}.")
     check_names(section or {}, DEFAULT_S3_CONFIG_VARS, "botocore", place="config_kwargs['s3']")
@@ -226,7 +226,7 @@ def _check_forms(options: Mapping[str, Any]) -> None:
         raise ConfigurationError(wrong[0])
 
 
-def _with_defaults(options: Sealed) -> Sealed:
+def with_defaults(options: Sealed) -> Sealed:
     """Add the options that fsspec's own configuration would add later, behind all checks."""
     import s3fs
     from fsspec.config import apply_config
@@ -254,12 +254,10 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
     return DEFAULT_CONFIG | unproxied | dict(given) | fixed
 
 
-def may_sign(options: Sealed) -> bool:
-    """Return False if the caller, or else the profile's s3 section, forbids to sign bodies."""
-    given = _with_defaults(options)
-    asked = (given.get("config_kwargs") or {}).get("s3") or {}
+def may_sign(options: Sealed, session: OneHost) -> bool:
+    """Return False if the caller, or else the s3 section of the session's profile, forbids to sign bodies."""
+    asked = (with_defaults(options).get("config_kwargs") or {}).get("s3") or {}
     with silence():
-        session = given.get("session") or new_session(given.get(PROFILE))
         profile = session.get_config_variable("s3") or {}
     setting = asked.get("payload_signing_enabled", profile.get("payload_signing_enabled"))
     return str(setting).lower() != "false"

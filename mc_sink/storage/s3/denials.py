@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mc_sink.exceptions import PermissionDenied, SinkError
+from mc_sink.storage.s3.failures import KMS
 from mc_sink.storage.s3.refusals import DEMANDS, advised, denial_words
 from mc_sink.storage.s3.retry_rules import EXPIRED, RULES
 
@@ -33,7 +34,7 @@ _OWNERS = {
 _EXTRA = {
     "ACL": "s3:PutObjectAcl for the ACL",
     "Tagging": "s3:PutObjectTagging for the tags",
-    "ServerSideEncryption": "kms:GenerateDataKey and kms:Decrypt on the key for KMS",
+    KMS: "kms:GenerateDataKey and kms:Decrypt on the key for KMS",
     "ObjectLockMode": "s3:PutObjectRetention for the retention",
     "ObjectLockLegalHoldStatus": "s3:PutObjectLegalHold for the legal hold",
 }

@@ -53,12 +53,20 @@ def find_endpoint(options: Mapping[str, Any], session: Any) -> Endpoint:
     tls = client.get("use_ssl", options.get("use_ssl", True))
     if not isinstance(tls, bool):
         raise ConfigurationError(f"use_ssl in storage_options must be True or False, not {type(tls).__name__}.")
-    where, url = _asked(options, client) or _configured(options, session) or ("", None)
+    places = [("endpoint_url", options), ("client_kwargs['endpoint_url']", client)]  # s3fs takes it in both
+    asked = [(where, place["endpoint_url"]) for where, place in places if place.get("endpoint_url")]
+    if len(asked) > 1 and asked[0][1] != asked[1][1]:
+        raise ConfigurationError(
+            "storage_options has 2 endpoints: endpoint_url, and client_kwargs['endpoint_url']. Remove one of them."
+        )
+    where, url = asked[0] if asked else _configured(options, session) or ("", None)
     if url is None:
         return Endpoint(None, private=tls, loopback=False)
     if wrong := _wrong_with(url, tls=tls):
         raise ConfigurationError(f"{where} {wrong}")
-    return Endpoint(url, private=_is_tls(url) or _is_loopback(url), loopback=_is_loopback(url))
+    return Endpoint(
+        url, private=urlsplit(url.reveal()).scheme == "https" or _is_loopback(url), loopback=_is_loopback(url)
+    )
 
 
 def find_region(options: Mapping[str, Any], session: Any) -> str | None:
@@ -76,44 +84,30 @@ def find_region(options: Mapping[str, Any], session: Any) -> str | None:
     return os.environ.get("AWS_REGION", "").strip() or None
 
 
-def _asked(options: Mapping[str, Any], client: Mapping[str, Any]) -> tuple[str, Secret] | None:
-    """Find the endpoint in the options; s3fs takes it in two places."""
-    places = [("endpoint_url", options), ("client_kwargs['endpoint_url']", client)]
-    asked = [(where, place["endpoint_url"]) for where, place in places if place.get("endpoint_url")]
-    if len(asked) > 1 and asked[0][1] != asked[1][1]:
-        raise ConfigurationError(
-            "storage_options has 2 endpoints: endpoint_url, and client_kwargs['endpoint_url']. Remove one of them."
-        )
-    return asked[0] if asked else None
-
-
 def _configured(options: Mapping[str, Any], session: Any) -> tuple[str, Secret] | None:
-    """Find the endpoint of the environment or the profile; an error quotes nothing of the files."""
+    """Find the endpoint of the environment or the profile, where botocore looks; an error quotes nothing of the files.
+
+    The places: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.
+    """
+    ignored = (options.get("config_kwargs") or {}).get("ignore_configured_endpoint_urls")
     try:
-        return _look_up(options.get("config_kwargs") or {}, session)
+        if session.get_config_variable("ignore_configured_endpoint_urls") if ignored is None else ignored:
+            return None
+        if name := next(filter(os.environ.get, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")), None):
+            return name, Secret(os.environ[name])
+        profile = session.get_scoped_config()
+        services = profile.get("services")
+        of_s3 = session.full_config["services"][services].get("s3", {}) if services else {}
     except Exception as error:  # noqa: BLE001  each botocore version has its own, and their texts quote the files
         kind = type(error).__name__
+    else:
+        places = [("endpoint_url of s3 in the profile's services", of_s3), ("endpoint_url of the profile", profile)]
+        urls = ((where, place.get("endpoint_url")) for where, place in places)
+        return next(((where, Secret(url)) for where, url in urls if url), None)
     raise ConfigurationError(
         f"The AWS configuration can't be read ({kind}). Check the profile's name, and ~/.aws/config or what "
         f"AWS_CONFIG_FILE names."
     )
-
-
-def _look_up(config: Mapping[str, Any], session: Any) -> tuple[str, Secret] | None:
-    """Look in the places where botocore looks: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html."""
-    ignored = config.get("ignore_configured_endpoint_urls")
-    if session.get_config_variable("ignore_configured_endpoint_urls") if ignored is None else ignored:
-        return None
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if os.environ.get(name):
-            return name, Secret(os.environ[name])
-    services = session.get_scoped_config().get("services")
-    if services and session.full_config["services"][services].get("s3", {}).get("endpoint_url"):
-        url = Secret(session.full_config["services"][services]["s3"]["endpoint_url"])
-        return "endpoint_url of s3 in the profile's services", url
-    if session.get_scoped_config().get("endpoint_url"):
-        return "endpoint_url of the profile", Secret(session.get_scoped_config()["endpoint_url"])
-    return None
 
 
 def _wrong_with(url: Secret, *, tls: bool) -> str | None:
@@ -133,10 +127,6 @@ def _wrong_with(url: Secret, *, tls: bool) -> str | None:
             "accept that with storage_options={'use_ssl': False}."
         )
     return None
-
-
-def _is_tls(url: Secret) -> bool:
-    return urlsplit(url.reveal()).scheme == "https"
 
 
 def _is_loopback(url: Secret) -> bool:

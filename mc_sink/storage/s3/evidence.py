@@ -8,7 +8,7 @@
     none of these                             "unproven"
 
 An object's ETag is its MD5. That of a multipart object is the MD5 of its parts' MD5s, and their number. Stores differ
-in what they check and in how they make ETags; `store_ways.py` has what is known of one store.
+in what they check and in how they make ETags; `store_support.py` has what is known of one store.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.staged import Multipart, Present, Whole
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Integrity
     from mc_sink.staged import StagedFile
     from mc_sink.storage.s3.client import Requests
-    from mc_sink.storage.s3.store_ways import StoreWays
+    from mc_sink.storage.s3.store_support import StoreSupport
     from mc_sink.target import Target
 
 MD5 = re.compile(r"[0-9a-f]{32}")
@@ -46,24 +47,24 @@ class SentBody:
     is_encrypted: bool = False
 
 
-def proof_of(body: SentBody, reply: Mapping[str, Any], ways: StoreWays) -> Integrity | None:
-    """Return what a reply proves of the body, None where it contradicts; learns the store's ways from it.
+def proof_of(body: SentBody, reply: Mapping[str, Any], support: StoreSupport) -> Integrity | None:
+    """Return what a reply proves of the body, None where it contradicts; learns from it what the store supports.
 
     The MD5 costs some 600 MB/s, so it is computed only where the store has not checked the checksum.
     """
     signed = reply.get(SIGNED)
     for name, sent in reply.get(SUMMED, {}).items():
-        ways.checks_sums = name in reply
+        support.checks_sums = name in reply
         if name in reply:
             return PROOFS[name] if reply[name] == sent else None
     etag = bare(reply.get("ETag"))
     if etag == body.md5():
-        ways.has_md5_etags = True
+        support.has_md5_etags = True
         return "sha256" if signed else "etag"
-    if signed and ways.checks_signed_bodies and not ways.has_md5_etags:
-        ways.has_md5_etags = False
+    if signed and support.checks_signed_bodies and not support.has_md5_etags:
+        support.has_md5_etags = False
         return "sha256"
-    if MD5.fullmatch(etag) and not body.is_encrypted and ways.has_md5_etags is not False:
+    if MD5.fullmatch(etag) and not body.is_encrypted and support.has_md5_etags is not False:
         return None
     return "sha256" if signed else "unproven"
 
@@ -136,7 +137,7 @@ class ObjectListing:
             return {url: one for url, one in seen.items() if one}
         urls = {(place.bucket, place.path): place.url for place in places}
         bucket = places[0].bucket
-        listed = self._entries(bucket, _common_prefix([place.path for place in places]))
+        listed = self._entries(bucket, commonprefix([place.path for place in places]))  # noqa: RUF071  as intended
         return {urls[bucket, key]: one for key, one in listed if (bucket, key) in urls}
 
     def _entries(self, bucket: str, stem: str) -> Iterator[tuple[str, FoundObject]]:
@@ -150,8 +151,3 @@ class ObjectListing:
 
 def _found(entry: Mapping[str, Any]) -> FoundObject:
     return FoundObject(int(entry["Size"]), bare(entry["ETag"]))
-
-
-def _common_prefix(keys: Sequence[str]) -> str:
-    first, last = min(keys), max(keys)
-    return first[: next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]

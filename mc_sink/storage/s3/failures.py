@@ -31,6 +31,10 @@ _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5}
 _SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
 
 
+# Stands in `RequestFailed.sent` for any kind of encryption by KMS.
+KMS = "aws:kms"
+
+
 @dataclass(slots=True, eq=False)
 class RequestFailed(Exception):  # noqa: N818  what failed is the request; whether that is an error, its caller decides
     """A request that did not succeed. No text in here holds the caller's credentials.
@@ -39,7 +43,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     - `uncertain`: an attempt may have taken effect all the same. True after a lost or invalid reply, and after a 5xx.
       A 501 is an exception: a store that doesn't implement a request has not done it.
     - `attempts`: how often the request was sent.
-    - `sent`: the names of the request's parameters.
+    - `sent`: the names of the request's parameters, and "aws:kms" where it asked for encryption by KMS.
     - `named`: the header or argument that the store complained of.
     - `region`, `endpoint`: where the store says that the bucket is.
     """
@@ -82,9 +86,13 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
 
 
 def read_failure(operation: str, error: Exception, scrubbed: Callable[[str], str]) -> RequestFailed:
-    """Read the store's answer from an exception, if it has one; s3fs keeps botocore's error as the cause of its own."""
-    failed = _read(operation, error, scrubbed)
-    if not any(map(_is_of_credentials, (error, error.__cause__))):
+    """Return the failure that an exception of the libraries stands for."""
+    response = response_of(error)
+    failed = _unanswered(operation, error, scrubbed) if response is None else _answered(operation, response, scrubbed)
+    # Only the frames show that it was raised while credentials were obtained: a refusal by STS looks like one by the
+    # store, and an empty token like an object option of a wrong form.
+    frames = (frame for one in (error, error.__cause__) if one for frame, _ in walk_tb(one.__traceback__))
+    if all(frame.f_globals.get("__name__") not in _FINDS_CREDENTIALS for frame in frames):
         return failed
     # The request could not be signed, and the store never saw it.
     known = failed.code in CREDENTIAL_CODES
@@ -92,16 +100,10 @@ def read_failure(operation: str, error: Exception, scrubbed: Callable[[str], str
     return RequestFailed(operation, failed.status, code, message, uncertain=False)
 
 
-def _read(operation: str, error: Exception, scrubbed: Callable[[str], str]) -> RequestFailed:
-    for candidate in (error, error.__cause__):
-        response = getattr(candidate, "response", None)
-        if isinstance(response, dict):
-            return _read_answer(operation, response, scrubbed)
-    message = cleaned(_words(error), scrubbed)
-    sent = not _is_callers_mistake(error)
-    return RequestFailed(
-        operation, None if sent else NOT_SENT, type(error).__name__, message, uncertain=sent and not _kept_here(error)
-    )
+def response_of(error: Exception) -> Mapping[str, Any] | None:
+    """Return the store's answer, if an exception has one; s3fs keeps botocore's error as the cause of its own."""
+    responses = (getattr(one, "response", None) for one in (error, error.__cause__))
+    return next((one for one in responses if isinstance(one, dict)), None)
 
 
 def is_list_denied(failed: RequestFailed) -> bool:
@@ -128,7 +130,7 @@ def cleaned(text: str, scrubbed: Callable[[str], str]) -> str:
     return f"{shown[: LONGEST_MESSAGE - SHOWN_END]}…{shown[-SHOWN_END:]}"
 
 
-def _read_answer(operation: str, response: Mapping[str, Any], scrubbed: Callable[[str], str]) -> RequestFailed:
+def _answered(operation: str, response: Mapping[str, Any], scrubbed: Callable[[str], str]) -> RequestFailed:
     about, answer = response.get("ResponseMetadata", {}), response.get("Error", {})
     found, headers = about.get("HTTPStatusCode"), about.get("HTTPHeaders", {})
     status = found if isinstance(found, int) else None
@@ -140,18 +142,9 @@ def _read_answer(operation: str, response: Mapping[str, Any], scrubbed: Callable
     failed.named = _of_form(_HEADER, answer.get("Header") or answer.get("ArgumentName")) or ""
     failed.endpoint = _of_form(_HOST, answer.get("Endpoint"))
     failed.region = _of_form(_REGION, headers.get("x-amz-bucket-region") or answer.get("Region"))
-    if failed.region is None:
-        failed.region = _of_form(_REGION, _region_in_words(message, failed.endpoint))
+    if failed.region is None and (words := _IN_WORDS.search(message) or _IN_HOST.search(failed.endpoint or "")):
+        failed.region = _of_form(_REGION, next(filter(None, words.groups())))
     return failed
-
-
-def _is_of_credentials(error: BaseException | None) -> bool:
-    """Return True if an error was raised while credentials were obtained, which only its frames show.
-
-    A refusal by STS looks like a refusal by the store, and an empty token like an object option of a wrong form.
-    """
-    frames = walk_tb(error.__traceback__ if error else None)
-    return any(frame.f_globals.get("__name__") in _FINDS_CREDENTIALS for frame, _ in frames)
 
 
 def _of_form(form: re.Pattern[str], text: object) -> str | None:
@@ -169,30 +162,20 @@ def _words(error: Exception) -> str:
     return words or "no reply"
 
 
-def _is_callers_mistake(error: Exception) -> bool:
-    """Return True if no retry can succeed: missing credentials, an untrusted certificate, a value of a wrong form."""
-    from botocore.exceptions import BotoCoreError, HTTPClientError, SSLError
-    from botocore.exceptions import ConnectionError as NoConnection
+def _unanswered(operation: str, error: Exception, scrubbed: Callable[[str], str]) -> RequestFailed:
+    """Return the failure of a request that no readable reply came to."""
+    from aiohttp import ClientConnectorError
+    from botocore import exceptions as known
     from botocore.parsers import ResponseParserError
 
-    if isinstance(error, SSLError):
-        return "certificate" in str(error).lower()
-    if isinstance(error, NoConnection | HTTPClientError | ResponseParserError):
-        return False
-    return isinstance(error, BotoCoreError | TypeError | ValueError)
-
-
-def _kept_here(error: Exception) -> bool:
-    """Return True if the connection was never made, so that nothing was sent."""
-    from aiohttp import ClientConnectorError
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError
-
-    if isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError):
-        return True
-    return isinstance(error, EndpointConnectionError) and isinstance(error.kwargs.get("error"), ClientConnectorError)
-
-
-def _region_in_words(message: str, endpoint: str | None) -> str | None:
-    """Return the region of the bucket as a message or the host of an endpoint names it."""
-    found = _IN_WORDS.search(message) or _IN_HOST.search(endpoint or "")
-    return next(filter(None, found.groups())) if found else None
+    message = cleaned(_words(error), scrubbed)
+    # No retry can succeed: missing credentials, an untrusted certificate, a value of a wrong form.
+    is_mistake = isinstance(error, known.BotoCoreError | TypeError | ValueError)
+    if isinstance(error, known.ConnectionError | known.HTTPClientError | ResponseParserError):
+        is_mistake = isinstance(error, known.SSLError) and "certificate" in str(error).lower()
+    # The connection was never made, so nothing was sent.
+    unconnected = isinstance(error, known.ConnectTimeoutError | known.ProxyConnectionError | known.SSLError) or (
+        isinstance(error, known.EndpointConnectionError) and isinstance(error.kwargs.get("error"), ClientConnectorError)
+    )
+    status, uncertain = NOT_SENT if is_mistake else None, not (is_mistake or unconnected)
+    return RequestFailed(operation, status, type(error).__name__, message, uncertain=uncertain)

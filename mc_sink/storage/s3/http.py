@@ -19,7 +19,7 @@ from mc_sink.secret import Unpicklable
 from mc_sink.storage.quiet_logs import silence_loggers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 # The elements of a refusal that are read. The rest repeats the request, in plain and in hex, its token included:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html
@@ -40,9 +40,25 @@ class OneHost(Unpicklable):
     def __init__(self, session: Any) -> None:
         self._session = session
 
+    async def get_credentials(self) -> Any:
+        """Return the credentials that botocore uses, or None."""
+        return await self._session.get_credentials()
+
+    def files(self, verify: object) -> Iterator[str]:
+        """Yield the paths of the files that decide how a client behaves; `verify` is the caller's own setting."""
+        from botocore.httpsession import where
+
+        yield from map(self.get_config_variable, ("config_file", "credentials_file"))
+        bundle = self.get_config_variable("ca_bundle") if verify is None else verify
+        yield bundle if isinstance(bundle, str) else where()
+
     def create_client(self, *where: Any, **options: Any) -> _Creation:
         """Return a context that makes a client when it is entered."""
         return _Creation(self._session.create_client(*where, **options))
+
+    def get_config_variable(self, name: str) -> Any:
+        """Return a setting of the session: of its profile, the environment or the defaults."""
+        return self._session.get_config_variable(name)
 
 
 class _Creation:
@@ -109,22 +125,12 @@ def http_session() -> type:
 
 
 def _without_echo(body: bytes, sent: Mapping[str, str | bytes]) -> bytes:
-    """Remove the key id and the token of a request from its refusal."""
-    echoed = tuple(_credentials(sent))
-    body = _ELEMENT.sub(lambda element: element[0] if element[1] in _READ else b"", body)
-    return _MESSAGE.sub(lambda message: _cut(echoed, message[0]), body)
-
-
-def _cut(echoed: Iterable[bytes], message: bytes) -> bytes:
-    for credential in echoed:
-        message = message.replace(credential, "…".encode())
-    return message
-
-
-def _credentials(sent: Mapping[str, str | bytes]) -> Iterator[bytes]:
-    """Find the key id and the token of a request in its headers, wherever they were configured."""
+    """Remove the key id and the token of a request, wherever they were configured, from its refusal."""
     headers = {name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in sent.items()}
-    if signed := _KEY_ID.search(headers.get("authorization", "")):
-        yield signed[1].encode()
-    if token := headers.get("x-amz-security-token"):
-        yield token.encode()
+    signed = _KEY_ID.search(headers.get("authorization", ""))
+    credentials = [one for one in (signed and signed[1], headers.get("x-amz-security-token")) if one]
+    body = _ELEMENT.sub(lambda element: element[0] if element[1] in _READ else b"", body)
+    if not credentials:
+        return body
+    echoed = re.compile("|".join(map(re.escape, credentials)).encode())
+    return _MESSAGE.sub(lambda message: echoed.sub("…".encode(), message[0]), body)

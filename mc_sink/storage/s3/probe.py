@@ -1,7 +1,8 @@
 """The requests of a check: probes of the permissions, and a trial delivery at a key of our own.
 
 They are sent as a delivery's requests are, with the same credentials, endpoint and silenced logs. The trial uses the
-code of deliveries, with the same checksums, options and conditions, and learns the store's ways from the replies.
+code of deliveries, with the same checksums, options and conditions, and learns what the store supports from the
+replies.
 
 Two things differ in a trial. No listing comes before a condition, because the trial is to show whether the store
 itself keeps it. And every request is sent once, because a second attempt would make the answer ambiguous.
@@ -23,9 +24,9 @@ from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.bucket import S3Store
 from mc_sink.storage.s3.checksums import SUMS
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.client_options import filesystem_arguments, owner_parameter
-from mc_sink.storage.s3.failures import RequestFailed, read_failure
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.failures import RequestFailed, read_failure, response_of
+from mc_sink.storage.s3.part_plan import PartPlan
+from mc_sink.storage.s3.shared_clients import CLIENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mc_sink.object_options import ObjectOptions
     from mc_sink.staged import IfExists, Sums
     from mc_sink.storage.s3.request import Sending
-    from mc_sink.storage.s3.store_ways import StoreWays
+    from mc_sink.storage.s3.store_support import StoreSupport
     from mc_sink.target import Target
 
 Question = Literal[
@@ -98,18 +99,9 @@ class Probes(Unpicklable):
     """Sends one probe at a time. Holds the credentials and never shows them."""
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
-        import s3fs
-
         self._options = seal(storage_options)
-        with silence():
-            arguments = filesystem_arguments(self._options)
-            # A probe carries no checksum: some stores refuse that before they look at anything else.
-            config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
-            arguments = dict(arguments) | {"config_kwargs": config}
-            self._filesystem = s3fs.S3FileSystem(**arguments, skip_instance_cache=True, use_listings_cache=False)
-        self._filesystem.retries = 1
-        self._filesystem.req_kw = {**self._filesystem.req_kw, **owner_parameter(self._options)}
-        self._endpoint: str | None = arguments["endpoint_url"]
+        self._client = CLIENTS.get(self._options)
+        self._endpoint = self._client.endpoint
 
     @property
     def host(self) -> str | None:
@@ -133,7 +125,7 @@ class Probes(Unpicklable):
     def _once(self, operation: Question, parameters: Mapping[str, Any]) -> Answer:
         from asyncio import run_coroutine_threadsafe
 
-        future = run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
+        future = run_coroutine_threadsafe(self._send(operation, parameters), self._client.loop)
         try:
             return future.result()
         except BaseException:
@@ -143,8 +135,9 @@ class Probes(Unpicklable):
     async def _send(self, operation: Question, parameters: Mapping[str, Any]) -> Answer:
         try:
             with silence():
-                # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-                reply = dict(await self._filesystem._call_s3(operation, **parameters))  # noqa: SLF001
+                async with self._client.in_use() as filesystem:
+                    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
+                    reply = dict(await filesystem._call_s3(operation, **parameters))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             return self._refusal(operation, error)
         metadata = reply.pop("ResponseMetadata", {})
@@ -153,16 +146,10 @@ class Probes(Unpicklable):
 
     def _refusal(self, operation: Question, error: Exception) -> Answer:
         failed = read_failure(operation, error, self._options.scrubbed)
-        response = _response_of(error)
+        response = response_of(error) or {}
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         region = _region(headers, response.get("Error", {}))
         return Answer(operation, failed.status, failed.code, failed.message, headers.get("date"), region)
-
-
-def _response_of(error: Exception) -> Mapping[str, Any]:
-    """Return the store's answer from an exception; s3fs keeps botocore's error as the cause of its own."""
-    answers = (getattr(one, "response", None) for one in (error, error.__cause__))
-    return next((answer for answer in answers if isinstance(answer, dict)), {})
 
 
 def _region(headers: Mapping[str, str], error: Mapping[str, str]) -> str | None:
@@ -184,7 +171,7 @@ class _TrialRequests(Requests):
             self.reply = reply
         return reply
 
-    async def _look(self, sending: Sending, instead_of: Any) -> None:  # noqa: ARG002  the signature of the base class
+    async def _look(self, sending: Sending) -> None:  # noqa: ARG002  the signature of the base class
         return None
 
 
@@ -219,9 +206,9 @@ class Trial(Unpicklable):
         self._left: str | None = None
 
     @property
-    def ways(self) -> StoreWays:
+    def support(self) -> StoreSupport:
         """The facts that the replies have shown so far."""
-        return self._requests.ways
+        return self._requests.support
 
     @property
     def sums(self) -> Sums:
@@ -288,8 +275,8 @@ class Trial(Unpicklable):
 
     def _learn_ignored(self, answer: Answer) -> Answer:
         """Note that the store ignores a condition, if it took a request that the condition forbids."""
-        if answer.ok and self.ways.condition(answer.operation) != "refused":
-            self.ways.learn_condition(answer.operation, "ignored")
+        if answer.ok and self.support.condition(answer.operation) != "refused":
+            self.support.learn_condition(answer.operation, "ignored")
         return answer
 
     def _stage(self, target: Target, body: bytes, *, several: bool, plan: PartPlan | None = None) -> StagedFile:
@@ -309,13 +296,9 @@ class Trial(Unpicklable):
         try:
             deliver()
         except SinkError as error:
-            return _refusal(operation, error)
+            failed = error.__cause__
+            if not isinstance(failed, RequestFailed):
+                return Answer(operation, None, message=error.message, advice=error.message)
+            status = None if failed.uncertain else failed.status
+            return Answer(operation, status, failed.code, failed.message, advice=error.message)
         return Answer(operation, _ACCEPTED, reply=self._requests.reply)
-
-
-def _refusal(operation: Any, error: SinkError) -> Answer:
-    failed = error.__cause__
-    if not isinstance(failed, RequestFailed):
-        return Answer(operation, None, message=error.message, advice=error.message)
-    status = None if failed.uncertain else failed.status
-    return Answer(operation, status, failed.code, failed.message, advice=error.message)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Multipart, StagedFile, Whole
     from mc_sink.storage.s3.client import Requests
     from mc_sink.storage.s3.evidence import ObjectListing
-    from mc_sink.storage.s3.store_ways import StoreWays
+    from mc_sink.storage.s3.store_support import StoreSupport
 
 # Refusals that an earlier attempt of our own may have caused: the key is taken, or the upload is gone.
 _TAKEN, _GONE = {"PreconditionFailed", "ConditionalRequestConflict"}, "NoSuchUpload"
@@ -81,40 +81,58 @@ class Expected:
         """Return True if this may be the object that was found, with an ETag that the store made in its own way."""
         return found is not None and found.num_bytes == self.file.num_bytes
 
-    def is_opaque(self, ways: StoreWays) -> bool:
+    def is_opaque(self, support: StoreSupport) -> bool:
         """Return True if the ETag is known not to be one that can be computed."""
-        if self.is_encrypted or not self.etag or ways.has_md5_etags is False:
+        if self.is_encrypted or not self.etag or support.has_md5_etags is False:
             return True
-        return self.body is None and ways.has_s3_etags is False
+        return self.body is None and support.has_s3_etags is False
 
-    def is_comparable(self, etag: str, ways: StoreWays) -> bool:
+    def is_comparable(self, etag: str, support: StoreSupport) -> bool:
         """Return True if an ETag has the form of the computed one, so that another one means other bytes."""
-        return not self.is_opaque(ways) and bool((MD5 if self.body else MULTIPART).fullmatch(etag))
+        return not self.is_opaque(support) and bool((MD5 if self.body else MULTIPART).fullmatch(etag))
 
-    def is_contradicted(self, etag: str, ways: StoreWays, *, summed: bool) -> bool:
+    def is_contradicted(self, etag: str, support: StoreSupport, *, summed: bool) -> bool:
         """Return True if another ETag than the computed one means other bytes, and not another way to make ETags.
 
         `summed`: the store has echoed the checksum of the whole object together with this ETag.
         """
-        if self.is_opaque(ways):
+        if self.is_opaque(support):
             return False
-        if ways.has_md5_etags if self.body else ways.has_s3_etags:
+        if support.has_md5_etags if self.body else support.has_s3_etags:
             return True
-        return not summed and self.is_comparable(etag, ways)
+        return not summed and self.is_comparable(etag, support)
 
-    def learn(self, ways: StoreWays, *, computed: bool) -> None:
+    def proof(self, reply: Mapping[str, Any], support: StoreSupport) -> tuple[Integrity | None, bool]:
+        """Return how a reply proves the object, None if it is another, and whether the store has summed all of it."""
+        sent: Mapping[str, str] = reply.get(SUMMED, {})
+        if self.body:
+            proof = proof_of(self.body, reply, support)
+            return proof, any(name in reply for name in sent) and proof is not None
+        for name, value in sent.items():
+            echoed = str(reply.get(name) or "")
+            if echoed and "-" not in echoed:  # a dash: the checksum of the parts' checksums
+                return (PROOFS[name], True) if echoed == value else (None, False)
+        return self.integrity, False
+
+    def is_shown(self, answered: str, proof: Integrity | None, support: StoreSupport) -> bool:
+        """Return True if an answer with this ETag and proof shows as much as a listing would."""
+        lists_it = support.lists_what_it_answers is True
+        is_it = self.body is not None or lists_it if answered == self.etag else self.is_opaque(support) and lists_it
+        return proof is not None and is_it
+
+    def learn(self, support: StoreSupport, *, computed: bool) -> None:
         """Note whether the store's ETag was the computed one."""
         if self.body:
-            ways.has_md5_etags = computed
+            support.has_md5_etags = computed
         else:
-            ways.has_s3_etags = computed
+            support.has_s3_etags = computed
 
 
 class ObjectPublisher(Unpicklable):
     """Publishes the objects of one store, and knows which of its uploads may be objects by now."""
 
     def __init__(self, requests: Requests, listing: ObjectListing) -> None:
-        self._requests, self._listing, self._ways = requests, listing, requests.ways
+        self._requests, self._listing, self._support = requests, listing, requests.support
         # By upload id: the bucket and key of a Complete that was neither refused for certain nor answered.
         self._completing: dict[str, tuple[str, str]] = {}
 
@@ -158,7 +176,7 @@ class ObjectPublisher(Unpicklable):
         etag = new_md5(upload.body).hexdigest()
         crc = b64encode(bytes.fromhex(file.checksum.removeprefix("crc32:"))).decode()
         # A store may ignore the checksum, and a Put that was altered on its way would be visible at once.
-        unchecked = self._ways.checks_sums is not True
+        unchecked = self._support.checks_sums is not True
         encrypted = is_encrypted(upload.options)
         body = SentBody(lambda: etag, encrypted)
         return self._commit(
@@ -189,7 +207,7 @@ class ObjectPublisher(Unpicklable):
             if reply.get("Key", expected.key) == expected.key and (reply.get("ETag") or reply.get("Key")):
                 published = self._judge(expected, reply)
                 self._note_published(expected.bucket, expected.key)
-                self._ways.learn_taken(operation)
+                self._support.learn_taken(operation)
                 return published
         settled = self._settle(expected, failed)
         if settled.from_prior_attempt:
@@ -221,25 +239,25 @@ class ObjectPublisher(Unpicklable):
 
     def _judge(self, expected: Expected, reply: Mapping[str, Any]) -> Published:
         """Compare an answer with what was sent; where it contains something else, or may, a listing decides."""
-        ways, answered, version = self._ways, bare(reply.get("ETag")), reply.get("VersionId")
-        proof, summed = _proof(expected, reply, ways)
+        support, answered, version = self._support, bare(reply.get("ETag")), reply.get("VersionId")
+        proof, summed = expected.proof(reply, support)
         listed, found = answered, None
-        if not (answered and _is_enough(expected, answered, proof, ways)):
+        if not (answered and expected.is_shown(answered, proof, support)):
             found = self._glance(expected)
             listed = found.etag if found else answered
             if found and answered and not expected.body:
-                ways.lists_what_it_answers = listed == answered
+                support.lists_what_it_answers = listed == answered
         if found and found.num_bytes != expected.file.num_bytes:
             raise _altered_object(expected, found)
         if not listed:
             raise _unknown(expected.file, "the store answered without an ETag, and a listing does not show the object")
         published = Published(listed, version, create_only=reply.get(CREATE_ONLY), integrity=proof or "etag")
         if listed == expected.etag:
-            expected.learn(ways, computed=True)
+            expected.learn(support, computed=True)
             return published
-        if proof is None or expected.is_contradicted(listed, ways, summed=summed and listed == answered):
+        if proof is None or expected.is_contradicted(listed, support, summed=summed and listed == answered):
             raise _altered_object(expected, found or FoundObject(expected.file.num_bytes, listed))
-        expected.learn(ways, computed=False)
+        expected.learn(support, computed=False)
         return replace(published, etag_is_computed=False)
 
     def _glance(self, expected: Expected) -> FoundObject | None:
@@ -274,7 +292,7 @@ class ObjectPublisher(Unpicklable):
                 made_of="another" if unsent else "unclear",
                 integrity=expected.integrity,
             )
-        hidden = found is not None and not expected.is_comparable(found.etag, self._ways)
+        hidden = found is not None and not expected.is_comparable(found.etag, self._support)
         if expected.may_be(found) and (not certain or gone or (hidden and expected.repeatable)):
             shown = f"a listing shows {found}, which may be one of the store's own making"
             raise _unknown(file, f"{reason}; {shown}", _OVERWRITE if hidden else "")
@@ -289,26 +307,6 @@ class ObjectPublisher(Unpicklable):
         if expected.repeatable:
             raise differs(file.path, found.num_bytes, file.num_bytes) from failed
         raise already_exists(file.path) from failed
-
-
-def _proof(expected: Expected, reply: Mapping[str, Any], ways: StoreWays) -> tuple[Integrity | None, bool]:
-    """Return how the object is proven, None if it is another, and whether the store has summed all of it."""
-    sent: Mapping[str, str] = reply.get(SUMMED, {})
-    if expected.body:
-        proof = proof_of(expected.body, reply, ways)
-        return proof, any(name in reply for name in sent) and proof is not None
-    for name, value in sent.items():
-        echoed = str(reply.get(name) or "")
-        if echoed and "-" not in echoed:  # a dash: the checksum of the parts' checksums
-            return (PROOFS[name], True) if echoed == value else (None, False)
-    return expected.integrity, False
-
-
-def _is_enough(expected: Expected, answered: str, proof: Integrity | None, ways: StoreWays) -> bool:
-    """Return True if the answer shows as much as a listing would."""
-    if answered == expected.etag:
-        return proof is not None and (expected.body is not None or ways.lists_what_it_answers is True)
-    return proof is not None and expected.is_opaque(ways) and ways.lists_what_it_answers is True
 
 
 def _altered_object(expected: Expected, found: FoundObject) -> CommitError:

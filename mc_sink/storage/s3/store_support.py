@@ -65,7 +65,7 @@ UNKEPT: Final = {
 
 
 @dataclass(slots=True, eq=False)
-class StoreWays:
+class StoreSupport:
     """The known facts of one store; None means not seen yet. Threads share it: a fact is set in one assignment.
 
     - `checks_sums`: it echoes the checksum of a body, and so has checked it.
@@ -96,7 +96,7 @@ class StoreWays:
     took_upload: bool | None = None
 
     @classmethod
-    def of_aws(cls) -> StoreWays:
+    def of_aws(cls) -> StoreSupport:
         """Return the facts that AWS documents of S3. The ETags depend on the bucket's encryption."""
         return cls(
             checks_sums=True,
@@ -150,7 +150,7 @@ class StoreWays:
             self.condition_on_complete = seen
 
 
-class WaysMemory(Protocol):
+class SupportMemory(Protocol):
     """Saves the facts of stores from one process to the next, by endpoint and bucket. Its methods never raise."""
 
     def recall(self, endpoint: str, bucket: str) -> Mapping[str, object]:
@@ -168,15 +168,15 @@ class Fit:
     left_out: frozenset[str] = frozenset()
 
 
-def known_fit(operation: Operation, ways: StoreWays, sums: Sums) -> Fit:
-    """Return how to send a request to a store with these known ways.
+def known_fit(operation: Operation, support: StoreSupport, sums: Sums) -> Fit:
+    """Return how to send a request to a store with this known support.
 
     A part and the checksum of a Complete follow the Create of their upload.
     """
-    left_out = CONDITION if ways.condition(operation) == "refused" else frozenset()
+    left_out = CONDITION if support.condition(operation) == "refused" else frozenset()
     if operation == "complete_multipart_upload":
-        left_out |= _SIZE if ways.takes_object_size is False else frozenset()
-        left_out |= _OF_WHOLE if ways.takes_whole_sums is False else frozenset()
+        left_out |= _SIZE if support.takes_object_size is False else frozenset()
+        left_out |= _OF_WHOLE if support.takes_whole_sums is False else frozenset()
     return Fit(sums, left_out)
 
 
@@ -223,7 +223,7 @@ class Refitting:
 
     def _others(self, failed: RequestFailed, fit: Fit, named: AbstractSet[str]) -> Iterator[Fit]:
         """Yield the changes to try on a request that was refused with this fit, in order."""
-        sums = _other_sums(failed, self._operation, self._wanted, fit, self._allowed)
+        sums = self._other_sums(failed, fit)
         leaner = [(one, replace(fit, left_out=fit.left_out | one)) for one in (CONDITION, _SIZE) if one <= self._wanted]
         if named:
             yield from sums if named & (_OF_CREATE | _OF_WHOLE) else ()
@@ -234,25 +234,24 @@ class Refitting:
             yield from (replace(one, left_out=one.left_out | other.left_out) for one in sums for other in others)
             yield from (replace(one, left_out=one.left_out | other.left_out) for one, other in combinations(others, 2))
 
+    def _other_sums(self, failed: RequestFailed, fit: Fit) -> list[Fit]:
+        """Return the changes that replace the checksum of a request, or remove it.
 
-def _other_sums(
-    failed: RequestFailed, operation: Operation, wanted: AbstractSet[str], fit: Fit, allowed: Sequence[Sums]
-) -> list[Fit]:
-    """Return the changes that replace the checksum of a request, or remove it."""
-    if operation == "complete_multipart_upload":
-        return [replace(fit, left_out=fit.left_out | _OF_WHOLE)] if wanted & PROOFS.keys() else []
-    summed = {"create_multipart_upload": _OF_CREATE, "put_object": frozenset({_CRC32})}.get(operation, frozenset())
-    if fit.sums not in allowed or not wanted & summed:
-        return []
-    others = [one for one in allowed[allowed.index(fit.sums) + 1 :] if operation != "put_object" or one != "composite"]
-    return [replace(fit, sums=one) for one in sorted(others, key=lambda one: not _is_named(one, failed, fit))]
+        First come those that the refusal names: the store would take them.
+        """
+        is_put, allowed = self._operation == "put_object", self._allowed
+        if self._operation == "complete_multipart_upload":
+            return [replace(fit, left_out=fit.left_out | _OF_WHOLE)] if self._wanted & PROOFS.keys() else []
+        summed = {"create_multipart_upload": _OF_CREATE, "put_object": frozenset({_CRC32})}.get(self._operation)
+        if fit.sums not in allowed or not (summed and self._wanted & summed):
+            return []
+        sent = SUMS[fit.sums].algorithm if fit.sums != "none" else None
 
+        def is_named(sums: Sums) -> bool:
+            return sums != "none" and SUMS[sums].algorithm != sent and names_algorithm(failed, SUMS[sums].algorithm)
 
-def _is_named(sums: Sums, failed: RequestFailed, fit: Fit) -> bool:
-    """Return True if a refusal names another algorithm than the one that was sent: the store would take it."""
-    if sums == "none" or (fit.sums != "none" and SUMS[sums].algorithm == SUMS[fit.sums].algorithm):
-        return False
-    return names_algorithm(failed, SUMS[sums].algorithm)
+        others = [one for one in allowed[allowed.index(fit.sums) + 1 :] if not is_put or one != "composite"]
+        return [replace(fit, sums=one) for one in sorted(others, key=is_named, reverse=True)]
 
 
 def refusal_to_report(first: RequestFailed, last: RequestFailed) -> RequestFailed:
@@ -260,38 +259,36 @@ def refusal_to_report(first: RequestFailed, last: RequestFailed) -> RequestFaile
     return first if _is_refusal(last) and not named_options(last) else last
 
 
-def learn_from_success(operation: Operation, before: Fit, fit: Fit, ways: StoreWays) -> None:
+def learn_from_success(operation: Operation, before: Fit, fit: Fit, support: StoreSupport) -> None:
     """Note what the store doesn't take, after it refused a request sent as `before` and took it sent as `fit`."""
     if fit.left_out >= CONDITION:
-        ways.learn_condition(operation, "refused")
+        support.learn_condition(operation, "refused")
     if fit.sums != before.sums:
-        ways.sums = fit.sums
+        support.sums = fit.sums
     if operation == "complete_multipart_upload" and fit.left_out != before.left_out:
-        ways.takes_object_size = False if fit.left_out >= _SIZE else ways.takes_object_size
-        ways.takes_whole_sums = False if fit.left_out >= _OF_WHOLE else ways.takes_whole_sums
+        support.takes_object_size = False if fit.left_out >= _SIZE else support.takes_object_size
+        support.takes_whole_sums = False if fit.left_out >= _OF_WHOLE else support.takes_whole_sums
 
 
-def learn_from_refusal(failed: RequestFailed, ways: StoreWays, allowed: Sequence[Sums]) -> None:
+def learn_from_refusal(failed: RequestFailed, support: StoreSupport, allowed: Sequence[Sums]) -> None:
     """Note what a refusal shows that ends a request, so that the next delivery is sent in another way.
 
     That is a condition that the store keeps, a demand for parts of one size, or a checksum that the store refuses of a
     part although it has created the upload with it.
     """
     if failed.code == "PreconditionFailed" and failed.sent >= CONDITION:
-        ways.learn_condition(failed.operation, "kept")
+        support.learn_condition(failed.operation, "kept")
     if asks_for_equal_parts(failed):
-        ways.equal_parts = True
-    sent = SUMS.get(ways.sums)
-    if failed.operation == "upload_part" and sent and ways.sums in allowed and _blames(failed, sent.parameter):
-        after = allowed[allowed.index(ways.sums) + 1 :]
-        ways.sums = next((one for one in after if one == "none" or SUMS[one].parameter != sent.parameter), ways.sums)
-
-
-def _blames(failed: RequestFailed, parameter: str) -> bool:
-    """Return True if a request was refused for this parameter, as far as the store names it."""
-    if parameter not in failed.sent or not _is_refusal(failed):
-        return False
-    return any(parameter in option.parameters for option in named_options(failed)) or failed.is_unsupported
+        support.equal_parts = True
+    sent = SUMS.get(support.sums)
+    if failed.operation != "upload_part" or sent is None or support.sums not in allowed or not _is_refusal(failed):
+        return
+    named = any(sent.parameter in option.parameters for option in named_options(failed))
+    if sent.parameter in failed.sent and (named or failed.is_unsupported):
+        after = allowed[allowed.index(support.sums) + 1 :]
+        support.sums = next(
+            (one for one in after if one == "none" or SUMS[one].parameter != sent.parameter), support.sums
+        )
 
 
 def _is_refusal(failed: RequestFailed) -> bool:
