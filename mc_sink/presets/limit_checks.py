@@ -20,7 +20,7 @@ import polars as pl
 
 from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv
+from mc_sink.formats import Csv, OneRun
 from mc_sink.presets.limit import Excess, refusal
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
     file = BytesIO()
     try:
-        plain.write(rows.lazy(), file, rows.height)
+        plain.write(OneRun(iter([rows]), rows.schema), file, rows.height)
     except ConfigurationError:
         return [0] * rows.height
     text, end = file.getvalue(), format.line_terminator.encode()

@@ -236,7 +236,7 @@ def test_recover_ends_what_was_cut_short(recorded: Recorded, tmp_path: Path, mon
     """A run that stopped while it was published waits, is recovered, and reads as delivered then."""
     for name, value in environment(recorded.writer).items():
         monkeypatch.setenv(name, value)
-    more = "max_rows_per_file = 20\n[storage_options.config_kwargs]\nread_timeout = 1"
+    more = "max_rows_per_file = 20\n[storage_options.config_kwargs]\nread_timeout = 5"
     file = write_connection(tmp_path, recorded.writer.target("p/"), more)
     recorded.proxy.fault("Complete", Reset("head"), n=2, times=FOREVER)
     run = as_json("run", file, code=Code.PARTLY)
@@ -307,7 +307,7 @@ def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of th
     assert [run.status for run in list_runs()] == ["running"]
     mc_sink("run", file, code=Code.BUSY)
     child.send_signal(number)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == code, err
     assert "Traceback" not in err
     assert seaweed.listing(writer.bucket) == {}
@@ -318,7 +318,7 @@ def test_a_signal_when_all_is_visible(writer: Writer, seaweed: Admin, tmp_path: 
     """A run that is terminated while its hooks run has delivered, and its message and its record say so."""
     hook = """[hooks]\non_success = ["sh", "-c", "kill -TERM $PPID; sleep 2"]"""
     child = start_command("run", write_connection(tmp_path, writer.target("p/"), hook), env=environment(writer))
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()
     assert f"run {run.run_id} was delivered before this error: everything is visible" in err
@@ -333,13 +333,13 @@ def test_a_signal_while_it_is_published(recorded: Recorded, tmp_path: Path) -> N
 
     def hang(_request: Request) -> None:
         struck.set()
-        over.wait(20)
+        over.wait(120)
 
     recorded.proxy.fault("Complete", Call(hang), n=2)
     child = start_command("run", file, env=environment(recorded.writer))
     wait_until(struck.is_set, child)
     child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=60)
     over.set()
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()

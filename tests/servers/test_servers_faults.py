@@ -148,7 +148,7 @@ def test_a_stuck_request_ends_with_the_server(fault: Fault) -> None:
         assert waiting.is_alive()
         began = time.monotonic()
     waiting.join()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30  # botocore's own read timeout is 60
     assert len(caught) == 1
     assert not [thread for thread in threading.enumerate() if thread.name == "FaultServer"]
 

@@ -279,6 +279,7 @@ def logged() -> Iterator[io.StringIO]:
     """Write down all logs, of every library and of the event loop, from DEBUG on."""
     said, root = io.StringIO(), logging.getLogger()
     writer, level = logging.StreamHandler(said), root.level
+    writer.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
     root.addHandler(writer)
     root.setLevel(logging.DEBUG)
     try:

@@ -50,7 +50,7 @@ def start_python(*arguments: str, under: Sequence[str] = ()) -> subprocess.Popen
 
 
 def deliver(place: str, format: Any, frame: Any = None, **options: Any) -> Receipt:
-    """Deliver without end, or a frame, to the test server or a folder; gives up on a silent store after seconds."""
+    """Deliver without end, or a frame, to the test server or a folder."""
     if frame is None:
         frame = endless_until(numbers(50_000), lambda: False)
     return mc_sink.sink_madconnect(frame, target_at(place, format), **stored_at(place), **options)
@@ -62,11 +62,11 @@ def target_at(place: str, format: str) -> str:
 
 
 def stored_at(place: str, **more: Any) -> dict[str, Any]:
-    """Give what a delivery to a bucket takes: address and key, small parts, and little patience."""
+    """Return the storage options for a bucket: address, key, small parts, and a timeout far beyond a busy machine."""
     if not place.startswith("http"):
         return {}
     where = {"key": WRITER.key, "secret": WRITER.secret, "endpoint_url": place}
-    return {"storage_options": where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1}} | more}
+    return {"storage_options": where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 20}} | more}
 
 
 def interrupted(place: str, format: str) -> None:
@@ -187,7 +187,7 @@ def losing_descriptors(place: str, format: str) -> None:
                 take_descriptors()
             yield numbers(50_000)
 
-    stored = stored_at(place, max_concurrency=1)
+    stored = stored_at(place, max_concurrency=1, config_kwargs={"read_timeout": 10})  # retries go on for twice as long
     # All that is imported late has to be here by then.
     mc_sink.discard([mc_sink.stage(numbers(50_000), target_at(place, format), **stored)], **stored)
     tell(lambda: mc_sink.sink_madconnect(source(), target_at(place, format), **stored))

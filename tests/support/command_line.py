@@ -104,7 +104,7 @@ class Machine:
     def mc_sink(self, *words: object, typed: str | None = None, code: int = 0) -> Ended:
         """Run the command to its end, and expect an exit code."""
         child = self.start(*words, typed=typed is not None)
-        out, err = child.communicate(typed, timeout=60)
+        out, err = child.communicate(typed, timeout=120)
         assert child.returncode == code, f"{words} ended with {child.returncode}: {out}{err}"
         return Ended(tuple(map(str, words)), child.returncode, out, err)
 
@@ -131,7 +131,7 @@ class Machine:
         os.close(theirs)
         with open(ours, "r+b", buffering=0) as terminal:  # noqa: PTH123  a descriptor is not a path
             shown = "".join(_answered(terminal, answers))
-        assert child.wait(30) == 0, shown
+        assert child.wait(120) == 0, shown
         return shown
 
 

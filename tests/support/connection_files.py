@@ -93,8 +93,8 @@ def start_command(*words: object, env: dict[str, str] | None = None) -> subproce
 
 
 def wait_until(ready: Callable[[], object], child: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something is so; gives up after half a minute, or when the child has ended."""
-    for _ in range(1_500):
+    """Wait until something is so; gives up after some minutes, or when the child has ended."""
+    for _ in range(6_000):
         if ready():
             return
         if child is not None and child.poll() is not None:

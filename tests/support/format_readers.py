@@ -16,8 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mc_sink import Csv, Parquet
-from mc_sink._frames import from_batches
 from mc_sink._runtime.batches import pull
+from mc_sink.formats import OneRun
 from tests.support.dtypes import Float16, Map
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def written(format: Format, frame: pl.DataFrame, row_group_size: int = 100_000) 
     """Give the bytes of a frame in a format, pulled batch by batch, and what was counted on the way."""
     tape = Tape()
     format.check(frame.schema)
-    batches = from_batches(lambda: pull(frame.lazy(), row_group_size), frame.schema)
-    warnings = format.write(batches, tape, row_group_size)
+    warnings = format.write(OneRun(pull(frame.lazy(), row_group_size), frame.schema), tape, row_group_size)
     return tape.getvalue(), list(warnings)
 
 

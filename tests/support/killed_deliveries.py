@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXIT_CODE = 7
 PART_SIZE = 4096
 ROWS, WIDTH = 60, 200
-SECONDS, READ_TIMEOUT = 60, 20
+SECONDS, READ_TIMEOUT = 120, 20
 
 
 def frame(rows: int = ROWS, changed_from: int = ROWS) -> pl.DataFrame:

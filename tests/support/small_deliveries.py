@@ -14,7 +14,7 @@ import polars as pl
 
 import mc_sink
 from mc_sink.storage.s3 import bucket
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.rules import Rules
 from tests.support.frames import as_text, numbers, read_back
 
@@ -41,7 +41,7 @@ def tiny_parts(patch: pytest.MonkeyPatch) -> None:
 
 def options(to: FaultServer | Writer, part_size: int = 400) -> dict[str, Any]:
     """Return the server's address and key, tiny parts, and a timeout that a busy machine doesn't reach."""
-    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": 10}}
+    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": 5}}
 
 
 def deliver(server: FaultServer, frame: Any = FRAME, *, to: str = "p/", part_size: int = 400, **how: Any) -> Any:
