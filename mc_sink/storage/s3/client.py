@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-
     from mc_sink.receipt import CreateOnly
     from mc_sink.staged import Sums
     from mc_sink.storage.s3.retry_rules import Operation
