@@ -8,8 +8,9 @@ from typing import Any
 
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv import Csv
+from mc_sink.formats.csv_values import as_json
 from mc_sink.formats.format import Format, Gathers, OneRun
-from mc_sink.formats.parquet import Parquet, without_categories
+from mc_sink.formats.parquet import Parquet
 
 __all__ = [
     "Csv",
@@ -17,10 +18,10 @@ __all__ = [
     "Gathers",
     "OneRun",
     "Parquet",
+    "as_json",
     "choose_format",
     "has_suffix",
     "options_of",
-    "without_categories",
 ]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}

@@ -241,7 +241,7 @@ class Csv:
             true, false = map(pl.lit, self.boolean_format)
             return pl.when(column).then(true).when(~column).then(false).alias(name)
         if dtype.is_nested():
-            return as_json(name)
+            return as_json(name, dtype)
         pattern = self._formats.get(dtype.base_type())
         return column.dt.to_string(pattern) if pattern in ISO else None
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._nested import without_categories
 from mc_sink._polars import Map
 from mc_sink.formats.csv_dialect import STEPS
 from mc_sink.formats.format import column_named
@@ -55,10 +56,14 @@ def has_json(dtype: pl.DataType | DataTypeClass, leaves: tuple[type[pl.DataType]
     return dtype.base_type() in leaves
 
 
-def as_json(column: str) -> pl.Expr:
-    """Return the expression that writes a nested column as JSON text; a null stays null."""
+def as_json(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the expression that writes a nested column as JSON text; a null stays null.
+
+    Enums and Categoricals become text before: Polars' encoder panics over lists of them (measured, 1.44).
+    """
     values = column_named(column)
-    text = pl.struct(values.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
+    plain = values if (texts := without_categories(dtype)) == dtype else values.cast(texts)
+    text = pl.struct(plain.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
     return pl.when(values.is_not_null()).then(text).alias(column)
 
 

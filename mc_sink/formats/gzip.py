@@ -24,8 +24,8 @@ _SIZE = struct.Struct("<I")  # the last field of a gzip member: the number of by
 class _BelowGzip:
     """Passes compressed bytes to a file, and keeps its error and the last bytes.
 
-    The compressor's threads end at any exception that isn't an `Exception`, and whatever waits for them then waits for
-    ever (isal 1.9.1). So they get an `OSError` for each.
+    The compressor's threads end at any exception that isn't an `Exception`, and their caller then waits for ever
+    (isal 1.9.1). So they get an `OSError` for each.
     """
 
     def __init__(self, file: BinaryFile) -> None:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import polars as pl
 
 from mc_sink._frames import from_batches
-from mc_sink._nested import inner_dtypes
+from mc_sink._nested import inner_dtypes, with_leaves, without_categories
 from mc_sink._polars import BaseExtension, Float16, Int128, Map, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from polars.datatypes import DataTypeClass
 
@@ -173,33 +173,7 @@ def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.Dat
 
 def narrowed(dtype: AnyType) -> AnyType:
     """Return the dtype with decimals in place of 128-bit integers."""
-    return _mapped(dtype, lambda leaf, _nested: pl.Decimal(38, 0) if leaf in WIDE else leaf)
-
-
-def without_categories(dtype: AnyType) -> AnyType:
-    """Return the dtype with text in place of every Enum, and of every Categorical inside another dtype."""
-
-    def leaf(each: AnyType, nested: bool) -> AnyType:  # noqa: FBT001  as `_mapped` calls it
-        return pl.String() if each.base_type() in ({pl.Enum, pl.Categorical} if nested else {pl.Enum}) else each
-
-    return _mapped(dtype, leaf)
-
-
-def _mapped(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested: bool = False) -> AnyType:
-    """Return the dtype with its innermost dtypes replaced by `leaf(dtype, is_nested)`."""
-
-    def inner(each: AnyType) -> AnyType:
-        return _mapped(each, leaf, nested=True)
-
-    if isinstance(dtype, pl.List):
-        return pl.List(inner(dtype.inner))
-    if isinstance(dtype, pl.Array):
-        return pl.Array(inner(dtype.inner), dtype.size)
-    if isinstance(dtype, pl.Struct):
-        return pl.Struct([pl.Field(field.name, inner(field.dtype)) for field in dtype.fields])
-    if isinstance(dtype, Map):
-        return Map(inner(dtype.key), inner(dtype.value))
-    return leaf(dtype, nested)
+    return with_leaves(dtype, lambda leaf, _nested: pl.Decimal(38, 0) if leaf in WIDE else leaf)
 
 
 def recast(runs: Runs) -> pl.LazyFrame:

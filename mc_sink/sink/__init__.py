@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from mc_sink._display import logger
 from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._lazy import attributes
+from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
-from mc_sink.formats import options_of, without_categories
+from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options

@@ -15,6 +15,7 @@ from mc_sink import ConfigurationError, Parquet
 from mc_sink.formats import OneRun
 from tests.support.dtypes import Extension, Map, needs
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
+from tests.support.versions import PYARROW_READS_NULL_ARRAYS, pyarrow_finds
 
 BERLIN = "Europe/Berlin"
 
@@ -94,7 +95,7 @@ def test_every_dtype_that_is_taken_is_read_back() -> None:
             "duration": [timedelta(seconds=1), None],
             "local": pl.Series([datetime(2026, 11, 22), None]).dt.replace_time_zone(BERLIN),  # noqa: DTZ001  zoned next
             "list": [[1, 2], None],
-            "array": pl.Series([[1, 2], None], dtype=pl.Array(pl.Int64, 2)),
+            "array": pl.Series([[1, 2], None if PYARROW_READS_NULL_ARRAYS else [3, 4]], dtype=pl.Array(pl.Int64, 2)),
             "struct": [{"a": 1, "b": "x"}, None],
             "category": pl.Series(["x", None], dtype=pl.Categorical),
             "enum": pl.Series(["x", None], dtype=pl.Enum(["x", "y"])),
@@ -154,6 +155,7 @@ def test_facts_about_the_run_are_in_the_footer() -> None:
 
 
 LARGEST = 10**38 - 1
+NULL_ARRAYS = [None, {"a": None}] if PYARROW_READS_NULL_ARRAYS else [{"a": [2]}, {"a": [3]}]
 
 
 @pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
@@ -164,7 +166,7 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
         {
             "*": pl.Series([LARGEST, None, 0], dtype=dtype),
             "list": pl.Series([[LARGEST, None], None, []], dtype=pl.List(dtype)),
-            "struct": pl.Series([{"a": [1]}, None, {"a": None}], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
+            "struct": pl.Series([{"a": [1]}, *NULL_ARRAYS], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
             "other": [1, 2, 3],
         }
     )
@@ -186,7 +188,7 @@ def test_wide_integers_in_maps_can_be_decimals(dtype: Any) -> None:
     """The values of a map are written as decimals too."""
     values = pl.Series([[{"key": "k", "value": 1}], None, []], dtype=Map(pl.String, dtype))
     table = parquet(Parquet(int128="decimal"), pl.DataFrame({"map": values})).read()
-    assert str(table.column(0).type) == "map<large_string, decimal128(38, 0) ('map')>"
+    assert str(table.column(0).type) == pyarrow_finds("map<large_string, decimal128(38, 0) ('map')>")
     assert table.column(0).to_pylist() == [[("k", 1)], None, []]
 
 

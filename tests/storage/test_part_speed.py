@@ -20,7 +20,7 @@ from mc_sink.storage.s3.part_plan import MIB, PartPlan, Width
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Reset, Status
 from tests.support.frames import SMALL_PARTS, numbers
-from tests.support.hurried_requests import WHERE, body_of, failure, hurried, ready
+from tests.support.plain_requests import WHERE, body_of, failure, ready, requests_to
 from tests.support.small_deliveries import TINY
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def noting() -> Iterator[Noting]:
 
 def test_only_the_first_part_of_an_upload_asks(noting: Noting) -> None:
     """Once a store has taken one, the others are sent at once; and so it is with each upload."""
-    requests = hurried(noting)
+    requests = requests_to(noting)
     for _ in range(2):
         noting.asked.clear()
         upload = ready(requests, "abort_multipart_upload")
@@ -115,7 +115,7 @@ def test_only_the_first_part_of_an_upload_asks(noting: Noting) -> None:
 
 def test_a_part_that_is_sent_again_asks_first(noting: Noting) -> None:
     """A body that broke off may have been refused, and the refusal lost with it."""
-    requests = hurried(noting)
+    requests = requests_to(noting)
     upload = ready(requests, "abort_multipart_upload")
     requests.call("upload_part", **upload, PartNumber=1, Body=body_of(9))
     noting.fault("Part", Reset("body"))
@@ -208,7 +208,7 @@ def test_the_sums_of_the_parts_combine_to_that_of_the_file(writes: list[bytes], 
     """However the bytes come and wherever they are cut, the file's CRC32 is that of all its bytes."""
     data = b"".join(writes)
     with FaultServer(TINY) as server:
-        requests = hurried(server, 5)
+        requests = requests_to(server)
         plan = PartPlan(first_size=part_size, min_size=1, in_flight=2)
         parts, crc = S3Parts(requests, "bucket", "p/x", {}, plan, keeps_whole=True), 0
         for write in writes:

@@ -24,7 +24,7 @@ from tests.servers.rules import WRITER
 from tests.storage.test_requests_ends import connections_to
 from tests.storage.test_requests_renewal import ExpiringServer, options, store, write
 from tests.support.child_deliveries import ROOT
-from tests.support.hurried_requests import comes_true, hurried
+from tests.support.plain_requests import comes_true, requests_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +195,7 @@ def test_a_request_under_way_keeps_its_client_open(fault_s3: FaultServer, monkey
     """A slow store is not an idle client."""
     monkeypatch.setattr(shared_clients, "IDLE_SECONDS", 0.05)
     fault_s3.latency = 0.5
-    assert hurried(fault_s3, 5).call("list_objects_v2", Bucket="bucket")["KeyCount"] == 0
+    assert requests_to(fault_s3).call("list_objects_v2", Bucket="bucket")["KeyCount"] == 0
     assert len(fault_s3.log.of("List")) == 1
 
 
