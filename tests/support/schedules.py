@@ -174,7 +174,7 @@ class Schedule(RuleBasedStateMachine):
         self.server.heal()
 
     def teardown(self) -> None:
-        """Deliver every run without faults, unless it is blocked, and find one copy of each; uploads left are reported."""
+        """Deliver every run that is not blocked, without faults: one copy of each stays, and every upload is known."""
         try:
             if self.intact and hasattr(self, "server"):
                 self.server.heal()
