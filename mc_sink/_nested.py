@@ -9,7 +9,7 @@ import polars as pl
 from mc_sink._polars import BaseExtension, Map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from polars.datatypes import DataTypeClass
 
@@ -34,6 +34,33 @@ def leaf_dtypes(dtype: AnyType) -> Iterator[pl.DataType]:
         yield from leaf_dtypes(each)
     if not inner:
         yield dtype if isinstance(dtype, pl.DataType) else dtype()
+
+
+def with_leaves(dtype: AnyType, leaf: Callable[[AnyType, bool], AnyType], *, nested: bool = False) -> AnyType:
+    """Return the dtype with its innermost dtypes replaced by `leaf(dtype, is_nested)`."""
+
+    def inner(each: AnyType) -> AnyType:
+        return with_leaves(each, leaf, nested=True)
+
+    if isinstance(dtype, pl.List):
+        return pl.List(inner(dtype.inner))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(inner(dtype.inner), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct([pl.Field(field.name, inner(field.dtype)) for field in dtype.fields])
+    if isinstance(dtype, Map):
+        return Map(inner(dtype.key), inner(dtype.value))
+    return leaf(dtype, nested)
+
+
+def without_categories(dtype: AnyType) -> AnyType:
+    """Return the dtype with text in place of every Enum, and of every Categorical inside another dtype."""
+
+    def leaf(each: AnyType, nested: bool) -> AnyType:  # noqa: FBT001  `with_leaves` calls it
+        is_text = each.base_type() is pl.Enum or (nested and each.base_type() is pl.Categorical)
+        return pl.String() if is_text else each
+
+    return with_leaves(dtype, leaf)
 
 
 def leaves(values: pl.Series) -> Iterator[pl.Series]:

@@ -20,7 +20,7 @@ import polars as pl
 
 from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv
+from mc_sink.formats import Csv, OneRun, as_json
 from mc_sink.presets.limit import Excess, refusal
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def texts(batch: pl.DataFrame, format: Format) -> dict[str, pl.Series]:
         if isinstance(dtype, (pl.Categorical, pl.Enum)):
             found[column.name] = text.cast(pl.String)
         elif dtype.is_nested() and isinstance(format, Csv):  # JSON, and null for a null
-            cells = text.alias("cell").to_frame().to_struct("").struct.json_encode()
-            cells = cells.str.strip_prefix('{"cell":').str.strip_suffix("}")
-            found[column.name] = cells.set(text.is_null(), None)
+            found[column.name] = text.to_frame("cell").select(as_json("cell", dtype)).to_series().alias("")
         elif isinstance(dtype, pl.String) or (isinstance(dtype, pl.Binary) and not isinstance(format, Csv)):
             found[column.name] = text
     return found
@@ -226,7 +224,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
     file = BytesIO()
     try:
-        plain.write(rows.lazy(), file, rows.height)
+        plain.write(OneRun(iter([rows]), rows.schema), file, rows.height)
     except ConfigurationError:
         return [0] * rows.height
     text, end = file.getvalue(), format.line_terminator.encode()

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from mc_sink._display import logger
 from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
+from mc_sink._lazy import attributes
+from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
-from mc_sink.formats import options_of, without_categories
+from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
 from mc_sink.sink.pipeline import RowCountGuard, open_rows, show_progress
-from mc_sink.sink.previewing import Preview, preview
 from mc_sink.sink.prior_attempt import find_prior_attempt
 from mc_sink.sink.spec import resolve
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
     from mc_sink.sink.pipeline import DeliveryRows
+    from mc_sink.sink.previewing import Preview, preview
     from mc_sink.sink.prior_attempt import PriorAttempt
     from mc_sink.staged import StagedFile
     from mc_sink.storage import Stores
@@ -57,6 +59,8 @@ __all__ = [
 ]
 
 _log = logger(__name__)
+if not TYPE_CHECKING:
+    __getattr__ = attributes({"sink.previewing": "Preview preview"}, __name__)
 
 
 @seals_options

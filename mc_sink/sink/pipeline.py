@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
+from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
-from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
 from mc_sink.sink.options import ACTION
@@ -125,6 +125,7 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         comparison = None
         if spec.previous is not None:
             dialect = spec.format if isinstance(spec.format, Csv) else None
+            compare = load_part("comparison").compare
             comparison = compare(spec.previous, compiled.delivered, keys=spec.keys, action=ACTION, dialect=dialect)
         used = {
             "max_rejects=": spec.max_rejects is not None,

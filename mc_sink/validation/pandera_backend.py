@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.validation.dtype_text import parse_dtype
 from mc_sink.validation.python_values import blanked
 
 if TYPE_CHECKING:
@@ -292,11 +293,11 @@ def call_check(check: Check, frame: Any, column: str | None) -> Any:
     return function(PolarsData(frame, column or "*"), **check._check_kwargs)  # noqa: SLF001  the same
 
 
-def allowed_values(check: Check) -> tuple[Any, ...] | None:
-    """Return the values that Pandera's `isin` allows; None for any other check."""
-    if check.name != "isin" or not check.is_builtin_check("isin"):
+def argument_of(check: Check, builtin: str, argument: str) -> Any:
+    """Return an argument of Pandera's own check `builtin`; None for any other check."""
+    if check.name != builtin or not check.is_builtin_check(builtin):
         return None
-    return tuple(check._check_kwargs["allowed_values"])  # noqa: SLF001  Pandera has no other access to them
+    return check._check_kwargs.get(argument)  # noqa: SLF001  Pandera has no other access to them
 
 
 def register_check(function: Callable[..., pl.LazyFrame]) -> None:
@@ -318,6 +319,7 @@ def deserialised(described: dict[str, Any], read_text: dict[str, Callable[[str],
 
     Pandera needs pandas to parse the bounds of a typed column, so the types are set afterwards.
     """
+    from pandera.engines.polars_engine import Engine
     from pandera.io import polars_io
 
     io: Any = polars_io  # it has no annotations
@@ -328,7 +330,7 @@ def deserialised(described: dict[str, Any], read_text: dict[str, Callable[[str],
         column = schema.columns[name]
         column.metadata = columns[name].get("metadata")
         if dtype is not None:
-            column.dtype = io._deserialize_dtype(dtype)  # noqa: SLF001  Pandera's own parser of what it wrote
+            column.dtype = parse_dtype(dtype, Engine.dtype)
             kind = dtype.partition("(")[0].lower()
             for check in column.checks:
                 kwargs = check._check_kwargs.items()  # noqa: SLF001  Pandera has no other access to them

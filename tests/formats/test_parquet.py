@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mc_sink import ConfigurationError, Parquet
+from mc_sink.formats import OneRun
 from tests.support.dtypes import Extension, Map, needs
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
+from tests.support.versions import PYARROW_READS_NULL_ARRAYS, pyarrow_finds
 
 BERLIN = "Europe/Berlin"
 
@@ -93,7 +95,7 @@ def test_every_dtype_that_is_taken_is_read_back() -> None:
             "duration": [timedelta(seconds=1), None],
             "local": pl.Series([datetime(2026, 11, 22), None]).dt.replace_time_zone(BERLIN),  # noqa: DTZ001  zoned next
             "list": [[1, 2], None],
-            "array": pl.Series([[1, 2], None], dtype=pl.Array(pl.Int64, 2)),
+            "array": pl.Series([[1, 2], None if PYARROW_READS_NULL_ARRAYS else [3, 4]], dtype=pl.Array(pl.Int64, 2)),
             "struct": [{"a": 1, "b": "x"}, None],
             "category": pl.Series(["x", None], dtype=pl.Categorical),
             "enum": pl.Series(["x", None], dtype=pl.Enum(["x", "y"])),
@@ -146,13 +148,14 @@ def test_facts_about_the_run_are_in_the_footer() -> None:
     """Readers find the metadata under its keys, beside Arrow's schema; without metadata they find only that."""
     facts = {"mc_sink.run_id": "20261122T101530Z-4f2a9c", "mc_sink.schema": "aud\u00efence"}
     tape = Tape()
-    Parquet().write(FRAME.lazy(), tape, 100_000, metadata=facts)
+    Parquet().write(OneRun(iter([FRAME]), FRAME.schema), tape, 100_000, metadata=facts)
     found = pq.ParquetFile(pa.BufferReader(tape.getvalue())).metadata.metadata
     assert {key.decode(): value.decode() for key, value in found.items() if key != b"ARROW:schema"} == facts
     assert set(parquet(Parquet()).metadata.metadata) == {b"ARROW:schema"}
 
 
 LARGEST = 10**38 - 1
+NULL_ARRAYS = [None, {"a": None}] if PYARROW_READS_NULL_ARRAYS else [{"a": [2]}, {"a": [3]}]
 
 
 @pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
@@ -163,7 +166,7 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
         {
             "*": pl.Series([LARGEST, None, 0], dtype=dtype),
             "list": pl.Series([[LARGEST, None], None, []], dtype=pl.List(dtype)),
-            "struct": pl.Series([{"a": [1]}, None, {"a": None}], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
+            "struct": pl.Series([{"a": [1]}, *NULL_ARRAYS], dtype=pl.Struct({"a": pl.Array(dtype, 1)})),
             "other": [1, 2, 3],
         }
     )
@@ -185,7 +188,7 @@ def test_wide_integers_in_maps_can_be_decimals(dtype: Any) -> None:
     """The values of a map are written as decimals too."""
     values = pl.Series([[{"key": "k", "value": 1}], None, []], dtype=Map(pl.String, dtype))
     table = parquet(Parquet(int128="decimal"), pl.DataFrame({"map": values})).read()
-    assert str(table.column(0).type) == "map<large_string, decimal128(38, 0) ('map')>"
+    assert str(table.column(0).type) == pyarrow_finds("map<large_string, decimal128(38, 0) ('map')>")
     assert table.column(0).to_pylist() == [[("k", 1)], None, []]
 
 

@@ -20,7 +20,8 @@ from mc_sink import UploadError
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.multipart import PartPlan, S3Parts
+from mc_sink.storage.s3.multipart import S3Parts
+from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.request import SLOWEST, Clock
 from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer

@@ -23,7 +23,7 @@ import pytest
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitUnknown, Receipt, SinkError, platforms
 from mc_sink.storage.s3 import bucket, endpoint
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, FlipByte, Reset
 from tests.servers.profiles import PROFILES, Profile

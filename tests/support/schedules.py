@@ -22,10 +22,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 import mc_sink
 from mc_sink import CommitError, CommitUnknown, Receipt, SinkError
 from mc_sink._runtime.state_dir import STATE_DIR
-from mc_sink.publishing import list_journals
+from mc_sink.publishing import list_journals, publication
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3 import bucket
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call
 from tests.servers.rules import GRANTED, Rules
@@ -101,9 +101,13 @@ class Schedule(RuleBasedStateMachine):
         logging.getLogger("mc_sink").addHandler(self._listener)
         logging.getLogger("mc_sink").setLevel(logging.INFO)
 
-    @initialize(abort=st.sampled_from([True, True, False]), ways=WAYS)
-    def open(self, *, abort: bool, ways: dict[str, Any]) -> None:
-        """Open a bucket; whether a writer may abort differs between stores, and so do their ways."""
+    @initialize(abort=st.sampled_from([True, True, False]), ways=WAYS, in_order=st.booleans())
+    def open(self, *, abort: bool, ways: dict[str, Any], in_order: bool) -> None:
+        """Open a bucket; whether a writer may abort differs between stores, and so do their ways.
+
+        Files after the first are published in order, as few are, or all at once, as many are.
+        """
+        self._patch.setattr(publication, "FEW_FILES", publication.FEW_FILES if in_order else 0)
         granted = GRANTED if abort else GRANTED - {"Abort"}
         self.server = FaultServer(Rules(min_part_size=1, granted=granted, **ways))
         self.server.start()

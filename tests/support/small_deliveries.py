@@ -14,7 +14,7 @@ import polars as pl
 
 import mc_sink
 from mc_sink.storage.s3 import bucket
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.rules import Rules
 from tests.support.frames import as_text, numbers, read_back
 

@@ -17,7 +17,6 @@ PRIVATE = {
     "REGISTERED_CUSTOM_CHECKS",
     "_check_fn",
     "_check_kwargs",
-    "_deserialize_dtype",
     "coerce_dtype",
     "collect_column_info",
     "collect_schema_components",
