@@ -90,7 +90,7 @@ def state(state_folder: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let clients read one certificate: those of all authorities take 40 ms for each store."""
+    """Make clients read one certificate: those of all authorities take 40 ms for each store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_CA_BUNDLE", str(issue_certificate(tmp_path_factory.mktemp("tls")).authority))
         yield
