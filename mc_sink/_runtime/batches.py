@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink._nested import leaf_dtypes
-from mc_sink._polars import BaseExtension, Map
+from mc_sink._polars import Map
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
 from mc_sink.exceptions import QueryError, panics_as_query_errors
@@ -297,7 +297,7 @@ def _sizes(column: pl.Series) -> pl.Series:
         sizes = pl.zeros(len(column), pl.UInt64, eager=True)
         for field in column.struct.unnest():
             sizes += _sizes(field)
-    elif isinstance(column.dtype, BaseExtension):
+    elif isinstance(column.dtype, pl.BaseExtension):
         sizes = _sizes(column.ext.storage())
     else:
         sizes = pl.Series([_width(column.dtype)]).new_from_index(0, len(column))
