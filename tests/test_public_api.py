@@ -200,7 +200,7 @@ def test_the_function_and_the_namespace_deliver_the_same(tmp_path: Path) -> None
 
 
 def loaded_by(code: str) -> set[str]:
-    """Give the modules that a new interpreter has loaded after running some code."""
+    """Return the modules that a new interpreter has loaded after running some code."""
     code = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(ran.stdout.splitlines())

@@ -48,17 +48,17 @@ IN_TIME = 50.0
 
 
 def options(server: FaultServer) -> dict[str, Any]:
-    """Give the server's address and key, and small parts."""
+    """Return the server's address and key, and small parts."""
     return server.storage_options | SMALL_PARTS
 
 
 def nothing_visible(server: FaultServer) -> bool:
-    """Say whether the bucket shows no object and keeps no upload."""
+    """Return True if the bucket shows no object and keeps no upload."""
     return not server.listing(server.bucket) and not server.pending_uploads(server.bucket)
 
 
 def a_part_is_up(server: Endpoint) -> Callable[[], object]:
-    """Give a question for a source to ask, whether a part has arrived."""
+    """Return a function for a source to call, which returns the parts that have arrived."""
     return lambda: server.log.of("Part")
 
 

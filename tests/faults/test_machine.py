@@ -188,7 +188,7 @@ def test_out_of_memory_shows_nothing(fault_s3: FaultServer, format: str) -> None
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Have the system take no file above a size in bytes; the write that would pass it fails."""
+    """Limit the size of files, in bytes; the write that would pass it fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -227,7 +227,7 @@ def test_rejects_that_the_disk_does_not_take_end_the_delivery(fault_s3: FaultSer
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> tuple[str, ...]:
-    """Give the command under which `tmp_path` is a disk of 1 MiB, for one child and as long as it lives."""
+    """Return the command under which `tmp_path` is a disk of 1 MiB, for one child and as long as it lives."""
     under = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"', str(tmp_path))
     if shutil.which("unshare") is None:
         pytest.skip("no unshare here, so no small disk")
@@ -262,7 +262,7 @@ def test_a_disk_that_rejects_fill_up_ends_the_delivery(
 
 @pytest.fixture
 def clock(tmp_path: Path) -> tuple[str, ...]:
-    """Give the command under which a child's clock can be set, and no other one's."""
+    """Return the command under which a child's clock can be set, and no other one's."""
     compiler, library = shutil.which("cc"), tmp_path / "clock.so"
     if compiler is None or sys.platform != "linux":
         pytest.skip("a clock of one's own needs Linux and a C compiler")

@@ -41,7 +41,7 @@ def deliver(server: FaultServer, format: Any, **options: Any) -> mc_sink.Receipt
 
 
 def keys(format: str) -> list[str]:
-    """Give the keys of a whole delivery."""
+    """Return the keys of a whole delivery."""
     return sorted(["p/_manifests/run-1.json", f"p/run-1-00000.{format}"])
 
 

@@ -145,7 +145,7 @@ class Run:
 
 @contextmanager
 def interrupted_after(seconds: float) -> Iterator[Interruption]:
-    """Have a signal raise an exception on this thread, as Ctrl-C does."""
+    """Raise an exception on this thread by a signal, as Ctrl-C does."""
     interruption = Interruption("now")
 
     def raise_it(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -44,7 +44,7 @@ Door = tuple["Endpoint", Writer, Any]
 
 @pytest.fixture(params=["test server", "proxy"])
 def door(request: pytest.FixtureRequest) -> Door:
-    """Give what fails on command, a writer whose requests go through it, and the owner's view of the bucket."""
+    """Return what fails on command, a writer whose requests go through it, and the owner's view of the bucket."""
     if request.param == "proxy":
         recorded: Recorded = request.getfixturevalue("recorded")
         return recorded.proxy, recorded.writer, recorded.server
@@ -53,7 +53,7 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 
 def client(writer: Writer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key, which sends once."""
+    """Return a client with the writer's key, which sends once."""
     return Admin(writer.url, writer.credentials, "").client()
 
 
@@ -64,7 +64,7 @@ def put(writer: Writer, key: str = "a", body: bytes = b"hello", **options: Any) 
 
 
 def succeeds(writer: Writer, key: str = "a", body: bytes = b"hello") -> bool:
-    """Say whether a Put reports success."""
+    """Return True if a Put reports success."""
     try:
         put(writer, key, body)
     except (ClientError, HTTPClientError):

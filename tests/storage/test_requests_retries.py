@@ -152,7 +152,7 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
 )
 def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
     """A delivery to a store that only ever says "slow down" ends after all attempts, and reports that."""
-    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 3}, "max_concurrency": 1}
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 5}, "max_concurrency": 1}
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
@@ -165,7 +165,7 @@ def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, 
 @pytest.mark.parametrize("code", [429, 503])
 def test_throttling_of_what_publishes_is_not_believed(fault_s3: FaultServer, code: int) -> None:
     """What says "slow down" may stand before a store that has done it: only the listing says that nothing is there."""
-    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 1}}
+    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 5}}
     fault_s3.fault("Put", Status(code, "SlowDown"), times=FOREVER)
     with pytest.raises(mc_sink.CommitUnknown, match="a listing shows no object there"):
         mc_sink.sink_madconnect(numbers(10), fault_s3.writer.target("p/x.csv"), storage_options=options)

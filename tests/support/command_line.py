@@ -53,7 +53,7 @@ class Ended:
         return self.out + self.err
 
     def json(self) -> Any:
-        """Give what it printed for a program."""
+        """Return the JSON that it printed."""
         return json.loads(self.out)
 
 
@@ -67,7 +67,7 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the variables of a child."""
+        """Return the variables of a child."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         own = {
             "HOME": str(self.folder),
@@ -94,7 +94,7 @@ class Machine:
 
     @contextmanager
     def running(self, *words: object) -> Iterator[subprocess.Popen[str]]:
-        """Have the command run for the length of a `with`, and never longer."""
+        """Run the command for the length of a `with`, and never longer."""
         with self.start(*words) as child:
             try:
                 yield child
@@ -136,7 +136,7 @@ class Machine:
 
 
 def _answered(terminal: Any, answers: Mapping[str, str]) -> Iterator[str]:
-    """Give what a terminal shows, to its end, and type the answers."""
+    """Yield what a terminal shows, to its end, and type the answers."""
     waiting, shown = dict(answers), ""
     while said := _read(terminal):
         yield said

@@ -42,7 +42,7 @@ def body_of(num_bytes: int) -> PartBody:
 
 
 def ready(requests: Requests, operation: Operation, body: PartBody | None = None) -> dict[str, Any]:
-    """Give parameters with which an operation succeeds; what it needs to be there has been made."""
+    """Return parameters with which an operation succeeds; what it needs to be there has been made."""
     if operation == "list_objects_v2":
         return {"Bucket": WHERE["Bucket"]}
     if operation == "create_multipart_upload":

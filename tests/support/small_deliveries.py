@@ -35,7 +35,7 @@ MANIFEST = f"p/_manifests/{RUN}.json"
 
 
 def tiny_parts(patch: pytest.MonkeyPatch) -> None:
-    """Let parts be smaller than S3 takes them."""
+    """Make parts smaller than S3 accepts them."""
     patch.setattr(bucket, "PartPlan", partial(PartPlan, min_size=1))
 
 
@@ -53,12 +53,12 @@ def deliver(server: FaultServer, frame: Any = FRAME, *, to: str = "p/", part_siz
 
 
 def seen(server: FaultServer, prefix: str = "p/") -> dict[str, StoredObject]:
-    """Give every visible object under a prefix, with its bytes, its version and the time when it was made."""
+    """Return every visible object under a prefix, with its bytes, its version and the time when it was made."""
     return {key: one for key, one in sorted(server.store.bucket(server.bucket).items()) if key.startswith(prefix)}
 
 
 def data_files(server: FaultServer, prefix: str = "p/") -> list[str]:
-    """Give the keys that a reader of `prefix` would read, in order."""
+    """Return the keys that a reader of `prefix` would read, in order."""
     return [key for key in seen(server, prefix) if "/_manifests/" not in key]
 
 
