@@ -7,9 +7,9 @@ OLDEST := .venv-oldest
 BESIDE := .venv-beside
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
-XDIST := --numprocesses 3 --dist loadfile
+XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test test-long test-oldest test-beside test-wheel bench figures pictures dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-beside test-wheel bench figures pictures dist clean
 
 setup: $(VENV)/ready
 
@@ -29,11 +29,17 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 demo: setup
 	$(BIN)/python -m notebooks.demo
 
+# mypy uses one core, for about a minute, and so runs beside the tests. Either failure fails the target.
 test: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not long' $(XDIST) --durations=10
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest -m 'not long' $(XDIST) --durations=10; tests=$$?; \
+	wait $$types && exit $$tests
+
+# The same tests with the share of lines and branches that they reach in the worker processes.
+coverage: setup
+	$(BIN)/python -m pytest -m 'not long' $(XDIST) --cov --cov-report=term:skip-covered
 
 test-long: setup
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist load --durations=10

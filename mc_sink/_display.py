@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from html import escape as escape_markup
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -145,6 +144,8 @@ def line(text: str, *, strong: bool = False) -> str:
 
 def escape(text: str) -> str:
     """Return a text as HTML, with control characters shown as escapes."""
+    from html import escape as escape_markup
+
     return escape_markup(printable(text))
 
 

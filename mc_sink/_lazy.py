@@ -20,8 +20,8 @@ def load_part(name: str) -> ModuleType:
     return import_module(f"{PACKAGE}.{name}")
 
 
-def attributes(homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` (PEP 562) for names that are defined in other modules of the package."""
+def attributes(homes: Mapping[str, str], module: str = PACKAGE) -> Callable[[str], Any]:
+    """Return the `__getattr__` (PEP 562) of `module` for names that are defined in other modules of the package."""
     home_of = {name: home for home, names in homes.items() for name in names.split()}
 
     def find(name: str) -> Any:
@@ -29,6 +29,6 @@ def attributes(homes: Mapping[str, str]) -> Callable[[str], Any]:
             return getattr(load_part(home_of[name]), name)
         if name in homes:
             return load_part(name)
-        raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return find

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.httpsession import where
 from hypothesis import settings
 
+from tests.servers.certificates import issue_certificate
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
@@ -19,9 +19,16 @@ from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.s3_admin import Admin, Writer
 
+
+# Each has a test of half a minute, which begins early, so that no worker is left alone with it in the end.
+LONGEST = {"test_against_pandera.py", "test_kills.py", "test_notebooks.py", "test_schedules.py", "test_wide_memory.py"}
+
+# Collecting imports half a million objects that stay. Looking through them for garbage took a quarter of that time.
+gc.disable()
 
 # A busy machine must not fail a test.
 settings.register_profile("mc_sink", deadline=None)
@@ -29,12 +36,24 @@ settings.load_profile("mc_sink")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the cases of dtypes that this Polars lacks."""
+    """Skip the cases of dtypes that this Polars lacks, and begin with the longest tests."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             for value in item.callspec.params.values():
                 if has_absent_dtype(value):
                     item.add_marker(needs_map)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all that has been imported from garbage collection, and begin with that."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Free what was exempt: libraries report what is left when the interpreter ends."""
+    gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +66,32 @@ class Recorded:
 
 
 @pytest.fixture(scope="session")
-def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield names for state folders, none of which exists yet: most tests need none, and making one takes time."""
+def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the state folders of the tests to come. None of them exists: most tests need none."""
     root = tmp_path_factory.mktemp("states")
     return (root / str(number) for number in count())
 
 
 @pytest.fixture(autouse=True)
-def state(states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def state_folder(state_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep journals out of the user's own folder, in child processes too."""
-    folder = next(states)
+    folder = next(state_folders)
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(folder))
     return folder
 
 
+@pytest.fixture
+def state(state_folder: Path) -> Path:
+    """Create the state folder of this test."""
+    state_folder.mkdir(mode=0o700)
+    return state_folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let clients read one certificate: all of them take 40 ms for each store, and the servers here have no TLS."""
-    first, end, _ = Path(where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
-    file = tmp_path_factory.mktemp("tls") / "authority.pem"
-    file.write_text(first + end, encoding="utf-8")
+    """Make clients read one certificate: those of all authorities take 40 ms for each store."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_CA_BUNDLE", str(file))
+        patch.setenv("AWS_CA_BUNDLE", str(issue_certificate(tmp_path_factory.mktemp("tls")).authority))
         yield
 
 

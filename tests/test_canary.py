@@ -83,12 +83,12 @@ def test_what_happened_is_told_all_the_same(told: Told) -> None:
 
 
 def json_fails(text: str) -> Iterator[object]:
-    """Have a library raise with a credential in its locals."""
+    """Raise in a library with a credential in its locals."""
     yield json.loads(text)
 
 
 def cause_fails(text: str) -> Iterator[object]:
-    """Have an error hide its cause, and that one hold a credential."""
+    """Raise an error that hides its cause, which holds a credential."""
     try:
         json.loads(text)
     except ValueError:

@@ -55,7 +55,7 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag, which has nothing that loads or runs."""
+        """Check a tag: it loads and runs nothing."""
         assert tag in ALLOWED
         assert dict(attrs).keys() <= {"class"}
         self.open.append(tag)
@@ -65,7 +65,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Take a text, but for the rule of style."""
+        """Collect a text, unless it is a style sheet."""
         if self.open[-1] != "style":
             self.texts.append(data)
 

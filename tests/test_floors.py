@@ -162,7 +162,7 @@ def is_command(path: Path) -> bool:
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    """Yield every import of a file, those for type checkers and those inside functions too."""
+    """Yield every import of a file, those for type checkers, those inside functions and those on first use too."""
     inside = {
         id(node)
         for function in ast.walk(tree(path))
@@ -182,7 +182,23 @@ def imports_of(path: Path) -> Iterator[Import]:
                 )
 
 
-OURS = [found for path in FILES for found in imports_of(path) if found.imported.split(".")[0] == "mc_sink"]
+def first_uses_of(path: Path) -> Iterator[Import]:
+    """Yield what a file loads when it is first needed, by `load_part("…")` and `attributes({"…": …})`."""
+    for node in ast.walk(tree(path)):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in {"load_part", "attributes"}):
+            continue
+        first = node.args[0]
+        for name in first.keys if isinstance(first, ast.Dict) else [first]:
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield Import(name_of(path), f"mc_sink.{name.value}", node.lineno, in_function=False)
+
+
+OURS = [
+    found
+    for path in FILES
+    for found in (*imports_of(path), *first_uses_of(path))
+    if found.imported.split(".")[0] == "mc_sink"
+]
 
 
 def described(found: Import) -> str:

@@ -187,12 +187,12 @@ def test_no_command_shows_them(tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(f"def rows():\n    raise ValueError({HOSTILE!r})\n", "utf-8")
     said = [
         machine.mc_sink("run", file, "--run-id", "r").said,
-        machine.mc_sink("run", file, "--dry-run").said,
-        machine.mc_sink("preview", file).said,
-        machine.mc_sink("history").said,
-        machine.mc_sink("show", "r").said,
-        machine.mc_sink("verify", "r").said,
-        machine.mc_sink("connections", "check", file).said,
+        machine.here("run", file, "--dry-run").said,
+        machine.here("preview", file).said,
+        machine.here("history").said,
+        machine.here("show", "r").said,
+        machine.here("verify", "r").said,
+        machine.here("connections", "check", file).said,
         machine.mc_sink("run", file, "--set", HOSTILE, code=2).said,
         machine.mc_sink("run", tmp_path / name / HOSTILE.replace("/", ""), code=3).said,
         machine.mc_sink(HOSTILE, code=2).said,

@@ -200,15 +200,32 @@ def test_the_function_and_the_namespace_deliver_the_same(tmp_path: Path) -> None
 
 
 def loaded_by(code: str) -> set[str]:
-    """Give the modules that a new interpreter has loaded after running some code."""
+    """Return the modules that a new interpreter has loaded after running some code."""
     code = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(ran.stdout.splitlines())
 
 
-@pytest.mark.parametrize(
-    "heavy", ["s3fs", "fsspec", "aiobotocore", "botocore", "pandera", "pyarrow", "yaml", "tqdm", "tenacity"]
-)
+UNUSED = {
+    *("pandera", "pyarrow", "numpy", "pydantic", "tqdm", "yaml", "s3fs", "botocore"),
+    *("mc_sink.comparison", "mc_sink.presets", "mc_sink.sink.previewing", "mc_sink.connector"),
+    *("mc_sink.platforms.checking", "mc_sink.platforms.configuring", "mc_sink.platforms.policies"),
+}
+
+
+@pytest.mark.parametrize("format", ["csv", "csv.gz", "parquet"])
+def test_a_first_delivery_loads_only_what_it_uses(format: str, tmp_path: Path) -> None:
+    """Of a frame of Polars' own, without a schema, a preset or a previous delivery, to a local folder."""
+    place = f"{tmp_path}/out/"
+    loaded = loaded_by(
+        f"import polars, mc_sink; "
+        f"mc_sink.sink_madconnect(polars.DataFrame({{'a': [1], 'b': ['x']}}), {place!r}, format={format!r})"
+    )
+    assert not UNUSED & loaded
+    assert "mc_sink.sink" in loaded
+
+
+@pytest.mark.parametrize("heavy", ["s3fs", "fsspec", "aiobotocore", "botocore", "pandera", "pyarrow", "yaml", "tqdm"])
 def test_importing_loads_nothing_heavy(heavy: str) -> None:
     """What a delivery may need is loaded when one needs it."""
     assert heavy not in IMPORTED

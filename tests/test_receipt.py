@@ -17,7 +17,7 @@ FILE = WrittenFile("s3://b/p/one.csv", 1_234, 5_678, "0c1e", "v7", "crc32:00c0ff
 
 
 def receipt(**changes: Any) -> Receipt:
-    """Give a receipt for one file, with `changes`."""
+    """Return a receipt for one file, with `changes`."""
     facts = Receipt(
         run_id="20261122T101530Z-4f2a9c",
         target="s3://b/p/",

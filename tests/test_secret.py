@@ -32,7 +32,7 @@ class Holder:
 
 
 def logged(thing: object) -> str:
-    """Give the line that logging writes of a thing."""
+    """Return the line that logging writes for a value."""
     said = io.StringIO()
     record = logging.LogRecord("n", logging.INFO, "f", 1, "%s %r %s", (thing, thing, {"in": [thing]}), None)
     logging.StreamHandler(said).handle(record)
@@ -40,7 +40,7 @@ def logged(thing: object) -> str:
 
 
 def with_locals(thing: object) -> str:
-    """Give a traceback with the locals of a frame that holds a thing."""
+    """Return a traceback with the locals of a frame that holds a thing."""
     try:
         raise ValueError(f"about {thing}")  # noqa: TRY301  its traceback is what is looked at
     except ValueError as error:

@@ -9,10 +9,20 @@ from typing import Any
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv import Csv
 from mc_sink.formats.csv_values import as_json
-from mc_sink.formats.format import Format, Gathers
+from mc_sink.formats.format import Format, Gathers, OneRun
 from mc_sink.formats.parquet import Parquet
 
-__all__ = ["Csv", "Format", "Gathers", "Parquet", "as_json", "choose_format", "has_suffix", "options_of"]
+__all__ = [
+    "Csv",
+    "Format",
+    "Gathers",
+    "OneRun",
+    "Parquet",
+    "as_json",
+    "choose_format",
+    "has_suffix",
+    "options_of",
+]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
 BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink._frames import Batches
     from mc_sink.receipt import CountedWarning
 
 
@@ -31,7 +32,12 @@ class BinaryFile(Protocol):
 
 
 class Runs(Protocol):
-    """Rows that an encoder is run for more than once: each run of a plan yields the rows after those of the last."""
+    """Rows of the columns `schema`, for an encoder that is run for them once, or again as long as `more` follow."""
+
+    schema: pl.Schema
+
+    def pull(self) -> Batches:
+        """Yield the rows of the next run; called on an engine's thread."""
 
     @property
     def ended(self) -> bool:
@@ -44,6 +50,22 @@ class Runs(Protocol):
     @property
     def num_rows(self) -> int:
         """Rows yielded in all runs."""
+
+
+class OneRun:
+    """Rows that are encoded in one run."""
+
+    def __init__(self, batches: Batches, schema: pl.Schema) -> None:
+        self._batches, self.schema = batches, schema
+        self.ended = self.more = False
+        self.num_rows = 0
+
+    def pull(self) -> Batches:
+        """Yield all batches."""
+        for batch in self._batches:
+            yield batch
+            self.num_rows += batch.height
+        self.ended = True
 
 
 class Gathers(NamedTuple):
@@ -72,19 +94,12 @@ class Format(Protocol):
         """Raise for columns that this format can't hold, with their names and dtypes, before the first byte."""
 
     def write(
-        self,
-        frame: pl.LazyFrame,
-        file: BinaryFile,
-        row_group_size: int,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        runs: Runs | None = None,
+        self, runs: Runs, file: BinaryFile, row_group_size: int, *, metadata: Mapping[str, str] | None = None
     ) -> tuple[CountedWarning, ...]:
-        """Run the query and encode its rows into `file`, in order; return when all bytes are written.
+        """Encode rows into `file`, in order; return when all bytes are written.
 
-        With `runs`, the query is run again as long as rows follow, and all of them make one file. `metadata` are facts
-        about the delivery, stored in the file if the format has a place for them. The counted warnings are about cells
-        that the receiver should know of.
+        All runs make one file. `metadata` are facts about the delivery, stored in the file if the format has a place
+        for them. The counted warnings are about cells that the receiver should know of.
         """
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._frames import from_batches
 from mc_sink._nested import inner_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
 from mc_sink.exceptions import ConfigurationError
@@ -127,29 +128,23 @@ class Parquet:
         return Gathers(row_group_size, _ROW_GROUP_BYTES)
 
     def write(
-        self,
-        frame: pl.LazyFrame,
-        file: BinaryFile,
-        row_group_size: int,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        runs: Runs | None = None,
+        self, runs: Runs, file: BinaryFile, row_group_size: int, *, metadata: Mapping[str, str] | None = None
     ) -> tuple[CountedWarning, ...]:
         """Encode the rows by Polars, in row groups of `row_group_size` rows, and write `metadata` into the footer.
 
         The last row group of each run may be smaller.
         """
-        joined = Joined(file, runs) if runs else None
+        joined = Joined(file, runs)
         while True:
-            self._encode(frame, joined or file, row_group_size, metadata)
-            if joined is None or not joined.end_run():
+            self._encode(recast(runs), joined, row_group_size, metadata)
+            if not joined.end_run():
                 return ()
 
     def _encode(
         self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, metadata: Mapping[str, str] | None
     ) -> None:
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
-        recast(frame).sink_parquet(
+        frame.sink_parquet(
             as_io(file),
             compression=self.compression,
             compression_level=level,
@@ -181,16 +176,16 @@ def narrowed(dtype: AnyType) -> AnyType:
     return with_leaves(dtype, lambda leaf, _nested: pl.Decimal(38, 0) if leaf in WIDE else leaf)
 
 
-def recast(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Cast the columns that need it; raise `ConfigurationError` for an integer of more than 38 digits."""
-    schema = frame.collect_schema()
+def recast(runs: Runs) -> pl.LazyFrame:
+    """Return the plan of the next run, with columns cast that need it.
+
+    It raises `ConfigurationError` for an integer of more than 38 digits.
+    """
     casts: dict[str, Any] = {
         name: to
-        for name, dtype in schema.items()
+        for name, dtype in runs.schema.items()
         if (to := without_categories(narrowed(dtype))) != dtype or _lists_maps(dtype)
     }
-    if not casts:
-        return frame
 
     def cast(batch: pl.DataFrame) -> pl.DataFrame:
         try:
@@ -201,7 +196,7 @@ def recast(frame: pl.LazyFrame) -> pl.LazyFrame:
                 "digits, the most that a decimal has. Cast them to text, or use CSV."
             ) from error
 
-    return frame.map_batches(cast, schema=pl.Schema({**schema, **casts}), streamable=True)
+    return from_batches(lambda: map(cast, runs.pull()) if casts else runs.pull(), pl.Schema({**runs.schema, **casts}))
 
 
 def _lists_maps(dtype: AnyType, *, listed: bool = False) -> bool:

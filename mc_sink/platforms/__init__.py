@@ -4,16 +4,16 @@
     platforms.check("acme", "s3://bucket/prefix/").status
 
 Secrets are in the keyring of the operating system or in a file that only its owner can read. All other fields are in a
-file beside the journals. The import loads neither the keyring nor other large libraries.
+file beside the journals. The import loads neither the keyring nor other large libraries, and what only a person at work
+on a platform needs loads on first use.
 """
 
 from __future__ import annotations
 
-from mc_sink.platforms.check_report import CheckReport, CheckRow
-from mc_sink.platforms.checking import check
-from mc_sink.platforms.configuring import configure
+from typing import TYPE_CHECKING
+
+from mc_sink._lazy import attributes
 from mc_sink.platforms.platform import Checked, Platform, Status
-from mc_sink.platforms.policies import ArchiveClass, bucket_policy, lifecycle, new_external_id, policy, trust
 from mc_sink.platforms.saved import Listed, describe, list_platforms, load, remove, save
 
 # For the other folders of the package; users call what `__all__` lists.
@@ -21,6 +21,12 @@ from mc_sink.platforms.saved import exported as exported
 from mc_sink.platforms.saved import memory_of as memory_of
 from mc_sink.platforms.saved import refuse_unsaved as refuse_unsaved
 from mc_sink.platforms.saved import stores_for as stores_for
+
+if TYPE_CHECKING:
+    from mc_sink.platforms.check_report import CheckReport, CheckRow
+    from mc_sink.platforms.checking import check
+    from mc_sink.platforms.configuring import configure
+    from mc_sink.platforms.policies import ArchiveClass, bucket_policy, lifecycle, new_external_id, policy, trust
 
 __all__ = [
     "ArchiveClass",
@@ -43,5 +49,21 @@ __all__ = [
     "save",
     "trust",
 ]
+
+
+def __dir__() -> tuple[str, ...]:
+    return (*__all__,)
+
+
+if not TYPE_CHECKING:  # or a type checker would accept every name
+    __getattr__ = attributes(
+        {
+            "platforms.check_report": "CheckReport CheckRow",
+            "platforms.checking": "check",
+            "platforms.configuring": "configure",
+            "platforms.policies": "ArchiveClass bucket_policy lifecycle new_external_id policy trust",
+        },
+        __name__,
+    )
 
 list = list_platforms  # noqa: A001  users call `platforms.list()`

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv, as_json
+from mc_sink.formats import Csv, OneRun, as_json
 from mc_sink.presets.limit import Excess, refusal
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
     file = BytesIO()
     try:
-        plain.write(rows.lazy(), file, rows.height)
+        plain.write(OneRun(iter([rows]), rows.schema), file, rows.height)
     except ConfigurationError:
         return [0] * rows.height
     text, end = file.getvalue(), format.line_terminator.encode()

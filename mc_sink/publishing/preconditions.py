@@ -75,12 +75,17 @@ def standing(stores: Stores, staged: Sequence[Staged]) -> dict[str, str] | None:
     """Return what stands at the URLs of a run that may replace it; None for other runs, and where it can't be seen."""
     if staged[0].if_exists != "overwrite":
         return None
+    seen = [store.standing(files) for store, files in files_by_store(stores, staged).items()]
+    known = [one for one in seen if one is not None]
+    return {url: text for one in known for url, text in one.items()} if len(known) == len(seen) else None
+
+
+def files_by_store(stores: Stores, staged: Sequence[Staged]) -> dict[Store, list[StagedFile]]:
+    """Return the files of a run, in the order of publishing, by their store."""
     by_store: defaultdict[Store, list[StagedFile]] = defaultdict(list)
     for file in in_order(staged):
         by_store[stores.of(parse_target(file.path))].append(file)
-    seen = [store.standing(files) for store, files in by_store.items()]
-    known = [one for one in seen if one is not None]
-    return {url: text for one in known for url, text in one.items()} if len(known) == len(seen) else None
+    return dict(by_store)
 
 
 def accepted_stale(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:

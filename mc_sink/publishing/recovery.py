@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mc_sink.exceptions import AlreadyExistsError, CommitUnknown, ConfigurationError, PermissionDenied, SinkError
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
+from mc_sink.publishing.preconditions import files_by_store
 from mc_sink.publishing.publication import Attempt, commit_error, discard_files, discard_with, urls_of
+from mc_sink.publishing.several import run_several
 from mc_sink.secret import seals_options
-from mc_sink.staged import in_order
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.publishing.journal import Journal
     from mc_sink.receipt import Receipt
     from mc_sink.staged import StagedFile
-    from mc_sink.storage import Store, Stores
+    from mc_sink.storage import Holds, Store, Stores
 
 # What stands at a key: nothing new since the journal was written, this run's own file, another object, either of the
 # two, or nothing that may be seen.
@@ -80,7 +82,7 @@ def recover(
         files of this run are visible. Nothing more is published.
     """
     if action not in {"publish", "discard"}:
-        raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
+        raise ConfigurationError(f'Cannot use action={action!r}. Give "publish" or "discard".')
     waiting = _journal_of(run_id, target)
     with journal.lock(run_id, waiting.target):
         found = _journal_of(run_id, waiting.target)  # again: another process may have finished it meanwhile
@@ -119,7 +121,9 @@ def _check_places(stores: Stores, found: Journal) -> None:
 
     Nothing is published then: another run may have delivered newer data meanwhile.
     """
-    states = {file.path: _state_at(stores.of(parse_target(file.path)), file, found) for file in in_order(found.staged)}
+    states: dict[str, _State] = {}
+    for store, files in files_by_store(stores, found.staged).items():
+        states |= _states_at(store, files, found)
     # A run that doesn't replace files needs no more: the condition of each request decides.
     refused = {"foreign", "unknown", "unseen"} if _replaces(found) else {"foreign"}
     url = next((url for url, state in states.items() if state in refused), None)
@@ -137,15 +141,21 @@ def _replaces(found: Journal) -> bool:
     return found.staged[0].if_exists == "overwrite"
 
 
-def _state_at(store: Store, file: StagedFile, found: Journal) -> _State:
-    """Return what stands at the key of a file."""
-    seen = store.standing([file])
+def _states_at(store: Store, files: Sequence[StagedFile], found: Journal) -> dict[str, _State]:
+    """Return by URL what stands at the keys of files."""
+    seen = store.standing(files)
     if seen is None:
-        return "unseen"
-    if file.path not in seen or (_replaces(found) and (found.replaces or {}).get(file.path) == seen[file.path]):
-        return "as recorded"
-    states: dict[str, _State] = {"yes": "own", "no": "foreign"}
-    return states.get(store.holds(file), "unknown")
+        return {file.path: "unseen" for file in files}
+    recorded = (found.replaces or {}) if _replaces(found) else {}
+    states: dict[str, _State] = {file.path: "as recorded" for file in files}
+    others = [one for one in files if one.path in seen and recorded.get(one.path) != seen[one.path]]
+    held: list[Holds | BaseException | None] = [None] * len(others)
+    run_several([partial(store.holds, one) for one in others], held, store.publishes_at_once, store.interrupt)
+    for file, answer in zip(others, held, strict=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        states[file.path] = "own" if answer == "yes" else "foreign" if answer == "no" else "unknown"
+    return states
 
 
 def _refusal(url: str, state: _State, found: Journal) -> SinkError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink._display import logger
 from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
+from mc_sink._lazy import attributes
 from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
@@ -22,7 +23,6 @@ from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
 from mc_sink.sink.pipeline import RowCountGuard, open_rows, show_progress
-from mc_sink.sink.previewing import Preview, preview
 from mc_sink.sink.prior_attempt import find_prior_attempt
 from mc_sink.sink.spec import resolve
 from mc_sink.staged import Content, Staged, StagedRejects
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
     from mc_sink.sink.pipeline import DeliveryRows
+    from mc_sink.sink.previewing import Preview, preview
     from mc_sink.sink.prior_attempt import PriorAttempt
     from mc_sink.staged import StagedFile
     from mc_sink.storage import Stores
@@ -58,6 +59,8 @@ __all__ = [
 ]
 
 _log = logger(__name__)
+if not TYPE_CHECKING:
+    __getattr__ = attributes({"sink.previewing": "Preview preview"}, __name__)
 
 
 @seals_options

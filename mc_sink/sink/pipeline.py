@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
+from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
-from mc_sink.comparison import compare
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
 from mc_sink.sink.options import ACTION
@@ -92,8 +92,8 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"Only {counted(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. "
-                "If so few rows are right, lower min_rows."
+                f"Only {counted(num_rows, 'row')} can be delivered, fewer than min_rows={min_rows}. Look at the "
+                "source. If so few rows are right, lower min_rows=."
             )
         if guard is not None:
             guard.check(num_rows, found.num_rows_before if found else None)
@@ -125,6 +125,7 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         comparison = None
         if spec.previous is not None:
             dialect = spec.format if isinstance(spec.format, Csv) else None
+            compare = load_part("comparison").compare
             comparison = compare(spec.previous, compiled.delivered, keys=spec.keys, action=ACTION, dialect=dialect)
         used = {
             "max_rejects=": spec.max_rejects is not None,

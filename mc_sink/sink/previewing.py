@@ -41,14 +41,14 @@ MIB = 2**20
 # The number of file and column names that are shown.
 SHOWN = 20
 # The store's defaults for uploads. tests/sink/test_preview.py compares them with the store's own.
-PART_SIZE, IN_FLIGHT = 16 * MIB, 64 * MIB
+PART_SIZE, IN_FLIGHT = 16 * MIB, 256 * MIB  # at most, where more parts at once make an upload faster
 # The number of file names that are listed where the number of files is unknown.
 FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPlan:
-    """How an object would be uploaded to S3: in parts of `part_size` bytes, with `in_flight` of them at once.
+    """How an object would be uploaded to S3: in parts of `part_size` bytes, with `in_flight` of them at once at most.
 
     An object smaller than a part is sent whole. From the 901st part on, parts double in size, and fewer are in flight.
     Some stores accept only parts of one size; for these, `most_bytes` is the largest possible file, else None.

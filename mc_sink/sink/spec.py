@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink._lazy import load_part
 from mc_sink.delivery_spec import DeliverySpec
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
 from mc_sink.formats import choose_format
 from mc_sink.keys import FileNames, check_run_id, column_names, new_run_id, parse_template
 from mc_sink.platforms import load, memory_of
-from mc_sink.presets import preset_of
 from mc_sink.sink.options import ACTION
 from mc_sink.storage import not_a_file, odd_kind
 from mc_sink.target import Target, parse_target
@@ -36,7 +36,9 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
     made for this call, so that no earlier attempt can have used it. Raises `TargetError` and `ConfigurationError`.
     """
     given = _on_platform(options)
-    target, preset = parse_target(given.target), preset_of(given.preset)
+    target, preset = parse_target(given.target), None
+    if given.preset is not None:
+        preset = load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target) if preset else given
     _check_combinations(chosen, target)

@@ -24,14 +24,13 @@ from mc_sink.storage.s3 import (
     StoreSupport,
     SupportMemory,
     Trial,
-    check_options,
     check_owner,
     is_aws,
     not_aborted,
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Published, Store, Writer, already_exists
+from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKEPT",
     "Answer",
+    "Holds",
     "Probes",
     "Published",
     "Role",
@@ -127,7 +127,6 @@ def open_store(
         with silence():
             if target.protocol != "s3":
                 return RenamingStore(target, options.checked().reveal())
-            check_options(options)
             return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isal import isal_zlib
+
 from mc_sink._display import logger
 from mc_sink._runtime.state_dir import sync_folder
 from mc_sink.exceptions import CommitError, PermissionDenied, TargetError, UploadError
@@ -86,6 +88,7 @@ class LocalFile:
     def __init__(self, path: str) -> None:
         self._path, self._temporary = path, hidden_name(path)
         self._made: list[Path] = []
+        self.crc = 0
         try:
             with _opening(path):
                 self._made = [folder for folder in Path(path).parents if not folder.exists()]
@@ -98,6 +101,7 @@ class LocalFile:
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         left = memoryview(data)
+        self.crc = isal_zlib.crc32(data, self.crc)
         with self._storing():
             while left:
                 left = left[self._file.write(left) :]
@@ -135,6 +139,7 @@ class LocalStore:
     """The local filesystem. It makes missing folders, because a key in a bucket needs none."""
 
     at_once = 8
+    publishes_at_once = 8
     is_blind = False
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
@@ -192,6 +197,9 @@ class LocalStore:
             message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
             raise CommitError(message, uncommitted=[file.path]) from error
         raise already_exists(file.path) from error
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""

@@ -13,6 +13,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from isal import isal_zlib
+
 from mc_sink._display import logger
 from mc_sink.exceptions import (
     CommitError,
@@ -60,10 +62,12 @@ class RenamedFile(Unpicklable):
     def __init__(self, filesystem: Any, path: str) -> None:
         self._filesystem, self._path, self._temporary = filesystem, path, hidden_name(path)
         self._file = filesystem.open(self._temporary, "wb")
+        self.crc = 0
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         _translating(lambda: self._file.write(data), self._not_stored)
+        self.crc = isal_zlib.crc32(data, self.crc)
 
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""
@@ -92,6 +96,7 @@ class RenamingStore(Unpicklable):
     """One fsspec filesystem, private to the delivery."""
 
     at_once = 1  # FTP carries one transfer at a time on a connection, and waits for ever for a second
+    publishes_at_once = 1
     is_blind = False
 
     def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
@@ -157,6 +162,9 @@ class RenamingStore(Unpicklable):
         if left := self.discard(file):
             _log.warning("%s is published. %s", file.path, left)
         return Published(None, None, from_prior_attempt=True)
+
+    def interrupt(self) -> None:
+        """Ignore the request to stop: publishing ends by itself."""
 
     def may_show(self, file: StagedFile) -> bool:  # noqa: ARG002  a renamed file is not under its hidden name
         """Return False: a file under a hidden name is never visible."""

@@ -59,10 +59,12 @@ class Store(Protocol):
     """One place to deliver to. Only `publish` makes anything visible.
 
     - `at_once`: the number of files that may be open or in flight at the same time.
+    - `publishes_at_once`: the number of files that may be published at the same time.
     - `is_blind`: a listing was denied, so its empty result proves nothing.
     """
 
     at_once: int
+    publishes_at_once: int
 
     @property
     def is_blind(self) -> bool:
@@ -82,6 +84,9 @@ class Store(Protocol):
 
     def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
         """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible."""
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for in `publish`, which then raises; from any thread."""
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True if a request of this store may have made, or may yet make, a staged file visible."""
@@ -114,7 +119,11 @@ def already_exists(where: str) -> AlreadyExistsError:
 
 
 class Destination(Protocol):
-    """Receives the bytes of one file that stays invisible until it is published."""
+    """Receives the bytes of one file that stays invisible until it is published. `crc`: the CRC32 of all of them."""
+
+    @property
+    def crc(self) -> int:
+        """Return the CRC32 of all bytes so far. A destination that sums them in parts has no need of a second pass."""
 
     def write(self, data: bytes) -> None:
         """Write the next bytes; may wait, which slows the query down."""
@@ -130,7 +139,7 @@ class Destination(Protocol):
 
 
 class Writer:
-    """A binary file for engines. Counts `num_bytes`, computes `crc`, and keeps the first `failure`."""
+    """A binary file for engines. Counts `num_bytes` and keeps the first `failure`."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
@@ -138,7 +147,11 @@ class Writer:
         self._finished = False
         self.failure: BaseException | None = None
         self.num_bytes = 0
-        self.crc = 0
+
+    @property
+    def crc(self) -> int:
+        """The CRC32 of all bytes so far."""
+        return self._destination.crc
 
     def write(self, data: bytes) -> int:
         """Write bytes; raises the store's exception once, and ignores everything after that."""
@@ -151,7 +164,6 @@ class Writer:
             except BaseException as error:
                 self._fail(error)
                 raise
-            self.crc = isal_zlib.crc32(data, self.crc)
             self.num_bytes += size
         return size
 
@@ -208,17 +220,17 @@ class FileComparison(StoresNothing):
 
     def __init__(self, url: str, read: Callable[[], tuple[int, str]]) -> None:
         self._url, self._read = url, read
-        self._num_bytes = self._crc = 0
+        self._num_bytes = self.crc = 0
 
     def write(self, data: bytes) -> None:
         """Add bytes to the sum."""
-        self._crc = isal_zlib.crc32(data, self._crc)
+        self.crc = isal_zlib.crc32(data, self.crc)
         self._num_bytes += len(data)
 
     def finish(self) -> Present:
         """Return that the file is present, or raise if it differs."""
         num_bytes, checksum = self._read()
-        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self._crc)):
+        if (num_bytes, checksum) == (self._num_bytes, checksum_of(self.crc)):
             return Present(None)
         raise differs(self._url, num_bytes, self._num_bytes)
 

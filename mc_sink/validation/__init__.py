@@ -33,7 +33,7 @@ class Compiled(Protocol):
 
     @property
     def frame(self) -> pl.LazyFrame:
-        """The plan to pull batches from: the input as the schema shapes it, with reserved columns for the verdicts."""
+        """The plan to pull batches from: the input as the schema shapes it, with reserved columns for `judge`."""
 
     @property
     def delivered(self) -> pl.Schema:
@@ -69,7 +69,7 @@ class Compiled(Protocol):
         """Return the error for a run whose rows were all rejected; None if rows are left, or none came."""
 
     def explain(self) -> str:
-        """Return a text that states which checks run in the query, which Pandera runs, and why."""
+        """Return a text that states which checks run as expressions, which Pandera runs, and why."""
 
     def close(self) -> None:
         """Free memory and disk; may be called again."""

@@ -15,15 +15,16 @@ import polars as pl
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.coercion import coerced
 from mc_sink.validation.failure_report import Failures
-from mc_sink.validation.judge import QUIET, VERDICT, Tolerance, Validated
+from mc_sink.validation.judge import Tolerance, Validated
 from mc_sink.validation.pandera_backend import (
-    allowed_values,
+    argument_of,
     call_check,
     governed,
     matching,
     row_wise,
     uses_pydantic,
 )
+from mc_sink.validation.row_checks import OneOf, Proof, RowCheck, TextShape, pattern_proof
 from mc_sink.validation.unique import Uniqueness
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _RESERVED = "__mc_sink_"
 _OUTPUT = "__mc_sink_verdict__"
 FEW = 8
+_BY_EXPRESSION = "by an expression on every batch"
 
 
 def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: ValidationDepth) -> Validated:
@@ -55,22 +57,19 @@ def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance,
         )
     checks = sort_checks(schema, delivered, coercion.added, depth)
     notes = checks.notes
-    plan = coercion.frame
     if opaque:
         why = f"  Pandera judges every batch, because only it can coerce {opaque}."
-        notes = [why, *(note.replace("in the query", "by Pandera") for note in notes)]
-    else:
-        clean = [*coercion.convertible(), *checks.clean]
-        verdicts = [(VERDICT, clean), (QUIET, checks.quiet)]
-        plan = plan.with_columns(pl.all_horizontal(*exprs).alias(column) for column, exprs in verdicts if exprs)
+        notes = [why, *(note.replace(_BY_EXPRESSION, "by Pandera") for note in notes)]
     doubts = judged.shaped(coercion.added)
     return Validated(
         name=name,
-        frame=plan,
+        frame=coercion.frame,
         delivered=delivered,
         validated=depth.name == "SCHEMA_AND_DATA",
         notes=(f"Schema {name!r}:", *notes),
         coercion=coercion,
+        clean=[] if opaque else [*map(RowCheck, coercion.convertible()), *checks.clean],
+        quiet=[] if opaque else checks.quiet,
         doubts=doubts,
         every_row=judged if opaque else doubts.python_only() if checks.python else None,
         unique=checks.unique,
@@ -143,16 +142,16 @@ def _missing(schema: DataFrameSchema, frame: pl.LazyFrame) -> dict[str, str]:
 class Checks:
     """The checks of a schema.
 
-    - `clean`: expressions that are false for a row that fails.
-    - `quiet`: expressions that are false for a row to warn about.
+    - `clean`: those that a row must pass.
+    - `quiet`: those that only warn.
     - `unique`: what must be unique over the whole delivery.
     - `read`: the columns that each whole-row check reads, by its number.
     - `python`: whether some check must run as Python on every row.
     - `notes`: a line for each check that says where it runs.
     """
 
-    clean: list[pl.Expr] = field(default_factory=list)
-    quiet: list[pl.Expr] = field(default_factory=list)
+    clean: list[RowCheck] = field(default_factory=list)
+    quiet: list[RowCheck] = field(default_factory=list)
     unique: list[Uniqueness] = field(default_factory=list)
     read: dict[int, tuple[str, ...]] = field(default_factory=dict)
     python: bool = False
@@ -171,17 +170,17 @@ class Checks:
             self.notes.append(f"  {label}: by Pandera on every batch, because it is a Python function of one value")
             return
         try:
-            expr = captured(check, visible, column=column)
+            row_check = captured(check, visible, column=column)
         except NotRowWise as why:
             raise ConfigurationError(
                 f"Check {label} can't be judged in a stream: {why}. Write it with an expression of single rows, "
                 "`lambda data: data.lazyframe.select(expr)`, or with element_wise=True. Or check the frame before "
                 "delivering it."
             ) from why
-        (self.quiet if check.raise_warning else self.clean).append(expr)
-        self.notes.append(f"  {label}: in the query{', and only warns' if check.raise_warning else ''}")
+        (self.quiet if check.raise_warning else self.clean).append(row_check)
+        self.notes.append(f"  {label}: {_BY_EXPRESSION}{', and only warns' if check.raise_warning else ''}")
         if column is None:
-            self.read[number] = tuple(dict.fromkeys(expr.meta.root_names()))
+            self.read[number] = tuple(dict.fromkeys(row_check.expr.meta.root_names()))
 
 
 def sort_checks(
@@ -226,8 +225,9 @@ def _sort_column(checks: Checks, column: Column, name: str, delivered: pl.Schema
     dtype = delivered[name]
     if not column.nullable:
         present = pl.col(name).is_not_null()
-        checks.clean.append(present & pl.col(name).is_not_nan() if dtype in {pl.Float32, pl.Float64} else present)
-        checks.notes.append(f"  {name}: not_nullable: in the query")
+        is_float = dtype in {pl.Float32, pl.Float64}
+        checks.clean.append(RowCheck(present & pl.col(name).is_not_nan() if is_float else present))
+        checks.notes.append(f"  {name}: not_nullable: {_BY_EXPRESSION}")
     if column.unique:
         checks.add_unique((name,), "field_uniqueness")
     # The checks of a column that a regex matches see that column alone, those of other columns see all.
@@ -259,8 +259,8 @@ class _Recorder:
         return self.schema
 
 
-def captured(check: Check, schema: pl.Schema, *, column: str | None) -> pl.Expr:
-    """Return the expression that is true where a row passes `check`, and never null; raise `NotRowWise` without one.
+def captured(check: Check, schema: pl.Schema, *, column: str | None) -> RowCheck:
+    """Return `check` as an expression, with a proof where it has one; raise `NotRowWise` where it isn't row by row.
 
     `schema` is that of the frame that the check would be given. `column` is None for a check of the whole frame.
     """
@@ -278,19 +278,31 @@ def captured(check: Check, schema: pl.Schema, *, column: str | None) -> pl.Expr:
         raise NotRowWise(f"it can't be applied to these columns ({type(error).__name__})") from error
     if not outputs.is_empty() or set(outputs.dtypes) != {pl.Boolean}:
         raise NotRowWise("it does not return one boolean for each row")
-    expr = _one_of_few(check, schema, column)
-    if expr is None:
+    proof = _proof(check) if column is not None and schema[column] == pl.String else None
+    # Comparisons with a few texts take less than half the time of `is_in` (measured).
+    if column is not None and isinstance(proof, OneOf):
+        expr = pl.any_horizontal(pl.col(column) == text for text in proof.texts)
+    else:
         expr = pl.all_horizontal(*selected.exprs, *selected.named.values())
     # The engine moves a slice below an expression only if each row's value depends on that row alone.
     if schema.to_frame().lazy().with_columns(expr.alias(_OUTPUT)).slice(1, 1).explain().startswith("SLICE"):
         raise NotRowWise("it compares rows with each other, and a stream never holds all of them")
     # In Pandera an unknown result passes if the check ignores nulls, and fails otherwise.
-    return expr.fill_null(check.ignore_na)
+    return RowCheck(expr.fill_null(check.ignore_na), column or "", proof, needs_values=not check.ignore_na)
 
 
-def _one_of_few(check: Check, schema: pl.Schema, column: str | None) -> pl.Expr | None:
-    """Return "is one of a few texts" as comparisons, which take less than half the time (measured), or else None."""
-    values = allowed_values(check) or ()
-    if column is None or schema[column] != pl.String or not all(isinstance(value, str) for value in values):
+def _proof(check: Check) -> Proof | None:
+    """Return a proof by the bytes of texts for one of Pandera's own checks, or else None."""
+    values = argument_of(check, "isin", "allowed_values")
+    if values is not None and 0 < len(values) <= FEW and all(isinstance(value, str) for value in values):
+        return OneOf(tuple(values))
+    pattern = argument_of(check, "str_matches", "pattern")
+    if pattern is not None:
+        text = str(getattr(pattern, "pattern", pattern))
+        return pattern_proof(text if text.startswith("^") else f"^{text}")
+    shortest, longest = (argument_of(check, "str_length", name) for name in ("min_value", "max_value"))
+    is_exact = argument_of(check, "str_length", "exact_value") is not None
+    if is_exact or (shortest is None and longest is None):
         return None
-    return pl.any_horizontal(pl.col(column) == value for value in values) if 0 < len(values) <= FEW else None
+    # A character has one byte to four.
+    return TextShape(max(0, 4 * shortest - 3) if shortest else 0, longest)

@@ -1,6 +1,6 @@
 """Judge a stream of batches by the compiled checks, and ask Pandera about suspect rows.
 
-    batch ─► all verdicts true ─────────────────────────────► delivered unchanged
+    batch ─► no check fails ────────────────────────────────► delivered unchanged
       ├─► suspect rows ─► gathered ─► Pandera ─► failures, rejects
       └─► other rows ───────────────────────────────────────► delivered, while the run may still succeed
 
@@ -22,6 +22,7 @@ from mc_sink._runtime.batches import BATCH_BYTES, most_bytes
 from mc_sink._runtime.kept_rows import compact
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.failure_report import Failures, RejectedRows
+from mc_sink.validation.row_checks import RowCheck, failing
 from mc_sink.validation.unique import ROW, Uniqueness
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Validated:
     validated: bool
     notes: Sequence[str]
     coercion: Coercion
+    clean: Sequence[RowCheck]
+    quiet: Sequence[RowCheck]
     doubts: PanderaSchema
     every_row: PanderaSchema | None
     unique: list[Uniqueness]
@@ -198,7 +201,7 @@ class Validated:
         )
 
     def explain(self) -> str:
-        """Return a text that states which checks run in the query, which Pandera runs, and why."""
+        """Return a text that states which checks run as expressions, which Pandera runs, and why."""
         return lines(*self.notes)
 
     def close(self) -> None:
@@ -209,7 +212,11 @@ class Validated:
 
     def _judge(self, batch: pl.DataFrame) -> pl.DataFrame:
         first, self.num_rows = self.num_rows, self.num_rows + batch.height
-        if self._is_proven(batch):
+        for name, checks in ((VERDICT, self.clean), (QUIET, self.quiet)):
+            if failed := failing(checks, batch):
+                batch = batch.with_columns(pl.all_horizontal(failed).alias(name))
+        is_clean = VERDICT not in batch.columns and QUIET not in batch.columns
+        if is_clean and not self.unique and self.every_row is None:
             return batch.select(*self.coercion.schema)
         rows = pl.int_range(first, first + batch.height, dtype=pl.UInt64, eager=True)
         if self._remembers_all:
@@ -220,30 +227,24 @@ class Validated:
             self._remember(clean, rows)
         return clean
 
-    def _is_proven(self, batch: pl.DataFrame) -> bool:
-        """Return True if the plan's verdicts suffice for a batch, as they do for almost every batch."""
-        if self.unique or self.every_row is not None or batch.is_empty():
-            return False
-        return all(batch[verdict].all() for verdict in (VERDICT, QUIET) if verdict in batch.columns)
-
     @property
     def _remembers_all(self) -> bool:
         """Whether bad rows count as duplicates: they do where they fail the run, and not where they are rejected."""
         return self.tolerance.on_invalid == "fail" and not self.coercion.opaque
 
     def _remember(self, batch: pl.DataFrame, rows: pl.Series) -> None:
-        if self.unique and self.coercion.casts and VERDICT in batch.columns and not batch[VERDICT].all():
+        if self.unique and self.coercion.casts and VERDICT in batch.columns:
             converted = batch.select(pl.all_horizontal(self.coercion.convertible())).to_series()
             batch, rows = batch.filter(converted), rows.filter(converted)
         for unique in self.unique:
             unique.add(batch, rows)
 
     def _without_suspects(self, batch: pl.DataFrame, rows: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
-        if QUIET in batch.columns and not batch[QUIET].all():
+        if QUIET in batch.columns:
             self._noisy.add(batch, rows, ~batch[QUIET])
             if self._noisy.is_full:
                 self._judge_gathered(self._noisy)
-        if VERDICT not in batch.columns or batch[VERDICT].all():
+        if VERDICT not in batch.columns:
             return batch, rows
         self._suspect.add(batch, rows, ~batch[VERDICT])
         self._failed = self._failed or self.tolerance.on_invalid == "fail"

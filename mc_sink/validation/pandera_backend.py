@@ -293,11 +293,11 @@ def call_check(check: Check, frame: Any, column: str | None) -> Any:
     return function(PolarsData(frame, column or "*"), **check._check_kwargs)  # noqa: SLF001  the same
 
 
-def allowed_values(check: Check) -> tuple[Any, ...] | None:
-    """Return the values that Pandera's `isin` allows; None for any other check."""
-    if check.name != "isin" or not check.is_builtin_check("isin"):
+def argument_of(check: Check, builtin: str, argument: str) -> Any:
+    """Return an argument of Pandera's own check `builtin`; None for any other check."""
+    if check.name != builtin or not check.is_builtin_check(builtin):
         return None
-    return tuple(check._check_kwargs["allowed_values"])  # noqa: SLF001  Pandera has no other access to them
+    return check._check_kwargs.get(argument)  # noqa: SLF001  Pandera has no other access to them
 
 
 def register_check(function: Callable[..., pl.LazyFrame]) -> None:

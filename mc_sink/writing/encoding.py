@@ -7,7 +7,6 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from mc_sink._frames import from_batches
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
 from mc_sink._runtime.engine_thread import Stopped, Worker
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError, add_note
@@ -72,9 +71,9 @@ class FileEncoder:
         """Encode all rows; the bytes go to the writer as they come, but none beyond `max_bytes`."""
         file = self.writer if max_bytes is None else _Bounded(self.writer, max_bytes)
         plan = self.plan
-        runs = BoundedRuns(self._source.pull(), plan.row_group_size, plan.format.gathers(plan.row_group_size))
-        rows = from_batches(runs.pull, plan.schema)
-        self._warnings = plan.format.write(rows, file, plan.row_group_size, metadata=plan.metadata, runs=runs)
+        gathers = plan.format.gathers(plan.row_group_size)
+        runs = BoundedRuns(self._source.pull(), plan.schema, plan.row_group_size, gathers)
+        self._warnings = plan.format.write(runs, file, plan.row_group_size, metadata=plan.metadata)
         self._source.check_exhausted(runs)
         self.num_bytes = file.num_bytes
 
@@ -180,7 +179,8 @@ class BoundedRuns:
     runs of no more bytes than that. Where runs end depends on the rows alone.
     """
 
-    def __init__(self, batches: Batches, row_group_size: int, gathers: Gathers) -> None:
+    def __init__(self, batches: Batches, schema: pl.Schema, row_group_size: int, gathers: Gathers) -> None:
+        self.schema = schema
         self._gathers, self._most = gathers, max(BATCH_BYTES, gathers.num_bytes)
         self._groups = self._regrouped(batches, max(row_group_size, gathers.num_rows))
         self.more = False

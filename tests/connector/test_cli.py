@@ -66,6 +66,33 @@ def test_the_script_is_the_command() -> None:
     assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli.app"
 
 
+def test_an_unknown_command_gets_the_nearest_right_one() -> None:
+    """Or the list of all, and control characters in it are escaped."""
+    assert "No such command 'histroy'. Did you mean 'history'?" in mc_sink("histroy", code=Code.USAGE).stderr
+    other = mc_sink("xyz\x1b[2J", code=Code.USAGE).stderr
+    assert "Commands: run, send, preview, schedule, history" in other
+    assert "\x1b" not in other
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "2"), ({"POLARS_ROW_GROUP_PREFETCH_SIZE": "5"}, "5")])
+def test_the_command_bounds_what_polars_reads_ahead(tmp_path: Path, own: dict[str, str], expected: str) -> None:
+    """For its own process, unless the user chose a number; the library alone changes no environment."""
+    name = "POLARS_ROW_GROUP_PREFETCH_SIZE"
+    (tmp_path / "rows.py").write_text(
+        f"import os\nimport polars as pl\n\ndef made():\n    return pl.DataFrame({{'n': [os.environ.get('{name}')]}})\n"
+    )
+    (tmp_path / "rows.toml").write_text('target = "out.csv"\n[source]\nfunction = "rows:made"\n')
+    around = {key: value for key, value in os.environ.items() if key != name} | own
+    command = [sys.executable, "-m", "mc_sink.connector.cli", "run", str(tmp_path / "rows.toml")]
+    subprocess.run(command, cwd=ROOT, env=around, check=True, capture_output=True)
+    assert (tmp_path / "out.csv").read_text() == f"n\n{expected}\n"
+    library = f"import os, mc_sink, mc_sink.connector; print(os.environ.get({name!r}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", library], cwd=ROOT, env=around, check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.strip() == own.get(name, "None")
+
+
 def test_help_is_light() -> None:
     """What takes its time to load is left to the command that needs it."""
     heavy = "{'aiobotocore', 'apscheduler', 'duckdb', 'keyring', 'pandera', 'pyarrow', 'pydantic', 's3fs', 'sqlite3'}"
@@ -209,7 +236,7 @@ def test_recover_ends_what_was_cut_short(recorded: Recorded, tmp_path: Path, mon
     """A run that stopped while it was published waits, is recovered, and reads as delivered then."""
     for name, value in environment(recorded.writer).items():
         monkeypatch.setenv(name, value)
-    more = "max_rows_per_file = 20\n[storage_options.config_kwargs]\nread_timeout = 1"
+    more = "max_rows_per_file = 20\n[storage_options.config_kwargs]\nread_timeout = 5"
     file = write_connection(tmp_path, recorded.writer.target("p/"), more)
     recorded.proxy.fault("Complete", Reset("head"), n=2, times=FOREVER)
     run = as_json("run", file, code=Code.PARTLY)
@@ -280,7 +307,7 @@ def test_a_signal_in_the_middle_of_a_run(  # noqa: PLR0913, PLR0917  a row of th
     assert [run.status for run in list_runs()] == ["running"]
     mc_sink("run", file, code=Code.BUSY)
     child.send_signal(number)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == code, err
     assert "Traceback" not in err
     assert seaweed.listing(writer.bucket) == {}
@@ -291,7 +318,7 @@ def test_a_signal_when_all_is_visible(writer: Writer, seaweed: Admin, tmp_path: 
     """A run that is terminated while its hooks run has delivered, and its message and its record say so."""
     hook = """[hooks]\non_success = ["sh", "-c", "kill -TERM $PPID; sleep 2"]"""
     child = start_command("run", write_connection(tmp_path, writer.target("p/"), hook), env=environment(writer))
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()
     assert f"run {run.run_id} was delivered before this error: everything is visible" in err
@@ -306,13 +333,13 @@ def test_a_signal_while_it_is_published(recorded: Recorded, tmp_path: Path) -> N
 
     def hang(_request: Request) -> None:
         struck.set()
-        over.wait(20)
+        over.wait(120)
 
     recorded.proxy.fault("Complete", Call(hang), n=2)
     child = start_command("run", file, env=environment(recorded.writer))
     wait_until(struck.is_set, child)
     child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=60)
     over.set()
     assert child.returncode == Code.TERMINATED, err
     (run,) = list_runs()

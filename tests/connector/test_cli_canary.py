@@ -32,7 +32,7 @@ HOOKS = """
 on_success = ["sh", "-c", "cat > $MC_SINK_RUN_ID.hook; env >> $MC_SINK_RUN_ID.hook; cat /proc/$$/cmdline"]
 on_failure = ["sh", "-c", "cat > $MC_SINK_RUN_ID.hook; env >> $MC_SINK_RUN_ID.hook"]
 [storage_options.config_kwargs]
-read_timeout = 1
+read_timeout = 5
 """
 
 
@@ -55,7 +55,7 @@ class Told:
         """Run a command in a child, look at it as `ps` does while it runs, and keep all of it."""
         child = self.machine.start(*words, typed=typed is not None)
         seen = seen_by_others(child)
-        out, err = child.communicate(typed, timeout=60)
+        out, err = child.communicate(typed, timeout=120)
         assert child.returncode == code, (words, out, err)
         self.keep(words, seen + out + err)
         return out
@@ -140,7 +140,7 @@ def schedule_runs(ended_text: Told) -> None:
         running = [pid for task in tasks for pid in task.read_text("ascii").split()]
         seen = "".join(Path(f"/proc/{pid}/cmdline").read_text("utf-8") for pid in running)
         child.terminate()
-        ended_text.keep(("schedule", file), seen + "".join(child.communicate(timeout=15)))
+        ended_text.keep(("schedule", file), seen + "".join(child.communicate(timeout=60)))
     assert "--trigger" in seen
 
 

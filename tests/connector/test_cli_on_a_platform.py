@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.servers.fault import FaultServer
 
-QUICK = "[storage_options.config_kwargs]\nread_timeout = 1\n"
+QUICK = "[storage_options.config_kwargs]\nread_timeout = 5\n"
 SPLIT = f'platform = "acme"\nmax_rows_per_file = 20\n{QUICK}'
 
 
@@ -66,7 +66,7 @@ def test_credentials_may_be_the_environments_instead(machine: Machine, fault_s3:
 def test_a_delivery_from_python_is_recovered_on_a_platform(machine: Machine, fault_s3: FaultServer) -> None:
     """It has no record, and so the platform is named."""
     fault_s3.fault("Complete", Reset("head"), n=2, times=FOREVER)
-    quick = {"config_kwargs": {"read_timeout": 1}}
+    quick = {"config_kwargs": {"read_timeout": 5}}
     with pytest.raises(CommitError):
         mc_sink.sink_madconnect(
             *(numbers(9), "s3://bucket/out/"), platform="acme", run_id="r-1", max_rows_per_file=3, storage_options=quick

@@ -167,10 +167,10 @@ def test_one_scheduler_runs_connections_again_and_again(writer: Writer, seaweed:
     first = start_command("schedule", file, "--json", env=environment(writer))
     wait_until(lambda: len(list_runs(status="delivered")) > 1, first)
     second = start_command("schedule", file, env=environment(writer))
-    assert "A scheduler is running already, as process" in second.communicate(timeout=30)[1]
+    assert "A scheduler is running already, as process" in second.communicate(timeout=60)[1]
     assert second.returncode == Code.BUSY
     first.send_signal(signal.SIGTERM)
-    out, err = first.communicate(timeout=15)
+    out, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert "Traceback" not in err
     output = [json.loads(line) for line in out.splitlines()]
@@ -190,7 +190,7 @@ def test_sigterm_ends_a_scheduler_and_its_runs(writer: Writer, seaweed: Admin, t
     scheduler = start_command("schedule", file, env=environment(writer))
     wait_until((tmp_path / "started").exists, scheduler)
     scheduler.send_signal(signal.SIGTERM)
-    _, err = scheduler.communicate(timeout=10)
+    _, err = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, err
     assert f"exit code {int(Code.TERMINATED)}" in err
     assert seaweed.listing(writer.bucket) == {}

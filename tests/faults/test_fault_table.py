@@ -13,7 +13,7 @@ NAMED = re.compile(r"`([\w/]*test_\w+\.py)::(test_\w+)`")
 
 
 def rows() -> list[str]:
-    """Give the rows of the tables, without their heads."""
+    """Return the rows of the tables, without their heads."""
     return ROW.findall(TABLE.read_text(encoding="utf-8"))
 
 

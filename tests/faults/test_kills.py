@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 @pytest.fixture(scope="module")
 def children() -> Iterator[Children]:
-    """Give processes that are ready to deliver."""
+    """Yield processes that are ready to deliver."""
     with Children() as made:
         yield made
 
@@ -79,7 +79,7 @@ def test_a_process_killed_at_any_request_leaves_nothing_half(
 
 
 def kill_at(server: FaultServer, n: int, child: Child, way: Way, state: Path) -> None:
-    """Have a child deliver, and kill it when its n-th request arrives, or has been done."""
+    """Start a delivery in a child, and kill it when its n-th request arrives, or has been done."""
     server.fault("*", Kill(child.pid, way.sent), n=n, when=way.when)
     child.start(state, url=server.url, format=way.format, run_id=RUN)
     code, errors = child.end()
@@ -90,7 +90,7 @@ def kill_at(server: FaultServer, n: int, child: Child, way: Way, state: Path) ->
 
 
 def took_effect(server: FaultServer, struck: int, when: When) -> set[str]:
-    """Give the keys that some request has made visible."""
+    """Return the keys that some request has made visible."""
     publishing = server.log.of("Complete", "Put")
     return {one.key for one in publishing if one.status == 200 or (one.n == struck and when == "after")}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = numbers(1_000)
-HURRIED: dict[str, Any] = {"config_kwargs": {"read_timeout": 1}}
+BRISK: dict[str, Any] = {"config_kwargs": {"read_timeout": 3}}
 HTML = b"<html><body>Welcome</body></html>"
 CUT = b'<?xml version="1.0" encoding="UTF-8"?><CompleteMultipartUploadResult><ETag>"1'
 ANOTHER_KEY = b"<CompleteMultipartUploadResult><Key>q/y</Key><ETag>x</ETag></CompleteMultipartUploadResult>"
@@ -35,13 +35,13 @@ def deliver(server: FaultServer, format: Any, **options: Any) -> mc_sink.Receipt
         format=format,
         run_id="run-1",
         max_rows_per_file=1_000,
-        storage_options=server.storage_options | HURRIED,
+        storage_options=server.storage_options | BRISK,
         **options,
     )
 
 
 def keys(format: str) -> list[str]:
-    """Give the keys of a whole delivery."""
+    """Return the keys of a whole delivery."""
     return sorted(["p/_manifests/run-1.json", f"p/run-1-00000.{format}"])
 
 

@@ -62,7 +62,7 @@ def test_schedules_at_length(capsys: pytest.CaptureFixture[str]) -> None:
 
 def deliver(server: FaultServer, run_id: str = "a", rows: int = 10) -> mc_sink.Receipt:
     """Deliver several files under a prefix, each of them an upload."""
-    options = server.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 2}}
+    options = server.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 5}}
     return mc_sink.sink_madconnect(
         numbers(rows),
         server.writer.target("p/"),

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 ROWS = numbers(1_000)
 MIB = 2**20
-# Half of all waits: what stands still for two seconds is over after four.
-HURRIED: dict[str, Any] = {"config_kwargs": {"read_timeout": 1}}
+# In seconds. With the default of 60, a request to a silent store would be over after 240.
+IN_TIME = 100.0
 
 
-def deliver(server: FaultServer, format: Any, **options: Any) -> mc_sink.Receipt:
+def deliver(server: FaultServer, format: Any, read_timeout: float = 5, **options: Any) -> mc_sink.Receipt:
     """Deliver four files and a manifest, each file by an upload of its own."""
     return mc_sink.sink_madconnect(
         ROWS,
         server.writer.target("p/"),
         format=format,
         max_rows_per_file=250,
-        storage_options=server.storage_options | HURRIED,
+        storage_options=server.storage_options | {"config_kwargs": {"read_timeout": read_timeout}},
         **options,
     )
 
@@ -68,8 +68,8 @@ def test_a_fault_that_stays_is_an_error_in_time(fault_s3: FaultServer, format: s
     fault_s3.fault(op, Status(code, "SlowDown" if code in {429, 503} else "InternalError"), times=FOREVER)
     started = time.monotonic()
     with pytest.raises(UploadError, match="Nothing became visible") as raised:
-        deliver(fault_s3, format)
-    assert time.monotonic() - started < 10
+        deliver(fault_s3, format, read_timeout=3)
+    assert time.monotonic() - started < IN_TIME
     assert type(raised.value) is UploadError
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
@@ -93,16 +93,16 @@ def test_a_store_that_never_comes_to_an_end_is_left(fault_s3: FaultServer, forma
     fault_s3.fault("Part", fault, times=FOREVER)
     started = time.monotonic()
     with pytest.raises(UploadError, match="Nothing became visible"):
-        deliver(fault_s3, format)
-    assert time.monotonic() - started < 15
+        deliver(fault_s3, format, read_timeout=1)
+    assert time.monotonic() - started < IN_TIME
     assert fault_s3.listing(fault_s3.bucket) == {}
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_part_that_arrives_again_and_late_changes_nothing(fault_s3: FaultServer, tmp_path: Path, format: str) -> None:
     """A part was given up and sent again, and then the first one is stored too: the file has it once."""
-    fault_s3.fault("Part", Late(2.5), n=2)
-    is_whole(fault_s3, deliver(fault_s3, format), format, tmp_path)
+    fault_s3.fault("Part", Late(4.5), n=2)
+    is_whole(fault_s3, deliver(fault_s3, format, read_timeout=2), format, tmp_path)
     assert len(fault_s3.log.of("Part")) >= 5
 
 

@@ -15,7 +15,8 @@ import pytest
 
 import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
-from mc_sink.formats import BY_NAME, choose_format
+from mc_sink._runtime.batches import pull
+from mc_sink.formats import BY_NAME, OneRun, choose_format
 from tests.support.format_readers import ALL_FORMATS, FRAME, NAMES, Tape, cells, encoded, text_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def test_a_file_that_only_writes_gets_what_a_local_file_gets(format: Format, tmp
     """Encoders ask for `write`, `flush` and `tell` alone, and write the same bytes to memory and to the disk."""
     path = tmp_path / "file"
     with path.open("wb") as file:
-        format.write(FRAME.lazy(), file, 100_000)
+        format.write(OneRun(iter([FRAME]), FRAME.schema), file, 100_000)
     assert path.read_bytes() == encoded(format)
 
 
@@ -59,7 +60,7 @@ def test_a_failing_query_raises_its_own_exception(format: Format) -> None:
         late=pl.when(pl.col("n") == 299_999).then(pl.lit("x")).otherwise(pl.lit("1")).cast(pl.Int8)
     )
     with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion"):
-        format.write(rows, Tape(), 100_000)
+        format.write(OneRun(pull(rows, 100_000), rows.collect_schema()), Tape(), 100_000)
 
 
 @pytest.mark.parametrize("format", ALL_FORMATS, ids=NAMES)

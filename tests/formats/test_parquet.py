@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mc_sink import ConfigurationError, Parquet
+from mc_sink.formats import OneRun
 from tests.support.dtypes import Map, needs_map
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
 from tests.support.versions import PYARROW_READS_NULL_ARRAYS, pyarrow_finds
@@ -147,7 +148,7 @@ def test_facts_about_the_run_are_in_the_footer() -> None:
     """Readers find the metadata under its keys, beside Arrow's schema; without metadata they find only that."""
     facts = {"mc_sink.run_id": "20261122T101530Z-4f2a9c", "mc_sink.schema": "aud\u00efence"}
     tape = Tape()
-    Parquet().write(FRAME.lazy(), tape, 100_000, metadata=facts)
+    Parquet().write(OneRun(iter([FRAME]), FRAME.schema), tape, 100_000, metadata=facts)
     found = pq.ParquetFile(pa.BufferReader(tape.getvalue())).metadata.metadata
     assert {key.decode(): value.decode() for key, value in found.items() if key != b"ARROW:schema"} == facts
     assert set(parquet(Parquet()).metadata.metadata) == {b"ARROW:schema"}

@@ -6,6 +6,7 @@ import itertools
 import resource
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -32,7 +33,7 @@ BATCH = TABLE.to_batches()[0]
 
 
 def rows_of(frame: Any, row_group_size: int = ROW_GROUP_SIZE) -> pl.DataFrame:
-    """Take a frame through the door and out again as one frame, held to the schema of its plan."""
+    """Convert a frame to a plan, collect it, and check the schema against the plan's."""
     plan = as_lazyframe(frame)
     schema = plan.collect_schema()
     batches = list(pull(plan, row_group_size))
@@ -106,7 +107,8 @@ def test_empty_batches_among_others_are_no_end() -> None:
     [
         (None, "NoneType is not a frame"),
         (7, "int is not a frame"),
-        ("rows.csv", "str is not a frame"),
+        ("rows.csv", r"str is not a frame.*polars\.scan_csv"),
+        (Path("rows.parquet"), r"Path is not a frame.*polars\.scan_parquet"),
         (b"rows", "bytes is not a frame"),
         (ROWS, "dict is not a frame"),
         ([ROWS], "A batch is a dict"),
@@ -131,14 +133,14 @@ def test_what_is_no_frame_is_refused(thing: Any, expected: str) -> None:
 
 
 def consumed_reader() -> pa.RecordBatchReader:
-    """Give a reader that other code has read."""
+    """Return a reader that other code has read."""
     reader = TABLE.to_reader()
     reader.read_all()
     return reader
 
 
 def consumed_generator() -> Iterator[pl.DataFrame]:
-    """Give a generator that other code has run."""
+    """Return a generator that other code has run."""
     generator = (FRAME for _ in range(2))
     list(generator)
     return generator
@@ -246,7 +248,7 @@ def test_a_source_is_left_alone_once_nobody_pulls() -> None:
 
 
 def peak_memory() -> int:
-    """Give the most bytes that this interpreter has held so far."""
+    """Return the most bytes that this interpreter has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -356,7 +358,7 @@ def test_layouts_may_differ_from_batch_to_batch() -> None:
 
 
 def dictionary(values: list[str]) -> pa.RecordBatch:
-    """Give a record batch whose dictionary holds its own values alone."""
+    """Return a record batch whose dictionary holds its own values alone."""
     return pa.record_batch({"c": pa.array(values).dictionary_encode()})
 
 

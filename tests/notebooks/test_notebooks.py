@@ -69,7 +69,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Give each notebook a folder for all that it may write, its state's among it."""
+    """Return a folder for all that a notebook may write, its state included."""
     return {path.stem: tmp_path_factory.mktemp(path.stem) for path in NOTEBOOKS}
 
 

@@ -40,7 +40,7 @@ OUT_OF_PLACE = re.compile(r"127\.0\.0\.1|localhost|/tmp|/home|/root|/Users|AKIA\
 
 
 def texts(picture: Path) -> list[str]:
-    """Give what a reader reads, line by line; it may neither load anything nor run it."""
+    """Return the text that a reader sees, line by line; the picture may neither load nor run anything."""
     root = ET.fromstring(picture.read_bytes())  # noqa: S314  our own
     tags = {element.tag.removeprefix("{http://www.w3.org/2000/svg}") for element in root.iter()}
     assert tags <= {"svg", "style", "defs", "clipPath", "rect", "circle", "g", "text"}

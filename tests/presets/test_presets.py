@@ -19,7 +19,7 @@ import pytest
 import mc_sink
 from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
-from mc_sink.formats import Csv, Parquet
+from mc_sink.formats import Csv, OneRun, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def line_length(row: pl.DataFrame, format: Csv, unit: str) -> int:
     """Write one row and measure its line, without its end."""
     file = BytesIO()
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed")
-    plain.write(row.lazy(), file, 1)
+    plain.write(OneRun(iter([row]), row.schema), file, 1)
     line = file.getvalue().removesuffix(format.line_terminator.encode())
     return len(line) if unit == "bytes" else len(line.decode())
 

@@ -237,7 +237,7 @@ def test_a_journal_that_can_not_be_written_leaves_no_upload(server: FaultServer,
 
 def test_what_a_killed_process_left_while_it_wrote_is_no_obstacle(server: FaultServer, state: Path) -> None:
     """Half a note and a lock of a process that is no more don't keep a rerun from delivering."""
-    (state / "journals").mkdir()
+    (state / "journals").mkdir(parents=True)
     for suffix in ("partial", "lock"):
         (state / "journals" / f"{NAME}.{suffix}").write_bytes(b"half")
     deliver(server)

@@ -12,7 +12,7 @@ class Listing(Protocol):
     """Any server whose visible objects can be listed."""
 
     def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
-        """Give every visible object whose key starts with `prefix`."""
+        """Return every visible object whose key starts with `prefix`."""
 
 
 def assert_nothing_visible(server: Listing, bucket: str, prefix: str = "") -> None:

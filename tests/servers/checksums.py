@@ -27,10 +27,10 @@ class Summing(Protocol):
     """What a body is fed to."""
 
     def update(self, data: memoryview, /) -> None:
-        """Take in more."""
+        """Add bytes."""
 
     def digest(self) -> bytes:
-        """Give the sum so far."""
+        """Return the sum so far."""
 
 
 class _Crc32:
@@ -75,7 +75,7 @@ _SUMMING: Final[dict[str, Callable[[], Summing]]] = {
 
 
 def summing(algorithm: str) -> Summing:
-    """Give a new, empty sum by S3's name for it in small letters."""
+    """Return a new, empty sum by S3's name for it in small letters."""
     return _SUMMING[algorithm]()
 
 
@@ -85,7 +85,7 @@ def encode(digest: bytes) -> str:
 
 
 def claimed(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """Give the algorithm and the sum that the headers claim, if any."""
+    """Return the algorithm and the sum that the headers claim, if any."""
     return next(((name, headers[PREFIX + name]) for name in ALGORITHMS if PREFIX + name in headers), None)
 
 
@@ -99,13 +99,13 @@ def refusals(rules: Rules) -> list[Refusal]:
 
 
 def etag_of_parts(etags: Sequence[str]) -> str:
-    """Give the multipart ETag: the MD5 of the parts' MD5s, a dash and their number."""
+    """Return the multipart ETag: the MD5 of the parts' MD5s, a dash and their number."""
     joined = b"".join(binascii.unhexlify(etag) for etag in etags)
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
 def md5_of(pieces: Sequence[bytes]) -> str:
-    """Give the MD5 of a whole object in hex."""
+    """Return the MD5 of a whole object in hex."""
     whole = hashlib.md5(usedforsecurity=False)
     for piece in pieces:
         whole.update(piece)
@@ -113,7 +113,7 @@ def md5_of(pieces: Sequence[bytes]) -> str:
 
 
 def composite(algorithm: str, sums: Sequence[str]) -> str:
-    """Give the composite checksum: the sum of the parts' sums, a dash and their number."""
+    """Return the composite checksum: the sum of the parts' sums, a dash and their number."""
     whole = summing(algorithm)
     for part in sums:
         whole.update(memoryview(base64.b64decode(part)))
@@ -121,7 +121,7 @@ def composite(algorithm: str, sums: Sequence[str]) -> str:
 
 
 def full_object(algorithm: str, parts: Sequence[tuple[str, int]]) -> str:
-    """Give the checksum of the whole from the parts' sums and sizes; for the CRCs only."""
+    """Return the checksum of the whole from the parts' sums and sizes; for the CRCs only."""
     width = _WIDTH[algorithm]
     value = 0
     for text, size in parts:
@@ -133,7 +133,7 @@ Matrix: TypeAlias = tuple[int, ...]
 
 
 def _shift(algorithm: str, value: int, num_bytes: int) -> int:
-    """Give the sum of the same bytes with `num_bytes` zeroes behind them, before their own sum is added."""
+    """Return the sum of the same bytes with `num_bytes` zeroes behind them, before their own sum is added."""
     for bit in range(num_bytes.bit_length()):
         if num_bytes >> bit & 1:
             value = _times(_zeroes(algorithm, bit), value)
@@ -142,7 +142,7 @@ def _shift(algorithm: str, value: int, num_bytes: int) -> int:
 
 @cache
 def _zeroes(algorithm: str, bit: int) -> Matrix:
-    """Give the matrix that puts 2**bit zero bytes behind a sum."""
+    """Return the matrix that puts 2**bit zero bytes behind a sum."""
     if bit:
         half = _zeroes(algorithm, bit - 1)
         return tuple(_times(half, row) for row in half)

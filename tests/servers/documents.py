@@ -22,19 +22,19 @@ _NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
 def error_document(request: Request, code: str, message: str) -> bytes:
-    """Give S3's error document."""
+    """Return S3's error document."""
     about = _tags({"Code": code, "Message": message, "Resource": f"/{request.bucket}/{request.key}"})
     return _document("Error", about + _tags({"RequestId": f"{request.n:016X}"}), namespace="")
 
 
 def created(request: Request, upload_id: str) -> bytes:
-    """Give the answer to a Create."""
+    """Return the answer to a Create."""
     about = {"Bucket": request.bucket, "Key": request.key, "UploadId": upload_id}
     return _document("InitiateMultipartUploadResult", _tags(about))
 
 
 def completed(request: Request, url: str, made: StoredObject) -> bytes:
-    """Give the answer to a Complete."""
+    """Return the answer to a Complete."""
     about = {
         "Location": f"{url}/{request.bucket}/{quote(request.key)}",
         "Bucket": request.bucket,
@@ -57,7 +57,7 @@ def part_claims(document: bytes) -> list[PartClaim]:
 
 
 def listed(request: Request, objects: Mapping[str, StoredObject], page: int) -> bytes:
-    """Give one page of a listing, with its common prefixes."""
+    """Return one page of a listing, with its common prefixes."""
     query = request.query
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     after = _token(query.get("continuation-token")) or query.get("start-after", "")
@@ -80,7 +80,7 @@ def listed(request: Request, objects: Mapping[str, StoredObject], page: int) -> 
 
 
 def _entries(keys: Sequence[str], prefix: str, delimiter: str) -> list[str]:
-    """Give keys, and common prefixes in place of the keys below them, in order."""
+    """Return keys, and common prefixes in place of the keys below them, in order."""
     found: dict[str, None] = {}
     for key in keys:
         if key.startswith(prefix):

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 
 def embedded_server() -> AbstractContextManager[Admin]:
-    """Give SeaweedFS where its wheel exists and moto elsewhere; `about` of what the `with` yields says which."""
+    """Return SeaweedFS where its wheel exists and moto elsewhere; `about` of what the `with` yields says which."""
     return SeaweedServer() if weed_binary() else MotoServer()

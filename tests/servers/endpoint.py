@@ -43,7 +43,7 @@ class Endpoint(ABC):
         self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def fault(self, op: str, do: Fault, *, n: int = 1, times: float = 1, when: When = "before") -> None:
-        """Let the n-th request named `op` go wrong, and the `times - 1` after it; `"*"` is any request.
+        """Plan a fault for the n-th request named `op`, and for the `times - 1` after it; `"*"` is any request.
 
         Requests are counted from 1 and from now. Before: the request has no effect. After: it has its full effect and
         the reply is lost or replaced.
@@ -51,7 +51,7 @@ class Endpoint(ABC):
         self._plan.add(op, do, n=n, times=times, when=when)
 
     def heal(self) -> None:
-        """Let nothing more go wrong."""
+        """Clear all planned faults."""
         self._plan.clear()
 
     def wait_until_idle(self, seconds: float = 10.0) -> bool:
@@ -63,11 +63,11 @@ class Endpoint(ABC):
 
     @abstractmethod
     def answer(self, request: Request, incoming: Incoming) -> Reply:
-        """Do what the request asks."""
+        """Execute the request, and return the reply."""
 
     @abstractmethod
     def error(self, request: Request, status: int, code: str, message: str) -> Reply:
-        """Give the error document for a request."""
+        """Return the error document for a request."""
 
     @contextlib.contextmanager
     def attended(self, wire: Wire) -> Iterator[None]:
@@ -152,7 +152,7 @@ class Endpoint(ABC):
             wire.send_reply(reply, method=request.method, pace=slow)
 
     def _reply_to(self, request: Request, incoming: Incoming, when: When, do: Fault | None) -> Reply:
-        """Give the reply, struck or not, with all of the request's body read."""
+        """Return the reply, struck or not, with all of the request's body read."""
         if do is None:
             reply = self.answer(request, incoming)
         elif when == "before":

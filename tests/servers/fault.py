@@ -70,28 +70,28 @@ class FaultServer(Endpoint):
         return self.writer.storage_options
 
     def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
-        """Give every visible object whose key starts with `prefix`."""
+        """Return every visible object whose key starts with `prefix`."""
         found = self.store.bucket(bucket).copy()
         return {key: Listed(one.size, one.etag) for key, one in sorted(found.items()) if key.startswith(prefix)}
 
     def pending_uploads(self, bucket: str) -> list[PendingUpload]:
-        """Give the multipart uploads that are open in the bucket."""
+        """Return the multipart uploads that are open in the bucket."""
         found = self.store.uploads.copy()
         return [PendingUpload(one.key, upload_id) for upload_id, one in found.items() if one.bucket == bucket]
 
     def stored(self, bucket: str, key: str) -> StoredObject:
-        """Give everything that is known about an object, the headers it was made with included."""
+        """Return everything that is known about an object, the headers it was made with included."""
         return self.store.bucket(bucket)[key]
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Give the object's bytes, if bodies are kept; raises where they are lost."""
+        """Return the object's bytes, if bodies are kept; raises where they are lost."""
         found = self.stored(bucket, key)
         if found.destroyed:
             raise LookupError(f"{key} is listed, and its bytes are gone: its upload was aborted.")
         return b"".join(found.data)
 
     def destroyed(self, bucket: str) -> list[str]:
-        """Give the keys of objects that are listed, and whose bytes an Abort of their upload has taken."""
+        """Return the keys of objects that are listed, and whose bytes an Abort of their upload has taken."""
         return [key for key, one in self.store.bucket(bucket).items() if one.destroyed]
 
     def put_foreign(self, bucket: str, key: str, data: bytes) -> None:
@@ -111,7 +111,7 @@ class FaultServer(Endpoint):
             return self.error(request, error.status, error.code, str(error))
 
     def error(self, request: Request, status: int, code: str, message: str) -> Reply:
-        """Give S3's error document."""
+        """Return S3's error document."""
         return self._reply(request, documents.error_document(request, code, message), _XML, status=status)
 
     def _check_granted(self, request: Request) -> None:
@@ -141,7 +141,7 @@ class FaultServer(Endpoint):
         return self._reply(request, b"", *_about(made))
 
     def _put_acl(self, request: Request, _: Incoming) -> Reply:
-        """Take an ACL that nothing looks at, if the object is there."""
+        """Accept an ACL, which has no effect, if the object exists."""
         if request.key not in self.store.bucket(request.bucket):
             raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
         return self._reply(request, b"")
@@ -190,7 +190,7 @@ class FaultServer(Endpoint):
 
 
 def _kept_headers(request: Request) -> dict[str, str]:
-    """Give what the client asked for that outlives the request, and the conditions it set."""
+    """Return what the client asked for that outlives the request, and the conditions it set."""
     kept = (*_KEPT, "if-none-match")
     return {name: value for name, value in request.headers.items() if name in kept or name.startswith("x-amz-")}
 

@@ -41,6 +41,6 @@ def fault_child(*, latency: float = 0.0, bandwidth: float | None = None, tls: bo
 
 
 def owner_of(writer: Writer) -> Admin:
-    """Give the verbs for looking at what arrived."""
+    """Return the verbs for looking at what arrived."""
     about = "The test server, in another process; it knows no users."
     return Admin(writer.url, writer.credentials, about, writer.authority)

@@ -123,12 +123,12 @@ class Plan:
         self._lock = threading.Lock()
 
     def add(self, op: str, do: Fault, *, n: int, times: float, when: When) -> None:
-        """Strike the n-th request (from 1, counted from now) named `op`, and the `times - 1` after it."""
+        """Plan a fault for the n-th request (from 1, counted from now) named `op`, and the `times - 1` after it."""
         with self._lock:
             self._planned.append(_Planned(op, do, n, times, when))
 
     def clear(self) -> None:
-        """Let nothing more go wrong."""
+        """Clear all planned faults."""
         with self._lock:
             self._planned.clear()
 

@@ -90,7 +90,7 @@ def take_in(request: Request, pieces: Iterable[memoryview], rules: Rules, *, alg
 
 
 def _heeded(headers: Mapping[str, str], rules: Rules) -> dict[str, str]:
-    """Give the headers that this store doesn't read over."""
+    """Return the headers that this store doesn't read over."""
     ignored = {"x-amz-trailer", *(checksums.PREFIX + name for name in checksums.ALGORITHMS)}
     ignored = ignored if rules.checksums == "ignored" else set()
     ignored |= {"x-amz-content-sha256"} if rules.signed_bodies == "ignored" else set()
@@ -106,7 +106,7 @@ def _count(request: Request, pieces: Iterable[memoryview], headers: Mapping[str,
 
 
 def _claim(headers: Mapping[str, str]) -> str | None:
-    """Give the algorithm that the client uses, which a trailer only announces."""
+    """Return the algorithm that the client uses, which a trailer only announces."""
     announced = headers.get("x-amz-trailer", "").removeprefix(checksums.PREFIX)
     claim = checksums.claimed(headers)
     return claim[0] if claim else announced or None

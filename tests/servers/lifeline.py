@@ -55,12 +55,12 @@ class Child:
         return int(self.wait_for(lambda: self.output("pid"), seconds=10))
 
     def output(self, name: str = "stdout") -> str:
-        """Everything the command has printed so far to `stdout` or `stderr`."""
+        """Return everything that the command has printed so far to `stdout` or `stderr`."""
         path = self.directory / name
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def wait_for(self, look: Callable[[], T], *, seconds: float) -> T:
-        """Give the first true answer of `look`, which may raise OSError until then; fail once the child has ended."""
+        """Return the first true answer of `look`, which may raise OSError until then; fail once the child has ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self.output("ended"):
             with contextlib.suppress(OSError):

@@ -85,7 +85,7 @@ class OperationLog:
         self._lock = threading.Lock()
 
     def arrive(self, head: Head) -> Request:
-        """Give a request its number and name, and write it down as not yet answered."""
+        """Return a request its number and name, and write it down as not yet answered."""
         with self._lock:
             request = _parse(len(self._records) + 1, head)
             self._records[request.n] = _record(request)
@@ -104,15 +104,15 @@ class OperationLog:
         return len(self._records)
 
     def ops(self) -> list[str]:
-        """Give the requests' names alone, in the order of arrival."""
+        """Return the requests' names alone, in the order of arrival."""
         return [record.op for record in self]
 
     def of(self, *ops: str) -> list[Record]:
-        """Give the requests with one of these names."""
+        """Return the requests with one of these names."""
         return [record for record in self if record.op in ops]
 
     def forbidden(self) -> list[Record]:
-        """Give the requests that three permissions are not enough for, whether they were granted or not."""
+        """Return the requests that three permissions are not enough for, whether they were granted or not."""
         return [record for record in self if record.op not in WRITER_OPS]
 
 

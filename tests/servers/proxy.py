@@ -41,7 +41,7 @@ class Proxy(Endpoint):
             return _reply(request, upstream)
 
     def error(self, request: Request, status: int, code: str, message: str) -> Reply:
-        """Give the error document of an S3 server that isn't there."""
+        """Return the error document of an S3 server that isn't there."""
         body = documents.error_document(request, code, message)
         return Reply(status, body, (("Content-Type", "application/xml"), ("Server", "Proxy")))
 

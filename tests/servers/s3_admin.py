@@ -69,12 +69,12 @@ class Writer:
         return options | ({"client_kwargs": {"verify": self.authority}} if self.authority else {})
 
     def target(self, path: str = "") -> str:
-        """Give the `s3://` URL of `path` in the bucket."""
+        """Return the `s3://` URL of `path` in the bucket."""
         return f"s3://{self.bucket}/{path}"
 
 
 def write_only_policy(bucket: str) -> dict[str, Any]:
-    """Give the documented policy of a destination: three permissions, and no more."""
+    """Return the documented policy of a destination: three permissions, and no more."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -102,7 +102,7 @@ class Admin:
 
     @contextlib.contextmanager
     def client(self, service: str = "s3", credentials: Credentials | None = None) -> Iterator[Any]:
-        """Give a botocore client, the admin's unless other `credentials` are given; it never retries."""
+        """Yield a botocore client, the admin's unless other `credentials` are given; it never retries."""
         who = credentials or self.credentials
         client = _SESSION.create_client(
             service,
@@ -143,7 +143,7 @@ class Admin:
             s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
     def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
-        """Give every visible object whose key starts with `prefix`."""
+        """Return every visible object whose key starts with `prefix`."""
         with self.client() as s3:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return {
@@ -153,18 +153,18 @@ class Admin:
             }
 
     def pending_uploads(self, bucket: str) -> list[PendingUpload]:
-        """Give the multipart uploads that are open in the bucket."""
+        """Return the multipart uploads that are open in the bucket."""
         with self.client() as s3:
             found = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         return [PendingUpload(upload["Key"], upload["UploadId"]) for upload in found]
 
     def read(self, bucket: str, key: str) -> bytes:
-        """Give the object's bytes, which the writer itself may not read."""
+        """Return the object's bytes, which the writer itself may not read."""
         with self.client() as s3:
             body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return body
 
 
 def unique_name(stem: str) -> str:
-    """Give a bucket or user name that no other test has."""
+    """Return a bucket or user name that no other test has."""
     return f"{stem}-{secrets.token_hex(4)}"

@@ -80,14 +80,14 @@ class Store:
         self._lock = threading.Lock()
 
     def bucket(self, name: str) -> dict[str, StoredObject]:
-        """Give the bucket's objects."""
+        """Return the bucket's objects."""
         try:
             return self.buckets[name]
         except KeyError:
             raise S3Error(404, "NoSuchBucket", "The specified bucket does not exist") from None
 
     def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
-        """Give an open upload."""
+        """Return an open upload."""
         found = self.uploads.get(upload_id)
         if found is None or (found.bucket, found.key) != (bucket, key):
             raise S3Error(404, "NoSuchUpload", "The specified multipart upload does not exist.")
@@ -141,7 +141,7 @@ class Store:
         return made
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
-        """Forget an upload and its parts; an object that was made of them is lost, and still listed."""
+        """Remove an upload and its parts; an object that was made of them is lost, and still listed."""
         with self._lock:
             self.upload(bucket, key, upload_id)
             del self.uploads[upload_id]
@@ -214,7 +214,7 @@ class Store:
         )
 
     def _etags(self, parts: Sequence[Taken], data: Sequence[bytes]) -> tuple[str, str]:
-        """Give the ETag that a listing will show, and the one that Complete answers."""
+        """Return the ETag that a listing will show, and the one that Complete answers."""
         usual = checksums.etag_of_parts([part.etag for part in parts])
         match self.rules.etags:
             case "s3":

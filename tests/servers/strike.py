@@ -31,10 +31,10 @@ class Answering(Protocol):
     """A server that does what a request asks, and words an error."""
 
     def answer(self, request: Request, incoming: Incoming) -> Reply:
-        """Do what the request asks."""
+        """Execute the request, and return the reply."""
 
     def error(self, request: Request, status: int, code: str, message: str) -> Reply:
-        """Give the error document for a request."""
+        """Return the error document for a request."""
 
 
 class Incoming:
@@ -53,7 +53,7 @@ class Incoming:
         return int(self._headers.get("content-length", 0))
 
     def pieces(self) -> Iterator[memoryview]:
-        """Give the body's bytes; a piece is only good until the next one."""
+        """Return the body's bytes; a piece is only good until the next one."""
         if self._pieces is None:
             self._pieces = self._read()
         return self._pieces
@@ -87,7 +87,7 @@ class Incoming:
 
 
 def strike_before(do: Fault, server: Answering, request: Request, incoming: Incoming) -> Reply:
-    """Let it go wrong before the request has any effect; the faults that only bend the request let it through."""
+    """Apply a fault before the request has any effect; a fault that only changes the request lets it through."""
     match do:
         case Reset():
             _read_up_to(do, incoming)
@@ -110,7 +110,7 @@ def strike_before(do: Fault, server: Answering, request: Request, incoming: Inco
 
 
 def strike_after(do: Fault, server: Answering, request: Request, incoming: Incoming) -> Reply:
-    """Let the request have its effect, and lose or replace the reply."""
+    """Execute the request, and lose or replace the reply."""
     _bend(do, incoming)
     reply = server.answer(request, incoming)
     incoming.drain()

@@ -56,14 +56,14 @@ class Store:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[Admin]:
-    """Give moto."""
+    """Yield moto."""
     with MotoServer() as server:
         yield server
 
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Give a bucket on the server that the test is about."""
+    """Yield a bucket on the server that the test is about."""
     if request.param == "fault":
         server: FaultServer | Admin = request.getfixturevalue("fault_s3")
         writer = request.getfixturevalue("fault_s3").writer
@@ -75,12 +75,12 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 def client(writer: Writer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key."""
+    """Return a client with the writer's key."""
     return Admin(writer.url, writer.credentials, "").client()
 
 
 def refused(call: Callable[..., object], **arguments: object) -> int:
-    """Give the status that refuses the call."""
+    """Return the status that refuses the call."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     status: int = caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -88,7 +88,7 @@ def refused(call: Callable[..., object], **arguments: object) -> int:
 
 
 def crc32(data: bytes) -> str:
-    """Give a CRC-32 the way S3 writes it."""
+    """Return a CRC-32 the way S3 writes it."""
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 

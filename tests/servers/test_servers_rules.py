@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 def client(server: FaultServer) -> contextlib.AbstractContextManager[Any]:
-    """Give a client with the writer's key, which sends once."""
+    """Return a client with the writer's key, which sends once."""
     return Admin(server.url, server.writer.credentials, "").client()
 
 

@@ -55,7 +55,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait_for(self, num_bytes: int) -> None:
-        """Come back when so many bytes would have passed; break off when the server stops."""
+        """Wait as long as so many bytes take; end early when the server stops."""
         if self.rate is None:
             return
         with self._lock:
@@ -65,7 +65,7 @@ class Pace:
             raise GoneError
 
     def at(self, bytes_per_second: float) -> Pace:
-        """Give a rate of one's own, that ends when this one does."""
+        """Return another rate, which ends when this one does."""
         return Pace(bytes_per_second, self._stopping)
 
 
@@ -80,7 +80,7 @@ class Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_head(self) -> Head | None:
-        """Give the next head, or None when the other side is done."""
+        """Return the next head, or None when the client has ended the connection."""
         got = bytearray(self._left)
         while (end := got.find(b"\r\n\r\n")) < 0:
             more = self._receive(_PIECE)
@@ -95,7 +95,7 @@ class Wire:
         return Head((one, two, "".join(three)), {name.lower(): value.strip() for name, _, value in pairs}, raw)
 
     def read_pieces(self, headers: Mapping[str, str]) -> Iterator[memoryview]:
-        """Give a body piece by piece, out of its framing; a piece is only good until the next one."""
+        """Yield a body piece by piece, out of its framing; a piece is only good until the next one."""
         if "chunked" not in headers.get("transfer-encoding", ""):
             yield from self._exactly(int(headers.get("content-length", 0)))
             return
@@ -106,7 +106,7 @@ class Wire:
             pass
 
     def read_until_end(self) -> bytes:
-        """Give everything until the other side closes."""
+        """Return everything until the other side closes."""
         got = bytearray(self._left)
         while more := self._receive(_PIECE):
             got += more

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from tests.servers.fault import FaultServer
 
-IN_TIME = 5.0
-BOUND = 40.0
+# In seconds: less than the two read timeouts after which a child leaves a silent store.
+IN_TIME = 30.0
+BOUND = 120.0
 BATCH = numbers(50_000)
 
 

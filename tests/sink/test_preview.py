@@ -17,7 +17,7 @@ import mc_sink
 from mc_sink import Csv, ObjectOptions, Parquet, SinkError
 from mc_sink.sink import Preview, preview
 from mc_sink.sink.previewing import UploadPlan
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.rules import Rules
 from tests.support.frames import SMALL_PARTS, numbers
@@ -254,11 +254,11 @@ def test_the_memory_of_an_upload_is_what_the_store_plans(options: dict[str, Any]
     upload = preview(FRAME, PREFIX, storage_options=options).upload
     assert upload is not None
     assert upload.part_size == plan.size(1)
-    assert upload.part_size * upload.in_flight == plan.bytes_in_flight
-    assert upload.num_bytes == plan.bytes_in_flight + plan.size(1)
+    assert upload.part_size * upload.in_flight == plan.most_in_flight
+    assert upload.num_bytes == plan.most_in_flight + plan.size(1)
     assert preview(FRAME, "out/").upload is None
     rejects = preview(None, "out/", schema="audience", on_invalid="reject", rejects=PREFIX)
-    assert rejects.upload == UploadPlan(2**24, 4)
+    assert rejects.upload == UploadPlan(2**24, 16)
     assert "s3:PutObject" in rejects.permissions
 
 
@@ -283,7 +283,7 @@ def test_a_preview_reads_like_a_page() -> None:
         "columns     id, day, text",
         "object      ObjectOptions(storage_class='STANDARD_IA', metadata={'feed': '<x>'})",
         "needs       s3:PutObject, s3:ListBucket",
-        "uploads     4 parts of 16.0 MiB at once, up to 80.0 MiB of memory for a file",
+        "uploads     16 parts of 16.0 MiB at once, up to 272.0 MiB of memory for a file",
         *(f"  s3://bucket/p/a&b-{RUN_ID}-0{part}.parquet" for part in range(3)),
     ]
     html = told._repr_html_()

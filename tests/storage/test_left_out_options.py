@@ -16,7 +16,7 @@ from mc_sink.platforms.probe_requests import BODY
 from mc_sink.platforms.secret_store import platforms_folder
 from mc_sink.storage.s3 import bucket
 from mc_sink.storage.s3.client import Requests
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.profiles import PROFILES
 from tests.servers.rules import GRANTED, NOT_IMPLEMENTED, WRITER, Refusal

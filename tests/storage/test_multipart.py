@@ -18,7 +18,8 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage import StoreSupport
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.multipart import MIB, PartPlan, S3Parts, abort_upload
+from mc_sink.storage.s3.multipart import S3Parts, abort_upload
+from mc_sink.storage.s3.part_plan import MIB, PartPlan
 from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 
 if TYPE_CHECKING:

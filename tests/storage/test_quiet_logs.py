@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,29 +17,13 @@ import pytest
 import mc_sink
 from mc_sink.storage.quiet_logs import TALKATIVE, silence
 from tests.servers.faults import Call, Reset, Status
+from tests.support.canary import logged
 from tests.support.frames import SMALL_PARTS, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.servers.fault import FaultServer
 
 TOKEN = "canary-token-8f2e61"
-
-
-@contextmanager
-def everything_logged() -> Iterator[io.StringIO]:
-    """Have the root logger write everything, as `basicConfig(level=DEBUG)` does."""
-    said, root = io.StringIO(), logging.getLogger()
-    writer, level = logging.StreamHandler(said), root.level
-    writer.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-    root.addHandler(writer)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield said
-    finally:
-        root.setLevel(level)
-        root.removeHandler(writer)
 
 
 def theirs(server: FaultServer) -> None:
@@ -62,7 +45,7 @@ def theirs(server: FaultServer) -> None:
 def test_our_requests_leave_no_debug_log(fault_s3: FaultServer) -> None:
     """Parts, a refusal, a lost reply, an abort: the libraries say nothing below INFO of any of them."""
     options = fault_s3.storage_options | SMALL_PARTS | {"token": TOKEN}
-    with everything_logged() as said:
+    with logged() as said:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
         fault_s3.fault("Part", Status(403, "AccessDenied"))
         with pytest.raises(mc_sink.PermissionDenied):
@@ -77,7 +60,7 @@ def test_our_requests_leave_no_debug_log(fault_s3: FaultServer) -> None:
 
 def test_requests_of_others_are_logged_as_before(fault_s3: FaultServer) -> None:
     """At the moment in which one of our requests waits for its reply, in another thread, and afterwards."""
-    with everything_logged() as said:
+    with logged() as said:
         fault_s3.fault("Put", Call(lambda _: theirs(fault_s3)))
         mc_sink.sink_madconnect(
             numbers(3), fault_s3.writer.target("p/x.csv"), storage_options=fault_s3.storage_options | {"token": TOKEN}
@@ -93,7 +76,7 @@ def test_requests_of_others_are_logged_as_before(fault_s3: FaultServer) -> None:
 
 def test_what_matters_is_still_logged() -> None:
     """INFO and above pass, within our requests too."""
-    with everything_logged() as said, silence():
+    with logged() as said, silence():
         logging.getLogger("botocore.endpoint").debug("a header")
         logging.getLogger("botocore.endpoint").info("found credentials")
         logging.getLogger("s3fs").warning("slow")
@@ -116,7 +99,7 @@ def test_silence_ends_where_it_began() -> None:
 
     thread = threading.Thread(target=log_meanwhile)
     thread.start()
-    with everything_logged() as said:
+    with logged() as said:
         with suppress(ZeroDivisionError), silence():
             with silence():
                 logger.debug("own")

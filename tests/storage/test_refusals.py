@@ -14,7 +14,7 @@ from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed
 from tests.servers.faults import FOREVER, Body, Fault, Reset, Status
 from tests.support.frames import numbers
-from tests.support.hurried_requests import OPS, WHERE, failure, hurried, ready
+from tests.support.plain_requests import OPS, WHERE, failure, ready, requests_to
 
 if TYPE_CHECKING:
     from mc_sink.storage.s3.retry_rules import Operation
@@ -364,7 +364,7 @@ def test_a_region_that_is_none_is_not_repeated(fault_s3: FaultServer, region: st
 @pytest.mark.parametrize("operation", list(OPS))
 def test_a_failure_knows_what_was_sent(fault_s3: FaultServer, operation: Operation) -> None:
     """Names alone, no values."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, operation)
     fault_s3.fault(OPS[operation], Status(400, "InvalidRequest"))
     failed = failure(requests, operation, **parameters)

@@ -20,17 +20,18 @@ from mc_sink import UploadError
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.multipart import PartPlan, S3Parts
+from mc_sink.storage.s3.multipart import S3Parts
+from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.request import SLOWEST, Clock
 from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
 from tests.servers.rules import Rules
 from tests.support.frames import SMALL_PARTS, numbers
-from tests.support.hurried_requests import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, hurried, ready
+from tests.support.plain_requests import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, ready, requests_to
 
-# Generous for read timeouts of half a second, and far from what the default would take.
-SOON = 10.0
+# Generous for read timeouts of a second, and half of what the default would take.
+SOON = 60.0
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_store_that_never_finishes_its_answer_is_left(
     fault_s3: FaultServer, operation: Operation, fault: Fault
 ) -> None:
     """A byte now and then satisfies a socket's timeout for ever; the request ends all the same."""
-    requests = hurried(fault_s3, 0.5)
+    requests = requests_to(fault_s3, 1)
     parameters = ready(requests, operation)
     fault_s3.fault(OPS[operation], fault, times=FOREVER)
     watch = Stopwatch()
@@ -68,7 +69,7 @@ def test_a_part_is_freed_when_it_has_arrived(fault_s3: FaultServer, fault: Fault
     if fault:
         fault_s3.fault("Part", fault, times=2)
     plan = PartPlan(first_size=5 * MIB)
-    parts = S3Parts(hurried(fault_s3), WHERE["Bucket"], WHERE["Key"], {}, plan, keeps_whole=False)
+    parts = S3Parts(requests_to(fault_s3), WHERE["Bucket"], WHERE["Key"], {}, plan, keeps_whole=False)
     pieces = [_Piece(MIB) for _ in range(15)]
     alive = [weakref.ref(piece) for piece in pieces]
     gc.disable()
@@ -85,8 +86,8 @@ def test_a_part_is_freed_when_it_has_arrived(fault_s3: FaultServer, fault: Fault
 
 def test_a_store_that_stops_reading_is_left(fault_s3: FaultServer) -> None:
     """A body that the store doesn't read stands still, and no timeout of the socket's sees that."""
-    requests = hurried(fault_s3, 0.5)
-    parameters = ready(requests, "upload_part", body_of(24 * MIB))
+    requests = requests_to(fault_s3, 0.5)
+    parameters = ready(requests_to(fault_s3), "upload_part", body_of(24 * MIB))
     fault_s3.fault("Part", Dribble(1, "body"), times=FOREVER)
     watch = Stopwatch()
     assert failure(requests, "upload_part", **parameters).code == "TimeoutError"
@@ -112,38 +113,38 @@ def test_a_body_that_only_trickles_is_left() -> None:
 
 def test_a_slow_body_that_moves_is_let_go_on() -> None:
     """It takes longer than a request may stand still, and arrives."""
-    with FaultServer(Rules(bandwidth=16e6)) as server:
-        requests = hurried(server, 0.5)
-        parameters = ready(requests, "upload_part", body_of(32 * MIB))
+    with FaultServer(Rules(bandwidth=13e6)) as server:
+        requests = requests_to(server, 1)
+        parameters = ready(requests_to(server), "upload_part", body_of(32 * MIB))
         watch = Stopwatch()
         requests.call("upload_part", **parameters)
-        assert watch.seconds > Pace(0.5).quiet("upload_part")
+        assert watch.seconds > Pace(1).quiet("upload_part")
 
 
 def test_the_time_of_a_moving_body_is_not_held_against_it() -> None:
     """A part that took longer than the deadline for new attempts is sent again all the same."""
-    with FaultServer(Rules(bandwidth=24e6)) as server:
-        requests = hurried(server, 0.5)
-        parameters = ready(requests, "upload_part", body_of(36 * MIB))
+    with FaultServer(Rules(bandwidth=16e6)) as server:
+        requests = requests_to(server, 1)
+        parameters = ready(requests_to(server), "upload_part", body_of(36 * MIB))
         server.fault("Part", Status(503))
         watch = Stopwatch()
         requests.call("upload_part", **parameters)
-        assert watch.seconds > 2 * Pace(0.5).deadline
+        assert watch.seconds > 2 * Pace(1).deadline
         assert [record.status for record in server.log.of("Part")] == [503, 200]
 
 
 def test_blanks_before_an_answer_are_waited_for(fault_s3: FaultServer) -> None:
     """S3 sends them while it puts a large object together; longer than two read timeouts, and the answer counts."""
-    requests = hurried(fault_s3, 0.5)
-    parameters = ready(requests, "complete_multipart_upload")
-    fault_s3.fault("Complete", WhitespaceThenReply(1.5), when="after")
+    requests = requests_to(fault_s3, 1)
+    parameters = ready(requests_to(fault_s3), "complete_multipart_upload")
+    fault_s3.fault("Complete", WhitespaceThenReply(2.5), when="after")
     assert requests.call("complete_multipart_upload", **parameters)["Key"] == parameters["Key"]
     assert len(fault_s3.log.of("Complete")) == 1
 
 
 def test_an_error_after_blanks_is_that_error(fault_s3: FaultServer) -> None:
     """The 200 came first, and isn't a success."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, "complete_multipart_upload")
     fault_s3.fault("Complete", WhitespaceThenReply(0.1), times=FOREVER)
     failed = failure(requests, "complete_multipart_upload", **parameters)
@@ -175,7 +176,7 @@ def connections_to(server: FaultServer) -> int:
 @pytest.mark.parametrize("fault", [BlackHole(), Status(503, "SlowDown")], ids=["in an attempt", "between attempts"])
 def test_cancelling_ends_a_request_at_once(fault_s3: FaultServer, fault: Fault) -> None:
     """With such patience it would go on for hours; cancelled, it is gone with its connection, and nothing follows."""
-    requests = hurried(fault_s3, 6000)
+    requests = requests_to(fault_s3, 6000)
     parameters = ready(requests, "list_objects_v2")
     fault_s3.fault("List", fault, times=FOREVER)
     future = requests.start("list_objects_v2", **parameters)
@@ -191,9 +192,9 @@ def test_cancelling_ends_a_request_at_once(fault_s3: FaultServer, fault: Fault) 
 
 def test_more_requests_than_connections_wait_their_turn(fault_s3: FaultServer) -> None:
     """Waiting for a connection takes longer than a request may, and doesn't count as part of one."""
-    requests = hurried(fault_s3, config_kwargs={"read_timeout": 0.5, "max_pool_connections": 1})
+    requests = requests_to(fault_s3, config_kwargs={"read_timeout": 1, "max_pool_connections": 1})
     parameters = ready(requests, "list_objects_v2")
-    fault_s3.latency = 0.35
+    fault_s3.latency = 0.7
     futures = [requests.start("list_objects_v2", **parameters) for _ in range(5)]
     assert [future.result(30)["KeyCount"] for future in futures] == [0] * 5
     assert len(fault_s3.log.of("List")) == 5
@@ -201,7 +202,7 @@ def test_more_requests_than_connections_wait_their_turn(fault_s3: FaultServer) -
 
 def test_no_file_left_to_connect_with_ends_in_an_error(fault_s3: FaultServer) -> None:
     """The limit on open files is met as a broken line is: retried for a while, then reported; and nothing was sent."""
-    requests = hurried(fault_s3, 3)
+    requests = requests_to(fault_s3, 3)
     fault_s3.fault(
         "List", Body(200, b"<ListBucketResult><Name>bucket</Name></ListBucketResult>", (("Connection", "close"),))
     )

@@ -15,7 +15,7 @@ from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed, cleaned
 from mc_sink.storage.s3.retry_rules import OPERATIONS, RULES, Operation
 from tests.servers.faults import FOREVER, BlackHole, Body, Reset, Status
-from tests.support.hurried_requests import OPS, WHERE, failure, hurried, ready
+from tests.support.plain_requests import OPS, WHERE, failure, ready, requests_to
 
 if TYPE_CHECKING:
     from tests.servers.fault import FaultServer
@@ -118,7 +118,7 @@ FAULTS: dict[str, Fault] = {
 def test_a_failure_shows_no_secret_and_no_row(fault_s3: FaultServer, fault: Fault) -> None:
     """Stores repeat keys and what was signed, and libraries' frames are full of them: it has none of either."""
     fault_s3.fault("*", fault, times=FOREVER)
-    requests = hurried(fault_s3, 0.5, key=KEY, secret=SECRET, token=TOKEN)
+    requests = requests_to(fault_s3, 0.5, key=KEY, secret=SECRET, token=TOKEN)
     with pytest.raises(RequestFailed) as raised:
         requests.call("put_object", **WHERE, Body=ROWS)
     words = repr(raised.value) + str(translated(raised.value, URL))
@@ -135,7 +135,7 @@ def test_a_failure_shows_no_secret_and_no_row(fault_s3: FaultServer, fault: Faul
 
 def test_a_librarys_words_are_kept(fault_s3: FaultServer) -> None:
     """The kind of exception and its message say what went wrong, on one line and of a length that can be read."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     failed = failure(requests, "put_object", Bucket="bucket", Key="key", ContentLength="many")
     assert (failed.code, failed.status, failed.attempts) == ("ParamValidationError", 0, 1)
     assert "ContentLength" in str(failed)
@@ -165,7 +165,7 @@ def test_found_credentials_are_cut_out_too(monkeypatch: pytest.MonkeyPatch, faul
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     fault_s3.fault("List", Body(403, ECHO))
-    failed = failure(hurried(fault_s3, key=None, secret=None), "list_objects_v2", Bucket="bucket")
+    failed = failure(requests_to(fault_s3, key=None, secret=None), "list_objects_v2", Bucket="bucket")
     assert failed.code == "SignatureDoesNotMatch"
     assert KEY not in repr(failed)
     assert TOKEN not in repr(failed)
@@ -183,7 +183,7 @@ def test_credentials_that_are_nowhere_are_said_so(monkeypatch: pytest.MonkeyPatc
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    failed = failure(hurried(fault_s3, key=None, secret=None), "list_objects_v2", Bucket="bucket")
+    failed = failure(requests_to(fault_s3, key=None, secret=None), "list_objects_v2", Bucket="bucket")
     assert (failed.code, failed.status, failed.uncertain) == ("NoCredentialsError", 0, False)
     assert len(fault_s3.log) == 0
     assert isinstance(translated(failed, URL), PermissionDenied)
@@ -191,6 +191,6 @@ def test_credentials_that_are_nowhere_are_said_so(monkeypatch: pytest.MonkeyPatc
 
 def test_ready_parameters_succeed(fault_s3: FaultServer) -> None:
     """What these tests break would work."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     for operation in OPERATIONS:
         requests.call(operation, **ready(requests, operation))

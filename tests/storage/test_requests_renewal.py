@@ -17,7 +17,7 @@ from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, Status
 from tests.servers.rules import WRITER
 from tests.support.frames import SMALL_PARTS, numbers
-from tests.support.hurried_requests import WHERE, body_of, comes_true, failure, ready
+from tests.support.plain_requests import WHERE, body_of, comes_true, failure, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
 def options(server: FaultServer, **more: Any) -> dict[str, Any]:
     """Give the server's address and no credentials."""
-    return {"endpoint_url": server.url, "config_kwargs": {"read_timeout": 5}} | more
+    return {"endpoint_url": server.url, "config_kwargs": {"read_timeout": 20}} | more
 
 
 def expires(server: ExpiringServer, token: str, then: Callable[[], None]) -> Call:

@@ -15,7 +15,7 @@ from mc_sink.storage.s3.request import PartBody
 from mc_sink.storage.s3.retry_rules import OPERATIONS, Operation, Pace
 from tests.servers.faults import FOREVER, Body, Fault, FlipByte, Reset, Status
 from tests.support.frames import SMALL_PARTS, numbers
-from tests.support.hurried_requests import OPS, WHERE, body_of, failure, hurried, ready
+from tests.support.plain_requests import OPS, WHERE, body_of, failure, ready, requests_to
 
 if TYPE_CHECKING:
     from tests.servers.fault import FaultServer
@@ -59,7 +59,7 @@ EVERYWHERE = pytest.mark.parametrize("operation", OPERATIONS)
 @EVERYWHERE
 def test_what_passes_is_sent_again(fault_s3: FaultServer, operation: Operation) -> None:
     """A lost reply, a server's error and a call to slow down cost one more request each, and no failure."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     for fault in PASSING:
         parameters, before = ready(requests, operation), len(fault_s3.log.of(OPS[operation]))
         fault_s3.fault(OPS[operation], fault)
@@ -70,7 +70,7 @@ def test_what_passes_is_sent_again(fault_s3: FaultServer, operation: Operation) 
 @EVERYWHERE
 def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> None:
     """No second attempt changes a refusal, whether it comes with a status of its own or in the body of a 200."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, operation)
     for code, status in REFUSALS.items():
         in_200 = Body(200, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
@@ -89,7 +89,7 @@ def test_a_refusal_is_sent_once(fault_s3: FaultServer, operation: Operation) -> 
 @EVERYWHERE
 def test_a_conflict_is_sent_again_for_a_put_alone(fault_s3: FaultServer, operation: Operation) -> None:
     """S3 wants a conditional put tried again, and an upload that can't be completed begun again."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, operation)
     for code in ("ConditionalRequestConflict", "OperationAborted"):
         before = len(fault_s3.log.of(OPS[operation]))
@@ -122,7 +122,7 @@ def summed(parameters: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("operation", ["upload_part", "put_object"])
 def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: Operation) -> None:
     """The store notices by the checksum, and the second body is the one that was meant."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = summed(ready(requests, operation))
     fault_s3.fault(OPS[operation], FlipByte())
     requests.call(operation, **parameters)
@@ -132,7 +132,7 @@ def test_a_flipped_bit_costs_one_more_request(fault_s3: FaultServer, operation: 
 @pytest.mark.parametrize("operation", ["upload_part", "put_object"])
 def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, operation: Operation) -> None:
     """After all attempts the failure has the store's answer, and the number of attempts."""
-    requests = hurried(fault_s3, 3)
+    requests = requests_to(fault_s3, 3)
     parameters = summed(ready(requests, operation))
     fault_s3.fault(OPS[operation], FlipByte(), times=FOREVER)
     failed = failure(requests, operation, **parameters)
@@ -152,7 +152,7 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
 )
 def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
     """A delivery to a store that only ever says "slow down" ends after all attempts, and reports that."""
-    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 3}, "max_concurrency": 1}
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 5}, "max_concurrency": 1}
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
@@ -165,7 +165,7 @@ def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, 
 @pytest.mark.parametrize("code", [429, 503])
 def test_throttling_of_what_publishes_is_not_believed(fault_s3: FaultServer, code: int) -> None:
     """What says "slow down" may stand before a store that has done it: only the listing says that nothing is there."""
-    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 1}}
+    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 5}}
     fault_s3.fault("Put", Status(code, "SlowDown"), times=FOREVER)
     with pytest.raises(mc_sink.CommitUnknown, match="a listing shows no object there"):
         mc_sink.sink_madconnect(numbers(10), fault_s3.writer.target("p/x.csv"), storage_options=options)
@@ -178,7 +178,7 @@ def test_throttling_of_what_publishes_is_not_believed(fault_s3: FaultServer, cod
 @pytest.mark.parametrize("operation", [operation for operation in OPERATIONS if operation != "abort_multipart_upload"])
 def test_a_200_that_answers_nothing_is_no_success(fault_s3: FaultServer, operation: Operation) -> None:
     """It would read as an empty listing, or as a part without a name; sent again, it would be the same."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, operation)
     with_a_namespace = b"<Error xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Code>AccessDenied</Code></Error>"
     for reply in (b"", b"<html>Please log in.</html>", with_a_namespace):
@@ -191,7 +191,7 @@ def test_a_200_that_answers_nothing_is_no_success(fault_s3: FaultServer, operati
 def test_what_an_earlier_try_left_open_is_not_forgotten(fault_s3: FaultServer) -> None:
     """The first put may have taken effect, so the refusal of the second one says that it is uncertain."""
     for kept in (False, True):  # the key is listed before the second one, or the store itself refuses it
-        requests = hurried(fault_s3)
+        requests = requests_to(fault_s3)
         requests.support.condition_on_put = "kept" if kept else None  # as on AWS, or not
         fault_s3.fault("Put", Reset(), when="after")
         where = WHERE | {"Key": f"x-{kept}"}
@@ -211,7 +211,7 @@ def test_waits_are_random_and_bounded() -> None:
 
 def test_a_part_of_many_pieces_is_the_same_each_time(fault_s3: FaultServer) -> None:
     """A body that broke off half way is sent again from its beginning."""
-    requests = hurried(fault_s3)
+    requests = requests_to(fault_s3)
     parameters = ready(requests, "upload_part", body_of(3_000_001))
     fault_s3.fault("Part", Reset("body"))
     requests.call("upload_part", **parameters)

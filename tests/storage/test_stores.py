@@ -23,7 +23,7 @@ import pytest
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitUnknown, Receipt, SinkError, platforms
 from mc_sink.storage.s3 import bucket, endpoint
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call, FlipByte, Reset
 from tests.servers.profiles import PROFILES, Profile
@@ -53,30 +53,6 @@ HELPS: Final[Mapping[str, Mapping[str, Any]]] = {
     "if_exists": {"if_exists": "overwrite"},
     "request_checksum_calculation": {"storage_options": WHEN_REQUIRED},
     "default_block_size": {"storage_options": {"default_block_size": 4_000}},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Cells that don't hold yet, by the names of their stores, and why."""
-
-    names: tuple[str, ...]
-    sizes: tuple[Size, ...]
-    deeds: tuple[Deed, ...]
-    why: str
-
-
-# ------------------------------------------------------------------------------------------------------------------
-# KNOWN OPEN: what the client has yet to learn. These cells are left out of the default run; `make test-long` runs
-# them, and fails where one of them holds: take it out of the table then. The table is to become empty.
-# ------------------------------------------------------------------------------------------------------------------
-OPEN: Final[tuple[Open, ...]] = ()
-OPEN_CHECKS: Final[Mapping[str, str]] = {}
-OPEN_YET: Final = pytest.mark.xfail(
-    strict=True, raises=(AssertionError, SinkError), reason="in the tables of what is open"
-)
-KNOWN_OPEN: Final[Mapping[Cell, str]] = {
-    cell: one.why for one in OPEN for cell in product(one.names, one.sizes, one.deeds)
 }
 
 
@@ -292,21 +268,24 @@ def formats_of(cell: Cell) -> tuple[FormatName, ...]:
     return FORMATS if deed == "deliver" else (FORMATS[turn % len(FORMATS)],)
 
 
-def hold(cell: Cell, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Fail unless a cell holds."""
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_a_delivery_is_whole_or_refused_in_time(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every store, there never is a receipt that isn't true, nor an end that stays unknown."""
+    name, size, deed = cell
     for format in formats_of(cell):
-        with staged(cell[0], cell[1], format, folder, patch) as stage:
-            DO[cell[2]](stage)
+        with staged(name, size, format, tmp_path, monkeypatch) as stage:
+            DO[deed](stage)
 
 
-def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Fail unless a check, and the page of stores, say of a store what deliveries to it show."""
+@pytest.mark.parametrize("name", NAMES)
+def test_a_check_says_what_a_delivery_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configured is reported where deliveries are whole; elsewhere report and page name an option that helps."""
     outcomes = []
     sizes: tuple[Size, ...] = ("small", "parts")
     for size in sizes:
-        with staged(name, size, "csv", folder, patch) as stage:
+        with staged(name, size, "csv", tmp_path, monkeypatch) as stage:
             outcomes.append(stage.attempt())
-    with installed(), staged(name, "parts", "csv", folder, patch) as stage:
+    with installed(), staged(name, "parts", "csv", tmp_path, monkeypatch) as stage:
         key = stage.server.writer.credentials
         platform = platforms.Platform(
             name="acme", access_key_id=key.key, secret_access_key=key.secret, endpoint=stage.server.url
@@ -323,40 +302,6 @@ def hold_check(name: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
     if errors:
         assert any(option in str(report) for option in HELPS), report
     check_row(row(BY_NAME[name], report, helps))
-
-
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in KNOWN_OPEN], ids="-".join)
-def test_a_delivery_is_whole_or_refused_in_time(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every store, there never is a receipt that isn't true, nor an end that stays unknown."""
-    hold(cell, tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in OPEN_CHECKS])
-def test_a_check_says_what_a_delivery_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configured is reported where deliveries are whole; elsewhere the report names an option that helps."""
-    hold_check(name, tmp_path, monkeypatch)
-
-
-@pytest.mark.long
-@OPEN_YET
-@pytest.mark.parametrize("cell", KNOWN_OPEN, ids="-".join)
-def test_a_cell_that_is_open_yet(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell of the table that holds is to leave it."""
-    hold(cell, tmp_path, monkeypatch)
-
-
-@pytest.mark.long
-@OPEN_YET
-@pytest.mark.parametrize("name", OPEN_CHECKS)
-def test_a_check_that_is_open_yet(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check of the table that holds is to leave it."""
-    hold_check(name, tmp_path, monkeypatch)
-
-
-def test_the_tables_of_what_is_open_name_stores() -> None:
-    """A name that is misspelt there would hide nothing, and no reader would see it."""
-    assert set(KNOWN_OPEN) <= set(CELLS)
-    assert set(OPEN_CHECKS) <= set(NAMES)
 
 
 def test_the_page_has_a_line_for_each_store() -> None:

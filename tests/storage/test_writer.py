@@ -23,6 +23,7 @@ class Shelf:
     def __init__(self, *, fail_at: int | None = None, wait_at: int | None = None) -> None:
         self.taken: list[bytes] = []
         self.calls: list[str] = []
+        self.crc = 0
         self.waiting = threading.Event()
         self.stopped = threading.Event()
         self.busy = threading.Lock()
@@ -39,6 +40,7 @@ class Shelf:
                 assert self.stopped.wait(10)
                 raise UploadError("the upload was stopped")
             self.taken.append(data)
+            self.crc = zlib.crc32(data, self.crc)
         finally:
             self.busy.release()
 

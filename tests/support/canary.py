@@ -128,7 +128,7 @@ class Situations:
         yield mc_sink.sink_madconnect(frame, target, storage_options=self.options | other, progress=False)
 
     def all(self) -> dict[str, Callable[[], Iterator[object]]]:
-        """Give the situations by name; each yields what came of it, or raises."""
+        """Return the situations by name; each yields what came of it, or raises."""
         at = functools.partial
         return {
             "a small delivery": self.deliver,
@@ -226,11 +226,11 @@ class Situations:
             self.server.heal()
 
     def environment(self) -> dict[str, str]:
-        """Give the variables with which AWS' own tools find credentials."""
+        """Return the variables with which AWS' own tools find credentials."""
         return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
 
     def profile(self) -> dict[str, str]:
-        """Give the variables that name a file with credentials."""
+        """Return the variables that name a file with credentials."""
         path = self.folder.parent / "credentials"
         path.write_text(
             f"[canary]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\naws_session_token={TOKEN}\n", "utf-8"
@@ -279,6 +279,7 @@ def logged() -> Iterator[io.StringIO]:
     """Write down all logs, of every library and of the event loop, from DEBUG on."""
     said, root = io.StringIO(), logging.getLogger()
     writer, level = logging.StreamHandler(said), root.level
+    writer.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
     root.addHandler(writer)
     root.setLevel(logging.DEBUG)
     try:

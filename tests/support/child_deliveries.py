@@ -50,23 +50,23 @@ def start_python(*arguments: str, under: Sequence[str] = ()) -> subprocess.Popen
 
 
 def deliver(place: str, format: Any, frame: Any = None, **options: Any) -> Receipt:
-    """Deliver without end, or a frame, to the test server or a folder; gives up on a silent store after seconds."""
+    """Deliver without end, or a frame, to the test server or a folder."""
     if frame is None:
         frame = endless_until(numbers(50_000), lambda: False)
     return mc_sink.sink_madconnect(frame, target_at(place, format), **stored_at(place), **options)
 
 
 def target_at(place: str, format: str) -> str:
-    """Give the one target of these children."""
+    """Return the one target of these children."""
     return f"s3://{Rules().buckets[0]}/p/x.{format}" if place.startswith("http") else f"{place}/x.{format}"
 
 
 def stored_at(place: str, **more: Any) -> dict[str, Any]:
-    """Give what a delivery to a bucket takes: address and key, small parts, and little patience."""
+    """Return the storage options for a bucket: address, key, small parts, and a timeout far beyond a busy machine."""
     if not place.startswith("http"):
         return {}
     where = {"key": WRITER.key, "secret": WRITER.secret, "endpoint_url": place}
-    return {"storage_options": where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1}} | more}
+    return {"storage_options": where | SMALL_PARTS | {"config_kwargs": {"read_timeout": 20}} | more}
 
 
 def interrupted(place: str, format: str) -> None:
@@ -82,7 +82,7 @@ def killed(place: str, format: str) -> None:
 
 
 def abandoned(place: str, format: str) -> None:
-    """Deliver on a daemon thread, and leave the interpreter while it is at it."""
+    """Deliver on a daemon thread, and leave the interpreter meanwhile."""
     threading.Thread(target=deliver, args=(place, format), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
     while True:  # a signal may reach an engine's thread, and then ends no sleep of this one
@@ -90,7 +90,7 @@ def abandoned(place: str, format: str) -> None:
 
 
 def blocked(place: str, format: str) -> None:
-    """Deliver from a source that says so and never comes back."""
+    """Deliver from a source that prints a line and then blocks."""
 
     def source() -> Iterator[pl.DataFrame]:
         yield from [numbers(100_000)] * 4
@@ -127,7 +127,7 @@ def forked_after_query(place: str, format: str) -> None:
 
 
 def forked_beside_another_library(place: str, format: str) -> None:
-    """Fork where a thread bears a name that Polars' threads have, and is none of them; and deliver."""
+    """Fork beside a foreign thread with a name that Polars' threads have, and deliver."""
     if sys.platform == "linux":
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("polars-0", encoding="ascii")
     in_fork(lambda: say(deliver(place, format, numbers_later()).num_rows))
@@ -170,7 +170,7 @@ def forking_meanwhile(place: str, format: str) -> None:
 
 
 def without_descriptors(place: str, format: str) -> None:
-    """Deliver with no file descriptor left, tell what comes of it, and deliver again with enough of them."""
+    """Deliver with no file descriptor left, print the outcome, and deliver again with enough of them."""
     limits, frame = resource.getrlimit(resource.RLIMIT_NOFILE), numbers(ROWS)
     take_descriptors()
     tell(lambda: deliver(place, format, frame))
@@ -187,7 +187,7 @@ def losing_descriptors(place: str, format: str) -> None:
                 take_descriptors()
             yield numbers(50_000)
 
-    stored = stored_at(place, max_concurrency=1)
+    stored = stored_at(place, max_concurrency=1, config_kwargs={"read_timeout": 10})  # retries go on for twice as long
     # All that is imported late has to be here by then.
     mc_sink.discard([mc_sink.stage(numbers(50_000), target_at(place, format), **stored)], **stored)
     tell(lambda: mc_sink.sink_madconnect(source(), target_at(place, format), **stored))
@@ -209,13 +209,13 @@ def losing_memory(place: str, format: str) -> None:
 
 
 def filling(place: str, format: str) -> None:
-    """Deliver into a folder that is too small, and tell what is in it then."""
+    """Deliver into a folder that is too small, and print its files then."""
     tell(lambda: deliver(place, format, numbers(ROWS)))
     say(sorted(path.name for path in Path(place).iterdir()))
 
 
 def filling_with_rejects(place: str, format: str, folder: str) -> None:
-    """Deliver to the test server, with more rejects than a folder takes, and tell what is in that then."""
+    """Deliver to the test server, with more rejects than a folder takes, and print the folder's files then."""
     import pandera.polars as pa
 
     schema = pa.DataFrameSchema({"day": pa.Column(pl.Int8, pa.Check.lt(3))})
@@ -225,14 +225,14 @@ def filling_with_rejects(place: str, format: str, folder: str) -> None:
 
 
 def in_fork(work: Callable[[], object]) -> None:
-    """Do something in a fork's child, tell a refusal, and end as the child did."""
+    """Run `work` in a fork's child, report a refusal, and end with the child's exit code."""
     if child := os.fork():
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     tell(work)
 
 
 def tell(work: Callable[[], object]) -> None:
-    """Do something and tell what was raised, if anything was."""
+    """Run `work`, and print the error that it raised, or "delivered"."""
     try:
         work()
     except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001  the test judges every error
@@ -242,12 +242,12 @@ def tell(work: Callable[[], object]) -> None:
 
 
 def say(what: object) -> None:
-    """Say something to the test."""
+    """Print a line for the test."""
     print(what, flush=True)  # noqa: T201  the test reads it
 
 
 def take_descriptors() -> None:
-    """Let this process open no more files; those that are open stay."""
+    """Forbid this process to open more files; those that are open stay."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 

@@ -53,7 +53,7 @@ class Ended:
         return self.out + self.err
 
     def json(self) -> Any:
-        """Give what it printed for a program."""
+        """Return the JSON that it printed."""
         return json.loads(self.out)
 
 
@@ -67,7 +67,7 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the variables of a child."""
+        """Return the variables of a child."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         own = {
             "HOME": str(self.folder),
@@ -94,7 +94,7 @@ class Machine:
 
     @contextmanager
     def running(self, *words: object) -> Iterator[subprocess.Popen[str]]:
-        """Have the command run for the length of a `with`, and never longer."""
+        """Run the command for the length of a `with`, and never longer."""
         with self.start(*words) as child:
             try:
                 yield child
@@ -104,7 +104,7 @@ class Machine:
     def mc_sink(self, *words: object, typed: str | None = None, code: int = 0) -> Ended:
         """Run the command to its end, and expect an exit code."""
         child = self.start(*words, typed=typed is not None)
-        out, err = child.communicate(typed, timeout=60)
+        out, err = child.communicate(typed, timeout=120)
         assert child.returncode == code, f"{words} ended with {child.returncode}: {out}{err}"
         return Ended(tuple(map(str, words)), child.returncode, out, err)
 
@@ -131,12 +131,12 @@ class Machine:
         os.close(theirs)
         with open(ours, "r+b", buffering=0) as terminal:  # noqa: PTH123  a descriptor is not a path
             shown = "".join(_answered(terminal, answers))
-        assert child.wait(30) == 0, shown
+        assert child.wait(120) == 0, shown
         return shown
 
 
 def _answered(terminal: Any, answers: Mapping[str, str]) -> Iterator[str]:
-    """Give what a terminal shows, to its end, and type the answers."""
+    """Yield what a terminal shows, to its end, and type the answers."""
     waiting, shown = dict(answers), ""
     while said := _read(terminal):
         yield said

@@ -53,13 +53,13 @@ def deaf():
 
 
 def marking(folder: str, num_rows: int) -> pl.DataFrame:
-    """Be a source that leaves a mark when it is opened."""
+    """Yield a frame, and leave a mark when the source is opened."""
     (Path(folder) / "opened").touch()
     return FRAME.head(num_rows)
 
 
 def environment(writer: Writer) -> dict[str, str]:
-    """Give the variables by which the AWS libraries find the writer's key and server."""
+    """Return the variables by which the AWS libraries find the writer's key and server."""
     return {
         "AWS_ACCESS_KEY_ID": writer.credentials.key,
         "AWS_SECRET_ACCESS_KEY": writer.credentials.secret,
@@ -93,8 +93,8 @@ def start_command(*words: object, env: dict[str, str] | None = None) -> subproce
 
 
 def wait_until(ready: Callable[[], object], child: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something is so; gives up after half a minute, or when the child has ended."""
-    for _ in range(1_500):
+    """Wait until something is so; gives up after some minutes, or when the child has ended."""
+    for _ in range(6_000):
         if ready():
             return
         if child is not None and child.poll() is not None:

@@ -16,8 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mc_sink import Csv, Parquet
-from mc_sink._frames import from_batches
 from mc_sink._runtime.batches import pull
+from mc_sink.formats import OneRun
 from tests.support.dtypes import Map
 from tests.support.versions import PYARROW_READS_NULL_ARRAYS
 
@@ -51,38 +51,37 @@ class Tape:
         self._bytes = bytearray()
 
     def write(self, data: bytes) -> int:
-        """Take bytes."""
+        """Append bytes."""
         self._bytes += data
         return len(data)
 
     def flush(self) -> None:
-        """Have nothing to do."""
+        """Ignore the call: all bytes are kept already."""
 
     def tell(self) -> int:
         """Count the bytes."""
         return len(self._bytes)
 
     def getvalue(self) -> bytes:
-        """Give all bytes."""
+        """Return all bytes."""
         return bytes(self._bytes)
 
 
 def written(format: Format, frame: pl.DataFrame, row_group_size: int = 100_000) -> tuple[bytes, list[CountedWarning]]:
-    """Give the bytes of a frame in a format, pulled batch by batch, and what was counted on the way."""
+    """Return the bytes of a frame in a format, pulled batch by batch, and what was counted on the way."""
     tape = Tape()
     format.check(frame.schema)
-    batches = from_batches(lambda: pull(frame.lazy(), row_group_size), frame.schema)
-    warnings = format.write(batches, tape, row_group_size)
+    warnings = format.write(OneRun(pull(frame.lazy(), row_group_size), frame.schema), tape, row_group_size)
     return tape.getvalue(), list(warnings)
 
 
 def encoded(format: Format, frame: pl.DataFrame = FRAME, row_group_size: int = 100_000) -> bytes:
-    """Give the bytes of a frame in a format."""
+    """Return the bytes of a frame in a format."""
     return written(format, frame, row_group_size)[0]
 
 
 def text_of(format: Csv, frame: pl.DataFrame = FRAME) -> str:
-    """Give the text of a frame in a CSV dialect, decompressed where it has to be."""
+    """Return the text of a frame in a CSV dialect, decompressed where it has to be."""
     body = encoded(format, frame)
     return (gzip.decompress(body) if format.compression == "gzip" else body).decode()
 
@@ -194,7 +193,7 @@ def _sql(value: object) -> str:
 
 
 def _from_arrow(table: pa.Table) -> pl.DataFrame:
-    """Take the columns by their places: Polars makes up a name for an empty one, and ends one at a NUL."""
+    """Read the columns by their places: Polars makes up a name for an empty one, and ends one at a NUL."""
     return pl.DataFrame(table.rename_columns([f"c{n}" for n in range(table.num_columns)]))
 
 
@@ -231,7 +230,7 @@ _DUCKDB_TYPES: dict[Any, str] = {
 
 
 def _typed(reader: str, dtype: pl.DataType, dialect: Csv) -> pl.DataType:
-    """Give the dtype that a reader is asked for: text for what it can't type."""
+    """Return the dtype that a reader is asked for: text for what it can't type."""
     own_format = {
         pl.Date: dialect.date_format,
         pl.Time: dialect.time_format,
@@ -286,7 +285,7 @@ def parsed(found: pl.Series, dtype: pl.DataType, dialect: Csv) -> pl.Series:
 
 
 def _with_lists(dtype: Any) -> Any:
-    """Give the dtype with lists for arrays, which Polars doesn't decode from JSON."""
+    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON."""
     if isinstance(dtype, (pl.List, pl.Array)):
         return pl.List(_with_lists(dtype.inner))
     if isinstance(dtype, pl.Struct):

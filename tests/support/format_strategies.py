@@ -119,7 +119,7 @@ def frames(draw: st.DrawFn) -> pl.DataFrame:
 
 
 def _values_of(dtype: Any) -> st.SearchStrategy[Any] | None:
-    """Give the values of a dtype, where Polars' own strategy would be too tame or too wild."""
+    """Return the values of a dtype, where Polars' own strategy would be too tame or too wild."""
     if dtype == pl.String:
         return TEXTS | st.none()
     if dtype == pl.Categorical:
@@ -134,6 +134,6 @@ def _values_of(dtype: Any) -> st.SearchStrategy[Any] | None:
 
 
 def _between(first: int, last: int) -> st.SearchStrategy[datetime]:
-    """Give datetimes of these years, without a zone, as Polars wants them."""
+    """Return datetimes of these years, without a zone, as Polars wants them."""
     low, high = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (first, last + 1))
     return st.datetimes(low, high)

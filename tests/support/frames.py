@@ -38,7 +38,7 @@ def read_back(data: bytes, format: str, folder: Path) -> pl.DataFrame:
 
 
 def as_text(frame: pl.DataFrame, format: str) -> pl.DataFrame:
-    """Give the frame as `read_back` would: CSV knows only text."""
+    """Return the frame as `read_back` would: CSV knows only text."""
     return frame if format == "parquet" else frame.cast(pl.String)
 
 

@@ -22,7 +22,7 @@ class MemoryKeyring(KeyringBackend):
         self.held: dict[tuple[str, str], str] = {}
 
     def get_password(self, service: str, username: str) -> str | None:
-        """Give what is kept."""
+        """Return what is kept."""
         return self.held.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:
@@ -30,7 +30,7 @@ class MemoryKeyring(KeyringBackend):
         self.held[service, username] = password
 
     def delete_password(self, service: str, username: str) -> None:
-        """Forget it."""
+        """Remove a password."""
         if self.held.pop((service, username), None) is None:
             raise PasswordDeleteError(username)
 
@@ -49,7 +49,7 @@ class LockedKeyring(MemoryKeyring):
 
 @contextlib.contextmanager
 def installed(backend: KeyringBackend | None = None) -> Iterator[KeyringBackend]:
-    """Have a keyring be everybody's, for the length of a `with`; none by default."""
+    """Install a keyring for the length of a `with`; by default, one that holds nothing."""
     before, now = keyring.get_keyring(), backend or fail.Keyring()  # type: ignore[no-untyped-call]
     keyring.set_keyring(now)
     try:

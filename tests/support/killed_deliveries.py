@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXIT_CODE = 7
 PART_SIZE = 4096
 ROWS, WIDTH = 60, 200
-SECONDS, READ_TIMEOUT = 60, 20
+SECONDS, READ_TIMEOUT = 120, 20
 
 
 def frame(rows: int = ROWS, changed_from: int = ROWS) -> pl.DataFrame:
@@ -70,7 +70,7 @@ class Child:
         return self._process.pid
 
     def start(self, state: Path, **order: Any) -> None:
-        """Give it an order; it delivers at once, with its journals under `state`."""
+        """Send it an order; it delivers at once, with its journals under `state`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"state": str(state)} | order) + "\n")
         self._process.stdin.flush()
@@ -100,7 +100,7 @@ class Children:
         self._stack = ExitStack()
 
     def take(self) -> Child:
-        """Give one that waits, and let another begin to."""
+        """Return one that is ready, and start another."""
         self._waiting.append(Child())
         child = self._waiting.popleft()
         self._stack.callback(child.drop)
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def say(what: Any) -> None:
-    """Tell the parent."""
+    """Print a line of JSON for the parent."""
     print(json.dumps(what), flush=True)  # noqa: T201  the parent reads it
 
 

@@ -22,10 +22,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 import mc_sink
 from mc_sink import CommitError, CommitUnknown, Receipt, SinkError
 from mc_sink._runtime.state_dir import STATE_DIR
-from mc_sink.publishing import list_journals
+from mc_sink.publishing import list_journals, publication
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3 import bucket
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call
 from tests.servers.rules import GRANTED, Rules
@@ -101,9 +101,13 @@ class Schedule(RuleBasedStateMachine):
         logging.getLogger("mc_sink").addHandler(self._listener)
         logging.getLogger("mc_sink").setLevel(logging.INFO)
 
-    @initialize(abort=st.sampled_from([True, True, False]), ways=WAYS)
-    def open(self, *, abort: bool, ways: dict[str, Any]) -> None:
-        """Open a bucket; whether a writer may abort differs between stores, and so do their ways."""
+    @initialize(abort=st.sampled_from([True, True, False]), ways=WAYS, in_order=st.booleans())
+    def open(self, *, abort: bool, ways: dict[str, Any], in_order: bool) -> None:
+        """Open a bucket; whether a writer may abort differs between stores, and so do their ways.
+
+        Files after the first are published in order, as few are, or all at once, as many are.
+        """
+        self._patch.setattr(publication, "FEW_FILES", publication.FEW_FILES if in_order else 0)
         granted = GRANTED if abort else GRANTED - {"Abort"}
         self.server = FaultServer(Rules(min_part_size=1, granted=granted, **ways))
         self.server.start()
@@ -125,7 +129,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), faults=FAULTS)
     def recover(self, number: int, faults: list[Any]) -> None:
-        """Roll forward what a journal holds."""
+        """Recover a journal: publish what it lists."""
         # What can be drawn must not depend on what happened, or a schedule can't be repeated.
         if not (found := self._journals()):
             return
@@ -135,7 +139,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), faults=FAULTS)
     def discard(self, number: int, faults: list[Any]) -> None:
-        """Throw away what a journal holds and isn't visible."""
+        """Discard what a journal lists and isn't visible."""
         # What can be drawn must not depend on what happened, or a schedule can't be repeated.
         if not (found := self._journals()):
             return
@@ -154,27 +158,27 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(run=runs, file=st.integers(-1, 3))
     def stranger(self, run: Run, file: int) -> None:
-        """Let another writer put an object where a file of a run belongs, or its manifest."""
+        """Put another writer's object where a file of a run belongs, or its manifest."""
         self._intrude((run.manifest if file < 0 else run.name(file)) or run.name(0))
 
     @rule(number=st.integers(0, 9))
     def owner(self, number: int) -> None:
-        """Let the bucket's owner abort an upload behind our back."""
+        """Abort an upload as the bucket's owner may, at any time."""
         if pending := self.server.pending_uploads(self.server.bucket):
             self._abort(pending[number % len(pending)].upload_id)
 
     @rule(fault=struck())
     def fault(self, fault: Struck) -> None:
-        """Let something go wrong at some later time."""
+        """Plan a fault for some later request."""
         fault.strike(self.server)
 
     @rule()
     def heal(self) -> None:
-        """Let nothing more go wrong."""
+        """Clear all planned faults."""
         self.server.heal()
 
     def teardown(self) -> None:
-        """Heal, deliver every run that isn't blocked, and find one copy of each, and each pending upload reported."""
+        """Deliver every run that is not blocked, without faults: one copy of each stays, and every upload is known."""
         try:
             if self.intact and hasattr(self, "server"):
                 self.server.heal()
@@ -229,7 +233,7 @@ class Schedule(RuleBasedStateMachine):
     def _step(
         self, run: Run, version: Version | None, machine: int, faults: list[Any], act: Callable[[], Receipt]
     ) -> None:
-        """Do something to a run, and hold what is visible then against what came out of it."""
+        """Run one step of a run, and compare what is visible then with its outcome."""
         self.intact = False
         self._on(machine)
         self.attempts = []
@@ -340,7 +344,7 @@ class Schedule(RuleBasedStateMachine):
                 self.server.fault(fault.op, Call(partial(self._meanwhile, fault)), n=fault.n)
 
     def _meanwhile(self, what: Meanwhile, request: Request) -> None:
-        """Act as another writer, in the server's thread, while our request waits.
+        """Run another writer's action in the server's thread, while our request waits.
 
         A store that ignores the condition replaces what appears between the listing and the request: that window is
         documented, and no other writer comes in it here.

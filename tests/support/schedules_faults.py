@@ -105,7 +105,7 @@ def struck(draw: st.DrawFn) -> Struck:
 
 
 def _passing(op: str) -> list[Fault]:
-    """Give what may pass, or hides what happened, on requests with this name."""
+    """Return what may pass, or hides what happened, on requests with this name."""
     ourselves = MAYBE_OURSELVES if op in {"Put", "Complete"} else ()
     gone = (GONE,) if op in {"Part", "Complete"} else ()
     return [*PASSING, FlipByte(), *NO_ANSWER, *ourselves, *ourselves, *gone]

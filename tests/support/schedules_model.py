@@ -35,7 +35,7 @@ BUCKET_URL = "s3://bucket/"
 
 @cache
 def rows_of(version: Version) -> Rows:
-    """Give the rows that a version stands for; their text doesn't compress away, so three of them are two parts."""
+    """Return the rows that a version stands for; their text doesn't compress away, so three of them are two parts."""
     texts = ("".join(Random(value).choices(ascii_letters, k=2000)) for value in version)  # noqa: S311  no secret
     return tuple((number, value, text) for (number, value), text in zip(enumerate(version), texts, strict=True))
 
@@ -56,7 +56,7 @@ class Shape:
     part_size: int
 
     def options(self, run_id: str | None) -> dict[str, Any]:
-        """Give the arguments of a delivery that follow from the shape."""
+        """Return the arguments of a delivery that follow from the shape."""
         return {
             "format": self.format,
             "max_rows_per_file": self.rows_per_file,
@@ -96,19 +96,19 @@ class Run:
         return f"p/_manifests/{self.run_id}.json" if wanted else None
 
     def name(self, number: int) -> str:
-        """Give the key of one file."""
+        """Return the key of one file."""
         if self.shape.key:
             return f"p/{self.shape.key}"
         count = f"-{number:05d}" if self.shape.rows_per_file else ""
         return f"p/{self.run_id}{count}.{self.shape.format}"
 
     def files(self, version: Version) -> dict[str, Rows]:
-        """Give the keys that a version is delivered at, and the rows of each."""
+        """Return the keys that a version is delivered at, and the rows of each."""
         rows, most = rows_of(version), self.shape.rows_per_file or len(version) or 1
         return {self.name(at // most): rows[at : at + most] for at in range(0, max(1, len(rows)), most)}
 
     def owns(self, key: str) -> bool:
-        """Whether a key is one of its names, for any version of its data."""
+        """Return True if a key is one of its names, for any version of its data."""
         named = re.fullmatch(rf"p/{self.run_id}(-\d{{5,}})?\.[a-z.]+", key)
         return key in {self.manifest, self.name(0)} or (self.shape.key is None and bool(named))
 
@@ -127,7 +127,7 @@ class Attempt:
         return self.run.versions if self.version is None else [self.version]
 
     def may_show(self, key: str) -> bool:
-        """Whether its outcome says that this key may have become visible."""
+        """Return True if its outcome says that this key may have become visible."""
         if isinstance(self.outcome, mc_sink.CommitUnknown):
             return key in _keys(self.outcome.committed) | _keys(self.outcome.uncommitted[:1])
         if isinstance(self.outcome, mc_sink.CommitError):
@@ -149,7 +149,7 @@ class Seen:
         return iter(self.objects)
 
     def is_file(self, run: Run, version: Version, key: str) -> bool:
-        """Whether the object at a key is that version's file, whole; a Parquet file says whose it is."""
+        """Return True if the object at a key is that version's file, whole; a Parquet file says whose it is."""
         data, format = self.objects[key], run.shape.format
         expected = run.files(version).get(key)
         if expected is None or read(data, format) != expected:
@@ -157,7 +157,7 @@ class Seen:
         return format != "parquet" or run.run_id in {None, pl.read_parquet_metadata(io.BytesIO(data))["mc_sink.run_id"]}
 
     def is_manifest(self, run: Run, version: Version, key: str) -> bool:
-        """Whether the object at a key is that version's manifest, and came after every file that it lists."""
+        """Return True if the object at a key is that version's manifest, and came after every file that it lists."""
         if key != run.manifest or not (said := _as_json(self.objects[key])):
             return False
         files = run.files(version)
@@ -170,7 +170,7 @@ class Seen:
         return listed == there and len(there) == len(files) and said["num_rows"] == len(version)
 
     def shows(self, run: Run, version: Version, *, but: Iterable[str] = ()) -> bool:
-        """Whether exactly this version of a run is visible: all of it, once, and nothing else of its names."""
+        """Return True if exactly this version of a run is visible: all of it, once, and nothing else of its names."""
         keys = {key for key in self if run.owns(key)} - set(but) - run.strays
         files = run.files(version)
         whole = keys - {run.manifest} == set(files) and all(self.is_file(run, version, key) for key in files)
@@ -179,7 +179,7 @@ class Seen:
         )
 
     def fits(self, run: Run, version: Version, *, but: Iterable[str] = ()) -> bool:
-        """Whether what is visible of a run is part of this version, so that a rerun with it can succeed."""
+        """Return True if what is visible of a run is part of this version, so that a rerun with it can succeed."""
         keys = {key for key in self if run.owns(key)} - set(but)
         return all(self.is_file(run, version, key) or self.is_manifest(run, version, key) for key in keys)
 

@@ -14,7 +14,7 @@ import polars as pl
 
 import mc_sink
 from mc_sink.storage.s3 import bucket
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.rules import Rules
 from tests.support.frames import as_text, numbers, read_back
 
@@ -35,13 +35,13 @@ MANIFEST = f"p/_manifests/{RUN}.json"
 
 
 def tiny_parts(patch: pytest.MonkeyPatch) -> None:
-    """Let parts be smaller than S3 takes them."""
+    """Make parts smaller than S3 accepts them."""
     patch.setattr(bucket, "PartPlan", partial(PartPlan, min_size=1))
 
 
 def options(to: FaultServer | Writer, part_size: int = 400) -> dict[str, Any]:
     """Return the server's address and key, tiny parts, and a timeout that a busy machine doesn't reach."""
-    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": 10}}
+    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": 5}}
 
 
 def deliver(server: FaultServer, frame: Any = FRAME, *, to: str = "p/", part_size: int = 400, **how: Any) -> Any:
@@ -53,12 +53,12 @@ def deliver(server: FaultServer, frame: Any = FRAME, *, to: str = "p/", part_siz
 
 
 def seen(server: FaultServer, prefix: str = "p/") -> dict[str, StoredObject]:
-    """Give every visible object under a prefix, with its bytes, its version and the time when it was made."""
+    """Return every visible object under a prefix, with its bytes, its version and the time when it was made."""
     return {key: one for key, one in sorted(server.store.bucket(server.bucket).items()) if key.startswith(prefix)}
 
 
 def data_files(server: FaultServer, prefix: str = "p/") -> list[str]:
-    """Give the keys that a reader of `prefix` would read, in order."""
+    """Return the keys that a reader of `prefix` would read, in order."""
     return [key for key in seen(server, prefix) if "/_manifests/" not in key]
 
 

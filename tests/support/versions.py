@@ -33,7 +33,10 @@ def pyarrow_finds(newest: str) -> str:
 
 def as_polars_reads(dtype: pl.DataType) -> pl.DataType:
     """Return the dtype that Polars finds in a Parquet file: Polars 1 reads an unregistered extension as its storage."""
-    return dtype.ext_storage() if isinstance(dtype, pl.BaseExtension) and _POLARS < (2,) else dtype
+    if not isinstance(dtype, pl.BaseExtension) or _POLARS >= (2,):
+        return dtype
+    storage = dtype.ext_storage()
+    return storage if isinstance(storage, pl.DataType) else storage()
 
 
 @contextmanager

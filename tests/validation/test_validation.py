@@ -224,9 +224,9 @@ def test_explain_says_who_runs_which_check() -> None:
     """Every check has its line."""
     assert validation.compile(POSITIVE, frame().lazy()).explain().splitlines() == [
         "Schema 'positive':",
-        "  n: not_nullable: in the query",
-        "  n: greater_than(0): in the query",
-        "  s: str_matches('[a-z]'): in the query",
+        "  n: not_nullable: by an expression on every batch",
+        "  n: greater_than(0): by an expression on every batch",
+        "  s: str_matches('[a-z]'): by an expression on every batch",
     ]
 
 

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mc_sink import ConfigurationError, Csv, Parquet
-from mc_sink._frames import from_batches
-from mc_sink.formats import csv, parquet
+from mc_sink.formats import OneRun, csv, parquet
 from mc_sink.formats.parquet_footer import read_struct, write_struct
 from mc_sink.writing import encoding
 from mc_sink.writing.encoding import BoundedRuns
@@ -48,9 +47,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def encoded(format: Format, frame: pl.DataFrame = FRAME, *, step: int = 900, group: int = 100, **more: Any) -> bytes:
     """Encode a frame that comes `step` rows at a time, as a delivery does."""
-    runs = BoundedRuns(iter(frame.iter_slices(step)), group, format.gathers(group))
+    runs = BoundedRuns(iter(frame.iter_slices(step)), frame.schema, group, format.gathers(group))
     file = io.BytesIO()
-    format.write(from_batches(runs.pull, frame.schema), file, group, runs=runs, **more)
+    format.write(runs, file, group, **more)
     assert runs.num_rows == frame.height
     return file.getvalue()
 
@@ -100,7 +99,7 @@ def test_the_same_rows_make_the_same_bytes(format: Format) -> None:
 def test_a_file_of_one_run_is_what_the_encoder_wrote() -> None:
     """Byte for byte: nothing is joined where rows are narrow."""
     narrow, plain = FRAME.select("id", "label"), io.BytesIO()
-    Parquet().write(narrow.lazy(), plain, 100)
+    Parquet().write(OneRun(iter([narrow]), narrow.schema), plain, 100)
     assert encoded(Parquet(), narrow, step=100) == plain.getvalue()
     assert heights(plain.getvalue()) == [100] * 9
 
@@ -124,7 +123,7 @@ def test_rows_may_end_anywhere(rows: int) -> None:
 @pytest.mark.parametrize(("format", "least"), [(Parquet(), 30), (Csv(nested="json"), 70)])
 def test_wide_rows_take_many_runs(format: Format, least: int) -> None:
     """So that all the tests here are about files of several."""
-    runs, number = BoundedRuns(iter([FRAME]), 100, format.gathers(100)), 0
+    runs, number = BoundedRuns(iter([FRAME]), FRAME.schema, 100, format.gathers(100)), 0
     while runs.more or not number:
         rows = pl.concat(runs.pull())
         assert rows.height == 1 or rows["wide"].str.len_bytes().sum() <= 200_000
@@ -139,7 +138,7 @@ def test_a_csv_has_one_header(compression: Any) -> None:
     rows = FRAME.select("id", "wide", "label").rename({"wide": "=wide"})
     format = Csv(include_bom=True, compression=compression)
     data, plain = encoded(format, rows), io.BytesIO()
-    format.write(rows.lazy(), plain, 100)
+    format.write(OneRun(iter([rows]), rows.schema), plain, 100)
     texts = [gzip.decompress(found) if compression == "gzip" else found for found in (data, plain.getvalue())]
     assert texts[0] == texts[1]
     assert texts[0].startswith("\ufeffid,=wide,label\n".encode())
@@ -149,8 +148,8 @@ def test_a_csv_has_one_header(compression: Any) -> None:
 def test_what_is_counted_is_counted_once() -> None:
     """One cell that a spreadsheet would execute in a later run, and one header."""
     rows = FRAME.select("id", "wide").rename({"wide": "=wide"})
-    runs = BoundedRuns(iter([rows]), 100, Csv().gathers(100))
-    warnings = Csv().write(from_batches(runs.pull, rows.schema), io.BytesIO(), 100, runs=runs)
+    runs = BoundedRuns(iter([rows]), rows.schema, 100, Csv().gathers(100))
+    warnings = Csv().write(runs, io.BytesIO(), 100)
     assert sum(warning.num_cells for warning in warnings) == 2
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mc_sink import ConfigurationError, UploadError
-from mc_sink.formats import Csv
+from mc_sink.formats import Csv, OneRun
 from mc_sink.storage import open_store
 from mc_sink.target import parse_target
 from mc_sink.writing import FilePlan, write_file
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from mc_sink.formats.format import BinaryFile
+    from mc_sink.formats.format import Runs
+
 
 FRAME = pl.DataFrame({"n": [1, 2, 3], "s": ["a", "b", None]})
 
@@ -25,9 +26,9 @@ FRAME = pl.DataFrame({"n": [1, 2, 3], "s": ["a", "b", None]})
 class StopsEarly(Csv):
     """An encoder that is content with the first row, as an engine with a fault might be."""
 
-    def write(self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, **facts: Any) -> Any:
+    def write(self, runs: Runs, *args: Any, **facts: Any) -> Any:
         """Encode one row."""
-        return super().write(frame.head(1), file, row_group_size, **facts)
+        return super().write(OneRun(iter([next(runs.pull()).head(1)]), runs.schema), *args, **facts)
 
 
 def batches(*frames: pl.DataFrame) -> Generator[pl.DataFrame, None, None]:

@@ -2,7 +2,7 @@
 
 from mc_sink.storage.s3.bucket import S3Store
 from mc_sink.storage.s3.checksums import wrong_sum
-from mc_sink.storage.s3.client_options import check_names, check_options, check_owner
+from mc_sink.storage.s3.client_options import check_names, check_owner
 from mc_sink.storage.s3.endpoint import is_aws
 from mc_sink.storage.s3.multipart import not_aborted
 from mc_sink.storage.s3.probe import Answer, Probes, Trial
@@ -19,7 +19,6 @@ __all__ = [
     "SupportMemory",
     "Trial",
     "check_names",
-    "check_options",
     "check_owner",
     "is_aws",
     "not_aborted",

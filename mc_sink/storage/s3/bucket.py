@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isal import isal_zlib
+
 from mc_sink.exceptions import CommitError, UploadError
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
@@ -20,7 +22,8 @@ from mc_sink.storage.s3.evidence import (
     multipart_etag,
 )
 from mc_sink.storage.s3.failures import RequestFailed, is_list_denied
-from mc_sink.storage.s3.multipart import PartPlan, S3Parts, abort_upload, are_unlike, not_aborted
+from mc_sink.storage.s3.multipart import S3Parts, abort_upload, are_unlike, not_aborted
+from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.publish_object import ObjectPublisher
 from mc_sink.storage.store import S3_FORM, Holds, Match, Published, StoresNothing, differs, new_md5
 from mc_sink.target import Target, parse_target
@@ -37,14 +40,15 @@ class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
     at_once = 8
+    publishes_at_once = 32
 
     def __init__(
         self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None
     ) -> None:
+        self._requests = requests or Requests(storage_options)  # which checks the options
         given = storage_options or {}
         cut = {"first_size": given.get("default_block_size"), "in_flight": given.get("max_concurrency")}
         self._plan = PartPlan(**{name: value for name, value in cut.items() if value is not None})
-        self._requests = requests or Requests(storage_options)
         self.support, self.endpoint = self._requests.support, self._requests.endpoint or ""
         self._listing = ObjectListing(self._requests)
         self._publisher = ObjectPublisher(self._requests, self._listing)
@@ -99,6 +103,10 @@ class S3Store(Unpicklable):
         if are_unlike(file.upload.parts) and not published.from_prior_attempt:
             self.support.equal_parts = False
         return published
+
+    def interrupt(self) -> None:
+        """End the requests that threads wait for; what they were to publish may be visible."""
+        self._requests.interrupt()
 
     def may_show(self, file: StagedFile) -> bool:
         """Return True after a Complete that this store sent, unless it was refused for certain."""
@@ -173,7 +181,7 @@ class PartsComparison(StoresNothing):
     def __init__(self, url: str, found: FoundObject, plan: PartPlan) -> None:
         self._url, self._found, self._plan = url, found, plan
         self._in_parts = "-" in found.etag
-        self._num_bytes = 0
+        self._num_bytes = self.crc = 0
         self._digests: list[bytes] = []
         self._part, self._left = new_md5(), plan.size(1)
 
@@ -181,6 +189,7 @@ class PartsComparison(StoresNothing):
         """Add bytes to the sums."""
         left = memoryview(data)
         self._num_bytes += len(left)
+        self.crc = isal_zlib.crc32(left, self.crc)
         while self._in_parts and len(left) >= self._left:
             self._part.update(left[: self._left])
             left = left[self._left :]

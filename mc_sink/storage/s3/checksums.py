@@ -62,8 +62,10 @@ class Checksum:
         """The parameters with which an upload is created."""
         return {"ChecksumAlgorithm": self.algorithm} | ({"ChecksumType": "FULL_OBJECT"} if self.typed else {})
 
-    def of(self, pieces: Iterable[memoryview]) -> str:
-        """Return the checksum of a body in base64, as a request carries it."""
+    def of(self, pieces: Iterable[memoryview], crc32: int | None = None) -> str:
+        """Return the checksum of a body in base64, as a request carries it; `crc32` if its CRC32 is known."""
+        if crc32 is not None and self.algorithm == "CRC32":
+            return b64encode(crc32.to_bytes(4, "big")).decode()
         return b64encode(self.digest(pieces)).decode()
 
 

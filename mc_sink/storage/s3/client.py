@@ -10,6 +10,10 @@
 botocore's and s3fs' own retries are off, or the layers would multiply. Expired credentials are read again, once for
 all requests that failed with them.
 
+botocore asks a store whether it takes a body before it sends that (`Expect: 100-continue`), which costs a round trip.
+Once a store has taken a part of an upload, its other parts are sent at once: measured, 443 instead of 352 MB/s at
+50 ms. A refusal may break such a body off, and its reason with it. So a part that is sent again asks first.
+
 Some stores accept `If-None-Match: *` and ignore it. Unless a store is known to keep it, the key is listed right before
 every attempt of a request that carries it. A key that is taken is refused as the store would have refused it. Such a
 store replaces an object that appears between that listing and the request.
@@ -17,13 +21,17 @@ store replaces an object that appears between that listing and the request.
 
 from __future__ import annotations
 
+import os
+import random
+import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.checksums import sums_in
-from mc_sink.storage.s3.client_options import allowed_sums, are_found, filesystem_arguments, may_sign, owner_parameter
+from mc_sink.storage.s3.client_options import are_found
 from mc_sink.storage.s3.endpoint import is_aws, wants_equal_parts
 from mc_sink.storage.s3.failures import (
     KMS,
@@ -41,10 +49,8 @@ from mc_sink.storage.s3.request import (
     SUMS_SENT,
     UNCLEAR,
     Sending,
-    before_send,
-    before_sign,
 )
-from mc_sink.storage.s3.retry_rules import Operation, Pace
+from mc_sink.storage.s3.shared_clients import CLIENTS
 from mc_sink.storage.s3.store_support import (
     CONDITION,
     Refitting,
@@ -59,13 +65,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-    from s3fs import S3FileSystem
-    from tenacity import RetryCallState
-
     from mc_sink.receipt import CreateOnly
     from mc_sink.staged import Sums
+    from mc_sink.storage.s3.retry_rules import Operation
 
 _OK, _PRECONDITION_FAILED = 200, 412
+_ENDING = {"complete_multipart_upload", "abort_multipart_upload"}
 
 
 class Requests(Unpicklable):
@@ -75,25 +80,17 @@ class Requests(Unpicklable):
     """
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
-        from asyncio import Semaphore
-
         self._options = seal(storage_options)
-        arguments = filesystem_arguments(self._options)
-        self._owner = owner_parameter(self._options)
-        self._filesystem = open_filesystem(arguments, self._owner)
-        self._pace = Pace.of(arguments["config_kwargs"])
-        # The clock of a request starts once it has a connection, so the wait for one does not count.
-        self._connections = Semaphore(arguments["config_kwargs"]["max_pool_connections"])
-        self._allowed = allowed_sums(self._options, arguments)
-        host = urlsplit(arguments["endpoint_url"] or "").hostname
+        self._client = CLIENTS.get(self._options)
+        self._awaited: set[Future[dict[str, Any]]] = set()
+        self._begun: set[str] = set()
+        self._pace, self._allowed, self.endpoint = self._client.pace, self._client.allowed, self._client.endpoint
+        host = urlsplit(self.endpoint or "").hostname
         self._on_aws = is_aws(host)
         self.support = (
             StoreSupport.of_aws() if self._on_aws else StoreSupport(equal_parts=wants_equal_parts(host) or None)
         )
         self._equal_parts: bool | None = self._options.get("equal_parts")
-        self.endpoint: str | None = arguments["endpoint_url"]
-        self._signs_all: bool = arguments["config_kwargs"]["s3"]["payload_signing_enabled"]
-        self._may_sign = may_sign(self._options, arguments["session"])
 
     @property
     def sums(self) -> Sums:
@@ -116,8 +113,8 @@ class Requests(Unpicklable):
         On a line that others can alter, every body is. On other lines the checksum is enough, once the store is known
         to check it. Until then, an altered part is sent again, but an object that a Put made can't be.
         """
-        if self._signs_all or not self._may_sign:
-            return self._signs_all
+        if self._client.signs_all or not self._client.may_sign:
+            return self._client.signs_all
         if not self.sums_parts:
             return True
         checks = self.support.checks_sums
@@ -132,13 +129,25 @@ class Requests(Unpicklable):
 
         signed = "Body" in parameters and self.signs(operation)
         sending = Sending(operation, parameters, self._pace.quiet(operation), signed=signed)
-        return run_coroutine_threadsafe(self._send(sending), self._filesystem.loop)
+        sending.hurries = operation == "upload_part" and parameters["UploadId"] in self._begun
+        if self._client.pid != os.getpid():  # a fork has taken the event loop away
+            self._client = CLIENTS.get(self._options)
+        return run_coroutine_threadsafe(self._send(sending), self._client.loop)
 
     def call(self, operation: Operation, **parameters: Any) -> dict[str, Any]:
         """Send a request and return its reply, or raise `RequestFailed`; an interrupted wait ends the request."""
         future = self.start(operation, **parameters)
         del parameters  # a traceback with locals would show the rows in them
-        return wait_for(future)
+        self._awaited.add(future)
+        try:
+            return wait_for(future)
+        finally:
+            self._awaited.discard(future)
+
+    def interrupt(self) -> None:
+        """Stop the requests that threads wait for in `call`, which then raises `CancelledError`."""
+        for future in tuple(self._awaited):
+            future.cancel()
 
     def create_only(self, operation: Operation, parameters: Mapping[str, Any]) -> CreateOnly | None:
         """Return how such a request is kept from replacing an object, if the key may be listed."""
@@ -148,10 +157,14 @@ class Requests(Unpicklable):
 
     async def _send(self, sending: Sending) -> dict[str, Any]:
         """Return the reply or raise; a failure is a value until here, so that it keeps no library's frames alive."""
-        async with self._connections:
+        async with self._client.connections:
             answer = await self._with_retries(sending)
         if isinstance(answer, RequestFailed):
             raise answer
+        if sending.operation == "upload_part":
+            self._begun.add(sending.parameters["UploadId"])
+        elif sending.operation in _ENDING:
+            self._begun.discard(sending.parameters["UploadId"])
         return answer | {
             CREATE_ONLY: sending.create_only,
             SIGNED: sending.signed,
@@ -161,63 +174,58 @@ class Requests(Unpicklable):
         }
 
     async def _with_retries(self, sending: Sending) -> dict[str, Any] | RequestFailed:
-        from tenacity import AsyncRetrying, retry_if_result
-        from tenacity.wait import wait_random_exponential
+        """Send it until it succeeds, fails for good, or the pace allows no further attempt."""
+        import asyncio
 
-        pace = self._pace
-
-        def is_over(state: RetryCallState) -> bool:  # the time in which the body moved doesn't count
-            stood_still = (state.seconds_since_start or 0.0) - sending.moved_for
-            return state.attempt_number >= pace.attempts or stood_still + state.upcoming_sleep >= pace.deadline
-
-        return await AsyncRetrying(
-            retry=retry_if_result(lambda answer: isinstance(answer, RequestFailed) and answer.transient),
-            stop=is_over,
-            wait=wait_random_exponential(multiplier=pace.first_wait, max=pace.longest_wait),
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )(self._with_renewal, sending)
+        pace, began = self._pace, time.monotonic()
+        for attempt in count(1):
+            answer = await self._with_renewal(sending)
+            if attempt >= pace.attempts or not (isinstance(answer, RequestFailed) and answer.transient):
+                break
+            pause = random.uniform(0, min(pace.longest_wait, pace.first_wait * 2 ** (attempt - 1)))  # noqa: S311  no secret
+            # The time in which the body moved doesn't count.
+            if time.monotonic() - began - sending.moved_for + pause >= pace.deadline:
+                break
+            await asyncio.sleep(pause)
+        return answer
 
     async def _with_renewal(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, and once more if only expired credentials made it fail and they can be looked up again."""
-        used = self._filesystem
         answer = await self._adapted(sending)
         if isinstance(answer, RequestFailed) and answer.expired and are_found(self._options):
-            answer = await self._adapted(sending, instead_of=used)
+            self._client.drop(sending.used)
+            answer = await self._adapted(sending)
         return answer
 
-    async def _adapted(
-        self, sending: Sending, *, instead_of: S3FileSystem | None = None
-    ) -> dict[str, Any] | RequestFailed:
+    async def _adapted(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, and again without what the store refuses, until the store takes it or no change is left."""
         before = known_fit(sending.operation, self.support, self.sums)
         refitting = Refitting(sending.operation, sending.parameters.keys(), self._allowed, before)
         sending.fit_to(before)
-        first = answer = await self._guarded(sending, instead_of=instead_of)
+        first = answer = await self._guarded(sending)
         while isinstance(answer, RequestFailed) and not self._on_aws:
             fit = refitting.after(answer)
             if fit is None:
                 return refusal_to_report(first, answer) if isinstance(first, RequestFailed) else answer
             sending.fit_to(fit)
-            answer = await self._guarded(sending, instead_of=instead_of)
+            answer = await self._guarded(sending)
         if not isinstance(answer, RequestFailed):
             learn_from_success(sending.operation, before, sending.fit, self.support)
         return answer
 
-    async def _guarded(
-        self, sending: Sending, *, instead_of: S3FileSystem | None = None
-    ) -> dict[str, Any] | RequestFailed:
+    async def _guarded(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, but not to a key that is taken, where the store may ignore the condition."""
         if "Body" in sending.parameters and not sums_in(sending.sent):
-            sending.signed = self._may_sign
+            sending.signed = self._client.may_sign
         sending.create_only = self.create_only(sending.operation, sending.parameters)
-        if sending.create_only == "listing" and (refusal := await self._look(sending, instead_of)):
+        if sending.create_only == "listing" and (refusal := await self._look(sending)):
             return sending.failed(refusal)
-        answer = await self._send_once(sending, instead_of=instead_of)
+        answer = await self._send_once(sending)
         if isinstance(answer, RequestFailed):
             learn_from_refusal(answer, self.support, self._allowed)
         return answer
 
-    async def _look(self, sending: Sending, instead_of: S3FileSystem | None) -> RequestFailed | None:
+    async def _look(self, sending: Sending) -> RequestFailed | None:
         """Return the refusal of a key that is taken, or the failure of the listing; None where the key is free.
 
         Without the permission to list, only the condition protects the key, and that is noted. Where the store refuses
@@ -225,7 +233,7 @@ class Requests(Unpicklable):
         """
         where = {"Bucket": sending.parameters["Bucket"], "Prefix": sending.parameters["Key"], "MaxKeys": 1}
         listing = Sending("list_objects_v2", where, self._pace.quiet("list_objects_v2"))
-        listed = await self._send_once(listing, instead_of=instead_of)
+        listed = await self._send_once(listing)
         if isinstance(listed, RequestFailed):
             if not is_list_denied(listed):
                 return RequestFailed(sending.operation, listed.status, listed.code, listed.message, uncertain=False)
@@ -241,23 +249,17 @@ class Requests(Unpicklable):
         reason = "a listing right before the request shows an object there"
         return RequestFailed(sending.operation, _PRECONDITION_FAILED, "PreconditionFailed", reason, uncertain=False)
 
-    async def _send_once(
-        self, sending: Sending, *, instead_of: S3FileSystem | None = None
-    ) -> dict[str, Any] | RequestFailed:
+    async def _send_once(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         try:
             with silence():
-                if self._filesystem is instead_of:  # else another request that failed with it has replaced it
-                    self._filesystem = open_filesystem(filesystem_arguments(self._options), self._owner)
-                async with sending.attempt():
-                    client = await self._filesystem.set_session()
-                    client.meta.events.register("before-sign.s3", before_sign, unique_id=before_sign.__name__)
-                    client.meta.events.register("before-send.s3", before_send, unique_id=before_send.__name__)
+                async with sending.attempt(), self._client.in_use() as filesystem:
+                    sending.used = id(filesystem)
                     # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-                    reply = dict(await self._filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
+                    reply = dict(await filesystem._call_s3(sending.operation, **sending.sent))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             failed = read_failure(sending.operation, error, self._options.scrubbed)
             kms = [KMS] if str(sending.sent.get("ServerSideEncryption")).startswith(KMS) else []
-            failed.sent = frozenset({*sending.sent, *self._filesystem.req_kw, *kms})
+            failed.sent = frozenset({*sending.sent, *self._client.request_names, *kms})
             return sending.failed(failed)
         return reply if is_answer(sending.operation, reply) else sending.failed(no_answer(sending.operation, _OK))
 
@@ -269,19 +271,3 @@ def wait_for(future: Future[dict[str, Any]], timeout: float | None = None) -> di
     except BaseException:
         future.cancel()
         raise
-
-
-def open_filesystem(arguments: Mapping[str, Any], owner: Mapping[str, str]) -> S3FileSystem:
-    """Make a filesystem that sends each request once. The one it replaces closes itself after its last request.
-
-    botocore adds no checksum of its own: that is decided here, by what the store takes.
-    """
-    import s3fs
-
-    config = dict(arguments["config_kwargs"]) | {"request_checksum_calculation": "when_required"}
-    filesystem = s3fs.S3FileSystem(
-        **dict(arguments) | {"config_kwargs": config}, skip_instance_cache=True, use_listings_cache=False
-    )
-    filesystem.retries = 1
-    filesystem.req_kw = {**filesystem.req_kw, **owner}  # goes with every request
-    return filesystem

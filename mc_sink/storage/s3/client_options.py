@@ -77,7 +77,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
     """
     storage_options = seal(storage_options)
     check_options(storage_options)
-    options = _with_defaults(storage_options)
+    options = with_defaults(storage_options)
     with silence():
         check_environment(options)
         session = options.get("session") or new_session(options.get(PROFILE))
@@ -97,7 +97,7 @@ def filesystem_arguments(storage_options: Mapping[str, Any]) -> Mapping[str, Any
 
 def owner_parameter(storage_options: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameter of every request that names the owner of the bucket, if the caller set it."""
-    owner = _with_defaults(seal(storage_options)).get(OWNER)
+    owner = with_defaults(seal(storage_options)).get(OWNER)
     return {"ExpectedBucketOwner": owner.reveal()} if isinstance(owner, Secret) else {}
 
 
@@ -226,7 +226,7 @@ def _check_forms(options: Mapping[str, Any]) -> None:
         raise ConfigurationError(wrong[0])
 
 
-def _with_defaults(options: Sealed) -> Sealed:
+def with_defaults(options: Sealed) -> Sealed:
     """Add the options that fsspec's own configuration would add later, behind all checks."""
     import s3fs
     from fsspec.config import apply_config
@@ -256,7 +256,7 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
 
 def may_sign(options: Sealed, session: OneHost) -> bool:
     """Return False if the caller, or else the s3 section of the session's profile, forbids to sign bodies."""
-    asked = (_with_defaults(options).get("config_kwargs") or {}).get("s3") or {}
+    asked = (with_defaults(options).get("config_kwargs") or {}).get("s3") or {}
     with silence():
         profile = session.get_config_variable("s3") or {}
     setting = asked.get("payload_signing_enabled", profile.get("payload_signing_enabled"))

@@ -19,7 +19,7 @@ from mc_sink.secret import Unpicklable
 from mc_sink.storage.quiet_logs import silence_loggers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 # The elements of a refusal that are read. The rest repeats the request, in plain and in hex, its token included:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html
@@ -39,6 +39,18 @@ class OneHost(Unpicklable):
 
     def __init__(self, session: Any) -> None:
         self._session = session
+
+    async def get_credentials(self) -> Any:
+        """Return the credentials that botocore uses, or None."""
+        return await self._session.get_credentials()
+
+    def files(self, verify: object) -> Iterator[str]:
+        """Yield the paths of the files that decide how a client behaves; `verify` is the caller's own setting."""
+        from botocore.httpsession import where
+
+        yield from map(self.get_config_variable, ("config_file", "credentials_file"))
+        bundle = self.get_config_variable("ca_bundle") if verify is None else verify
+        yield bundle if isinstance(bundle, str) else where()
 
     def create_client(self, *where: Any, **options: Any) -> _Creation:
         """Return a context that makes a client when it is entered."""

@@ -1,32 +1,32 @@
 """Upload the parts of one object, several at a time. Completes no upload.
 
-    write ─► _cut a full part ─► _send ─► _create the upload, before the first part
-                                      ─► _arrive, until few enough bytes are in flight
-                                      ─► _start the request
+    write a full part ─► _send ─► _create the upload, before the first part
+                               ─► _arrive, until few enough bytes are in flight
+                               ─► _start the request
     _arrive waits for a reply ─► _proven? ─► stored, and its bytes are freed
                                          ─► sent again, at most 4 times
 
-Memory is bounded by the parts in flight × the part size, plus one part that is being cut. Parts grow, doubling every
-900, so that 10,000 of them hold more than 10 TiB from any first size. While they grow, fewer are in flight.
-Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+`part_plan.py` says how an upload is cut, and how much of it may be in flight.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, InvalidStateError, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from isal import isal_zlib
+
 from mc_sink._display import logger
-from mc_sink.exceptions import ConfigurationError, UploadError
+from mc_sink.exceptions import UploadError
 from mc_sink.staged import Multipart, Part, Upload, Whole
 from mc_sink.storage.s3.checksums import SUMS
 from mc_sink.storage.s3.client import wait_for
 from mc_sink.storage.s3.errors import altered, translated
 from mc_sink.storage.s3.evidence import SentBody, is_encrypted, proof_of
 from mc_sink.storage.s3.failures import RequestFailed
+from mc_sink.storage.s3.part_plan import PartPlan, Width
 from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
 if TYPE_CHECKING:
@@ -37,56 +37,12 @@ if TYPE_CHECKING:
     from mc_sink.storage.s3.client import Requests
 
 _log = logger(__name__)
-MIB = 2**20
 # An abort is a courtesy: it must not keep a failed delivery from ending.
 ABORT_SECONDS = 2.0
 NO_CONTENT = 204
 # How often a part is sent whose reply doesn't prove it.
 MAX_ATTEMPTS = 4
 LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PartPlan:
-    """How an upload is cut into parts; sizes are in bytes.
-
-    - `first_size`: measured, parts of 16 MiB take half the requests of 8 MiB, and 4 % less time for a whole delivery.
-    - `doubles_every`: after so many parts their size doubles.
-    - `in_flight`: how many parts are sent at once; None for as many as 64 MiB hold, and at least two.
-    - `equal`: parts don't double. Then 10,000 of 16 MiB hold 156 GiB, and more needs a larger first part.
-    """
-
-    first_size: int = 16 * MIB
-    doubles_every: int = 900
-    in_flight: int | None = None
-    max_parts: int = 10_000
-    max_size: int = 5 * 1024 * MIB
-    min_size: int = 5 * MIB
-    equal: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.min_size <= self.first_size <= self.max_size or (self.in_flight is not None and self.in_flight < 1):
-            raise ConfigurationError(
-                f"default_block_size={self.first_size:,} with max_concurrency={self.in_flight}: S3 takes parts of "
-                f"{self.min_size:,} to {self.max_size:,} bytes, and at least 1 must be in flight. Change them in "
-                "storage_options."
-            )
-
-    def size(self, number: int) -> int:
-        """Return the bytes of part `number`, counted from 1."""
-        if self.equal:
-            return self.first_size
-        return min(self.first_size << (number - 1) // self.doubles_every, self.max_size)
-
-    @property
-    def most_bytes(self) -> int | None:
-        """The largest upload; None where parts grow, so that S3's own limit is reached first."""
-        return self.first_size * self.max_parts if self.equal else None
-
-    @property
-    def bytes_in_flight(self) -> int:
-        """How many bytes may be in flight; a single part may be larger."""
-        return self.first_size * (self.in_flight or max(2, 64 * MIB // self.first_size))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,22 +73,34 @@ class S3Parts:
         self._options = options
         self._plan = plan
         self._keeps_whole = keeps_whole
-        self._pieces: deque[memoryview] = deque()
-        self._buffered = 0
+        self._pieces: list[memoryview] = []
+        self._buffered = self._buffered_crc = self._sent_crc = 0
         self._upload_id: str | None = None
         self._sums: Sums = "none"
         self._sent = 0
         self._in_flight: dict[Future[dict[str, Any]], _Sent] = {}
         self._stored: list[Part] = []
+        self._stored_bytes = 0
+        self._width = Width(plan)
         self._creating: Future[dict[str, Any]] | None = None
         self._stopped = Future[None]()
 
     def write(self, data: bytes) -> None:
         """Add bytes and send each full part, waiting for an earlier part when enough of them are in flight."""
-        self._pieces.append(memoryview(data))
-        self._buffered += len(data)
-        while self._buffered >= (size := self._plan.size(self._sent + 1)):
-            self._send(PartBody(self._cut(size)))
+        left = memoryview(data)
+        while left:
+            piece = left[: self._plan.size(self._sent + 1) - self._buffered]
+            left = left[len(piece) :]
+            self._pieces.append(piece)
+            self._buffered += len(piece)
+            self._buffered_crc = isal_zlib.crc32(piece, self._buffered_crc)
+            if self._buffered == self._plan.size(self._sent + 1):
+                self._send()
+
+    @property
+    def crc(self) -> int:
+        """The CRC32 of all bytes so far, combined from those of the parts."""
+        return int(isal_zlib.crc32_combine(self._sent_crc, self._buffered_crc, self._buffered))
 
     def finish(self) -> Upload:
         """Send the rest, wait for every part, and return the upload.
@@ -140,9 +108,9 @@ class S3Parts:
         An object smaller than a part is kept in memory, unless it is one of several, whose memory adds up.
         """
         if self._upload_id is None and (self._keeps_whole or not self._buffered):
-            return Whole(**_lower(self._object), body=b"".join(self._cut(self._buffered)), options=dict(self._options))
+            return Whole(**_lower(self._object), body=b"".join(self._take()), options=dict(self._options))
         if self._buffered:
-            self._send(PartBody(self._cut(self._buffered)))
+            self._send()
         while self._in_flight:
             self._arrive()
         parts = tuple(sorted(self._stored, key=lambda part: part.number))
@@ -170,20 +138,12 @@ class S3Parts:
             return self._unanswered(1) if failed.uncertain else None
         return abort_upload(self._requests, self._object, str(upload_id)) if upload_id else None
 
-    def _cut(self, size: int) -> list[memoryview]:
-        """Remove the first `size` buffered bytes and return them."""
-        taken: list[memoryview] = []
-        missing = size
-        while missing:
-            piece = self._pieces.popleft()
-            taken.append(piece[:missing])
-            if len(piece) > missing:
-                self._pieces.appendleft(piece[missing:])
-            missing -= len(taken[-1])
-        self._buffered -= size
+    def _take(self) -> list[memoryview]:
+        taken, self._pieces = self._pieces, []
         return taken
 
-    def _send(self, body: PartBody) -> None:
+    def _send(self) -> None:
+        """Send the bytes that are buffered as a part."""
         if self._sent == self._plan.max_parts:
             raise UploadError(
                 f"{self._url} has more than {self._plan.max_parts:,} parts, the first of {self._plan.first_size:,} "
@@ -192,12 +152,15 @@ class S3Parts:
             )
         if self._upload_id is None:
             self._upload_id = self._create()
-        while self._in_flight and self._bytes_in_flight() + len(body) > self._plan.bytes_in_flight:
+        while self._in_flight and self._bytes_in_flight() + self._buffered > self._width.num_bytes:
             self._arrive()
+            self._width.learn(self._stored_bytes)
         if self._stopped.done():
             raise self._stop_error()
         self._sent += 1
-        checksum = SUMS[self._sums].of(body.pieces) if self._sums != "none" else None
+        crc, self._sent_crc, body = self._buffered_crc, self.crc, PartBody(self._take())
+        self._buffered = self._buffered_crc = 0
+        checksum = SUMS[self._sums].of(body.pieces, crc) if self._sums != "none" else None
         self._start(_Sent(Part(self._sent, "", len(body), checksum), body))
 
     def _start(self, sent: _Sent) -> None:
@@ -257,6 +220,7 @@ class S3Parts:
                 )
             if integrity := self._proven(sent, reply):
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
+                self._stored_bytes += sent.part.num_bytes
                 sent.body.free()
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:

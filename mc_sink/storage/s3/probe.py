@@ -23,10 +23,10 @@ from mc_sink.staged import StagedFile
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.bucket import S3Store
 from mc_sink.storage.s3.checksums import SUMS
-from mc_sink.storage.s3.client import Requests, open_filesystem
-from mc_sink.storage.s3.client_options import filesystem_arguments, owner_parameter
+from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed, read_failure, response_of
-from mc_sink.storage.s3.multipart import PartPlan
+from mc_sink.storage.s3.part_plan import PartPlan
+from mc_sink.storage.s3.shared_clients import CLIENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,10 +100,8 @@ class Probes(Unpicklable):
 
     def __init__(self, storage_options: Mapping[str, Any] | None) -> None:
         self._options = seal(storage_options)
-        with silence():
-            arguments = filesystem_arguments(self._options)
-            self._filesystem = open_filesystem(arguments, owner_parameter(self._options))
-        self._endpoint: str | None = arguments["endpoint_url"]
+        self._client = CLIENTS.get(self._options)
+        self._endpoint = self._client.endpoint
 
     @property
     def host(self) -> str | None:
@@ -127,7 +125,7 @@ class Probes(Unpicklable):
     def _once(self, operation: Question, parameters: Mapping[str, Any]) -> Answer:
         from asyncio import run_coroutine_threadsafe
 
-        future = run_coroutine_threadsafe(self._send(operation, parameters), self._filesystem.loop)
+        future = run_coroutine_threadsafe(self._send(operation, parameters), self._client.loop)
         try:
             return future.result()
         except BaseException:
@@ -137,8 +135,9 @@ class Probes(Unpicklable):
     async def _send(self, operation: Question, parameters: Mapping[str, Any]) -> Answer:
         try:
             with silence():
-                # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
-                reply = dict(await self._filesystem._call_s3(operation, **parameters))  # noqa: SLF001
+                async with self._client.in_use() as filesystem:
+                    # The underscored coroutine is fsspec's documented asynchronous form of the public call_s3.
+                    reply = dict(await filesystem._call_s3(operation, **parameters))  # noqa: SLF001
         except Exception as error:  # noqa: BLE001  read as text, so that its frames are freed
             return self._refusal(operation, error)
         metadata = reply.pop("ResponseMetadata", {})
@@ -172,7 +171,7 @@ class _TrialRequests(Requests):
             self.reply = reply
         return reply
 
-    async def _look(self, sending: Sending, instead_of: Any) -> None:  # noqa: ARG002  the signature of the base class
+    async def _look(self, sending: Sending) -> None:  # noqa: ARG002  the signature of the base class
         return None
 
 

@@ -62,6 +62,8 @@ class Sending:
     - `unclear`: attempts that may have taken effect without an answer. A throttled attempt has not.
     - `fit`: how the current attempt is adapted to the store; `sent`: its parameters.
     - `create_only`: how the last attempt was kept from replacing an object; None where it may replace one.
+    - `hurries`: the body of the first attempt is sent without asking for it first (`Expect: 100-continue`).
+    - `used`: the id of the filesystem that the last attempt used.
     """
 
     def __init__(
@@ -76,8 +78,15 @@ class Sending:
         self.clock: Clock | None = None
         self._quiet = quiet
         self.create_only: CreateOnly | None = None
+        self.used: int | None = None
+        self.hurries = False
         self._attempts = 0
         self._uncertain = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no attempt came before the present one."""
+        return self._attempts <= 1
 
     def fit_to(self, fit: Fit) -> None:
         """Set how the next attempt is sent."""
@@ -123,6 +132,8 @@ def before_send(request: Any, **_: Any) -> None:
     thread.
     """
     sending = _under_way.get()
+    if sending and sending.hurries and sending.is_first:
+        del request.headers["Expect"]  # it isn't signed
     body = PartBody([request.body.getbuffer()]) if isinstance(request.body, BytesIO) else request.body
     if sending and sending.clock and isinstance(body, PartBody):
         request.body = Moving(body, sending.clock)
@@ -148,9 +159,9 @@ class PartBody:
     def free(self) -> None:
         """Drop the bytes, once the store has them.
 
-        References to this body that remain then keep nothing alive. Measured: tenacity's retrying object, and the
-        traceback of a failed attempt, are in reference cycles that hold the body. Python collected those so rarely
-        that an upload of 600 MB kept up to 400 MB of bodies that the store had taken.
+        References to this body that remain then keep nothing alive. Measured: the traceback of a failed attempt is
+        in a reference cycle that holds the body. Python collected those so rarely that an upload of 600 MB kept up to
+        400 MB of bodies that the store had taken.
         """
         self._pieces, self._ends, self._size = (), [], 0
 

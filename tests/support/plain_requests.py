@@ -1,4 +1,4 @@
-"""Requests in a hurry to a store that goes wrong, and the short words by which their tests speak of them."""
+"""Requests to a store that goes wrong, and the short words by which their tests speak of them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ WHERE = {"Bucket": "bucket", "Key": "p/x.csv"}
 MIB = 2**20
 
 
-def hurried(server: FaultServer, read_timeout: float = 1, **options: Any) -> Requests:
-    """Give requests to the server, as its writer, that end within a few read timeouts."""
+def requests_to(server: FaultServer, read_timeout: float = 5, **options: Any) -> Requests:
+    """Return requests to the server, as its writer; the timeout is one that a busy machine doesn't reach."""
     asked = server.storage_options | {"config_kwargs": {"read_timeout": read_timeout}} | options
     return Requests({name: value for name, value in asked.items() if value is not None})
 
@@ -42,7 +42,7 @@ def body_of(num_bytes: int) -> PartBody:
 
 
 def ready(requests: Requests, operation: Operation, body: PartBody | None = None) -> dict[str, Any]:
-    """Give parameters with which an operation succeeds; what it needs to be there has been made."""
+    """Return parameters with which an operation succeeds; what it needs to be there has been made."""
     if operation == "list_objects_v2":
         return {"Bucket": WHERE["Bucket"]}
     if operation == "create_multipart_upload":
@@ -67,8 +67,8 @@ def failure(requests: Requests, operation: Operation, **parameters: Any) -> Requ
 
 
 def comes_true(question: Callable[[], bool]) -> bool:
-    """Ask until the answer is yes, for a few seconds."""
-    for _ in range(500):
+    """Ask until the answer is yes, for half a minute."""
+    for _ in range(3_000):
         if question():
             return True
         time.sleep(0.01)
