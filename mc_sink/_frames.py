@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import polars as pl
@@ -142,9 +143,13 @@ def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
 
 
 def _no_frame(thing: object, why: str) -> ConfigurationError:
+    files = (
+        " For a file, pass polars.scan_csv(…) or polars.scan_parquet(…)." if isinstance(thing, str | PathLike) else ""
+    )
+    kind = f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
     return ConfigurationError(
-        f"A {type(thing).__module__}.{type(thing).__qualname__} is not a frame.{why} Give a Polars frame, an object "
-        "with __arrow_c_stream__, or an iterable of record batches."
+        f"A value of type {kind} is not a frame.{why} Pass a Polars frame, an object with __arrow_c_stream__, or an "
+        f"iterable of record batches.{files}"
     )
 
 

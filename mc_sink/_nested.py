@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._polars import BaseExtension, Map
+from mc_sink._polars import Map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def inner_dtypes(dtype: AnyType) -> list[AnyType]:
         return [field.dtype for field in dtype.fields]
     if isinstance(dtype, Map):
         return [dtype.key, dtype.value]
-    return [dtype.ext_storage()] if isinstance(dtype, BaseExtension) else []
+    return [dtype.ext_storage()] if isinstance(dtype, pl.BaseExtension) else []
 
 
 def leaf_dtypes(dtype: AnyType) -> Iterator[pl.DataType]:
@@ -70,7 +70,7 @@ def leaves(values: pl.Series) -> Iterator[pl.Series]:
     """
     values = values.alias("")
     dtype = values.dtype
-    if isinstance(dtype, BaseExtension):
+    if isinstance(dtype, pl.BaseExtension):
         yield from leaves(values.ext.storage())
     elif isinstance(dtype, Map):
         yield from leaves(values.map.entries())

@@ -1,10 +1,11 @@
-"""What differs between the supported versions of Polars, in one place.
+"""What differs between Polars 1 (since 1.40) and Polars 2, in one place.
 
-Dtypes: the package imports from here those that not every version has. An older Polars has no column of a dtype that it
-lacks, so a stand-in class takes its name. No dtype is an instance of it.
+`Map`: Polars 1 has no such dtype, so a class without columns stands in for it.
 
 Errors of a Python source: Polars 2 raises them as they are, and Polars 1 raises a ComputeError with their text alone.
 `keep_source_error` and `source_error` bring the exception itself across such an engine.
+
+Polars before 1.40 is not supported: 1.37 casts unsigned integers of 39 digits to other decimals without an error.
 """
 
 from __future__ import annotations
@@ -19,29 +20,11 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polars import BaseExtension, Float16, Int128, Map, UInt128
+    from polars import Map
 else:
+    Map = getattr(pl, "Map", None) or type("Map", (pl.DataType,), {"__doc__": "No column is a Map here."})
 
-    def _dtype(name: str) -> type[pl.DataType]:
-        """Return Polars' dtype of a name; where it lacks one, a class that stands in for it."""
-        return getattr(pl, name, None) or type(name, (pl.DataType,), {"__doc__": f"No column is a {name} here."})
-
-    BaseExtension = _dtype("BaseExtension")
-    Float16 = _dtype("Float16")
-    Int128 = _dtype("Int128")
-    Map = _dtype("Map")
-    UInt128 = _dtype("UInt128")
-
-__all__ = [
-    "GATHER_COPIES_NESTED",
-    "BaseExtension",
-    "Float16",
-    "Int128",
-    "Map",
-    "UInt128",
-    "keep_source_error",
-    "source_error",
-]
+__all__ = ["GATHER_COPIES_NESTED", "Map", "keep_source_error", "source_error"]
 
 _IS_FIRST = pl.__version__.startswith("1.")
 # Gathering the rows of a nested column copies its values. Measured on Polars 1.44: some stay shared with their source.

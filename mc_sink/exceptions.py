@@ -70,7 +70,9 @@ class SinkError(Exception):
     def __str__(self) -> str:
         if not self.message:
             return self.visibility
-        return ("\n" if "\n" in self.message else " ").join([self.message, self.visibility])
+        # On a line of its own after several lines, and after a URL or path, which a person may copy.
+        is_sentence = "\n" not in self.message and self.message.endswith((".", "?", "!"))
+        return (" " if is_sentence else "\n").join([self.message, self.visibility])
 
     def add_note(self, note: str) -> None:
         """Add a line that is shown after the message."""

@@ -99,7 +99,9 @@ class ObjectOptions:
         for name in _HEADERS:
             value = getattr(self, name)  # it must not end the header
             if value is not None and not _is_printable(value):
-                raise ConfigurationError(f"{name}={value!r} is sent as a header: use printable ASCII in one line.")
+                raise ConfigurationError(
+                    f"{name}={value!r} can't be sent as a header. Use printable ASCII in one line."
+                )
         self._check_tags()
         self._check_metadata()
         for name in ("metadata", "tags", "sse_kms_encryption_context"):
@@ -119,7 +121,7 @@ class ObjectOptions:
         """
         until = self.object_lock_retain_until
         if until and until <= datetime.now(UTC):
-            raise ConfigurationError(f"object_lock_retain_until={until.isoformat()} is in the past: give a later time.")
+            raise ConfigurationError(f"object_lock_retain_until={until.isoformat()} is in the past. Give a later time.")
         parameters = {
             "ACL": self.acl,
             "ServerSideEncryption": self.encryption,
@@ -143,11 +145,17 @@ class ObjectOptions:
         _true_or_false("bucket_key_enabled", self.bucket_key_enabled)
         pairs = self.sse_kms_encryption_context
         if not isinstance(pairs, Mapping):
-            raise ConfigurationError("sse_kms_encryption_context is to be a dict of names and values, both text.")
+            raise ConfigurationError(
+                "sse_kms_encryption_context is not a mapping. Give a dict of names and values, both text."
+            )
         if any(not isinstance(one, str) for pair in pairs.items() for one in pair) or "" in pairs:
-            raise ConfigurationError("sse_kms_encryption_context must have text for each name and each value.")
+            raise ConfigurationError(
+                "sse_kms_encryption_context has a name or a value that isn't text. Give text for each."
+            )
         if len(_as_kms_pairs(pairs)) > MAX_KMS_PAIRS:
-            raise ConfigurationError(f"sse_kms_encryption_context is longer than the {MAX_KMS_PAIRS:,} bytes allowed.")
+            raise ConfigurationError(
+                f"sse_kms_encryption_context is longer than {MAX_KMS_PAIRS:,} bytes, the most S3 takes. Shorten it."
+            )
         given = {
             "sse_kms_key_id": bool(self.sse_kms_key_id),
             "sse_kms_encryption_context": bool(pairs),
@@ -155,9 +163,11 @@ class ObjectOptions:
         }
         names = [name for name, is_given in given.items() if is_given]
         if names and self.sse == "AES256":
-            raise ConfigurationError(f"{names[0]} goes with sse='aws:kms', not with 'AES256'.")
+            raise ConfigurationError(f"{names[0]} needs sse='aws:kms', and sse is 'AES256'. Leave one of them out.")
         if self.bucket_key_enabled and self.sse == "aws:kms:dsse":
-            raise ConfigurationError("bucket_key_enabled goes with sse='aws:kms', not with 'aws:kms:dsse'.")
+            raise ConfigurationError(
+                "bucket_key_enabled needs sse='aws:kms', and sse is 'aws:kms:dsse'. Leave one of them out."
+            )
 
     def _check_lock(self) -> None:
         """Check the options of Object Lock: a mode and a time with a time zone, or neither."""
@@ -166,23 +176,27 @@ class ObjectOptions:
         until: object = self.object_lock_retain_until
         if until is not None and not (isinstance(until, datetime) and until.utcoffset() is not None):
             raise ConfigurationError(
-                "object_lock_retain_until is to be a datetime with a time zone: datetime(2030, 1, 1, tzinfo=UTC), or "
-                "2030-01-01T00:00:00Z in a connection file."
+                "object_lock_retain_until is not a datetime with a time zone. Give one, such as datetime(2030, 1, 1, "
+                "tzinfo=UTC), or 2030-01-01T00:00:00Z in a connection file."
             )
         if (self.object_lock_mode is None) != (until is None):
-            raise ConfigurationError("object_lock_mode and object_lock_retain_until go together: give both.")
+            raise ConfigurationError(
+                "object_lock_mode and object_lock_retain_until go together. Give both, or neither."
+            )
 
     def _check_tags(self) -> None:
         """Check the number of tags, and their lengths."""
         if len(self.tags) > MAX_TAGS:
-            raise ConfigurationError(f"{len(self.tags)} tags; S3 takes at most {MAX_TAGS}.")
+            raise ConfigurationError(
+                f"The object would have {len(self.tags)} tags, and S3 takes at most {MAX_TAGS}. Leave some out."
+            )
         for key, value in self.tags.items():
             if {type(key), type(value)} != {str}:
-                raise ConfigurationError(f"The tag {key!r} must be text, name and value.")
+                raise ConfigurationError(f"The name or the value of the tag {key!r} isn't text. Give text for both.")
             if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
                 raise ConfigurationError(
-                    f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name: 1 to {MAX_TAG_KEY} characters of name, "
-                    f"at most {MAX_TAG_VALUE} of value."
+                    f"The tag {key[:MAX_TAG_KEY]!r} is too long or has no name. Give a name of 1 to {MAX_TAG_KEY} "
+                    f"characters, and a value of at most {MAX_TAG_VALUE}."
                 )
 
     def _check_metadata(self) -> None:
@@ -190,21 +204,27 @@ class ObjectOptions:
         metadata = self.metadata
         for name, value in metadata.items():
             if not name or not _is_printable(name) or not _is_printable(value):
-                raise ConfigurationError(f"The metadata {name!r} must be printable ASCII, name and value.")
+                raise ConfigurationError(
+                    f"The name or the value of the metadata {name!r} isn't printable ASCII. Give both in ASCII."
+                )
             if not _TOKEN.fullmatch(name):
                 raise ConfigurationError(
-                    f"The metadata name {name!r} can't stand in a header's name: use letters, digits, '-' and '_'."
+                    f"The metadata name {name!r} can't be part of a header's name. Use letters, digits, '-' and '_'."
                 )
         if len({name.lower() for name in metadata}) < len(metadata):
             names = ", ".join(sorted(metadata, key=str.lower))
-            raise ConfigurationError(f"S3 keeps metadata names in lower case, where some of these are one: {names}.")
+            raise ConfigurationError(
+                f"S3 keeps metadata names in lower case, and then some of these are equal: {names}. Rename them."
+            )
         if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_METADATA_BYTES:
-            raise ConfigurationError(f"The metadata is longer than the {MAX_METADATA_BYTES:,} bytes that S3 takes.")
+            raise ConfigurationError(
+                f"The metadata is longer than {MAX_METADATA_BYTES:,} bytes, the most that S3 takes. Shorten it."
+            )
 
 
 def _true_or_false(name: str, value: object) -> None:
     if not isinstance(value, bool | None):
-        raise ConfigurationError(f"{name} is to be True or False, and is of type {type(value).__name__}.")
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}. Give True or False.")
 
 
 def _as_kms_pairs(pairs: Mapping[str, str]) -> str:
@@ -222,7 +242,7 @@ def _as_timestamp(until: datetime | None) -> str | None:
 
 def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        raise ConfigurationError(f"{name}={value!r} is not one that S3 knows: use one of {', '.join(allowed)}.")
+        raise ConfigurationError(f"S3 doesn't know {name}={value!r}. Use one of {', '.join(allowed)}.")
 
 
 def _is_printable(value: object) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-import polars as pl
 import pytest
 from hypothesis import settings
 
@@ -15,7 +14,7 @@ from tests.servers.certificates import issue_certificate
 from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
-from tests.support.dtypes import absent_dtype
+from tests.support.dtypes import has_absent_dtype, needs_map
 from tests.support.small_deliveries import TINY, tiny_parts
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             for value in item.callspec.params.values():
-                if name := absent_dtype(value):
-                    item.add_marker(pytest.mark.skip(reason=f"Polars {pl.__version__} has no {name}"))
+                if has_absent_dtype(value):
+                    item.add_marker(needs_map)
 
 
 def pytest_collection_finish() -> None:

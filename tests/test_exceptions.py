@@ -11,6 +11,7 @@ import pytest
 
 import mc_sink
 from mc_sink import exceptions
+from mc_sink._display import lines
 
 ERRORS = [
     mc_sink.SinkError("1"),
@@ -78,7 +79,7 @@ def test_the_message_is_what_was_written(error: Exception) -> None:
     """No base class decorates the message, as OSError would; its visibility is stated once, at the end."""
     assert isinstance(error, mc_sink.SinkError)
     assert error.message == error.args[0]
-    assert str(error) == f"{error.message} {error.visibility}"
+    assert str(error).split() == [*error.message.split(), *error.visibility.split()]
     assert error.visibility.endswith(("visible.", "is."))
 
 
@@ -105,6 +106,21 @@ def test_every_error_states_what_is_visible(error: mc_sink.SinkError, visible: s
         assert one.visible == visible
         assert sentence in str(one)
         assert str(one).count("visible.") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "separator"),
+    [
+        ("Choose another name.", " "),
+        ("Did you mean 'a'?", " "),
+        ("Use the prefix s3://bucket/exports/", "\n"),
+        ("Two lines:\n  one.", "\n"),
+    ],
+)
+def test_what_is_visible_never_looks_like_a_part_of_a_url(message: str, separator: str) -> None:
+    """A person copies what a message ends with."""
+    error = mc_sink.TargetError(lines(*message.split("\n")))
+    assert str(error) == f"{message}{separator}Nothing became visible."
 
 
 def test_failure_cases_survive_a_pickle() -> None:

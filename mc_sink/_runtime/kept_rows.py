@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink._nested import inner_dtypes, leaf_dtypes
-from mc_sink._polars import GATHER_COPIES_NESTED, BaseExtension
+from mc_sink._polars import GATHER_COPIES_NESTED
 
 if TYPE_CHECKING:
     from polars.datatypes import DataTypeClass
@@ -33,7 +33,7 @@ def _owned(values: pl.Series) -> pl.Series:
         return values
     # Two pieces become one, which is new; only the bytes of texts stay shared. Nested values are gathered instead:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
-    if values.dtype.is_nested() or isinstance(values.dtype, BaseExtension):
+    if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
         if not GATHER_COPIES_NESTED:
             return _through_ipc(values)
         fresh = values.gather(pl.int_range(len(values), eager=True))

@@ -18,7 +18,6 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import ROW_GROUP_SIZE
-from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import (
     ROW,
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 _BEFORE = "before:"
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, UInt128)
-_NUMBERS = (*_INTEGERS, Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
+_NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _COMPARED = (*_NUMBERS, *_TEXTS, pl.Date, pl.Time, pl.Datetime, pl.Duration)
 

@@ -10,7 +10,6 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import from_batches
-from mc_sink._polars import Float16, Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
 from mc_sink.formats.csv_dialect import (
@@ -46,8 +45,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "formulas": ("allow", "escape", "raise"),
     "nested": ("raise", "json"),
 }
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, UInt128)
-_NUMBERS = (*_INTEGERS, Float16, pl.Float32, pl.Float64, pl.Decimal)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
+_NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _LABELS = (pl.Categorical, pl.Enum)
 _TAKEN = (*_NUMBERS, *_LABELS, pl.String, pl.Boolean, pl.Date, pl.Time, pl.Datetime, pl.Null)
 _GZIP_LEVELS = range(4)

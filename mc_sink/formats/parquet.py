@@ -19,7 +19,7 @@ import polars as pl
 
 from mc_sink._frames import from_batches
 from mc_sink._nested import inner_dtypes, with_leaves, without_categories
-from mc_sink._polars import BaseExtension, Float16, Int128, Map, UInt128
+from mc_sink._polars import Map
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
@@ -40,11 +40,11 @@ ParquetCompression = Literal["zstd", "snappy", "gzip", "brotli", "lz4", "uncompr
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "brotli": range(12)}
 _STATISTICS = ("min", "max", "distinct_count", "null_count")
 _TIMES = (pl.Date, pl.Time, pl.Datetime, pl.Duration)
-_NUMBERS = (Float16, pl.Float32, pl.Float64, pl.Decimal)
+_NUMBERS = (pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
 _READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean, pl.Null)
-WIDE = (Int128, UInt128)
+WIDE = (pl.Int128, pl.UInt128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_readable(dtype: pl.DataType | DataTypeClass, readable: tuple[type[pl.DataType], ...]) -> bool:
-    if isinstance(dtype, BaseExtension):  # written as its storage, with its name in the metadata
+    if isinstance(dtype, pl.BaseExtension):  # written as its storage, with its name in the metadata
         storage = dtype.ext_storage()  # over a dtype with categories, all categories would be written
         return without_categories(pl.List(storage)) == pl.List(storage) and _is_readable(storage, _READABLE)
     if dtype.is_nested():  # Polars can't write a struct without fields

@@ -32,5 +32,7 @@ def new_run_id() -> str:
 def check_run_id(run_id: str) -> str:
     """Return a caller's own run id as it is, or refuse one that can't stand in a key."""
     if not _RUN_ID.fullmatch(run_id) or run_id in {".", ".."}:
-        raise ConfigurationError(f"The run id {run_id!r} can't be part of a key. Use 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise ConfigurationError(
+            f"The run id {run_id!r} can't be part of a key. Use 1 to 64 of the characters A-Z a-z 0-9 . _ - only."
+        )
     return run_id

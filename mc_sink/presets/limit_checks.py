@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._polars import Int128, UInt128
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, OneRun, as_json
 from mc_sink.presets.limit import Excess, refusal
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN, _MAX_NAME = 5, 50
 _HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
-_LONG_INTEGERS = (pl.Int64, pl.UInt64, Int128, UInt128)
+_LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
-_WIDE = (Int128, UInt128, pl.Decimal)
+_WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 

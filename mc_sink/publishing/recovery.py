@@ -82,7 +82,7 @@ def recover(
         files of this run are visible. Nothing more is published.
     """
     if action not in {"publish", "discard"}:
-        raise ConfigurationError(f'action={action!r} is neither "publish" nor "discard". Nothing was done.')
+        raise ConfigurationError(f'Cannot use action={action!r}. Give "publish" or "discard".')
     waiting = _journal_of(run_id, target)
     with journal.lock(run_id, waiting.target):
         found = _journal_of(run_id, waiting.target)  # again: another process may have finished it meanwhile

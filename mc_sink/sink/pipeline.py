@@ -92,8 +92,8 @@ class DeliveryRows:
         num_rows = found.num_rows_now if found else self.compiled.num_rows - self.compiled.num_rejected
         if min_rows is not None and num_rows < min_rows:
             raise ValidationError(
-                f"Only {counted(num_rows, 'row')} can be delivered, and min_rows is {min_rows:,}. Look at the source. "
-                "If so few rows are right, lower min_rows."
+                f"Only {counted(num_rows, 'row')} can be delivered, fewer than min_rows={min_rows}. Look at the "
+                "source. If so few rows are right, lower min_rows=."
             )
         if guard is not None:
             guard.check(num_rows, found.num_rows_before if found else None)

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from mc_sink._nested import leaves
-from mc_sink._polars import BaseExtension
 
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY = 86_400
@@ -22,7 +21,7 @@ _FIRST_DAY, _LAST_DAY, _MOST_DAYS = -719_162, 2_932_896, 999_999_998
 
 def fits_python(values: pl.Series) -> pl.Series:
     """Return True for each value that Python can hold, nulls included."""
-    if not values.dtype.is_nested() and not isinstance(values.dtype, BaseExtension):
+    if not values.dtype.is_nested() and not isinstance(values.dtype, pl.BaseExtension):
         first, last, _ = _stored(values.dtype)
         if first is None or last is None:
             return pl.repeat(value=True, n=len(values), eager=True)
@@ -40,7 +39,7 @@ def shown_values(values: pl.Series) -> list[Any]:
         return values.to_list()
     held = iter(values.filter(fits).to_list())
     far = values.filter(~fits)
-    storage = far.ext.storage() if isinstance(far.dtype, BaseExtension) else far
+    storage = far.ext.storage() if isinstance(far.dtype, pl.BaseExtension) else far
     stored = iter(storage.to_physical().to_list())
     *_, unit = _stored(values.dtype)
     return [next(held) if fit else f"{next(stored)}{unit}" for fit in fits]

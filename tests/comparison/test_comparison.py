@@ -20,7 +20,7 @@ from mc_sink.comparison import compare
 from mc_sink.comparison.buckets import Bounds
 from mc_sink.receipt import ACTIONS, Changes
 from tests.faults.test_machine import files_of_at_most
-from tests.support.dtypes import Float16, Map, existing
+from tests.support.dtypes import Map, existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ VALUES: list[tuple[pl.DataType, list[Any]]] = existing(
         *KEYS,
         (pl.Null(), [None]),
         (pl.Int128(), [None, 2**100, -1]),
-        (Float16(), [None, NAN, 0.0, -0.0, 0.5]),
+        (pl.Float16(), [None, NAN, 0.0, -0.0, 0.5]),
         (pl.Date(), [None, date(2026, 11, 22)]),
         (pl.Time(), [None, time(1, 2, 3)]),
         (pl.Duration("ms"), [None, timedelta(seconds=1)]),

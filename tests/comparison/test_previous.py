@@ -14,7 +14,7 @@ import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
 from mc_sink.comparison import compare
 from mc_sink.receipt import Changes
-from tests.support.dtypes import Float16, Map, existing_by_name
+from tests.support.dtypes import Map, existing_by_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ CELLS: dict[str, tuple[pl.DataType, list[Any]]] = existing_by_name(
         "float": (pl.Float64(), [0.1, float("nan"), None]),
         "infinite": (pl.Float64(), [float("inf"), -0.0, 1e-300]),
         "small": (pl.Float32(), [0.1, None, 3.4e38]),
-        "half": (Float16(), [0.1, None, 65504.0]),
+        "half": (pl.Float16(), [0.1, None, 65504.0]),
         "decimal": (pl.Decimal(10, 2), [Decimal("1.50"), Decimal("-0.01"), None]),
         "byte": (pl.UInt8(), [0, 255, None]),
         "flag": (pl.Boolean(), [True, False, None]),

@@ -66,6 +66,33 @@ def test_the_script_is_the_command() -> None:
     assert getattr(import_module(module), name).__module__ == "mc_sink.connector.cli.app"
 
 
+def test_an_unknown_command_gets_the_nearest_right_one() -> None:
+    """Or the list of all, and control characters in it are escaped."""
+    assert "No such command 'histroy'. Did you mean 'history'?" in mc_sink("histroy", code=Code.USAGE).stderr
+    other = mc_sink("xyz\x1b[2J", code=Code.USAGE).stderr
+    assert "Commands: run, send, preview, schedule, history" in other
+    assert "\x1b" not in other
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "2"), ({"POLARS_ROW_GROUP_PREFETCH_SIZE": "5"}, "5")])
+def test_the_command_bounds_what_polars_reads_ahead(tmp_path: Path, own: dict[str, str], expected: str) -> None:
+    """For its own process, unless the user chose a number; the library alone changes no environment."""
+    name = "POLARS_ROW_GROUP_PREFETCH_SIZE"
+    (tmp_path / "rows.py").write_text(
+        f"import os\nimport polars as pl\n\ndef made():\n    return pl.DataFrame({{'n': [os.environ.get('{name}')]}})\n"
+    )
+    (tmp_path / "rows.toml").write_text('target = "out.csv"\n[source]\nfunction = "rows:made"\n')
+    around = {key: value for key, value in os.environ.items() if key != name} | own
+    command = [sys.executable, "-m", "mc_sink.connector.cli", "run", str(tmp_path / "rows.toml")]
+    subprocess.run(command, cwd=ROOT, env=around, check=True, capture_output=True)
+    assert (tmp_path / "out.csv").read_text() == f"n\n{expected}\n"
+    library = f"import os, mc_sink, mc_sink.connector; print(os.environ.get({name!r}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", library], cwd=ROOT, env=around, check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.strip() == own.get(name, "None")
+
+
 def test_help_is_light() -> None:
     """What takes its time to load is left to the command that needs it."""
     heavy = "{'aiobotocore', 'apscheduler', 'duckdb', 'keyring', 'pandera', 'pyarrow', 'pydantic', 's3fs', 'sqlite3'}"

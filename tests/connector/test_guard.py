@@ -48,7 +48,7 @@ def made(folder: Path) -> int:
         ("max_change = 0", 101, "100 rows the last time"),
         ("max_change = 1", 0, None),
         ("max_change = 0.99", 0, r"0 rows would be delivered after 100 rows"),
-        ("min_rows = 100", 99, "Only 99 rows.*min_rows is 100"),
+        ("min_rows = 100", 99, "Only 99 rows.*min_rows=100"),
         ("min_rows = 100\nmax_change = 0.5", 100, None),
     ],
 )
@@ -115,7 +115,7 @@ def test_one_bound_is_said_once(tmp_path: Path) -> None:
     """min_rows is a key of its own, too; both of them contradict each other."""
     with pytest.raises(ConfigurationError, match=r"min_rows and guard\.min_rows"):
         load(connection(tmp_path, 1, "min_rows = 1\n[guard]\nmin_rows = 1"))
-    with pytest.raises(ValidationError, match=r"Only 1 row .*min_rows is 2"):
+    with pytest.raises(ValidationError, match=r"Only 1 row .*min_rows=2"):
         deliver(load(connection(tmp_path, 1, "min_rows = 2")))
     for key in ("max_rows_per_file", "row_group_size", "min_rows"):
         with pytest.raises(ConfigurationError, match=f"{key} .* not true or false"):

@@ -184,7 +184,7 @@ def test_a_platform_is_replaced_only_when_asked(run: Callable[..., Result]) -> N
     assert "already" in str(run("platforms", "add", "acme", "--ambient", code=1).exception)
     run("platforms", "add", "acme", "--ambient", "--replace", "--acl", "private")
     wrong = run("platforms", "add", "acme", "--acl", "all", code=1)
-    assert "not one that S3 knows" in str(wrong.exception)
+    assert "S3 doesn't know acl=" in str(wrong.exception)
     taken = run("platforms", "add", "acme", code=1)
     nowhere = run("platforms", "add", "acme", "--replace", "--store", "drawer", code=1)
     assert 'neither "keyring" nor "file"' in str(nowhere.exception)

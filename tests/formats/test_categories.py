@@ -14,7 +14,6 @@ from pandera.polars import Check, Column, DataFrameSchema
 
 import mc_sink
 from mc_sink import ConfigurationError, Csv, Parquet
-from tests.support.dtypes import Extension, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,10 +147,9 @@ def test_an_enum_is_read_as_text(tmp_path: Path) -> None:
     assert found.to_dicts() == rows.to_dicts()
 
 
-@needs("Extension")
 def test_an_extension_over_categories_is_refused(tmp_path: Path) -> None:
     """Its storage can't be written without all of them."""
-    rows = pl.DataFrame({"label": pl.Series(["a"], dtype=ENUM).ext.to(Extension("label", ENUM))})
+    rows = pl.DataFrame({"label": pl.Series(["a"], dtype=ENUM).ext.to(pl.Extension("label", ENUM))})
     with pytest.raises(ConfigurationError, match="'label'"):
         mc_sink.sink_madconnect(rows, tmp_path / "x.parquet", progress=False)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,6 @@ import pytest
 import mc_sink
 from mc_sink import ConfigurationError, Csv
 from mc_sink.receipt import CountedWarning
-from tests.support.dtypes import Float16
 from tests.support.format_readers import cells, text_of, written
 
 NON_FINITE = [1.5, math.nan, math.inf, -math.inf, None]
@@ -62,7 +61,7 @@ def test_a_nested_null_in_the_only_column_is_a_blank_line_too() -> None:
         text_of(Csv(nested="json"), pl.DataFrame({"x": [[1], None]}))
 
 
-@pytest.mark.parametrize("dtype", [Float16, pl.Float32, pl.Float64])
+@pytest.mark.parametrize("dtype", [pl.Float16, pl.Float32, pl.Float64])
 def test_non_finite_numbers_are_written_nulled_or_refused(dtype: Any) -> None:
     """By default they are written by name; "null" counts what it takes away, "raise" tells where they are."""
     frame = pl.DataFrame({"x": pl.Series(NON_FINITE, dtype=dtype), "*": [1.5] * 5})

@@ -13,7 +13,7 @@ import pytest
 
 from mc_sink import ConfigurationError, Parquet
 from mc_sink.formats import OneRun
-from tests.support.dtypes import Extension, Map, needs
+from tests.support.dtypes import Map, needs_map
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
 from tests.support.versions import PYARROW_READS_NULL_ARRAYS, pyarrow_finds
 
@@ -182,7 +182,7 @@ def test_wide_integers_can_be_decimals(dtype: Any) -> None:
     assert table.column(1).to_pylist() == [[LARGEST, None], None, []]
 
 
-@needs("Map")
+@needs_map
 @pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
 def test_wide_integers_in_maps_can_be_decimals(dtype: Any) -> None:
     """The values of a map are written as decimals too."""
@@ -218,7 +218,7 @@ def test_a_struct_without_fields_is_refused_before_the_first_byte(dtype: pl.Data
         Parquet().check(pl.Schema({"x": dtype, "y": pl.Int8()}))
 
 
-@needs("Map")
+@needs_map
 def test_lists_of_maps_are_written_whatever_hides_under_their_nulls() -> None:
     """A list that was masked out, at which Polars' writer would fail, is a null like any other."""
     dtype = pl.List(Map(pl.String, pl.Int8))
@@ -227,10 +227,9 @@ def test_lists_of_maps_are_written_whatever_hides_under_their_nulls() -> None:
     assert parquet(Parquet(), masked).read().column(0).to_pylist() == [None, [None], []]
 
 
-@needs("Extension")
 def test_an_extension_is_written_as_what_it_is_made_of() -> None:
     """Others read its storage, and what it is made of decides whether it is taken."""
-    uuid, wide = Extension("uuid", pl.Binary()), Extension("wide", pl.Int128())
+    uuid, wide = pl.Extension("uuid", pl.Binary()), pl.Extension("wide", pl.Int128())
     frame = pl.DataFrame({"x": pl.Series([b"\x00", None], dtype=pl.Binary).ext.to(uuid)})
     Parquet().check(frame.schema)
     assert parquet(Parquet(), frame).read().column(0).to_pylist() == [b"\x00", None]

@@ -6,6 +6,7 @@ import itertools
 import resource
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -106,7 +107,8 @@ def test_empty_batches_among_others_are_no_end() -> None:
     [
         (None, "NoneType is not a frame"),
         (7, "int is not a frame"),
-        ("rows.csv", "str is not a frame"),
+        ("rows.csv", r"str is not a frame.*polars\.scan_csv"),
+        (Path("rows.parquet"), r"Path is not a frame.*polars\.scan_parquet"),
         (b"rows", "bytes is not a frame"),
         (ROWS, "dict is not a frame"),
         ([ROWS], "A batch is a dict"),

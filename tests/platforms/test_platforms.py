@@ -224,7 +224,7 @@ def test_object_options_are_the_callers_where_they_say_something() -> None:
         ({"profile": "x"}, "a key and profile"),
         ({"role_arn": "role"}, "not the ARN of a role"),
         ({"external_id": "x-1"}, "are for a role"),
-        ({"acl": "all"}, "not one that S3 knows"),
+        ({"acl": "all"}, "S3 doesn't know acl='all'"),
         ({"endpoint": f"https://{KEY}:{SECRET}@host"}, "endpoint is not a plain URL"),
         ({"buckets": ["/srv/x"]}, "is not a bucket"),
         ({"secret_access_key": 7}, "is of type int"),

@@ -123,7 +123,7 @@ def test_an_action_that_is_none_touches_nothing(server: FaultServer) -> None:
     """A misspelt action neither publishes nor throws away."""
     stop_at(server, 2)
     before, pending = seen(server), server.pending_uploads(server.bucket)
-    with pytest.raises(ConfigurationError, match='neither "publish" nor "discard"'):
+    with pytest.raises(ConfigurationError, match='Give "publish" or "discard"'):
         recover(server, action="Publish")
     assert (seen(server), server.pending_uploads(server.bucket)) == (before, pending)
     assert len(mc_sink.list_journals()) == 1

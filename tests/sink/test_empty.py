@@ -169,7 +169,7 @@ def test_fewer_rows_than_min_rows_fail(
 ) -> None:
     """With both figures, nothing visible, no upload left behind; as many rows as were asked for are delivered."""
     tiny_parts(monkeypatch)
-    with pytest.raises(ValidationError, match=r"^Only 3,000 rows can.*min_rows is 3,001\. .*Nothing became visible"):
+    with pytest.raises(ValidationError, match=r"^Only 3,000 rows can.*min_rows=3001\. .*Nothing became visible"):
         deliver(fault_s3, MANY, to, min_rows=3_001, **how)
     assert_nothing_there(fault_s3)
     assert deliver(fault_s3, MANY, to, min_rows=3_000, **how).num_rows == 3_000
@@ -178,9 +178,9 @@ def test_fewer_rows_than_min_rows_fail(
 def test_rejected_rows_are_no_rows_and_of_changes_all_of_this_run_are(fault_s3: FaultServer) -> None:
     """What min_rows counts is what is valid now, and not what differs from the last delivery."""
     rejecting: dict[str, Any] = {"schema": BELOW_5, "on_invalid": "reject", "rejects": fault_s3.writer.target("r/")}
-    with pytest.raises(ValidationError, match=r"^Only 5 rows can.*min_rows is 6"):
+    with pytest.raises(ValidationError, match=r"^Only 5 rows can.*min_rows=6"):
         deliver(fault_s3, ROWS, "p/", min_rows=6, **rejecting)
-    with pytest.raises(ValidationError, match=r"^Only 1 row can.*min_rows is 2"):
+    with pytest.raises(ValidationError, match=r"^Only 1 row can.*min_rows=2"):
         deliver(fault_s3, ROWS.head(1), "p/", min_rows=2, previous=ROWS, keys="x")
     assert_nothing_there(fault_s3)
     assert deliver(fault_s3, ROWS, "p/", min_rows=10, previous=ROWS, keys="x").num_rows == 0

@@ -1,7 +1,7 @@
-"""The dtypes that only newer versions of Polars have, for tests that also run on an older one.
+"""The dtype Map, which only Polars 2 has, for tests that also run on Polars 1.
 
-Where Polars lacks a dtype, a case of it can't exist. tests/conftest.py skips the cases that have one among their
-parameters; `existing` leaves it out of tables that a test file builds itself.
+Where Polars lacks it, a case of it can't exist. tests/conftest.py skips the cases that have one among their parameters;
+`existing` leaves it out of tables that a test file builds itself.
 """
 
 from __future__ import annotations
@@ -12,52 +12,46 @@ import polars as pl
 import pytest
 
 if TYPE_CHECKING:
-    from polars import BaseExtension, Extension, Float16, Map
+    from polars import Map
+elif hasattr(pl, "Map"):
+    Map = pl.Map
 else:
 
-    class _Absent(pl.DataType):
-        """A dtype that this Polars lacks; its name is that of the class."""
+    class Map(pl.DataType):
+        """The dtype that this Polars lacks."""
 
-        def __init__(self, *_arguments: object) -> None:
-            pass
+        def __init__(self, key: object, value: object) -> None:
+            self._text = f"Map({key}, {value})"
 
-    def _dtype(name: str) -> type[pl.DataType]:
-        """Return Polars' dtype of a name, or a class that stands for its absence."""
-        return getattr(pl, name, None) or type(name, (_Absent,), {})
+        def __str__(self) -> str:
+            return self._text
 
-    BaseExtension, Extension, Float16, Map = map(_dtype, ("BaseExtension", "Extension", "Float16", "Map"))
 
-__all__ = ["BaseExtension", "Extension", "Float16", "Map", "absent_dtype", "existing", "existing_by_name"]
+__all__ = ["Map", "existing", "existing_by_name", "has_absent_dtype", "needs_map"]
 
 T = TypeVar("T")
-_NAMES = ("BaseExtension", "Extension", "Float16", "Map")
-_ABSENT: dict[str, Any] = {name: globals()[name] for name in _NAMES if not hasattr(pl, name)}
+_HAS_MAP = hasattr(pl, "Map")
+needs_map = pytest.mark.skipif(not _HAS_MAP, reason=f"Polars {pl.__version__} has no Map")
 
 
-def absent_dtype(value: Any) -> str | None:
-    """Return the name of a dtype in the value, at any depth, that this Polars lacks."""
-    for name, kind in _ABSENT.items():
-        if value is kind or isinstance(value, kind):
-            return name
+def has_absent_dtype(value: Any) -> bool:
+    """Return whether the value is or has, at any depth, a dtype that this Polars lacks."""
+    if not _HAS_MAP and (value is Map or isinstance(value, Map)):
+        return True
     if isinstance(value, pl.Struct):
         parts: Any = [field.dtype for field in value.fields]
     elif isinstance(value, pl.List | pl.Array):
         parts = [value.inner]
     else:
         parts = value if isinstance(value, list | tuple) else ()
-    return next(filter(None, map(absent_dtype, parts)), None)
+    return any(map(has_absent_dtype, parts))
 
 
 def existing(cases: list[T]) -> list[T]:
     """Return the cases whose dtypes this Polars has."""
-    return [case for case in cases if not absent_dtype(case)]
+    return [case for case in cases if not has_absent_dtype(case)]
 
 
 def existing_by_name(cases: dict[str, T]) -> dict[str, T]:
     """Return the named cases whose dtypes this Polars has."""
-    return {name: case for name, case in cases.items() if not absent_dtype(case)}
-
-
-def needs(name: str) -> pytest.MarkDecorator:
-    """Mark a test that is about a dtype as skipped where this Polars lacks it."""
-    return pytest.mark.skipif(name in _ABSENT, reason=f"Polars {pl.__version__} has no {name}")
+    return {name: case for name, case in cases.items() if not has_absent_dtype(case)}

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from mc_sink import Csv, Parquet
 from mc_sink._runtime.batches import pull
 from mc_sink.formats import OneRun
-from tests.support.dtypes import Float16, Map
+from tests.support.dtypes import Map
 from tests.support.versions import PYARROW_READS_NULL_ARRAYS
 
 if TYPE_CHECKING:
@@ -205,9 +205,9 @@ READERS: dict[str, Callable[[Path, pl.Schema, Csv], pl.DataFrame]] = {
 _LABELS = (pl.Categorical, pl.Enum)
 # What the reader can't type by itself, beside nested columns and those with a format of their own.
 _AS_TEXT: dict[str, tuple[type[pl.DataType], ...]] = {
-    "polars": (pl.Null, pl.Time, Float16),
-    "pyarrow": (pl.Null, Float16, pl.Int128, pl.UInt128, *_LABELS),
-    "duckdb": (pl.Null, Float16, *_LABELS),
+    "polars": (pl.Null, pl.Time, pl.Float16),
+    "pyarrow": (pl.Null, pl.Float16, pl.Int128, pl.UInt128, *_LABELS),
+    "duckdb": (pl.Null, pl.Float16, *_LABELS),
 }
 _DUCKDB_TYPES: dict[Any, str] = {
     pl.Int8: "TINYINT",

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import polars as pl
 import pyarrow as pa
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POLARS = tuple(map(int, pl.__version__.split(".")[:1]))
 _ARROW = tuple(map(int, pa.__version__.split(".")[:1]))
 
 # A file with a null among fixed-size lists: pyarrow before 26 refuses to read it.
@@ -20,3 +29,19 @@ def pyarrow_finds(newest: str) -> str:
     """Return the type that this pyarrow reads from a Parquet file where the newest reads `newest`."""
     since, before = _RENAMED.get(newest, (0, newest))
     return newest if (since,) <= _ARROW else before
+
+
+def as_polars_reads(dtype: pl.DataType) -> pl.DataType:
+    """Return the dtype that Polars finds in a Parquet file: Polars 1 reads an unregistered extension as its storage."""
+    if not isinstance(dtype, pl.BaseExtension) or (2,) <= _POLARS:
+        return dtype
+    storage = dtype.ext_storage()
+    return storage if isinstance(storage, pl.DataType) else storage()
+
+
+@contextmanager
+def reading_extensions() -> Iterator[None]:
+    """Ignore that Polars 1 warns when it reads an extension as its storage."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Extension type .* is not registered", UserWarning)
+        yield

@@ -8,6 +8,7 @@ Libraries that take long to load are loaded by the command that needs them.
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mc_sink._display import nearest
 from mc_sink.connector.cli import platform_commands, run_commands
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DEBUG = "--debug"
+# How many row groups Polars reads ahead in a scan of Parquet files. It reads the variable when a scan begins.
+LOOK_AHEAD = ("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
 
 
 class Commands(TyperGroup):
@@ -34,6 +38,13 @@ class Commands(TyperGroup):
         ctx.meta[_DEBUG] = _DEBUG in args[:end]
         with escaped_usage_errors():
             return super().parse_args(ctx, [word for word in args[:end] if word != _DEBUG] + args[end:])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names; an unknown one gets the nearest right name."""
+        if args[0] in self.commands or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        listed = nearest(args[0], self.commands) or f" Commands: {', '.join(self.commands)}."
+        return ctx.fail(f"No such command {args[0]!r}.{listed}")
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command, and report what it raises in the words of that command."""
@@ -80,6 +91,8 @@ app.add_typer(platform_commands.platforms, name="platforms", epilog=example("pla
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name, and exit with its code."""
+    # For this process alone: a library must not change the environment of its host. See docs/performance.md.
+    os.environ.setdefault(*LOOK_AHEAD)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what its encoding lacks
     app(list(arguments) if arguments is not None else None, prog_name="mc-sink")

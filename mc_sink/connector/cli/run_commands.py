@@ -170,7 +170,9 @@ def _parsed(option: str) -> dict[str, Any]:
     """Parse KEY=VALUE as TOML; a value that is not valid TOML is text."""
     name, equals, value = option.partition("=")
     if not equals:
-        raise ConfigurationError(f"--set needs KEY=VALUE, not {name!r}. Nothing was done.")
+        raise ConfigurationError(
+            f"--set needs KEY=VALUE, not {name!r}. Write it as in --set max_rows_per_file=1000000."
+        )
     try:
         return tomllib.loads(option)
     except tomllib.TOMLDecodeError:
@@ -178,7 +180,9 @@ def _parsed(option: str) -> dict[str, Any]:
     try:
         return tomllib.loads(f'{name} = "{quoted}"')
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"--set {name}=… is not valid TOML: {error}. Nothing was done.") from None
+        raise ConfigurationError(
+            f"--set {name}=… is not valid TOML: {error}. Quote a text for TOML and for the shell: '{name}=\"text\"'."
+        ) from None
 
 
 def schedule(

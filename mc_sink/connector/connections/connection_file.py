@@ -277,5 +277,6 @@ def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> A
     """Create a value from a table of the file with the same names."""
     names = signature(kind).parameters
     if unknown := [name for name in options if name not in names]:
-        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{nearest(unknown[0], names)}")
+        advice = nearest(unknown[0], names) or f" Use one of {', '.join(names)}."
+        raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{advice}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})

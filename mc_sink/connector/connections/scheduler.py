@@ -61,7 +61,7 @@ class Scheduler:
         self._planned: list[tuple[Connection, Schedule]] = []
         for one in connections:
             if one.settings.schedule is None or one.file is None:
-                raise ConfigurationError(f"{one.name} has no [schedule]. Add cron or every. Nothing was started.")
+                raise ConfigurationError(f"{one.name} has no [schedule]. Add cron or every.")
             self._planned.append((one, one.settings.schedule))
         self._command, self._at_once, self._ended = command, at_once, ended
         self._children: set[subprocess.Popen[bytes]] = set()

@@ -11,6 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def _every(text: str) -> Any:
     from apscheduler.triggers.interval import IntervalTrigger
 
     if not (found := _EVERY.fullmatch(text.strip())):
-        raise ValueError(f'every = "{text}" is not a duration such as "30s", "15m", "6h", "1d"')
+        raise ValueError(
+            f'every = "{text}" is not a duration. Write a number and a unit, such as "30s", "15m", "6h" or "1d"'
+        )
     # Counted from a fixed time, so that a restarted scheduler keeps the times.
     return IntervalTrigger(seconds=int(found[1]) * _SECONDS[found[2]], start_date="2000-01-01 00:00:00", timezone="UTC")
 
@@ -59,7 +62,10 @@ def _cron(schedule: Schedule) -> Any:
 
     text = _NICKNAMES.get((schedule.cron or "").strip(), schedule.cron or "").lower().split()
     if len(text) != len(_FIELDS):
-        raise ValueError(f"cron has {len(text)} fields instead of 5: minute hour day-of-month month day-of-week")
+        raise ValueError(
+            f"cron has {counted(len(text), 'field')}. Write 5: minute, hour, day of the month, month and weekday, such "
+            'as "0 3 * * *"'
+        )
     if not text[2].startswith("*") and not text[4].startswith("*"):
         raise ValueError("cron has both a day of the month and a weekday. Write two connections, one for each")
     fields = dict(zip(_FIELDS, text, strict=True)) | {"day_of_week": _weekdays(text[4])}

@@ -23,6 +23,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import wait
 from contextlib import asynccontextmanager, suppress
@@ -183,12 +184,12 @@ class SharedClients(Unpicklable):
         with self._lock:
             clients = list(self._all)
         closing = [_run(client.close(), client.loop) for client in clients if client.loop.is_running()]
-        wait([*closing, *self._closing], _CLOSE_SECONDS)
+        wait([*closing, *self._closing.copy()], _CLOSE_SECONDS)
 
     def close_later(self, loop: AbstractEventLoop, creator: Any, pid: int) -> None:
         """Close a client whose filesystem is gone; not in a child of its process, which shares its sockets."""
         if os.getpid() == pid and loop.is_running():
-            self._closing.add(_run(_close(creator), loop))
+            self._closing.append(_run(_close(creator), loop))
 
     def _key(self, options: Sealed) -> bytes | None:
         """Return the digest of everything that decides how a client behaves, but for files; None if it has none."""
@@ -239,7 +240,7 @@ class SharedClients(Unpicklable):
         self._lock, self._secret = threading.Lock(), token_bytes(32)
         self._shared: dict[bytes, Client] = {}
         self._all: weakref.WeakSet[Client] = weakref.WeakSet()
-        self._closing: weakref.WeakSet[Future[None]] = weakref.WeakSet()
+        self._closing: deque[Future[None]] = deque(maxlen=2 * MOST_CLIENTS)
         self._is_sweeping = False
 
 
