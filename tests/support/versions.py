@@ -33,7 +33,7 @@ def pyarrow_finds(newest: str) -> str:
 
 def as_polars_reads(dtype: pl.DataType) -> pl.DataType:
     """Return the dtype that Polars finds in a Parquet file: Polars 1 reads an unregistered extension as its storage."""
-    if not isinstance(dtype, pl.BaseExtension) or (2,) <= _POLARS:
+    if not isinstance(dtype, pl.BaseExtension) or _POLARS >= (2,):
         return dtype
     storage = dtype.ext_storage()
     return storage if isinstance(storage, pl.DataType) else storage()
