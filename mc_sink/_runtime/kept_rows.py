@@ -35,7 +35,7 @@ def _owned(values: pl.Series) -> pl.Series:
     # beside one row with an empty list, the values inside the lists would stay shared as well.
     if values.dtype.is_nested() or isinstance(values.dtype, pl.BaseExtension):
         if not GATHER_COPIES_NESTED:
-            return _through_ipc(values)
+            return _through_ipc(values, pl.CompatLevel.oldest())
         fresh = values.gather(pl.int_range(len(values), eager=True))
     else:
         fresh = pl.concat([values, values.head(1)], rechunk=True).head(len(values))
@@ -57,10 +57,10 @@ def _with_own_bytes(values: pl.Series) -> pl.Series:
     return _through_ipc(values)
 
 
-def _through_ipc(values: pl.Series) -> pl.Series:
-    """Return the values as they are read back from Arrow's IPC format."""
+def _through_ipc(values: pl.Series, layout: pl.CompatLevel | None = None) -> pl.Series:
+    """Return the values as they are read back from Arrow's IPC format; the oldest layout has no bytes of other rows."""
     encoded = io.BytesIO()
-    values.to_frame().write_ipc_stream(encoded)
+    values.to_frame().write_ipc_stream(encoded, compat_level=layout)
     encoded.seek(0)
     return pl.read_ipc_stream(encoded).to_series()
 
