@@ -55,7 +55,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             yield Told(json.loads(ran.stdout), ran.stderr, folder, state)
 
 
-def test_nothing_that_is_told_has_a_credential(told: Told) -> None:
+def test_no_output_has_a_credential(told: Told) -> None:
     """Not a repr, log, pickle, message, attribute or local of a frame, down the whole chain of causes."""
     leaks = {
         name: [line for line in text.splitlines() if found_in(line.encode())] for name, text in told.situations.items()
@@ -73,7 +73,7 @@ def test_nothing_that_is_left_has_a_credential(told: Told) -> None:
     assert not found_in(told.printed.encode())
 
 
-def test_what_happened_is_told_all_the_same(told: Told) -> None:
+def test_outputs_state_what_happened(told: Told) -> None:
     """The store's own words are in the error, with what they repeat cut out."""
     assert "PermissionDenied: s3:ListBucket at" in told.situations["a refused key"]
     for name in ("a refused key", "found in the environment", "found in a profile"):

@@ -304,7 +304,7 @@ def test_there_is_no_import_cycle() -> None:
         pytest.fail("a cycle: " + " → ".join(cycle.args[1]))
 
 
-def test_no_import_of_ours_hides_in_a_function() -> None:
+def test_no_import_of_the_package_hides_in_a_function() -> None:
     """Heavy libraries may load when first needed; our own modules stand at the top."""
     wrong = [described(found) for found in OURS if found.in_function]
     assert not wrong, "imports of our own inside a function:\n  " + "\n  ".join(wrong)

@@ -71,7 +71,7 @@ def test_any_text_becomes_printable(text: str) -> None:
     shown.encode()
 
 
-def test_lines_of_ours_stay_lines() -> None:
+def test_the_lines_of_messages_stay_lines() -> None:
     """Those that a text brings along don't; another library's are set in."""
     assert lines("a\nb", "c") == "a\\nb\nc"
     assert SinkError(lines("a\nb", "c")).message == "a\\nb\nc"

@@ -130,7 +130,7 @@ def test_a_type_checker_sees_the_options_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("call", [mc_sink.sink_madconnect, mc_sink.stage, preview, mc_sink.SinkMadConnect(FRAME)])
-def test_an_option_that_there_is_none_of_is_refused(call: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_unknown_option_is_refused(call: Callable[..., Any], tmp_path: Path) -> None:
     """As Python refuses it, with the name that may have been meant, and with nothing written."""
     is_method = isinstance(call, mc_sink.SinkMadConnect)
     place, name = ((f"{tmp_path}/",), "sink_madconnect") if is_method else ((FRAME, f"{tmp_path}/"), call.__name__)

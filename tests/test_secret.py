@@ -212,7 +212,7 @@ ENDLESS["client_kwargs"] = ENDLESS
     ],
     ids=lambda value: "" if isinstance(value, str) else str(next(iter(value))),
 )
-def test_what_is_wrong_is_told_without_the_value(given: Any, expected: str) -> None:
+def test_an_error_leaves_the_value_out(given: Any, expected: str) -> None:
     """Wrong names, types and forms end in a sentence; no frame below the caller's, and no cause, has the value."""
     with pytest.raises(ConfigurationError, match=expected) as raised:
         Stores(given).of(TARGET)

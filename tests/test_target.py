@@ -180,7 +180,7 @@ MEANT = [
 
 
 @pytest.mark.parametrize(("text", "meant"), MEANT)
-def test_what_means_something_else_is_told_what_it_likely_means(
+def test_a_target_that_is_written_like_another_gets_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, meant: str
 ) -> None:
     """Neither a new local folder nor an object gets a name that the caller didn't mean."""
@@ -205,7 +205,7 @@ def test_what_means_something_else_is_told_what_it_likely_means(
         ".",
     ],
 )
-def test_a_relative_path_is_taken_where_its_parent_is_there_or_it_says_so(
+def test_a_relative_path_in_an_existing_folder_or_with_a_leading_dot_is_local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """A target that can only mean a local path is one, without more words."""

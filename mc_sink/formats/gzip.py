@@ -22,10 +22,10 @@ _SIZE = struct.Struct("<I")  # the last field of a gzip member: the number of by
 
 
 class _BelowGzip:
-    """Passes compressed bytes to a file, and keeps its error and the last bytes.
+    """Passes compressed bytes to a file, and keeps its first error and its last bytes.
 
-    The compressor's threads end at any exception that isn't an `Exception`, and their caller then waits for ever
-    (isal 1.9.1). So they get an `OSError` for each.
+    It never raises: in several versions of isal the compressor's threads end at an exception, and whatever waits for
+    them waits for ever. `_AboveGzip` raises in their place.
     """
 
     def __init__(self, file: BinaryFile) -> None:
@@ -34,26 +34,28 @@ class _BelowGzip:
         self.last = b""
 
     def write(self, data: bytes) -> int:
-        try:
-            self._file.write(data)
-        except BaseException as error:
-            self.failure = self.failure or error
-            raise OSError("the file below the compressor failed") from error
-        self.last = bytes(data[-_SIZE.size :])
+        if self.failure is None:
+            try:
+                self._file.write(data)
+            except BaseException as error:  # noqa: BLE001  raised in the thread that encodes
+                self.failure = error
+            self.last = bytes(data[-_SIZE.size :])
         return len(data)
 
     def flush(self) -> None:
-        self._file.flush()
+        """Ignore the call, as the writer does."""
 
 
-class _Counted:
-    """Passes bytes to the compressor, and counts them."""
+class _AboveGzip:
+    """Passes bytes to the compressor and counts them, until the file below it fails."""
 
-    def __init__(self, compressed: IO[bytes]) -> None:
-        self._compressed = compressed
+    def __init__(self, compressed: IO[bytes], below: _BelowGzip) -> None:
+        self._compressed, self._below = compressed, below
         self.num_bytes = 0
 
     def write(self, data: bytes) -> int:
+        if self._below.failure is not None:
+            raise OSError("The file below the compressor failed.") from self._below.failure
         self._compressed.write(data)
         self.num_bytes += len(data)
         return len(data)
@@ -82,13 +84,10 @@ def gzip_into(file: BinaryFile, level: int | None, *, threads: int | None = None
             threads=threads or min(_MOST_THREADS, max(1, os.cpu_count() or 1)),
             block_size=BLOCK_SIZE,
         ) as compressed:
-            counted_file = _Counted(compressed)
-            yield counted_file
-    except BaseException:
+            above = _AboveGzip(compressed, below)
+            yield above
+    finally:
         if below.failure is not None:
             raise below.failure from below.failure.__cause__
-        raise
-    if below.failure is not None:
-        raise below.failure
-    if below.last != _SIZE.pack(counted_file.num_bytes % 2**32):
+    if below.last != _SIZE.pack(above.num_bytes % 2**32):
         raise UploadError("The compressor ended before it had all bytes. This should not happen: please report it.")

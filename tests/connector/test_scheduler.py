@@ -111,7 +111,7 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
     [
         (Schedule(), "one of cron and every"),
         (Schedule(cron="* * * * *", every="1h"), "one of cron and every"),
-        (Schedule(every="soon"), "is not a duration such as"),
+        (Schedule(every="soon"), "is not a duration. Write a number and a unit, such as"),
         (Schedule(cron="* * *"), "3 fields"),
         (Schedule(cron="61 * * * *"), "61"),
         (Schedule(cron="0 0 1 * 1"), "two connections"),

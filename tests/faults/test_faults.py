@@ -196,7 +196,7 @@ def test_a_passing_fault_is_passed_over(fault_s3: FaultServer, op: str, fault: A
     ids=["empty", "html", "error", "another key"],
 )
 @pytest.mark.parametrize("rows", [10, 400_000], ids=["Put", "Complete"])
-def test_an_answer_that_is_none_is_not_a_success(fault_s3: FaultServer, reply: Body, rows: int) -> None:
+def test_a_200_that_answers_nothing_publishes_nothing(fault_s3: FaultServer, reply: Body, rows: int) -> None:
     """A 200 that doesn't say that the object was stored is checked by a listing, and here nothing was stored."""
     fault_s3.fault("Put", reply, times=FOREVER)
     fault_s3.fault("Complete", reply, times=FOREVER)
@@ -217,7 +217,7 @@ def test_a_lost_reply_is_settled_by_a_listing(fault_s3: FaultServer, rows: int) 
     assert list(fault_s3.listing(fault_s3.bucket)) == ["p/x.csv"]
 
 
-def test_somebody_elses_object_is_never_taken_for_ours(fault_s3: FaultServer) -> None:
+def test_another_writers_object_is_never_mistaken_for_this_runs(fault_s3: FaultServer) -> None:
     """Between our look and our request another object appears: refused, and it stays."""
     fault_s3.fault("Put", Call(lambda request: fault_s3.put_foreign(request.bucket, request.key, b"foreign")))
     with pytest.raises(AlreadyExistsError):

@@ -286,7 +286,7 @@ def test_a_clock_that_jumps_changes_nothing(fault_s3: FaultServer, clock: tuple[
     assert verified
 
 
-def test_a_store_with_another_clock_says_so(fault_s3: FaultServer) -> None:
+def test_a_clock_that_is_off_is_named(fault_s3: FaultServer) -> None:
     """A clock that is off is named, and isn't tried again."""
     fault_s3.fault("Part", Status(403, "RequestTimeTooSkewed"), n=2, times=FOREVER)
     with pytest.raises(SinkError, match="clock") as raised:

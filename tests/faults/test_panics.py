@@ -112,7 +112,7 @@ def test_a_panic_is_an_error(tmp_path: Path, way: Callable[[int], Any], bad: int
 
 @pytest.mark.parametrize("bad", PLACES)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_panic_is_an_error_whatever_is_asked_for(tmp_path: Path, options: dict[str, Any], bad: int) -> None:
+def test_a_panic_is_an_error_with_any_options(tmp_path: Path, options: dict[str, Any], bad: int) -> None:
     """Under splits, partitions, validation, rejects, uniqueness and changes."""
     more = {"rejects": f"{tmp_path}/rejects/"} if "on_invalid" in options else {}
     broken(in_the_query(bad), f"{tmp_path}/out/", format="parquet", **options, **more)

@@ -67,7 +67,7 @@ def test_a_commit_whose_reply_was_lost_is_a_success(format: str, then: str) -> N
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_upload_that_somebody_aborted_is_no_success(fault_s3: FaultServer, format: str) -> None:
+def test_an_upload_that_its_owner_aborted_is_not_a_success(fault_s3: FaultServer, format: str) -> None:
     """The owner threw the upload away and put another object there: an error, and that object stays as it is."""
 
     def interfere(request: Any) -> None:
@@ -97,7 +97,7 @@ ANSWERS: dict[str, Any] = {
 @pytest.mark.parametrize("applied", [False, True], ids=["nothing stored", "stored"])
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_200_that_says_something_else_is_settled(
+def test_a_200_with_another_answer_is_settled_by_a_listing(
     fault_s3: FaultServer, format: str, answer: str, *, applied: bool
 ) -> None:
     """The bucket decides: the same object is a success, and without an object the end is unknown."""
@@ -153,7 +153,7 @@ def test_a_refusal_has_an_error_of_its_own_and_is_sent_once(fault_s3: FaultServe
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_kth_of_several_that_fails_for_good_is_told(fault_s3: FaultServer, format: str, k: int) -> None:
+def test_the_error_of_the_kth_file_lists_what_is_visible(fault_s3: FaultServer, format: str, k: int) -> None:
     """The error lists exactly the files that are visible, and a rerun delivers the rest, once."""
     fault_s3.fault("Complete", Status(403, "AccessDenied"), n=k, times=FOREVER)
     order: dict[str, Any] = {

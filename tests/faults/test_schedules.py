@@ -73,7 +73,7 @@ def deliver(server: FaultServer, run_id: str = "a", rows: int = 10) -> mc_sink.R
     )
 
 
-def test_a_file_that_another_try_published_leaves_no_upload_of_ours(fault_s3: FaultServer) -> None:
+def test_a_file_that_another_attempt_published_leaves_no_upload_here(fault_s3: FaultServer) -> None:
     """Another writer delivers the same run while we stage it: both succeed, and what we stored for nothing is gone."""
     fault_s3.fault("Part", Call(lambda _: deliver(fault_s3)), n=2)
     receipt = deliver(fault_s3)
@@ -113,7 +113,7 @@ def test_an_upload_that_is_being_begun_is_not_forgotten(fault_s3: FaultServer) -
     assert_named(fault_s3, raised.value)
 
 
-def test_an_abort_that_gets_no_answer_is_told(fault_s3: FaultServer) -> None:
+def test_an_abort_without_an_answer_is_reported(fault_s3: FaultServer) -> None:
     """A page that something in between gives for an answer is not a success: the upload is named."""
     fault_s3.fault("Part", Status(403, "AccessDenied"), times=FOREVER)
     fault_s3.fault("Abort", Body(200, b"<html>Please log in.</html>"), times=FOREVER)

@@ -182,7 +182,7 @@ def test_a_stream_that_was_begun_gives_the_rest() -> None:
     ],
     ids=["dtype", "name", "order", "missing", "extra", "arrow"],
 )
-def test_a_schema_that_changes_in_mid_stream_is_told(second: Any, expected: str) -> None:
+def test_a_schema_that_changes_in_mid_stream_is_an_error(second: Any, expected: str) -> None:
     """The error says which batch, which column, what it is and what it was."""
     with pytest.raises(ConfigurationError, match=rf"Batch 2 \(counted from 0\).*{expected}.*Nothing became visible"):
         rows_of(batch for batch in (FRAME, FRAME, second))
@@ -232,7 +232,7 @@ def test_an_endless_stream_streams() -> None:
     assert len(seen) < 1_000
 
 
-def test_a_source_is_left_alone_once_nobody_pulls() -> None:
+def test_a_source_rests_once_no_reader_pulls() -> None:
     """Dropping the batches ends the engine, and with it the source."""
     seen: list[int] = []
     batches = pull(as_lazyframe(counted(seen)), 2)

@@ -343,7 +343,7 @@ def test_a_source_that_blocks_does_not_hold_ctrl_c(tmp_path: Path) -> None:
     assert code == -signal.SIGINT
 
 
-def test_a_service_that_is_told_to_end_ends(tmp_path: Path) -> None:
+def test_sigterm_ends_a_service(tmp_path: Path) -> None:
     """SIGTERM turned into SystemExit gives that exit's code."""
     code, _, err, seconds = run_child(ON_MAIN.format(source="endless"), tmp_path / "x.csv", signal.SIGTERM)
     assert_clean(err, seconds, tmp_path)

@@ -1,8 +1,8 @@
 """A child that lives no longer than its parent, in a directory that goes with it.
 
-The parent may be killed by a signal that can't be caught, so the tidying is done by a third party: this file, run as a
-script between the two. The parent holds the other end of its standard input; when something comes through it, or it
-closes, for any reason, the child is killed and the directory removed.
+The parent may be killed by a signal that can't be caught, so a third process tidies up: this file, run as a
+script between the two. The parent holds the other end of its standard input; when a byte arrives, or it closes
+for any reason, the child is killed and the directory removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ChildFailedError(RuntimeError):
 
 
 class Child:
-    """A running command with a directory of its own; leaving the `with` kills the one and removes the other.
+    """A running command with a directory of its own; leaving the `with` kills the command and removes the directory.
 
     `command` is called with the directory and gives the argument list, so that the arguments can name files in it. The
     command's standard output and error are the files `stdout` and `stderr` there.

@@ -170,9 +170,7 @@ def _parsed(option: str) -> dict[str, Any]:
     """Parse KEY=VALUE as TOML; a value that is not valid TOML is text."""
     name, equals, value = option.partition("=")
     if not equals:
-        raise ConfigurationError(
-            f"--set needs KEY=VALUE, not {name!r}. Write it as in --set max_rows_per_file=1000000."
-        )
+        raise ConfigurationError(f"--set needs KEY=VALUE, not {name!r}: write it as in max_rows_per_file=1000000.")
     try:
         return tomllib.loads(option)
     except tomllib.TOMLDecodeError:

@@ -234,7 +234,14 @@ class SharedClients(Unpicklable):
         if not self._is_watched:
             self._is_watched = True
             atexit.register(self.close)
-            os.register_at_fork(before=self.close, after_in_child=self._forget)
+            os.register_at_fork(before=self.close, after_in_child=self._begin_child)
+
+    def _begin_child(self) -> None:
+        """Drop the parent's clients, and its event loop, whose thread a child doesn't have."""
+        from fsspec.asyn import reset_lock
+
+        reset_lock()  # newer versions of fsspec do it themselves
+        self._forget()
 
     def _forget(self) -> None:
         self._lock, self._secret = threading.Lock(), token_bytes(32)
