@@ -24,8 +24,8 @@ _SIZE = struct.Struct("<I")  # the last field of a gzip member: the number of by
 class _BelowGzip:
     """Passes compressed bytes to a file, and keeps its first error and its last bytes.
 
-    It never raises: in several versions of isal the compressor's threads end at an exception, and code that waits for them
-    waits for ever. `_AboveGzip` raises in their place.
+    It never raises: in several versions of isal the compressor's threads end at an exception, and code that waits for
+    them waits for ever. `_AboveGzip` raises in their place.
     """
 
     def __init__(self, file: BinaryFile) -> None:
