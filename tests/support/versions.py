@@ -6,6 +6,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pandera
 import polars as pl
 import pyarrow as pa
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 _POLARS = tuple(map(int, pl.__version__.split(".")[:1]))
 _ARROW = tuple(map(int, pa.__version__.split(".")[:1]))
 
+_PANDERA = tuple(map(int, pandera.__version__.split(".")[:2]))
+
+# A text that is not a number, in a column that is coerced to Decimal: Pandera 0.34 ends with an error of its own.
+PANDERA_REPORTS_DECIMALS = _PANDERA >= (0, 35)
+# A pattern that matches a column which the schema adds: Pandera 0.34 judges that column by both.
+PANDERA_ADDS_AFTER_PATTERNS = _PANDERA >= (0, 35)
 # A file with a null among fixed-size lists: pyarrow before 26 refuses to read it.
 PYARROW_READS_NULL_ARRAYS = _ARROW >= (26,)
 
