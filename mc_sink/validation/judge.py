@@ -86,7 +86,8 @@ class SuspectRows:
 
     def add(self, batch: pl.DataFrame, rows: pl.Series, suspect: pl.Series) -> None:
         """Add the rows of `batch` where `suspect` is true; `rows` are the numbers of all its rows."""
-        self._frames.append(compact(batch.filter(suspect)))
+        # A batch has these columns only if one of its rows failed, and frames are joined only if their columns agree.
+        self._frames.append(compact(batch.filter(suspect).drop(VERDICT, QUIET, strict=False)))
         self._rows.append(rows.filter(suspect))
         self.num_rows += self._frames[-1].height
         self._num_bytes += most_bytes(self._frames[-1])
@@ -241,7 +242,8 @@ class Validated:
 
     def _without_suspects(self, batch: pl.DataFrame, rows: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
         if QUIET in batch.columns:
-            self._noisy.add(batch, rows, ~batch[QUIET])
+            warned = ~batch[QUIET]
+            self._noisy.add(batch, rows, warned & batch[VERDICT] if VERDICT in batch.columns else warned)
             if self._noisy.is_full:
                 self._judge_gathered(self._noisy)
         if VERDICT not in batch.columns:

@@ -185,6 +185,21 @@ def test_a_check_that_warns_warns_once_and_delivers() -> None:
     assert len(warned) == 1
 
 
+def test_batches_that_fail_and_batches_that_warn_are_judged_together() -> None:
+    """Rows of one batch only fail, of the next only warn, and of the last do both. A rejected row warns of nothing."""
+    column = pa.Column(pl.Int64, [pa.Check.gt(0), pa.Check.ne(5, raise_warning=True)])
+    other = pa.Column(pl.String, pa.Check.ne("b", raise_warning=True), nullable=True)
+    numbers = frame(-1, 2, 5, 3, -4, 5, s=pl.Series(["a", "a", "a", "b", "b", "b"]))
+    run = validation.compile(pa.DataFrameSchema({"n": column, "s": other}), numbers.lazy(), on_invalid="reject")
+    with pytest.warns(
+        SchemaWarning, match=r"(?s)n: not_equal_to\(5\): 2 .*s: not_equal_to\(b\): 2 \(row 3: b, row 5: b\)"
+    ):
+        assert_frame_equal(delivered(run), numbers.filter(pl.col("n") > 0))
+    rejects = run.rejects()
+    assert rejects is not None
+    assert rejects.collect()["n"].to_list() == [-1, -4]
+
+
 def test_a_model_is_a_schema_too() -> None:
     """Pandera's classes are taken as its objects are."""
 
