@@ -94,7 +94,7 @@ def validated(frame: Any, writer: Writer, format: str) -> tuple[str, int]:
 
 
 def polars_native(frame: pl.LazyFrame, writer: Writer, format: str) -> tuple[str, int]:
-    """Write with Polars' own `s3://` sink, which shows what it has when a query fails."""
+    """Write with Polars' own `s3://` sink, which makes a truncated object visible when a query fails."""
     storage_options = {
         "aws_access_key_id": writer.credentials.key,
         "aws_secret_access_key": writer.credentials.secret,

@@ -24,7 +24,7 @@ class Certificate:
 
 
 def issue_certificate(folder: Path) -> Certificate:
-    """Issue a certificate by a new authority, and write its files into a folder."""
+    """Make an authority and a server certificate that it signs, and write the files into a folder."""
     authority = trustme.CA()
     files = Certificate(folder / "server.pem", folder / "authority.pem")
     authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(files.chain)
