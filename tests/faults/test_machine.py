@@ -180,7 +180,9 @@ def test_descriptors_that_run_out_end_the_delivery(fault_s3: FaultServer, tmp_pa
 def test_out_of_memory_shows_nothing(fault_s3: FaultServer, format: str) -> None:
     """However the query dies when the system gives it no more memory, it ends, and nothing is visible."""
     code, out, errors = ended(child_deliveries.start("losing_memory", fault_s3.url, format))
-    assert code == -signal.SIGABRT or "Error" in out or "Exception" in out, errors
+    # Rust aborts; the code that then prints the threads may find no memory either, and ends in another signal.
+    died = code in {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS}
+    assert died or "Error" in out or "Exception" in out, (code, errors)
     assert "delivered" not in out
     assert fault_s3.listing(fault_s3.bucket) == {}
     assert fault_s3.log.of("Complete", "Put") == []
