@@ -6,7 +6,7 @@ Only this file uses `register_io_source`, an unstable function of Polars.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -48,25 +48,52 @@ ROW_GROUP_SIZE = 100_000
 
 
 @panics_as_query_errors()
-def as_lazyframe(frame: object) -> pl.LazyFrame:
+def as_lazyframe(frame: object, schema: pl.Schema | None = None) -> pl.LazyFrame:
     """Convert any frame to a streaming plan. Nothing is read, except the first batch of an iterable.
 
     Raises `ConfigurationError` for a value that is not a frame, for columns that Polars can't hold, and for a reader or
     iterator that is already consumed. The plan raises it for a batch whose schema differs from that of the first.
+
+    With `schema`, a reader or iterator may have no batch, and other columns than these raise `ConfigurationError`.
     """
+    plan = _as_plan(frame, schema)
+    if schema is not None and (found := plan.collect_schema()) != schema:
+        raise ConfigurationError(
+            f"The rows have other columns than the delivery was opened with: {_differences(found, schema)}. Cast or "
+            "select them alike."
+        )
+    return plan
+
+
+def schema_of(columns: object) -> pl.Schema:
+    """Return the columns of a frame, of an Arrow schema, or of a mapping from names to Polars' dtypes."""
+    if hasattr(columns, "__arrow_c_schema__") and not isinstance(columns, pl.DataFrame | pl.LazyFrame):
+        import pyarrow as pa
+
+        return arrow_import(pa.schema(columns)).dtypes
+    try:
+        return pl.Schema(columns) if isinstance(columns, Mapping) else as_lazyframe(columns).collect_schema()
+    except (TypeError, ConfigurationError) as error:
+        raise ConfigurationError(
+            f"A {type(columns).__name__} doesn't describe columns. Pass a mapping from names to Polars' dtypes, an Arrow "
+            "schema, or a frame with these columns."
+        ) from error
+
+
+def _as_plan(frame: object, schema: pl.Schema | None) -> pl.LazyFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame
     if isinstance(frame, pl.DataFrame):
         return frame.lazy()
     if not isinstance(frame, (str, bytes, dict, type)):
         if is_pandas(frame):
-            return _from_arrow(pandas_table(frame))
+            return _from_arrow(pandas_table(frame), schema)
         if (datasets := sys.modules.get("pyarrow.dataset")) and isinstance(frame, datasets.Dataset | datasets.Scanner):
             return _from_dataset(frame)
         if hasattr(frame, "__arrow_c_stream__"):
-            return _from_arrow(frame)
+            return _from_arrow(frame, schema)
         if isinstance(frame, Iterable):
-            return _from_iterable(frame)
+            return _from_iterable(frame, schema)
     raise _no_frame(frame, "")
 
 
@@ -87,7 +114,7 @@ def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFr
     return register_io_source(source, schema=schema)
 
 
-def _from_arrow(frame: Any) -> pl.LazyFrame:
+def _from_arrow(frame: Any, schema: pl.Schema | None) -> pl.LazyFrame:
     """Return the plan of an Arrow stream. Rows are copied unless their memory is known not to be reused."""
     import pyarrow as pa
 
@@ -101,7 +128,7 @@ def _from_arrow(frame: Any) -> pl.LazyFrame:
     keeps_rows = isinstance(frame, pa.Table | pa.RecordBatch) or type(frame).__module__.split(".")[0] in _FRESH
     if not keeps_rows:
         batches = map(owned, batches)
-    if isinstance(frame, pa.RecordBatchReader):
+    if isinstance(frame, pa.RecordBatchReader) and schema is None:
         batches = _not_consumed(batches, "record batch reader")
     return _once(batches, arrival.dtypes)
 
@@ -113,7 +140,7 @@ def _from_dataset(dataset: Any) -> pl.LazyFrame:
     return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
 
 
-def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
+def _from_iterable(frame: Iterable[Any], schema: pl.Schema | None) -> pl.LazyFrame:
     """Return the plan of an iterable. A generator may reuse the memory of a batch for the next, so rows are copied.
 
     The batches of a list or tuple are all in memory, and are not copied.
@@ -121,6 +148,8 @@ def _from_iterable(frame: Iterable[Any]) -> pl.LazyFrame:
     batches: Batches = map(Arrivals().frame, _to_its_end(frame))
     if type(frame) not in {list, tuple}:
         batches = map(owned, batches)
+    if schema is not None:
+        return _once(batches, schema)
     batches = _not_consumed(batches, "iterable of batches")
     first = next(batches)
     return _once(chain([first], batches), first.schema)
@@ -170,16 +199,20 @@ def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
     def checked() -> Batches:
         for number, batch in enumerate(batches):
             if batch.schema != schema:
-                found = batch.schema
-                columns = [name for name in {**schema, **found} if found.get(name) != schema.get(name)]
-                changes = [f"{name!r} is {found.get(name)}, was {schema.get(name)}" for name in columns]
+                first = "batch 0" if number else "the run"
                 raise ConfigurationError(
-                    f"Batch {number} (counted from 0) has another schema than batch 0: "
-                    f"{', '.join(changes) or 'column order'}. Cast them alike."
+                    f"Batch {number} (counted from 0) has another schema than {first}: "
+                    f"{_differences(batch.schema, schema)}. Cast them alike."
                 )
             yield batch
 
     return from_batches(checked, schema)
+
+
+def _differences(found: pl.Schema, expected: pl.Schema) -> str:
+    columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    changes = [f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns]
+    return ", ".join(changes) or "column order"
 
 
 class Arrivals:

@@ -121,11 +121,15 @@ class StagedRejects:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Where files of a run may be: URLs that begin with `stem` and match one of `patterns`, and the URLs in `keys`."""
+    """Where files of a run may be: URLs that begin with `stem` and match one of `patterns`, and the URLs in `keys`.
+
+    `rejects` are the stem and the pattern of the files of rejected rows, where each share has one.
+    """
 
     stem: str | None
     patterns: tuple[str, ...]
     keys: tuple[str, ...] = ()
+    rejects: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

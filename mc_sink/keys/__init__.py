@@ -2,6 +2,7 @@
 
     s3://bucket/prefix/RUN_ID.csv                 one file
     s3://bucket/prefix/RUN_ID-00000.csv           the first of several
+    s3://bucket/prefix/RUN_ID-s00002-00000.csv    the first of share 2, where several workers deliver one run
     s3://bucket/prefix/_manifests/RUN_ID.json     what belongs together; no *.csv finds it
 
 A caller's template gives other names. It is checked as text, before anything is opened. The rules are in docs/names.md.
@@ -34,7 +35,9 @@ __all__ = ["FileNames", "Partition", "Partitioning", "check_run_id", "column_nam
 
 MANIFESTS = "_manifests/"
 ONE, SEVERAL = parse_template("{run_id}{ext}"), parse_template("{run_id}-{part:05d}{ext}")
-_NUMBERED = re.compile(".*-[0-9]{5,}")
+# The letter keeps the files of run "a" apart from those of a run "a-00000".
+SHARED = parse_template("{run_id}-s{share:05d}-{part:05d}{ext}")
+_NUMBERED = re.compile(".*-s?[0-9]{5,}")
 # More files than any delivery has: a name with this number is the longest possible.
 LAST_PART = 10**10 - 1
 _HIDDEN = re.compile(r"(?:^|/)(?!\.{1,2}(?:/|$))([_.][^/]*)")
@@ -45,7 +48,8 @@ Pieces = list[str | Token]
 class FileNames:
     """The keys of one run. `is_numbered`: it may have several files, so they are numbered.
 
-    `template` is the caller's, None for the default; `columns` are the partition columns; `schema` is the name of the
+    `share` is the number of the share whose files these are, None where one process delivers the whole run. Stem and
+    patterns are those of all shares. `template` is the caller's, None for the default; `columns` are the partition columns; `schema` is the name of the
     schema that validates the rows.
     """
 
@@ -56,6 +60,7 @@ class FileNames:
     template: Template | None = None
     columns: tuple[str, ...] = ()
     schema: str | None = None
+    share: int | None = None
 
     @property
     def stem(self) -> Target:
@@ -116,8 +121,8 @@ class FileNames:
     def of_this_run(self, urls: frozenset[str]) -> frozenset[str]:
         """Pick the files of this run from a listing: run "a-1" is not run "a-10".
 
-        Files count in every format, and without a template both numbered and not, because an earlier attempt may have
-        had other options.
+        Files count in every format, and without a template numbered or not, with shares or without, because an earlier
+        attempt may have had other options.
         """
         if not self.target.is_prefix:
             return urls
@@ -160,18 +165,21 @@ class FileNames:
         schema = check_text(self.schema, Token("schema")) if template.uses("schema") else ""
         check_extension(template)
         check_unique(template, self.columns, overwrites=overwrites, splits=splits)
+        check_share(template, is_share=self.share is not None)
         check_apart(template, {"ext": self.extension, "schema": schema})
 
     @property
     def _template(self) -> Template:
-        return self.template or (SEVERAL if self.is_numbered else ONE)
+        default = SEVERAL if self.is_numbered else ONE
+        return self.template or (default if self.share is None else SHARED)
 
     @property
     def _tried(self) -> list[Template]:
         """The templates of possible earlier attempts. "a-00000" of many files is not a numbered file of run "a"."""
         if self.template:
             return [self.template]
-        return [SEVERAL] if self.is_numbered and _NUMBERED.fullmatch(self.run_id) else [ONE, SEVERAL]
+        is_apart = self.is_numbered and _NUMBERED.fullmatch(self.run_id)
+        return [self._template] if is_apart else [ONE, SEVERAL, SHARED]
 
     @property
     def has_folders(self) -> bool:
@@ -194,7 +202,8 @@ class FileNames:
         return self.target.file("x").url.removesuffix("x")
 
     def _name(self, part: int, values: Mapping[str, object]) -> str:
-        return self._template.render({**values, **self._values, "part": part, "ext": self.extension})
+        own = {"share": self.share, "part": part, "ext": self.extension}
+        return self._template.render({**values, **self._values, **own})
 
 
 def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool, splits: bool) -> None:
@@ -219,10 +228,24 @@ def check_unique(template: Template, columns: Sequence[str], *, overwrites: bool
         )
 
 
+def check_share(template: Template, *, is_share: bool) -> None:
+    """Raise `ConfigurationError` for shares whose files could have the same names, and for a number of no share."""
+    if is_share and not template.uses("share"):
+        raise ConfigurationError(
+            f"name={template.text!r} has no {{share}}, so two workers may have the same names. Add {{share:05d}}."
+        )
+    if template.uses("share") and not is_share:
+        raise ConfigurationError(
+            f"{{share}} in name={template.text!r} is the number of a worker's share, and this delivery has one worker. "
+            "Leave it out, or deliver with mc_sink.open_delivery."
+        )
+
+
 def check_apart(template: Template, constants: Mapping[str, str]) -> None:
     """Raise for tokens that can't be separated in a name, and for a number in two formats, which no pattern finds."""
-    if len({token for token in template.tokens if token.name == "part"}) > 1:
-        raise ConfigurationError(f"name={template.text!r} has {{part}} in two formats. Use one of them.")
+    for name in ("share", "part"):
+        if len({token for token in template.tokens if token.name == name}) > 1:
+            raise ConfigurationError(f"name={template.text!r} has {{{name}}} in two formats. Use one of them.")
     if lost := blurred(template, constants):
         raise ConfigurationError(
             f"name={template.text!r} may give two files the same name, because its tokens can't be separated: "

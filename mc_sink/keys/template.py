@@ -26,9 +26,12 @@ _WIDTH = re.compile("(?:0([1-9]))?d?")
 # A suffix, and one for the compression, which can't stand alone: else "a.csv.gz" might belong to a run "a.csv".
 _COMPRESSED = "(?:gz|zst|bz2|xz)"
 _EXTENSION = rf"\.(?!{_COMPRESSED}\Z)[a-z0-9]+(?:\.{_COMPRESSED})?"
-TOKENS = ("run_id", "timestamp", "date", "schema", "part", "ext")
+TOKENS = ("run_id", "timestamp", "date", "schema", "share", "part", "ext")
+# Tokens whose text is a number.
+_NUMBERS = ("share", "part")
+_NOT_DIGIT = re.compile("[^0-9]")
 # What can't be in a token's text, and so ends it; a column's value may have anything but a slash.
-_ENDS = {"part": re.compile("[^0-9]"), "run_id": re.compile("[^A-Za-z0-9._-]")}
+_ENDS = {"share": _NOT_DIGIT, "part": _NOT_DIGIT, "run_id": re.compile("[^A-Za-z0-9._-]")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,10 +147,10 @@ class Token:
         return f"{{{self.name}:{self.spec}}}" if self.spec else f"{{{self.name}}}"
 
     def text(self, value: object) -> str:
-        """Format a value for this token: a time for timestamps and dates, a number for parts, else text."""
+        """Format a value for this token: a time for timestamps and dates, a number for shares and parts, else text."""
         if self.name in _DIRECTIVES:
             return _DIRECTIVE.sub(lambda found: cast("datetime", value).strftime(found[0]), self._time_spec)
-        return format(value, self.spec) if self.name == "part" else str(value)
+        return format(value, self.spec) if self.name in _NUMBERS else str(value)
 
     @property
     def shape(self) -> str | None:
@@ -158,8 +161,8 @@ class Token:
 
     @property
     def pattern(self) -> str:
-        """A regular expression for all texts of a token without a known value: a part, an extension, a column."""
-        if self.name == "part":
+        """A regular expression for all texts of a token without a known value: a number, an extension, a column."""
+        if self.name in _NUMBERS:
             width = int(found[1] or 1) if (found := _WIDTH.fullmatch(self.spec)) else 1
             return f"(?:[0-9]{{{width}}}|[1-9][0-9]{{{width},}})"
         return _EXTENSION if self.name == "ext" else "[^/]+"
@@ -187,9 +190,10 @@ def check_spec(token: Token, template: str) -> None:
                 f"{token} in name={template!r} has a format without a directive. "
                 f"Write {{{token.name}:{_DEFAULTS[token.name]}}}."
             )
-    elif token.name == "part" and not _WIDTH.fullmatch(token.spec):
+    elif token.name in _NUMBERS and not _WIDTH.fullmatch(token.spec):
         raise ConfigurationError(
-            f"{token} in name={template!r} is not a format for a number. Use {{part:05d}}, or a width from 01d to 09d."
+            f"{token} in name={template!r} is not a format for a number. Use {{{token.name}:05d}}, or a width from 01d "
+            "to 09d."
         )
-    elif token.name != "part" and token.spec:
+    elif token.name not in _NUMBERS and token.spec:
         raise ConfigurationError(f"{token} in name={template!r} can't have a format. Write {{{token.name}}}.")

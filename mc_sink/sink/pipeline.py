@@ -120,7 +120,9 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
     Raises `ConfigurationError` where schema, columns and options contradict each other.
     """
     with closing(
-        validation.compile(spec.schema, plan, on_invalid=spec.on_invalid, max_rejects=spec.max_rejects)
+        validation.compile(
+            spec.schema, plan, on_invalid=spec.on_invalid, max_rejects=spec.max_rejects, share=spec.names.share
+        )
     ) as compiled:
         comparison = None
         if spec.previous is not None:
@@ -130,7 +132,7 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         used = {
             "max_rejects=": spec.max_rejects is not None,
             "previous=": spec.previous is not None,
-            "unique in the schema": compiled.has_unique,
+            "unique in the schema": bool(compiled.unique),
         }
         over_all_rows = tuple(name for name, is_used in used.items() if is_used)
         yield DeliveryRows(compiled, comparison, expected, over_all_rows)

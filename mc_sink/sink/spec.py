@@ -29,20 +29,23 @@ if TYPE_CHECKING:
     from mc_sink.validation import SchemaLike
 
 
-def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
+def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = None) -> DeliverySpec:
     """Resolve options into the specification of a delivery; opens nothing.
 
     The platform's values and then the preset's are used where the caller gave none. `is_new` states that the run id was
-    made for this call, so that no earlier attempt can have used it. Raises `TargetError` and `ConfigurationError`.
+    made for this call, so that no earlier attempt can have used it. `share` is the number of one worker's part of it.
+    Raises `TargetError` and `ConfigurationError`.
     """
-    given = _on_platform(options)
+    given = on_platform(options)
     target, preset = parse_target(given.target), None
     if given.preset is not None:
         preset = load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target) if preset else given
     _check_combinations(chosen, target)
-    names, format = _names(chosen, target)
+    if share is not None:
+        _check_shared(chosen, target)
+    names, format = _names(chosen, target, share)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     return DeliverySpec(
         names=names,
@@ -76,7 +79,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False) -> DeliverySpec:
     )
 
 
-def _on_platform(options: SinkOptions) -> SinkOptions:
+def on_platform(options: SinkOptions) -> SinkOptions:
     """Apply the platform's credentials and object options. Raises if a target is outside its allowed buckets."""
     if options.platform is None:
         return options
@@ -107,7 +110,7 @@ def _with_preset(options: SinkOptions, preset: Preset, target: Target) -> SinkOp
     )
 
 
-def _names(options: SinkOptions, target: Target) -> tuple[FileNames, Format]:
+def _names(options: SinkOptions, target: Target, share: int | None) -> tuple[FileNames, Format]:
     """Choose format and names together: a template's end may decide the format, and the format the extension."""
     run_id = new_run_id() if options.run_id is None else check_run_id(options.run_id)
     columns = options.columns
@@ -116,8 +119,8 @@ def _names(options: SinkOptions, target: Target) -> tuple[FileNames, Format]:
     format = choose_format(end, options.format, url=url)
     splits = options.max_rows_per_file is not None or options.max_bytes_per_file is not None
     schema = schema_name(options.schema) if template and template.uses("schema") else None
-    is_numbered = splits or bool(columns)
-    names = FileNames(target, run_id, format.extension, is_numbered, template=template, columns=columns, schema=schema)
+    is_numbered = splits or bool(columns) or share is not None
+    names = FileNames(target, run_id, format.extension, is_numbered, template, columns, schema, share)
     names.check(overwrites=options.if_exists == "overwrite", splits=splits)
     return names, choose_format(names.example, format)
 
@@ -129,7 +132,8 @@ def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | 
     target = options.rejects_target
     _check_place(target, options.if_exists)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
-    file = target.file(f"{names.run_id}.rejects{format.extension}")
+    number = "" if names.share is None else f"-{names.share:05d}"
+    file = target.file(f"{names.run_id}.rejects{number}{format.extension}")
     if names.claims(file.url):
         raise ConfigurationError(
             f"{file.url} can't hold both the rejected and the delivered rows. Choose another target for rejects=."
@@ -178,6 +182,25 @@ def _check_combinations(options: SinkOptions, target: Target) -> None:
             f"A local target takes no storage_options, but {', '.join(options.storage_options)} was given. "
             "Leave storage_options out."
         )
+
+
+def _check_shared(options: SinkOptions, target: Target) -> None:
+    """Raise `ConfigurationError` for options that shares can't have: what only all rows together can show."""
+    if options.previous is not None:
+        raise ConfigurationError(
+            "previous= compares all rows with the last delivery, and each share has only some of them. Compare in the "
+            "engine and deliver the changes, or deliver all rows by sink_madconnect."
+        )
+    if options.manifest is False:
+        raise ConfigurationError(
+            "manifest=False can't be used with shares: the manifest is what completes them. Leave it out."
+        )
+    for place, name in [(target, "target"), *([(options.rejects_target, "rejects=")] if options.rejects else [])]:
+        if not place.is_prefix:
+            raise ConfigurationError(
+                f"{place.url} is a single file, and each share has files of its own. Give a prefix as {name}: "
+                f"{place.folder.url}"
+            )
 
 
 def _check_splitting(options: SinkOptions, target: Target) -> None:

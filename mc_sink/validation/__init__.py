@@ -11,17 +11,34 @@ from typing import TYPE_CHECKING, Protocol
 
 from mc_sink.validation.compiler import compiled
 from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
+from mc_sink.validation.failure_report import merged
 from mc_sink.validation.pandera_backend import configured_depth
-from mc_sink.validation.schemas import SchemaLike, list_schemas, load_schema, resolve_schema
+from mc_sink.validation.schemas import SchemaLike, list_schemas, load_schema, read_schema, resolve_schema, schema_from_yaml
+from mc_sink.validation.unique import bucket_check, buckets_of, check_bucketed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
 
     import polars as pl
 
     from mc_sink.exceptions import ValidationError
+    from mc_sink.validation.unique import Uniqueness
 
-__all__ = ["Compiled", "OnInvalid", "SchemaLike", "compile", "list_schemas", "load_schema"]
+__all__ = [
+    "Compiled",
+    "OnInvalid",
+    "SchemaLike",
+    "Tolerance",
+    "bucket_check",
+    "buckets_of",
+    "check_bucketed",
+    "compile",
+    "list_schemas",
+    "load_schema",
+    "merged",
+    "read_schema",
+    "schema_from_yaml",
+]
 
 
 class Compiled(Protocol):
@@ -44,8 +61,8 @@ class Compiled(Protocol):
         """Whether rows are checked: False without a schema, or where Pandera is configured to check less."""
 
     @property
-    def has_unique(self) -> bool:
-        """Whether values must be unique over all rows of the run."""
+    def unique(self) -> Sequence[Uniqueness]:
+        """The keys that must be unique over all rows of the run."""
 
     @property
     def num_rows(self) -> int:
@@ -68,6 +85,9 @@ class Compiled(Protocol):
     def nothing_left(self) -> ValidationError | None:
         """Return the error for a run whose rows were all rejected; None if rows are left, or none came."""
 
+    def rejected(self) -> ValidationError | None:
+        """Return the report on the rejected rows; None if none was rejected."""
+
     def explain(self) -> str:
         """Return a text that states which checks run as expressions, which Pandera runs, and why."""
 
@@ -81,10 +101,12 @@ def compile(
     *,
     on_invalid: OnInvalid = "fail",
     max_rejects: Limit = None,
+    share: int | None = None,
 ) -> Compiled:
     """Compile `frame` against `schema`, without reading any rows.
 
     `max_rejects` is how many rows may be rejected before the run fails: a count, or a fraction between 0.0 and 1.0.
+    `share` is the number of the share that these rows are, where others are judged elsewhere.
     Raises `ConfigurationError` for a schema that can't be judged in a stream, naming the check, and `ValidationError`
     where columns are missing or of the wrong type.
     """
@@ -100,7 +122,7 @@ def compile(
     if depth.name != "SCHEMA_AND_DATA":
         reason = f"Pandera's validation depth is {depth.name}"
         warnings.warn(f"Only part of the schema is validated: {reason}.", stacklevel=2)
-    return compiled(resolved, frame, tolerance, depth)
+    return compiled(resolved, frame, tolerance, depth, share)
 
 
 @dataclass(slots=True)
@@ -112,7 +134,7 @@ class NoSchema:
     num_rows: int = field(default=0, init=False)
     num_rejected: int = field(default=0, init=False)
     validated: bool = field(default=False, init=False)
-    has_unique: bool = field(default=False, init=False)
+    unique: tuple[Uniqueness, ...] = field(default=(), init=False)
 
     @property
     def delivered(self) -> pl.Schema:
@@ -129,6 +151,9 @@ class NoSchema:
         """Return None: nothing is rejected."""
 
     def nothing_left(self) -> None:
+        """Return None: no row is rejected."""
+
+    def rejected(self) -> None:
         """Return None: no row is rejected."""
 
     def explain(self) -> str:

@@ -39,7 +39,9 @@ FEW = 8
 _BY_EXPRESSION = "by an expression on every batch"
 
 
-def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: ValidationDepth) -> Validated:
+def compiled(
+    schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance, depth: ValidationDepth, share: int | None
+) -> Validated:
     """Compile `schema` for `frame`. Raises `ValidationError` for its columns, `ConfigurationError` for the schema."""
     name = schema.name or "unnamed"
     _refuse(schema, frame, tolerance)
@@ -75,6 +77,7 @@ def compiled(schema: DataFrameSchema, frame: pl.LazyFrame, tolerance: Tolerance,
         unique=checks.unique,
         tolerance=tolerance,
         failures=Failures(name, personal, checks.read),
+        share=share,
     )
 
 

@@ -16,7 +16,7 @@ from mc_sink.exceptions import ValidationError
 from mc_sink.validation.python_values import shown_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mc_sink.validation.pandera_backend import Finding
 
@@ -25,8 +25,10 @@ CAP = 10_000  # failure cases kept; counts are of all failures
 _CASES_BYTES = 32 * 2**20  # characters of the cases beyond which no more are kept
 _ROWS = 5_000_000  # row numbers kept to count each failing row once; beyond them, the message says "at least"
 _EXAMPLES = 3
+_LINES = 40  # lines of a report of several shares
 _WIDTH = 60
 _CASES: dict[str, Any] = {"row": pl.UInt64, "column": pl.String, "check": pl.String, "failure_case": pl.String}
+_CHECKS: dict[str, Any] = {"column": pl.String, "check": pl.String, "failures": pl.UInt64, "examples": pl.String}
 
 
 @dataclass(slots=True)
@@ -120,8 +122,7 @@ class Failures:
             (column, check, tally.count, _examples(tally).removeprefix(" (").removesuffix(")"))
             for (column, check), tally in self.tallies.items()
         ]
-        schema: dict[str, Any] = {"column": pl.String, "check": pl.String, "failures": pl.UInt64, "examples": pl.String}
-        checks = pl.DataFrame(table, schema=schema, orient="row")
+        checks = pl.DataFrame(table, schema=_CHECKS, orient="row")
         return ValidationError(message, schema_name=self.schema_name, failure_cases=cases, checks=checks, advice=advice)
 
     def _shown(self, frame: pl.DataFrame, column: str) -> list[Any]:
@@ -158,39 +159,73 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
+def merged(reports: Sequence[tuple[int, ValidationError]], *, advice: str = "") -> ValidationError:
+    """Return one report of those of several shares, each with its share's number, which precedes the row's.
+
+    The counts are exact. A report without a table of checks, such as that of an empty source, is repeated as it is.
+    """
+    tables = [
+        error.checks.select(pl.lit(number, pl.UInt32).alias("share"), *_CHECKS)
+        for number, error in reports
+        if error.checks is not None
+    ]
+    cases = [
+        error.failure_cases.select(pl.lit(number, pl.UInt32).alias("share"), *_CASES)
+        for number, error in reports
+        if error.failure_cases is not None
+    ]
+    schema = {"share": pl.UInt32, **_CHECKS}
+    checks = pl.concat([pl.DataFrame(schema=schema), *tables])
+    shown = [
+        f"  share {share:,}, {column or 'whole rows'}: {_short(check)}: {failures:,}{f' ({text})' if text else ''}"
+        for share, column, check, failures, text in checks.head(_LINES).iter_rows()
+    ]
+    shown += [f"  share {number:,}: {error.message}" for number, error in reports if error.checks is None]
+    shown += [f"  … and {checks.height - _LINES:,} more"] if checks.height > _LINES else []
+    name, advice = reports[0][1].schema_name, advice or reports[0][1].advice
+    shares, number = counted(len(reports), "share"), checks.select(pl.struct("column", "check").n_unique()).item()
+    headline = f"{shares} failed {counted(number, 'check')} of schema {name!r}." if number else f"{shares} failed."
+    kept = pl.concat([pl.DataFrame(schema={"share": pl.UInt32, **_CASES}), *cases])
+    return ValidationError(
+        lines(headline, *shown, advice), schema_name=name, failure_cases=kept, checks=checks, advice=advice
+    )
+
+
 @dataclass(slots=True)
 class RejectedRows:
     """Rejected rows in the order in which they were judged.
 
     A rejected row keeps the values it came with, personal data included, so that it can be corrected. Two columns are
     added: `row`, its number (UInt64, counted from 0 over the whole run), and `reasons`, a JSON list of
-    `{"column", "check"}`. An underscore is put before these names where the input already has them.
+    `{"column", "check"}`. The rows of one of several shares are counted within it, and have a column `share` with its
+    number in front. An underscore is put before these names where the input already has them.
     """
 
     schema: pl.Schema
+    share: int | None = None
     _spill: Spill = field(default_factory=Spill, init=False)
     _slots: list[Slot] = field(default_factory=list, init=False)
 
     def add(self, frame: pl.DataFrame, rows: pl.Series, reasons: pl.Series) -> None:
         """Keep the rows of `frame`, whose numbers are `rows`, with the reasons of each as text."""
-        row, reason = self.names
-        self._slots.append(self._spill.append(frame.select(rows.alias(row), reasons.alias(reason), *self.schema)))
+        own = [] if self.share is None else [pl.repeat(self.share, len(rows), dtype=pl.UInt32, eager=True)]
+        added = [column.alias(name) for column, name in zip([*own, rows, reasons], self.added, strict=True)]
+        self._slots.append(self._spill.append(frame.select(*added, *self.schema)))
 
     @property
-    def names(self) -> tuple[str, str]:
-        """The names of the two added columns."""
-        row, reasons = "row", "reasons"
-        while row in self.schema:
-            row = f"_{row}"
-        while reasons in self.schema:
-            reasons = f"_{reasons}"
-        return row, reasons
+    def added(self) -> dict[str, pl.DataType]:
+        """The added columns: their names and dtypes."""
+        added: dict[str, pl.DataType] = {} if self.share is None else {"share": pl.UInt32()}
+        return {self._free(name): dtype for name, dtype in {**added, "row": pl.UInt64(), "reasons": pl.String()}.items()}
+
+    def _free(self, name: str) -> str:
+        while name in self.schema:
+            name = f"_{name}"
+        return name
 
     def scan(self) -> pl.LazyFrame:
         """Return the rejected rows as a plan that reads them back a batch at a time; it is usable until `close`."""
-        row, reasons = self.names
-        schema = pl.Schema({row: pl.UInt64(), reasons: pl.String(), **self.schema})
-        return from_batches(lambda: map(self._spill.read, self._slots), schema)
+        return from_batches(lambda: map(self._spill.read, self._slots), pl.Schema({**self.added, **self.schema}))
 
     def close(self) -> None:
         """Free the disk."""

@@ -164,6 +164,7 @@ class Validated:
     unique: list[Uniqueness]
     tolerance: Tolerance
     failures: Failures
+    share: int | None = None
     num_rows: int = field(default=0, init=False)
     num_rejected: int = field(default=0, init=False)
     _warned: Failures = field(init=False)
@@ -174,12 +175,7 @@ class Validated:
 
     def __post_init__(self) -> None:
         self._warned = Failures(self.name, self.failures.personal, self.failures.read)
-        self._rejected = RejectedRows(self.coercion.came)
-
-    @property
-    def has_unique(self) -> bool:
-        """Return True if values must be unique over all rows of the run."""
-        return bool(self.unique)
+        self._rejected = RejectedRows(self.coercion.came, self.share)
 
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""
@@ -200,6 +196,10 @@ class Validated:
         return self.failures.error(
             advice="Every row was rejected. Nothing is left to deliver, and no rejects were written"
         )
+
+    def rejected(self) -> ValidationError | None:
+        """Return the report on the rejected rows; None if none was rejected."""
+        return self.failures.error(advice="These rows were rejected") if self.num_rejected else None
 
     def explain(self) -> str:
         """Return a text that states which checks run as expressions, which Pandera runs, and why."""

@@ -41,7 +41,7 @@ def load_schema(source: str | Path) -> DataFrameSchema:
     `source` is the name of a shipped schema (`list_schemas()`), the path of a Pandera YAML file, or its `file://`,
     `http://` or `https://` URL. Raises `ConfigurationError` if it doesn't exist or can't be read.
     """
-    text = _read(source)
+    text = read_schema(source)
     try:
         schema = schema_from_yaml(text)
     except Exception as error:
@@ -76,7 +76,8 @@ def resolve_schema(schema: SchemaLike) -> DataFrameSchema:
     )
 
 
-def _read(source: str | Path) -> str:
+def read_schema(source: str | Path) -> str:
+    """Return the YAML text of a shipped schema, a file or a URL; raises `ConfigurationError` where it can't be read."""
     if isinstance(source, str) and source in list_schemas():
         return _shipped().joinpath(f"{source}.yaml").read_text(encoding="utf-8")
     if isinstance(source, str) and "://" in source:
