@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mc_sink import platforms
     from mc_sink.exceptions import (
+        AlreadyDelivered,
         AlreadyExistsError,
         CommitError,
         CommitUnknown,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
     from mc_sink.presets import PRESETS, Limit, Preset
     from mc_sink.publishing import Journal, discard, list_journals, publish, recover, verify
-    from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Verification, WrittenFile
+    from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Sweep, Verification, WrittenFile
     from mc_sink.secret import Secret
-    from mc_sink.sink import Options, Preview, preview, sink_madconnect, stage
+    from mc_sink.sink import Delivery, Options, Preview, Share, open_delivery, preview, sink_madconnect, stage
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.validation import list_schemas, load_schema
 
@@ -49,6 +50,7 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "PRESETS",
+    "AlreadyDelivered",
     "AlreadyExistsError",
     "Changes",
     "CheckReport",
@@ -58,6 +60,7 @@ __all__ = [
     "ConfigurationError",
     "CountedWarning",
     "Csv",
+    "Delivery",
     "Journal",
     "Limit",
     "LimitError",
@@ -71,10 +74,12 @@ __all__ = [
     "Receipt",
     "Rejects",
     "Secret",
+    "Share",
     "SinkError",
     "SinkMadConnect",
     "Staged",
     "StagedFile",
+    "Sweep",
     "TargetError",
     "UploadError",
     "ValidationError",
@@ -86,6 +91,7 @@ __all__ = [
     "list_journals",
     "list_schemas",
     "load_schema",
+    "open_delivery",
     "platforms",
     "policy",
     "preview",
@@ -126,16 +132,16 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
     __getattr__ = attributes(
         {
             "connector": "",
-            "exceptions": "AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError "
+            "exceptions": "AlreadyDelivered AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError "
             "PermissionDenied QueryError SinkError TargetError UploadError ValidationError",
             "formats": "Csv Parquet",
             "object_options": "ObjectOptions",
             "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
             "presets": "Limit PRESETS Preset",
             "publishing": "Journal discard list_journals publish recover verify",
-            "receipt": "Changes CountedWarning Receipt Rejects Verification WrittenFile",
+            "receipt": "Changes CountedWarning Receipt Rejects Sweep Verification WrittenFile",
             "secret": "Secret",
-            "sink": "Preview preview sink_madconnect stage",
+            "sink": "Delivery Preview Share open_delivery preview sink_madconnect stage",
             "staged": "Staged StagedFile",
             "testing": "",
             "validation": "list_schemas load_schema",

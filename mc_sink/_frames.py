@@ -75,8 +75,8 @@ def schema_of(columns: object) -> pl.Schema:
         return pl.Schema(columns) if isinstance(columns, Mapping) else as_lazyframe(columns).collect_schema()
     except (TypeError, ConfigurationError) as error:
         raise ConfigurationError(
-            f"A {type(columns).__name__} doesn't describe columns. Pass a mapping from names to Polars' dtypes, an Arrow "
-            "schema, or a frame with these columns."
+            f"A {type(columns).__name__} doesn't describe columns. Pass a mapping from names to Polars' dtypes, an "
+            "Arrow schema, or a frame with these columns."
         ) from error
 
 

@@ -7,6 +7,7 @@
     ├── ValidationError                       rows break the schema
     ├── QueryError                            the query engine broke down, or lost rows
     ├── AlreadyExistsError (FileExistsError)  the key is taken, and `if_exists` is "fail"
+    │   └── AlreadyDelivered                  the run is complete; `manifest` is where it says so
     ├── PermissionDenied (PermissionError)    the store refused; `action` names what is missing
     ├── UploadError (OSError)                 bytes could not be stored
     └── CommitError (OSError)                 publishing stopped part way
@@ -110,6 +111,14 @@ class QueryError(SinkError):
 
 class AlreadyExistsError(SinkError, FileExistsError):
     """An object with this key exists and was not changed; `if_exists="overwrite"` would replace it."""
+
+
+class AlreadyDelivered(AlreadyExistsError):  # noqa: N818  a scheduler counts it as a success
+    """The run has been delivered: its manifest is visible at the URL `manifest`. Nothing was done."""
+
+    def __init__(self, message: str = "", *, manifest: str = "") -> None:
+        super().__init__(message, visible="some")
+        self.manifest = manifest
 
 
 class UploadError(SinkError, OSError):

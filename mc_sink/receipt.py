@@ -172,6 +172,34 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """The search for uploads of a run that a lost worker had begun, and whose ids no share names.
+
+    outcome
+        "done"; "denied" where the permission to list uploads isn't granted; "failed" where the store didn't answer;
+        "none" where the store has no uploads, or the names of the run's files may be another run's too.
+    num_aborted
+        The number of uploads that were found and aborted.
+    left
+        A sentence for each upload that was found and couldn't be aborted.
+    """
+
+    outcome: Literal["done", "denied", "failed", "none"]
+    num_aborted: int = 0
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.outcome == "done":
+            return f"searched for: {self.num_aborted:,} aborted, {len(self.left):,} left"
+        why = {
+            "denied": "s3:ListBucketMultipartUploads isn't granted",
+            "failed": "the store didn't answer",
+            "none": "this store or these names don't allow it",
+        }[self.outcome]
+        return f"not searched for, because {why}: a lifecycle rule removes them"
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A complete and visible delivery. Holds no credentials; a pickled receipt can't verify itself any more.
 
@@ -195,6 +223,8 @@ class Receipt:
         Whether no row was delivered, and so, with `on_empty="skip"`, no file was made except the rejects.
     stale
         URLs of files of an earlier run that stay beside this one, because the caller accepted that.
+    sweep
+        The search for uploads of lost workers; None for a delivery of one process.
     """
 
     run_id: str
@@ -213,6 +243,7 @@ class Receipt:
     skipped: bool = False
     stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
+    sweep: Sweep | None = None
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -258,6 +289,7 @@ class Receipt:
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
             *(("stale", f"{url} is of an earlier run and was kept") for url in self.stale),
+            *([("lost uploads", str(self.sweep))] if self.sweep and self.target.startswith("s3:") else []),
         ]
 
     def _unguarded(self) -> list[tuple[str, str]]:

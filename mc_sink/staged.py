@@ -131,6 +131,12 @@ class Claim:
     keys: tuple[str, ...] = ()
     rejects: tuple[str, str] | None = None
 
+    @property
+    def spans(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Each stem with its patterns."""
+        files = ((self.stem, self.patterns),) if self.stem is not None else ()
+        return files + (((self.rejects[0], (self.rejects[1],)),) if self.rejects else ())
+
 
 @dataclass(frozen=True, slots=True)
 class Content:

@@ -49,8 +49,8 @@ class FileNames:
     """The keys of one run. `is_numbered`: it may have several files, so they are numbered.
 
     `share` is the number of the share whose files these are, None where one process delivers the whole run. Stem and
-    patterns are those of all shares. `template` is the caller's, None for the default; `columns` are the partition columns; `schema` is the name of the
-    schema that validates the rows.
+    patterns are those of all shares. `template` is the caller's, None for the default; `columns` are the partition
+    columns; `schema` is the name of the schema that validates the rows.
     """
 
     target: Target

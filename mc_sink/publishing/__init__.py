@@ -6,6 +6,7 @@ staged ──discard──► gone
 
 from mc_sink.publishing import journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
+from mc_sink.publishing.lost_uploads import abort_lost
 from mc_sink.publishing.preconditions import raise_stale
 from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
 from mc_sink.publishing.recovery import recover
@@ -13,6 +14,7 @@ from mc_sink.publishing.verification import verify
 
 __all__ = [
     "Journal",
+    "abort_lost",
     "discard",
     "discard_with",
     "journal",

@@ -141,6 +141,7 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "num_rows": sum(file.num_rows for file in files),
         "num_bytes": sum(file.num_bytes for file in files),
         "num_rejected": sum(part.rejects.num_rows for part in staged if part.rejects),
+        **({"num_shares": len(staged)} if len(staged) > 1 else {}),
         "warnings": [
             asdict(warning)
             for warning in summed([*(warning for part in staged for warning in part.warnings), *unproven(files)])

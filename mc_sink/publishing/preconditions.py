@@ -139,9 +139,7 @@ def _visible(stores: Stores, claim: Claim) -> Iterator[str]:
     for key in claim.keys:
         place = parse_target(key)
         yield from stores.of(place).listing(place, exact=True)
-    of_files = [(claim.stem, claim.patterns)] if claim.stem is not None else []
-    of_rejects = [(claim.rejects[0], (claim.rejects[1],))] if claim.rejects else []
-    for url, texts in of_files + of_rejects:
+    for url, texts in claim.spans:
         stem, patterns = parse_target(url), [re.compile(text) for text in texts]
         listed = stores.of(stem).listing(stem, exact=False)
         yield from (url for url in listed if any(pattern.fullmatch(url) for pattern in patterns))

@@ -5,28 +5,17 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mc_sink._display import logger
-from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._lazy import attributes
-from mc_sink._nested import without_categories
-from mc_sink._runtime.batches import known_num_rows, pull
-from mc_sink._runtime.fork_guard import check_fork
-from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
-from mc_sink.formats import options_of
-from mc_sink.publishing import discard_with, journal, publish_with, wait_to_publish, waiting_at
+from mc_sink.publishing import journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
-from mc_sink.sink.pipeline import RowCountGuard, open_rows, show_progress
+from mc_sink.sink.pipeline import RowCountGuard
 from mc_sink.sink.prior_attempt import find_prior_attempt
 from mc_sink.sink.spec import resolve
-from mc_sink.staged import Content, Staged, StagedRejects
-from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
+from mc_sink.sink.staging import discard_noting, stage_frame
 
 if TYPE_CHECKING:
     import os
@@ -35,21 +24,24 @@ if TYPE_CHECKING:
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
-    from mc_sink.sink.pipeline import DeliveryRows
+    from mc_sink.sink.opening import open_delivery
     from mc_sink.sink.previewing import Preview, preview
-    from mc_sink.sink.prior_attempt import PriorAttempt
-    from mc_sink.staged import StagedFile
-    from mc_sink.storage import Stores
+    from mc_sink.sink.share import Share
+    from mc_sink.sink.shares import Delivery
+    from mc_sink.staged import Staged
 
 __all__ = [
     "DEFAULT_REJECTS",
     "KINDS",
+    "Delivery",
     "Options",
     "Preview",
     "RowCountGuard",
+    "Share",
     "SinkOptions",
     "check_new_run",
     "deliver_frame",
+    "open_delivery",
     "preview",
     "refuse_own_frames",
     "refuse_own_source",
@@ -58,9 +50,16 @@ __all__ = [
     "stage",
 ]
 
-_log = logger(__name__)
 if not TYPE_CHECKING:
-    __getattr__ = attributes({"sink.previewing": "Preview preview"}, __name__)
+    __getattr__ = attributes(
+        {
+            "sink.opening": "open_delivery",
+            "sink.previewing": "Preview preview",
+            "sink.share": "Share",
+            "sink.shares": "Delivery",
+        },
+        __name__,
+    )
 
 
 @seals_options
@@ -174,12 +173,12 @@ def check_new_run(spec: DeliverySpec) -> None:
 def deliver_frame(frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None) -> Receipt:
     """Deliver a frame by a specification; see `sink_madconnect`. `guard` is the row count guard of a connection."""
     journal.prepare()
-    staged, stores = _stage(frame, spec, guard)
+    done = stage_frame(frame, spec, guard)
     try:
-        return publish_with(stores, [staged])
+        return publish_with(done.stores, [done.staged])
     except BaseException as error:
-        if not journal.holds(staged):  # files in a journal may be visible in part, and `recover` needs the rest
-            _discard(staged, stores, error)
+        if not journal.holds(done.staged):  # files in a journal may be visible in part, and `recover` needs the rest
+            discard_noting(done.staged, done.stores, error)
         raise
 
 
@@ -190,102 +189,10 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
 
     Takes the arguments of `sink_madconnect`, and raises the same errors up to publishing. Several processes may stage
     parts of one run, each with its own names. Parts whose names collide are refused: by `publish`, and before any
-    upload by `stage`, if this process still holds the other part.
+    upload by `stage`, if this process still holds the other part. `open_delivery` numbers the parts of several workers,
+    and checks what only all of them together can show.
     """
     spec = resolve(SinkOptions.of("stage", target, options))
-    staged, _ = _stage(frame, spec, waiting=waiting_at(spec.names.run_id, spec.target.url))
+    staged = stage_frame(frame, spec, waiting=waiting_at(spec.names.run_id, spec.target.url)).staged
     wait_to_publish(staged)
     return staged
-
-
-@panics_as_query_errors()
-def _stage(
-    frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None, *, waiting: frozenset[str] = frozenset()
-) -> tuple[Staged, Stores]:
-    """Stage a delivery, and return it with its open stores. `waiting` are URLs of other staged parts of the run."""
-    check_fork()
-    began, started_at, stores = time.monotonic(), datetime.now(UTC), spec.stores()
-    if spec.preset and spec.lost:
-        _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
-    refuse_own_frames(spec, frame)
-    with stores.learning(), open_rows(as_lazyframe(frame), spec, known_num_rows(frame)) as rows:
-        spec.check(rows.delivered)
-        if spec.rejects:
-            check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
-        prior = find_prior_attempt(spec, stores)
-        schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
-        metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
-        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
-        with show_progress(spec.target.url, progress=spec.progress) as advance:
-            batches = spec.watch(rows.batches(spec.row_group_size))
-            files = write_files(batches, plan, stores.of(spec.target), advance)
-        staged = replace(_staged(spec, files, rows, started_at), claim=prior.claim)
-        try:
-            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
-            rows.account_for(staged)
-            rows.check_number(spec.min_rows, guard)
-            staged = _if_empty(staged, stores)
-            spec.check_files(staged)
-            prior.check(staged)
-        except BaseException as error:
-            _discard(staged, stores, error)
-            raise
-    return replace(staged, took=timedelta(seconds=time.monotonic() - began)), stores
-
-
-def _staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
-    schema = spec.partitioning(rows.delivered).file_schema
-    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
-    kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
-    return Staged(
-        run_id=spec.names.run_id,
-        target=spec.target.url,
-        files=files,
-        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
-        validated=rows.compiled.validated,
-        if_exists=spec.if_exists,
-        stale=spec.stale,
-        repeatable=spec.repeatable,
-        started_at=started_at,
-        took=timedelta(0),
-        manifest=spec.manifest.url if spec.manifest else None,
-        manifest_form=spec.manifest_form,
-        success_marker=spec.success_marker.url if spec.success_marker else None,
-        changes=rows.changes,
-        on_empty=spec.on_empty,
-        object_options=spec.object_options,
-        over_all_rows=rows.over_all_rows,
-    )
-
-
-def _if_empty(staged: Staged, stores: Stores) -> Staged:
-    """Return a delivery without rows as `on_empty` asks: with its files, without them, or not at all."""
-    if staged.num_rows or staged.on_empty == "deliver":
-        return staged
-    if staged.on_empty == "fail":
-        raise ValidationError(
-            f'Cannot deliver to {staged.target}: no row is left, and on_empty is "fail". Look at the source, or use '
-            '"skip" to write no file, or "deliver" to write a file with a header only.'
-        )
-    for left_behind in discard_with(stores, [replace(staged, rejects=None)]):
-        _log.warning("A file without rows was discarded. %s", left_behind)
-    return replace(staged, files=())
-
-
-def _stage_rejects(rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt) -> StagedRejects | None:
-    """Stage the rejected rows; None where invalid rows fail the run."""
-    if spec.rejects is None:
-        return None
-    rejected, (target, format) = rows.compiled.rejects(), spec.rejects
-    if rejected is None:
-        return StagedRejects(0, None)
-    is_published = target.url in prior.to_compare
-    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=is_published)
-    written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
-    return StagedRejects(written.num_rows, written)
-
-
-def _discard(staged: Staged, stores: Stores, cause: BaseException) -> None:
-    """Discard a delivery, and note on its cause what could not be removed."""
-    for left_behind in discard_with(stores, [staged]):
-        add_note(cause, left_behind)

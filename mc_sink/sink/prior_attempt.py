@@ -6,7 +6,8 @@ They are compared, and any difference is an error before more becomes visible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     manifest = place.url if place and is_complete else None
     if spec.success_marker and not overwrites and not (published or manifest):
         _refuse_marked(spec.success_marker, store)
-    rejects = stores.of(spec.rejects[0]).listing(spec.rejects[0], exact=True) if spec.rejects else frozenset()
+    rejects = _visible_rejects(spec, stores)
     # Raises for a journal of this run that can't be read.
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
     if overwrites:
@@ -103,14 +104,42 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     return PriorAttempt(published, to_compare, manifest=manifest, claim=_claim(spec, (), overwrites=False))
 
 
+def claim_of(spec: DeliverySpec) -> Claim | None:
+    """Return where leftover files of a run in several shares may be, of this attempt or an earlier one."""
+    begun = journal.find(spec.names.run_id, spec.target.url)
+    elsewhere = tuple(_elsewhere(begun, spec.names)) if begun else ()
+    return _claim(spec, elsewhere, overwrites=spec.if_exists == "overwrite")
+
+
+def _visible_rejects(spec: DeliverySpec, stores: Stores) -> frozenset[str]:
+    """Return the URLs of this run's visible files of rejected rows, of all shares."""
+    if spec.rejects is None:
+        return frozenset()
+    store = stores.of(spec.rejects[0])
+    if spec.names.share is None:
+        return store.listing(spec.rejects[0], exact=True)
+    stem, pattern = _rejects_of_all(spec.rejects[0], spec.names.share)
+    return frozenset(url for url in store.listing(stem, exact=False) if re.fullmatch(pattern, url))
+
+
+def _rejects_of_all(file: Target, share: int) -> tuple[Target, str]:
+    """Return the start and the pattern of the names of all shares' rejects, given those of one."""
+    before, _, after = file.url.rpartition(f"{share:05d}")
+    stem = replace(file, path=file.path.rpartition(f"{share:05d}")[0])
+    return stem, f"{re.escape(before)}(?:[0-9]{{5}}|[1-9][0-9]{{5,}}){re.escape(after)}"
+
+
 def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) -> Claim | None:
     """Return where leftover files may be that this run doesn't make; None where its names are new."""
-    names, keys = spec.names, elsewhere
-    if spec.rejects:
+    names, keys, rejects = spec.names, elsewhere, None
+    if spec.rejects and names.share is not None:
+        stem, pattern = _rejects_of_all(spec.rejects[0], names.share)
+        rejects = stem.url, pattern
+    elif spec.rejects:
         are_its_own = names.run_id in spec.rejects[0].name
         keys += (spec.rejects[0].url,) if (spec.run_id_given if are_its_own else overwrites) else ()
-    if names.target.is_prefix and (spec.run_id_given or not names.are_its_own):
-        return Claim(names.stem.url, names.patterns, keys)
+    if names.target.is_prefix and (spec.run_id_given or not names.are_its_own or names.share is not None):
+        return Claim(names.stem.url, names.patterns, keys, rejects)
     return Claim(None, (), keys) if keys else None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
+from mc_sink.receipt import Sweep
 from mc_sink.secret import Unpicklable, seal, seals_options
 from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage.quiet_logs import silence
@@ -34,7 +35,7 @@ from mc_sink.storage.store import Holds, Published, Store, Writer, already_exist
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from mc_sink.target import Target
 
@@ -103,6 +104,11 @@ class Stores(Unpicklable):
         """Return a sentence for each promise that rests on less at a target's store, as far as known; sends nothing."""
         store = self.of(target)
         return store.support.unkept() if isinstance(store, S3Store) else ()
+
+    def sweep(self, stem: Target, is_own: Callable[[str], bool], keep: Collection[str]) -> Sweep:
+        """Abort uploads of lost workers of a run; see `S3Store.sweep`. Other stores have none."""
+        store = self.of(stem)
+        return store.sweep(stem, is_own, keep) if isinstance(store, S3Store) else Sweep("none")
 
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mc_sink.validation.compiler import compiled
-from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
 from mc_sink.validation.failure_report import merged
+from mc_sink.validation.judge import Limit, OnInvalid, Tolerance
 from mc_sink.validation.pandera_backend import configured_depth
-from mc_sink.validation.schemas import SchemaLike, list_schemas, load_schema, read_schema, resolve_schema, schema_from_yaml
+from mc_sink.validation.schemas import (
+    SchemaLike,
+    list_schemas,
+    load_schema,
+    read_schema,
+    resolve_schema,
+    schema_from_yaml,
+)
 from mc_sink.validation.unique import bucket_check, buckets_of, check_bucketed
 
 if TYPE_CHECKING:

@@ -216,7 +216,9 @@ class RejectedRows:
     def added(self) -> dict[str, pl.DataType]:
         """The added columns: their names and dtypes."""
         added: dict[str, pl.DataType] = {} if self.share is None else {"share": pl.UInt32()}
-        return {self._free(name): dtype for name, dtype in {**added, "row": pl.UInt64(), "reasons": pl.String()}.items()}
+        return {
+            self._free(name): dtype for name, dtype in {**added, "row": pl.UInt64(), "reasons": pl.String()}.items()
+        }
 
     def _free(self, name: str) -> str:
         while name in self.schema:

@@ -23,7 +23,7 @@ from mc_sink._runtime.kept_rows import compact
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.validation.failure_report import Failures, RejectedRows
 from mc_sink.validation.row_checks import RowCheck, failing
-from mc_sink.validation.unique import ROW, Uniqueness
+from mc_sink.validation.unique import NUM_BUCKETS, ROW, Uniqueness
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -176,6 +176,8 @@ class Validated:
     def __post_init__(self) -> None:
         self._warned = Failures(self.name, self.failures.personal, self.failures.read)
         self._rejected = RejectedRows(self.coercion.came, self.share)
+        for unique in self.unique if self.share is not None else ():
+            unique.seen = bytearray(NUM_BUCKETS // 8)
 
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""

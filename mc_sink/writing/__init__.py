@@ -39,7 +39,8 @@ def write_files(
 ) -> tuple[StagedFile, ...]:
     """Stage all of `batches`, or raise the first error, leaving nothing visible or staged.
 
-    Without partitions at least one file is made, also of no rows; with them, none without rows. The files are in the
+    Without partitions at least one file is made, also of no rows, unless `on_empty` is "skip"; with them, none without
+    rows. The files are in the
     order of their partitions' keys, and then of their rows. They and their names depend on the rows alone.
 
     Memory, beyond that of the engine and the parts in flight: 32 MiB and a batch of rows for `max_bytes`, and two lots
@@ -54,6 +55,7 @@ def write_files(
                 split = SplitByRows(queue, plan.spec.max_rows_per_file)
             else:
                 split = SplitByBytes(queue, plan.spec.max_bytes_per_file, plan.spec.max_rows_per_file, plan.folder)
+            queue.keeps_empty = plan.spec.on_empty != "skip"
             if plan.spec.partition_by:
                 write_partitions(batches, plan, split)
             else:

@@ -57,7 +57,8 @@ class DeliveryPlan:
     def is_one_file(self) -> bool:
         """Whether the delivery has exactly one file, however many rows it has."""
         spec = self.spec
-        return spec.max_rows_per_file is None and spec.max_bytes_per_file is None and not spec.partition_by
+        is_whole = spec.names.share is None  # a share without rows has no file
+        return is_whole and spec.max_rows_per_file is None and spec.max_bytes_per_file is None and not spec.partition_by
 
     def files(self, schema: pl.Schema, partition: Partition | None = None) -> Iterator[FilePlan]:
         """Yield the plans of the files of one partition, or of all rows, numbered from 0."""

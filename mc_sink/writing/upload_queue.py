@@ -79,8 +79,10 @@ class UploadQueue:
     """The files of one delivery. Leaving its `with` by an exception discards all of them, staged ones too.
 
     One file is open at a time. Others are being uploaded, at most as many as the store takes at once, and of at most
-    `BYTES_AT_ONCE` together.
+    `BYTES_AT_ONCE` together. Without `keeps_empty`, a file without rows is dropped, of which nothing has been sent.
     """
+
+    keeps_empty = True
 
     def __init__(self, store: Store, advance: Callable[[int, int], None]) -> None:
         self._store, self._progress = store, _Progress(advance)
@@ -115,7 +117,7 @@ class UploadQueue:
         return encoder
 
     def redo(self, encoder: FileEncoder) -> None:
-        """Discard a file that will end at another row."""
+        """Discard a file that will end at another row, or that isn't needed."""
         left = encoder.abort(UploadError("The file is encoded again, to keep max_bytes_per_file."))
         self._open.discard(encoder)
         if left:
@@ -123,6 +125,9 @@ class UploadQueue:
 
     def keep(self, encoder: FileEncoder) -> None:
         """Upload the rest of a file while others are encoded; raise the error of an earlier upload."""
+        if not (encoder.num_rows or self.keeps_empty):
+            self.redo(encoder)
+            return
         future: Future[StagedFile] = Future()
         folder = encoder.plan.partition.folder if encoder.plan.partition else ""
         self._staged.append((folder, future))

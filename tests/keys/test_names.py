@@ -115,7 +115,10 @@ def test_what_the_page_says_is_refused_is(fault_s3: FaultServer, template: str) 
 MESSAGES = {
     "nearest": ({"template": "{run-id}{ext}"}, "Did you mean {run_id}?"),
     "nearest column": ({"template": "{run_id}/{contry}{ext}", "columns": ["country"]}, "Did you mean {country}?"),
-    "none near": ({"template": "{customer}{ext}"}, "Use {run_id}, {timestamp}, {date}, {schema}, {share}, {part}, {ext}"),
+    "none near": (
+        {"template": "{customer}{ext}"},
+        "Use {run_id}, {timestamp}, {date}, {schema}, {share}, {part}, {ext}",
+    ),
     "no name": ({"template": "{}{ext}"}, "{} in name='{}{ext}' is not a token"),
     "attribute": ({"template": "{run_id.hex}{ext}"}, "is not a token"),
     "conversion": ({"template": "{run_id!r}{ext}"}, "can't have a conversion"),

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from tests.servers import checksums
 from tests.servers.rules import S3Error
-from tests.servers.store import PartClaim, StoredObject
+from tests.servers.store import PartClaim, StoredObject, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +77,26 @@ def listed(request: Request, objects: Mapping[str, StoredObject], page: int) -> 
     }
     found = "".join(_entry(spell(entry), objects.get(entry)) for entry in shown)
     return _document("ListBucketResult", _tags(about) + found)
+
+
+def uploads_listed(request: Request, uploads: Mapping[str, Upload], page: int) -> bytes:
+    """Return one page of the open uploads of a bucket, by key and upload id."""
+    query = request.query
+    prefix, after = query.get("prefix", ""), (query.get("key-marker", ""), query.get("upload-id-marker", ""))
+    found = sorted((one.key, upload_id) for upload_id, one in uploads.items() if one.bucket == request.bucket)
+    entries = [entry for entry in found if entry[0].startswith(prefix) and entry > after]
+    spell = quote if query.get("encoding-type") == "url" else str
+    about = {
+        "Bucket": request.bucket,
+        "Prefix": spell(prefix),
+        "MaxUploads": str(page),
+        "IsTruncated": "true" if entries[page:] else "false",
+        **({"EncodingType": "url"} if "encoding-type" in query else {}),
+        **({"NextKeyMarker": spell(entries[page - 1][0])} if entries[page:] else {}),
+        **({"NextUploadIdMarker": entries[page - 1][1]} if entries[page:] else {}),
+    }
+    listed = "".join(f"<Upload>{_tags({'Key': spell(key), 'UploadId': one})}</Upload>" for key, one in entries[:page])
+    return _document("ListMultipartUploadsResult", _tags(about) + listed)
 
 
 def _entries(keys: Sequence[str], prefix: str, delimiter: str) -> list[str]:

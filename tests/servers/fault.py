@@ -52,6 +52,7 @@ class FaultServer(Endpoint):
             "Complete": self._complete,
             "Abort": self._abort,
             "List": self._list,
+            "ListUploads": self._list_uploads,
             "HeadBucket": self._head_bucket,
         }
         # A store that reads over checksums has none that it doesn't know.
@@ -181,6 +182,10 @@ class FaultServer(Endpoint):
     def _list(self, request: Request, _: Incoming) -> Reply:
         found = self.store.bucket(request.bucket).copy()
         return self._reply(request, documents.listed(request, found, self.rules.list_page), _XML)
+
+    def _list_uploads(self, request: Request, _: Incoming) -> Reply:
+        found = self.store.uploads.copy()
+        return self._reply(request, documents.uploads_listed(request, found, self.rules.list_page), _XML)
 
     def _head_bucket(self, request: Request, _: Incoming) -> Reply:
         return self._reply(request, b"", ("x-amz-bucket-region", "us-east-1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,13 +26,15 @@ OPS: dict[Operation, str] = {
     "put_object": "Put",
     "abort_multipart_upload": "Abort",
     "list_objects_v2": "List",
+    "list_multipart_uploads": "ListUploads",
 }
 WHERE = {"Bucket": "bucket", "Key": "p/x.csv"}
 MIB = 2**20
 
 
 def requests_to(server: FaultServer, read_timeout: float = 5, **options: Any) -> Requests:
-    """Return requests to the server, as its writer; the timeout is one that a busy machine doesn't reach."""
+    """Return requests to the server, as its writer, who may list uploads too; the timeout is one for a busy machine."""
+    server.rules = replace(server.rules, granted={*server.rules.granted, "ListUploads"})
     asked = server.storage_options | {"config_kwargs": {"read_timeout": read_timeout}} | options
     return Requests({name: value for name, value in asked.items() if value is not None})
 
@@ -43,7 +46,7 @@ def body_of(num_bytes: int) -> PartBody:
 
 def ready(requests: Requests, operation: Operation, body: PartBody | None = None) -> dict[str, Any]:
     """Return parameters with which an operation succeeds; what it needs to be there has been made."""
-    if operation == "list_objects_v2":
+    if operation in {"list_objects_v2", "list_multipart_uploads"}:
         return {"Bucket": WHERE["Bucket"]}
     if operation == "create_multipart_upload":
         return dict(WHERE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isal import isal_zlib
 
 from mc_sink.exceptions import CommitError, UploadError
+from mc_sink.receipt import Sweep
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage.s3.client import Requests
@@ -29,7 +30,7 @@ from mc_sink.storage.store import S3_FORM, Holds, Match, Published, StoresNothin
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
@@ -121,6 +122,17 @@ class S3Store(Unpicklable):
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
 
+    def sweep(self, stem: Target, is_own: Callable[[str], bool], keep: Collection[str]) -> Sweep:
+        """Abort the uploads whose keys begin with `stem` and whose URLs are the run's own, except the ids in `keep`."""
+        try:
+            found = list(_uploads(self._requests, stem))
+        except RequestFailed as failed:
+            return Sweep("denied" if is_list_denied(failed) else "failed")
+        lost = [(key, one) for key, one in found if one not in keep and is_own(f"s3://{stem.bucket}/{key}")]
+        where = {"Bucket": stem.bucket}
+        left = [abort_upload(self._requests, where | {"Key": key}, upload_id) for key, upload_id in lost]
+        return Sweep("done", left.count(None), tuple(sentence for sentence in left if sentence))
+
     def _may_be_visible(self, file: StagedFile, upload: Multipart) -> bool:
         """Return True if the object at the key may be this upload, also if the key can't be listed."""
         try:
@@ -173,6 +185,16 @@ class S3Store(Unpicklable):
     @property
     def _is_encrypted(self) -> bool:
         return is_encrypted(self._options.request(""))
+
+
+def _uploads(requests: Requests, stem: Target) -> Iterator[tuple[str, str]]:
+    """Yield key and upload id of every upload whose key begins with `stem`."""
+    page: dict[str, Any] = {"IsTruncated": True}
+    while page.get("IsTruncated"):
+        after = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        marks = {name: page[mark] for name, mark in after.items() if page.get(mark)}
+        page = requests.call("list_multipart_uploads", Bucket=stem.bucket, Prefix=stem.path, **marks)
+        yield from ((str(upload["Key"]), str(upload["UploadId"])) for upload in page.get("Uploads", ()))
 
 
 class PartsComparison(StoresNothing):

@@ -28,6 +28,7 @@ Operation = Literal[
     "put_object",
     "abort_multipart_upload",
     "list_objects_v2",
+    "list_multipart_uploads",
 ]
 OPERATIONS: Final = get_args(Operation)
 
@@ -120,6 +121,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "put_object": Rule("s3:PutObject", PASSES | CHANGED_ON_ITS_WAY | CONFLICT, frozenset({"ETag"})),
     "abort_multipart_upload": Rule("s3:AbortMultipartUpload", PASSES),
     "list_objects_v2": Rule("s3:ListBucket", PASSES, frozenset({"Name", "KeyCount", "IsTruncated", "Contents"})),
+    "list_multipart_uploads": Rule(
+        "s3:ListBucketMultipartUploads", PASSES, frozenset({"Bucket", "IsTruncated", "Uploads"})
+    ),
 }
 
 

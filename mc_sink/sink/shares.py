@@ -1,0 +1,300 @@
+"""One delivery from several workers: the driver opens it, workers stage shares, the driver publishes them together.
+
+open_delivery (driver) ──► Delivery ──► stage (any worker) ──► Share ──► publish or discard (driver)
+
+Everything that can be refused is refused when the delivery is opened, once. Shares are judged together before any file
+is visible.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from importlib.metadata import version
+from io import BytesIO
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats import Csv, Format, Parquet, options_of
+from mc_sink.object_options import ObjectOptions
+from mc_sink.publishing import abort_lost, discard_with, journal, publish_with
+from mc_sink.sink.options import SinkOptions
+from mc_sink.sink.pipeline import open_rows
+from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
+from mc_sink.sink.share import VERDICTS, Share, small
+from mc_sink.sink.share_checks import check_complete, check_rows, check_unique, check_verdicts
+from mc_sink.sink.spec import resolve
+from mc_sink.sink.staging import describe, discard_noting, stage_frame
+from mc_sink.sink.travelling import storage_options_here
+from mc_sink.target import parse_target
+from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mc_sink._frames import Frame
+    from mc_sink.delivery_spec import DeliverySpec
+    from mc_sink.receipt import Receipt
+    from mc_sink.staged import Claim, Staged
+    from mc_sink.validation import SchemaLike
+
+_FORMATS: dict[str, type] = {"csv": Csv, "parquet": Parquet}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Delivery:
+    """A run that several workers stage and one driver publishes. Frozen; it can be pickled, and holds no secret.
+
+    target, run_id, opened_at, id
+        Where the run goes, its id, when it was opened, and what tells this opening from others.
+    columns
+        The columns of the rows of every share.
+    unique
+        The columns of the key that the schema requires to be unique over all shares; empty where it requires none.
+    credentials
+        The function that each process calls for its storage options, as "module:function"; None for AWS' own ways.
+    published
+        URLs of this run's files that an earlier attempt made visible. Shares compare theirs with them.
+    """
+
+    target: str
+    run_id: str
+    opened_at: datetime
+    id: str
+    columns: pl.Schema
+    unique: tuple[str, ...]
+    credentials: str | None
+    published: tuple[str, ...]
+    host: str
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    storage_options: Mapping[str, Any]
+    schema: SchemaLike | SchemaText | None
+    run_id_given: bool
+
+    def __repr__(self) -> str:
+        return f"Delivery(run {self.run_id} to {self.target})"  # the options may hold values of cells
+
+    def stage(self, batches: Frame, *, number: int) -> Share:
+        """Validate, encode and upload one share without making it visible; in any process, thread or machine.
+
+        What no retry can change is the share's `failure`: invalid rows, limits, options, permissions, taken keys. What
+        a retry may change is raised, such as `UploadError` and the exceptions of the rows' source, and then nothing of
+        the share is stored.
+
+        `batches` is any frame or iterable of batches with the delivery's columns, also without any batch. `number`
+        counts the shares from 0.
+        """
+        if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
+            raise ConfigurationError(f"Cannot use number={number!r}. Number the shares of a delivery from 0.")
+        number, host = int(number), socket.gethostname()
+        try:
+            self._check_here()
+            prior = PriorAttempt(to_compare=frozenset(self.published))
+            done = stage_frame(batches, self._spec_of_share(number), columns=self.columns, prior=prior)
+        except VERDICTS as error:
+            return Share(number=number, delivery=self.id, host=host, failure=small(error))
+        staged = done.staged
+        return Share(
+            number=number,
+            delivery=self.id,
+            host=host,
+            num_rows=done.num_rows,
+            files=staged.files,
+            rejects=staged.rejects,
+            validated=staged.validated,
+            took=staged.took,
+            buckets=done.buckets,
+            rejected=done.rejected and small(done.rejected),
+        )
+
+    def publish(self, shares: Iterable[Share], *, num_shares: int) -> Receipt:
+        """Check all shares together, and make their files visible, the manifest last.
+
+        Raises before anything is visible, and then keeps what is staged, for `discard`: `ConfigurationError` unless
+        `num_shares` shares of this delivery are there once each; the failures of the shares, the reports on invalid
+        rows as one; `ValidationError` for `max_rejects` and `min_rows`, which count the rows of all shares;
+        `ConfigurationError` unless the key is proven to be unique; `AlreadyExistsError` for a visible file of this run
+        that no share has. Publishing raises what `mc_sink.publish` raises.
+        """
+        self._check_here()
+        found = check_complete(shares, num_shares, self.id)
+        check_verdicts(found)
+        spec = self.spec(0)
+        check_rows(found, spec)
+        check_unique(found, self.unique)
+        stores, parts = spec.stores(), self._parts(spec, found)
+        made: Staged | None = None
+        if spec.on_empty == "deliver" and not spec.partition_by and not any(share.files for share in found):
+            prior = PriorAttempt(to_compare=frozenset(self.published))
+            made = stage_frame(pl.LazyFrame(schema=self.columns), replace(spec, rejects=None), prior=prior).staged
+            parts[0] = replace(parts[0], files=made.files)
+        try:
+            receipt = publish_with(stores, parts)
+        except BaseException as error:
+            if made and not journal.holds(parts[0]):
+                discard_noting(made, stores, error)
+            raise
+        return replace(receipt, sweep=abort_lost(stores, _own_claim(spec), parts[0], parts))
+
+    def discard(self, shares: Iterable[Share]) -> list[str]:
+        """Discard what shares have staged; return a sentence for each file that stays.
+
+        Files in the journal of this machine stay: publishing them was begun, and `mc_sink.recover` ends it.
+        """
+        self._check_here()
+        spec, found = self.spec(0), [share for share in shares if share.delivery == self.id]
+        stores, parts, left = spec.stores(), self._parts(spec, found), list[str]()
+        noted = journal.find(self.run_id, self.target)
+        for share, part in zip(found, parts, strict=True):
+            if noted and journal.holds(part):
+                left.append(
+                    f"The files of share {share.number} stay: publishing them was begun. "
+                    f'mc_sink.recover("{self.run_id}") publishes or discards them.'
+                )
+            else:
+                left += discard_with(stores, [part], look=True)
+        if parts:
+            left += abort_lost(stores, _own_claim(spec), parts[0], parts).left
+        return left
+
+    def buckets(self, frame: pl.DataFrame) -> pl.Series:
+        """Return a number from 0 to 4,095 for the key of each row (UInt16), to divide the rows of `unique` keys by.
+
+        Rows with one number must come to one share.
+        """
+        if not self.unique:
+            raise ConfigurationError("The schema requires no unique key. Divide the rows in any way.")
+        return buckets_of(frame, self.unique)
+
+    def to_json(self) -> str:
+        """Return the delivery as JSON text. Raises `ConfigurationError` for a schema or preset that is an object."""
+        facts = {one.name: getattr(self, one.name) for one in fields(self)}
+        empty = BytesIO()
+        self.columns.to_frame().write_ipc(empty)
+        options = {name: _option_as_json(name, value) for name, value in self.options.items()}
+        facts |= {"columns": b64encode(empty.getvalue()).decode(), "options": options}
+        if not isinstance(self.schema, SchemaText | None):
+            raise _no_json("schema", "Give it as the name or path of a YAML schema.")
+        return json.dumps(facts, default=journal.as_json, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Delivery:
+        """Read back what `to_json` returned. Raises `ConfigurationError` for any other text."""
+        try:
+            facts: dict[str, Any] = json.loads(text)
+            facts["columns"] = pl.read_ipc(BytesIO(b64decode(facts["columns"]))).schema
+            facts["options"] = {name: _option_of(name, value) for name, value in facts["options"].items()}
+            facts["schema"] = facts["schema"] and SchemaText(**facts["schema"])
+            facts["opened_at"] = datetime.fromisoformat(facts["opened_at"])
+            facts |= {name: tuple(facts[name]) for name in ("unique", "published")}
+            return cls(**facts)
+        except (ValueError, TypeError, KeyError, pl.exceptions.PolarsError) as error:
+            raise ConfigurationError(
+                f"A text is not a delivery's ({type(error).__name__}). Pass what Delivery.to_json returned, of the "
+                "same version of mc_sink."
+            ) from None
+
+    def spec(self, number: int) -> DeliverySpec:
+        """Return the specification of one share, with the credentials of this process."""
+        schema = self.schema.read() if isinstance(self.schema, SchemaText) else self.schema
+        given = SinkOptions(
+            target=self.target,
+            run_id=self.run_id,
+            schema=schema,
+            storage_options=storage_options_here(self.storage_options, self.credentials),
+            **self.options,
+        )
+        return resolve(given, is_new=not self.run_id_given, share=number)
+
+    def _spec_of_share(self, number: int) -> DeliverySpec:
+        """Return the specification by which one share is staged, without what only all of them together can show."""
+        spec = self.spec(number)
+        # More rejected rows than a count in one share are too many in any case.
+        most = spec.max_rejects if isinstance(spec.max_rejects, int) else None
+        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most, progress=spec.progress or False)
+
+    def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
+        """Return the shares as parts of one run."""
+        with open_rows(pl.LazyFrame(schema=self.columns), spec) as rows:
+            run = replace(describe(spec, (), rows, self.opened_at), over_all_rows=())
+        parts = [
+            replace(run, files=share.files, rejects=share.rejects, validated=share.validated, took=share.took)
+            for share in shares
+        ]
+        return [replace(part, claim=claim_of(spec)) for part in parts[:1]] + parts[1:]
+
+    def _check_here(self) -> None:
+        """Raise `ConfigurationError` for other libraries than the driver's, or a disk that isn't the driver's."""
+        here = versions()
+        if changed := [f"{name} {here[name]}, not {one}" for name, one in self.versions.items() if here[name] != one]:
+            raise ConfigurationError(
+                f"This process can't take part in run {self.run_id}: it has {', '.join(changed)}, as where the delivery "
+                "was opened. Install the same versions everywhere."
+            )
+        places = [parse_target(self.target)]
+        places += [parse_target(self.options["rejects"])] if "rejects" in self.options else []
+        local = [place.url for place in places if place.protocol == "file"]
+        if local and socket.gethostname() != self.host:
+            raise ConfigurationError(
+                f"{local[0]} is on the disk of {self.host}, and this process runs on {socket.gethostname()}. Deliver "
+                "to a place that all workers reach, such as s3://bucket/prefix/."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaText:
+    """A YAML schema as its text, so that no worker needs the file."""
+
+    name: str
+    text: str = field(repr=False)
+
+    def read(self) -> SchemaLike:
+        """Return the schema under its name."""
+        schema = schema_from_yaml(self.text)
+        schema.name = self.name
+        return schema
+
+
+def _own_claim(spec: DeliverySpec) -> Claim | None:
+    """Return where uploads of this run may be; None where its names may be those of another run."""
+    return claim_of(spec) if spec.names.are_its_own else None
+
+
+def versions() -> dict[str, str]:
+    """Return what must be alike in all processes of a delivery."""
+    return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "a hash of": str(bucket_check())}
+
+
+def _option_as_json(name: str, value: Any) -> Any:
+    """Return an option as JSON can hold it."""
+    if isinstance(value, Format):
+        kind = next(kind for kind, one in _FORMATS.items() if isinstance(value, one))
+        return {"kind": kind, **options_of(value)}
+    if isinstance(value, ObjectOptions):
+        return journal.as_json(value)
+    if not isinstance(value, str | int | float | bool | list | tuple | None):
+        raise _no_json(name, "Give it by its name.")
+    return value
+
+
+def _option_of(name: str, value: Any) -> Any:
+    if name == "object_options":
+        until = value.get("object_lock_retain_until")
+        return ObjectOptions(**{**value, "object_lock_retain_until": until and datetime.fromisoformat(until)})
+    if isinstance(value, dict):
+        options = {one: tuple(text) if isinstance(text, list) else text for one, text in value.items()}
+        return _FORMATS[options.pop("kind")](**options)
+    return value
+
+
+def _no_json(name: str, advice: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A delivery with {name}= of a class of its own can be pickled, and not be JSON. {advice}"
+    )
