@@ -14,7 +14,7 @@ import polars as pl
 from mc_sink._frames import schema_of
 from mc_sink.exceptions import AlreadyDelivered, ConfigurationError
 from mc_sink.keys import new_run_id
-from mc_sink.publishing import journal
+from mc_sink.publishing import journal, recover
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows
@@ -133,6 +133,8 @@ def _opened(delivery: Delivery, *, by_bucket: bool) -> Delivery:
     journal.prepare()
     prior = find_prior_attempt(spec, spec.stores())
     if prior.manifest and spec.if_exists == "fail":
+        if journal.find(delivery.run_id, delivery.target):  # its process ended between the manifest and the end
+            recover(delivery.run_id, target=delivery.target, storage_options=spec.storage_options)
         raise AlreadyDelivered(
             f"Run {delivery.run_id} has been delivered: its manifest is at {prior.manifest}. Nothing is to be done; "
             "other data need a new run_id.",

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ import mc_sink
 from tests.servers.rules import WRITER, Rules
 from tests.servers.s3_admin import Writer
 from tests.support.frames import numbers
+from tests.support.shared_deliveries import open_on, stage_all
 from tests.support.small_deliveries import options, tiny_parts
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,14 @@ def deliver(url: str, rows: int = ROWS, changed_from: int = ROWS, to: str = "p/"
         progress=False,
         **how,
     )
+
+
+def deliver_in_shares(url: str, format: str, number: int = 3) -> None:
+    """Deliver the same rows to the test server at `url` in shares, unless that has been done."""
+    writer = Writer(url, Rules().buckets[0], WRITER)
+    with suppress(mc_sink.AlreadyDelivered):
+        delivery = open_on(writer, frame().schema, PART_SIZE, format=format, success_marker=True)
+        delivery.publish(stage_all(delivery, frame(), number), num_shares=number)
 
 
 class Child:
@@ -128,6 +137,10 @@ def main() -> None:
         for line in sys.stdin:
             order = json.loads(line)
             os.environ["MC_SINK_STATE_DIR"] = order.pop("state")
+            if order.pop("in_shares", False):
+                deliver_in_shares(**order)
+                say("delivered")
+                continue
             try:
                 receipt = deliver(**order)
             except mc_sink.SinkError as error:

@@ -1,0 +1,113 @@
+"""The driver of a delivery in shares is killed at any request: what it leaves, and how it ends in one copy."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+import mc_sink
+from tests.servers.fault import FaultServer
+from tests.servers.faults import Kill, When
+from tests.servers.rules import GRANTED
+from tests.support import killed_deliveries
+from tests.support.killed_deliveries import Children
+from tests.support.small_deliveries import MANIFEST, RUN, TINY, options, rows, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.killed_deliveries import Child
+
+GRANTING = replace(TINY, granted=GRANTED | {"ListUploads"})
+MARKER = "p/_SUCCESS"
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Children]:
+    """Yield processes that are ready to deliver."""
+    with Children() as made:
+        yield made
+
+
+def requests_of(format: str) -> list[str]:
+    """Return the requests of a delivery without faults."""
+    with FaultServer(GRANTING) as server:
+        killed_deliveries.deliver_in_shares(server.url, format)
+        assert server.log.ops().count("Complete") == 3
+        return server.log.ops()
+
+
+def kill_at(server: FaultServer, n: int, child: Child, when: When, state: Path, format: str) -> None:
+    """Kill a driver when its n-th request arrives, or has been done."""
+    server.fault("*", Kill(child.pid, signal.SIGKILL), n=n, when=when)
+    child.start(state, url=server.url, format=format, in_shares=True)
+    assert child.end()[0] == -signal.SIGKILL
+    assert server.wait_until_idle()
+    server.heal()
+
+
+def end_both_ways(server: FaultServer, state: Path, folder: Path, format: str) -> None:
+    """End it by a rerun, and then the same state once more by recovery, where a journal waits."""
+    store, waiting = server.store, mc_sink.list_journals()
+    left = copy.deepcopy((store.buckets, store.uploads, store.completed))
+    kept = shutil.copytree(state, folder / "state", dirs_exist_ok=True)
+    killed_deliveries.deliver_in_shares(server.url, format)
+    assert_ended(server, folder, format)
+    if waiting:
+        store.buckets, store.uploads, store.completed = left
+        shutil.rmtree(state)
+        shutil.copytree(kept, state)
+        mc_sink.recover(RUN, storage_options=options(server, killed_deliveries.PART_SIZE))
+        assert_ended(server, folder, format)
+    shutil.rmtree(kept)
+
+
+def assert_ended(server: FaultServer, folder: Path, format: str) -> None:
+    """Fail unless every row is there once, the manifest and the marker too, and nothing waits anywhere."""
+    found = seen(server)
+    assert len(found) == 5
+    assert {MANIFEST, MARKER} < set(found)
+    server.store.bucket(server.bucket).pop(MARKER)
+    assert rows(server, format, folder).equals(killed_deliveries.frame())
+    assert (mc_sink.list_journals(), server.pending_uploads(server.bucket)) == ([], [])
+    assert server.destroyed(server.bucket) == []
+
+
+def run_all(children: Children, state: Path, folder: Path, when: When, *kinds: str) -> None:
+    """Kill a new driver at each request of some kinds, or of all."""
+    operations = requests_of("parquet")
+    for n in (n for n, kind in enumerate(operations, start=1) if kind in kinds or not kinds):
+        with FaultServer(GRANTING) as server:
+            try:
+                kill_at(server, n, children.take(), when, state, "parquet")
+                if n <= operations.index("Complete"):
+                    assert seen(server) == {}
+                assert (MANIFEST in seen(server)) <= (len(seen(server)) >= 4)
+                end_both_ways(server, state, folder, "parquet")
+            except BaseException as error:
+                error.add_note(f"{when} request {n}, {operations[n - 1]}")
+                raise
+
+
+def test_a_driver_killed_while_it_publishes_is_ended_by_a_rerun_or_recover(
+    children: Children, state: Path, tmp_path: Path
+) -> None:
+    """Before each request that shows something: whole files only, and either ending makes one copy."""
+    run_all(children, state, tmp_path, "before", "Complete", "Put")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", get_args(When))
+def test_a_driver_killed_at_any_request_leaves_nothing_half(
+    children: Children, state: Path, tmp_path: Path, when: When
+) -> None:
+    """Before and after each request; uploads that no share named are swept."""
+    run_all(children, state, tmp_path, when)
