@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from mc_sink.sink.options import Options
+    from mc_sink.validation import SchemaLike
 
 # Of `SinkOptions`, what a delivery holds in another form, or not at all.
 _APART = {"target", "run_id", "schema", "platform", "storage_options"}
@@ -79,9 +80,9 @@ def open_delivery(
     """
     given = on_platform(SinkOptions.of("open_delivery", target, options))
     run_id, place = given.run_id or new_run_id(), parse_target(given.target).url
-    text = given.schema
-    if isinstance(text, str | Path):
-        text = SchemaText(schema_name(text) or "unnamed", read_schema(text))
+    schema: SchemaLike | SchemaText | None = given.schema
+    if isinstance(schema, str | Path):
+        schema = SchemaText(schema_name(schema) or "unnamed", read_schema(schema))
     given = replace(
         given, target=place, rejects=given.rejects_target.url if given.on_invalid == "reject" else given.rejects
     )
@@ -100,7 +101,7 @@ def open_delivery(
         versions=versions(),
         options={name: value for name, value in own.items() if value is not defaults[name]},
         storage_options=travelling(given.storage_options),
-        schema=text,
+        schema=schema,
         run_id_given=given.run_id is not None,
     )
     return _opened(delivery, by_bucket=by_bucket)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -91,9 +90,10 @@ class Delivery:
         `batches` is any frame or iterable of batches with the delivery's columns, also without any batch. `number`
         counts the shares from 0.
         """
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-            raise ConfigurationError(f"Cannot use number={number!r}. Number the shares of a delivery from 0.")
-        number, host = int(number), socket.gethostname()
+        given: Any = number  # what the types promise is checked here
+        if type(given) is not int or given < 0:
+            raise ConfigurationError(f"Cannot use number={given!r}. Number the shares of a delivery from 0.")
+        host = socket.gethostname()
         try:
             self._check_here()
             prior = PriorAttempt(to_compare=frozenset(self.published))
@@ -216,8 +216,9 @@ class Delivery:
     def _spec_of_share(self, number: int) -> DeliverySpec:
         """Return the specification by which one share is staged, without what only all of them together can show."""
         spec = self.spec(number)
-        # More rejected rows than a count in one share are too many in any case.
-        most = spec.max_rejects if isinstance(spec.max_rejects, int) else None
+        # More rejected rows in one share than a count allows are too many in any case. A fraction is of all rows.
+        most: Any = spec.max_rejects
+        most = None if isinstance(most, float) else most
         return replace(spec, min_rows=None, on_empty="skip", max_rejects=most, progress=spec.progress or False)
 
     def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
@@ -233,10 +234,10 @@ class Delivery:
     def _check_here(self) -> None:
         """Raise `ConfigurationError` for other libraries than the driver's, or a disk that isn't the driver's."""
         here = versions()
-        if changed := [f"{name} {here[name]}, not {one}" for name, one in self.versions.items() if here[name] != one]:
+        if name := next((name for name, one in self.versions.items() if here[name] != one), None):
             raise ConfigurationError(
-                f"This process can't take part in run {self.run_id}: it has {', '.join(changed)}, as where the delivery "
-                "was opened. Install the same versions everywhere."
+                f"This process can't take part in run {self.run_id}: it has {name} {here[name]}, and the delivery was "
+                f"opened with {self.versions[name]}. Install the same versions everywhere."
             )
         places = [parse_target(self.target)]
         places += [parse_target(self.options["rejects"])] if "rejects" in self.options else []
@@ -269,7 +270,7 @@ def _own_claim(spec: DeliverySpec) -> Claim | None:
 
 def versions() -> dict[str, str]:
     """Return what must be alike in all processes of a delivery."""
-    return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "a hash of": str(bucket_check())}
+    return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "the hash check": str(bucket_check())}
 
 
 def _option_as_json(name: str, value: Any) -> Any:
@@ -290,7 +291,8 @@ def _option_of(name: str, value: Any) -> Any:
         return ObjectOptions(**{**value, "object_lock_retain_until": until and datetime.fromisoformat(until)})
     if isinstance(value, dict):
         options = {one: tuple(text) if isinstance(text, list) else text for one, text in value.items()}
-        return _FORMATS[options.pop("kind")](**options)
+        kind = str(options.pop("kind"))
+        return _FORMATS[kind](**options)
     return value
 
 

@@ -53,7 +53,7 @@ class Outcome:
 
 
 @panics_as_query_errors()
-def stage_frame(
+def stage_frame(  # noqa: PLR0913  each is a fact of its own
     frame: Frame,
     spec: DeliverySpec,
     guard: RowCountGuard | None = None,

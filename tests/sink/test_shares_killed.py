@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.killed_deliveries import Child
 
 GRANTING = replace(TINY, granted=GRANTED | {"ListUploads"})
-MARKER = "p/_SUCCESS"
+MARKER, FORMAT = "p/_SUCCESS", "parquet"
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -37,61 +37,61 @@ def children() -> Iterator[Children]:
         yield made
 
 
-def requests_of(format: str) -> list[str]:
+def requests_of() -> list[str]:
     """Return the requests of a delivery without faults."""
     with FaultServer(GRANTING) as server:
-        killed_deliveries.deliver_in_shares(server.url, format)
+        killed_deliveries.deliver_in_shares(server.url, FORMAT)
         assert server.log.ops().count("Complete") == 3
         return server.log.ops()
 
 
-def kill_at(server: FaultServer, n: int, child: Child, when: When, state: Path, format: str) -> None:
+def kill_at(server: FaultServer, n: int, child: Child, when: When, state: Path) -> None:
     """Kill a driver when its n-th request arrives, or has been done."""
     server.fault("*", Kill(child.pid, signal.SIGKILL), n=n, when=when)
-    child.start(state, url=server.url, format=format, in_shares=True)
+    child.start(state, url=server.url, format=FORMAT, in_shares=True)
     assert child.end()[0] == -signal.SIGKILL
     assert server.wait_until_idle()
     server.heal()
 
 
-def end_both_ways(server: FaultServer, state: Path, folder: Path, format: str) -> None:
+def end_both_ways(server: FaultServer, state: Path, folder: Path) -> None:
     """End it by a rerun, and then the same state once more by recovery, where a journal waits."""
     store, waiting = server.store, mc_sink.list_journals()
     left = copy.deepcopy((store.buckets, store.uploads, store.completed))
     kept = shutil.copytree(state, folder / "state", dirs_exist_ok=True)
-    killed_deliveries.deliver_in_shares(server.url, format)
-    assert_ended(server, folder, format)
+    killed_deliveries.deliver_in_shares(server.url, FORMAT)
+    assert_ended(server, folder)
     if waiting:
         store.buckets, store.uploads, store.completed = left
         shutil.rmtree(state)
         shutil.copytree(kept, state)
         mc_sink.recover(RUN, storage_options=options(server, killed_deliveries.PART_SIZE))
-        assert_ended(server, folder, format)
+        assert_ended(server, folder)
     shutil.rmtree(kept)
 
 
-def assert_ended(server: FaultServer, folder: Path, format: str) -> None:
+def assert_ended(server: FaultServer, folder: Path) -> None:
     """Fail unless every row is there once, the manifest and the marker too, and nothing waits anywhere."""
     found = seen(server)
     assert len(found) == 5
     assert {MANIFEST, MARKER} < set(found)
     server.store.bucket(server.bucket).pop(MARKER)
-    assert rows(server, format, folder).equals(killed_deliveries.frame())
+    assert rows(server, FORMAT, folder).equals(killed_deliveries.frame())
     assert (mc_sink.list_journals(), server.pending_uploads(server.bucket)) == ([], [])
     assert server.destroyed(server.bucket) == []
 
 
 def run_all(children: Children, state: Path, folder: Path, when: When, *kinds: str) -> None:
     """Kill a new driver at each request of some kinds, or of all."""
-    operations = requests_of("parquet")
+    operations = requests_of()
     for n in (n for n, kind in enumerate(operations, start=1) if kind in kinds or not kinds):
         with FaultServer(GRANTING) as server:
             try:
-                kill_at(server, n, children.take(), when, state, "parquet")
+                kill_at(server, n, children.take(), when, state)
                 if n <= operations.index("Complete"):
                     assert seen(server) == {}
                 assert (MANIFEST in seen(server)) <= (len(seen(server)) >= 4)
-                end_both_ways(server, state, folder, "parquet")
+                end_both_ways(server, state, folder)
             except BaseException as error:
                 error.add_note(f"{when} request {n}, {operations[n - 1]}")
                 raise

@@ -32,7 +32,7 @@ def open_on(
     to: FaultServer | Writer, columns: object = FRAME.schema, part_size: int = 400, **how: Any
 ) -> mc_sink.Delivery:
     """Open a delivery to the server, under one run id unless another is asked for."""
-    writer = getattr(to, "writer", to)
+    writer: Any = getattr(to, "writer", to)
     options: dict[str, Any] = {"endpoint_url": writer.url, "config_kwargs": {"read_timeout": 20}}
     options |= {"default_block_size": part_size} if part_size else {}
     given: dict[str, Any] = {"run_id": RUN, "credentials": CREDENTIALS, "storage_options": options} | how
