@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from mc_sink.platforms import CheckReport, CheckRow, Platform, configure, lifecycle, policy
     from mc_sink.presets import PRESETS, Limit, Preset
     from mc_sink.publishing import Journal, discard, list_journals, publish, recover, verify
-    from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Sweep, Verification, WrittenFile
+    from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Verification, WrittenFile
     from mc_sink.secret import Secret
     from mc_sink.sink import Delivery, Options, Preview, Share, open_delivery, preview, sink_madconnect, stage
     from mc_sink.staged import Staged, StagedFile
+    from mc_sink.sweep import Sweep
     from mc_sink.validation import list_schemas, load_schema
 
 __version__ = "0.2.0.dev0"
@@ -139,10 +140,11 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
             "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
             "presets": "Limit PRESETS Preset",
             "publishing": "Journal discard list_journals publish recover verify",
-            "receipt": "Changes CountedWarning Receipt Rejects Sweep Verification WrittenFile",
+            "receipt": "Changes CountedWarning Receipt Rejects Verification WrittenFile",
             "secret": "Secret",
             "sink": "Delivery Preview Share open_delivery preview sink_madconnect stage",
             "staged": "Staged StagedFile",
+            "sweep": "Sweep",
             "testing": "",
             "validation": "list_schemas load_schema",
         },

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
+    from mc_sink.sweep import Sweep
+
     Verifier = Callable[["Receipt"], "Verification"]
 
 Integrity = Literal["crc32", "crc64", "sha256", "etag", "unproven"]
-# The width of the labels of a receipt.
-LABELS = 11
+LABELS = 11  # the width of the labels of a receipt
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
 WarningKind = Literal["formula", "escaped", "nulled", "unproven"]
@@ -172,34 +173,6 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
-    """The search for uploads of a run that a lost worker had begun, and whose ids no share names.
-
-    outcome
-        "done"; "denied" where the permission to list uploads isn't granted; "failed" where the store didn't answer;
-        "none" where the store has no uploads, or the names of the run's files may be another run's too.
-    num_aborted
-        The number of uploads that were found and aborted.
-    left
-        A sentence for each upload that was found and couldn't be aborted.
-    """
-
-    outcome: Literal["done", "denied", "failed", "none"]
-    num_aborted: int = 0
-    left: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if self.outcome == "done":
-            return f"searched for: {self.num_aborted:,} aborted, {len(self.left):,} left"
-        why = {
-            "denied": "s3:ListBucketMultipartUploads isn't granted",
-            "failed": "the store didn't answer",
-            "none": "this store or these names don't allow it",
-        }[self.outcome]
-        return f"not searched for, because {why}: a lifecycle rule removes them"
-
-
-@dataclass(frozen=True, slots=True)
 class Receipt:
     """A complete and visible delivery. Holds no credentials; a pickled receipt can't verify itself any more.
 
@@ -223,8 +196,6 @@ class Receipt:
         Whether no row was delivered, and so, with `on_empty="skip"`, no file was made except the rejects.
     stale
         URLs of files of an earlier run that stay beside this one, because the caller accepted that.
-    sweep
-        The search for uploads of lost workers; None for a delivery of one process.
     """
 
     run_id: str
@@ -243,7 +214,7 @@ class Receipt:
     skipped: bool = False
     stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
-    sweep: Sweep | None = None
+    sweep: Sweep | None = None  # of uploads of lost workers; None for a delivery of one process
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -19,6 +19,7 @@ ERRORS = [
     mc_sink.ConfigurationError("1 option"),
     mc_sink.LimitError("1 cell", preset="excel", limit="cell size"),
     mc_sink.AlreadyExistsError("1 object"),
+    mc_sink.AlreadyDelivered("1 run", manifest="s3://b/p/_manifests/r.json"),
     mc_sink.QueryError("1 panic"),
     mc_sink.UploadError("1 part"),
     mc_sink.PermissionDenied("1 request", action="s3:PutObject"),

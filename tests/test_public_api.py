@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FRAME = pl.DataFrame({"n": [1, 2, 3]})
 EXPORTED = [
     *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
+    *("open_delivery", "Delivery", "Share", "Sweep", "AlreadyDelivered"),
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
     *("Preset", "PRESETS", "Limit", "LimitError"),
@@ -69,7 +70,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes skipped stale closing",
+    "success_marker changes skipped stale closing sweep",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition from_prior_attempt "
     "create_only integrity etag_is_computed",
 }

@@ -28,6 +28,7 @@ Scope = Literal["prefix", "bucket"]
 WRITE: Final = ("s3:PutObject", "s3:PutObjectAcl")
 LIST: Final = "s3:ListBucket"
 ABORT: Final = "s3:AbortMultipartUpload"
+LIST_UPLOADS: Final = "s3:ListBucketMultipartUploads"
 KMS: Final = ("kms:GenerateDataKey", "kms:Decrypt")
 ALSO: Final = (ABORT, "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 _KEY_ARN = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
@@ -41,12 +42,13 @@ _INFREQUENT, _LEAST_DAYS = {"STANDARD_IA", "ONEZONE_IA"}, 30
 _ID_BYTES = 255
 
 
-def policy(
+def policy(  # noqa: PLR0913  each is a fact of its own
     target: str | os.PathLike[str],
     *,
     scope: Scope = "prefix",
     kms_key: str | None = None,
     also: Sequence[str] = (),
+    engines: bool = False,
     region: str | None = None,
 ) -> Policy:
     """Return the IAM policy with the permissions that a delivery to a target needs, and no others.
@@ -56,6 +58,8 @@ def policy(
     - `also`: `s3:AbortMultipartUpload` to abort unfinished uploads, and the permissions of object options:
       `s3:PutObjectTagging` (tags), `s3:PutObjectRetention` (object_lock_mode) and `s3:PutObjectLegalHold`
       (object_lock_legal_hold).
+    - `engines`: also grants what a delivery from several workers needs to find and abort the uploads of lost workers.
+      S3 grants the listing of uploads for a whole bucket only.
     - `region`: in China or of the US government, it changes the ARNs.
 
     For an access point's ARN, the statements are for the access point. The policy of its bucket must allow requests
@@ -66,12 +70,15 @@ def policy(
         raise ConfigurationError(
             f"also={sorted(unknown)} is not a permission of a delivery. Choose from {', '.join(ALSO)}."
         )
-    kms = [_kms_statement(kms_key)] if kms_key else []
+    more = [_kms_statement(kms_key)] if kms_key else []
+    if engines:
+        also = [*also, *([] if ABORT in also else [ABORT])]
+        more += [_allow([LIST_UPLOADS], [bucket_arn(where, region)], "FindLostUploads")]
     if scope == "bucket":
         bucket = bucket_arn(where, region)
         actions = [*WRITE, LIST, *also]
-        return _document([_allow(actions, [bucket, f"{_objects_of(where, region)}/*"]), *kms])
-    return _document([*_prefix_statements(where, region, also), *kms])
+        return _document([_allow(actions, [bucket, f"{_objects_of(where, region)}/*"]), *more])
+    return _document([*_prefix_statements(where, region, also), *more])
 
 
 def bucket_policy(target: str | os.PathLike[str], principal: str, *, region: str | None = None) -> Policy:

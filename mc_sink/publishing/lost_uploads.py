@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mc_sink._display import logger
 from mc_sink.exceptions import SinkError
 from mc_sink.publishing import journal
-from mc_sink.receipt import Sweep
 from mc_sink.staged import Multipart
+from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:

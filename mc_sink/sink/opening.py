@@ -100,7 +100,7 @@ def open_delivery(
         host=socket.gethostname(),
         versions=versions(),
         options={name: value for name, value in own.items() if value is not defaults[name]},
-        storage_options=travelling(given.storage_options),
+        store_options=travelling(given.storage_options),
         schema=schema,
         run_id_given=given.run_id is not None,
     )

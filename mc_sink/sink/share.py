@@ -144,7 +144,7 @@ def _error_facts(error: SinkError) -> dict[str, Any]:
 
 
 def _first_cases(cases: pl.DataFrame | None) -> list[list[object]]:
-    """Return the first failures, as many as a message has room for."""
+    """Return the first failures, as many as a message holds."""
     shown, room = list[list[object]](), _CASES_CHARACTERS
     for row in cases.head(100).iter_rows() if cases is not None else ():
         shown.append([_cut(cell, 80) for cell in row])

@@ -87,7 +87,7 @@ def check_rows(shares: Sequence[Share], spec: DeliverySpec) -> None:
         )
 
 
-def check_unique(shares: Sequence[Share], keys: Sequence[str]) -> None:
+def check_disjoint(shares: Sequence[Share], keys: Sequence[str]) -> None:
     """Raise `ConfigurationError` unless the buckets of the shares' keys are disjoint.
 
     Keys are unique within each share. Equal keys have one bucket, and so lie in one share if the buckets are disjoint.

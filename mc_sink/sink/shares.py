@@ -27,9 +27,9 @@ from mc_sink.sink.options import SinkOptions
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
 from mc_sink.sink.share import VERDICTS, Share, small
-from mc_sink.sink.share_checks import check_complete, check_rows, check_unique, check_verdicts
+from mc_sink.sink.share_checks import check_complete, check_disjoint, check_rows, check_verdicts
 from mc_sink.sink.spec import resolve
-from mc_sink.sink.staging import describe, discard_noting, stage_frame
+from mc_sink.sink.staging import as_staged, discard_noting, stage_frame
 from mc_sink.sink.travelling import storage_options_here
 from mc_sink.target import parse_target
 from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
@@ -59,7 +59,7 @@ class Delivery:
     credentials
         The function that each process calls for its storage options, as "module:function"; None for AWS' own ways.
     published
-        URLs of this run's files that an earlier attempt made visible. Shares compare theirs with them.
+        URLs of this run's files that an earlier attempt made visible. Shares compare their files with them.
     """
 
     target: str
@@ -73,7 +73,7 @@ class Delivery:
     host: str
     versions: Mapping[str, str]
     options: Mapping[str, Any]
-    storage_options: Mapping[str, Any]
+    store_options: Mapping[str, Any]
     schema: SchemaLike | SchemaText | None
     run_id_given: bool
 
@@ -128,7 +128,7 @@ class Delivery:
         check_verdicts(found)
         spec = self.spec(0)
         check_rows(found, spec)
-        check_unique(found, self.unique)
+        check_disjoint(found, self.unique)
         stores, parts = spec.stores(), self._parts(spec, found)
         made: Staged | None = None
         if spec.on_empty == "deliver" and not spec.partition_by and not any(share.files for share in found):
@@ -208,7 +208,7 @@ class Delivery:
             target=self.target,
             run_id=self.run_id,
             schema=schema,
-            storage_options=storage_options_here(self.storage_options, self.credentials),
+            storage_options=storage_options_here(self.store_options, self.credentials),
             **self.options,
         )
         return resolve(given, is_new=not self.run_id_given, share=number)
@@ -224,7 +224,7 @@ class Delivery:
     def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
         """Return the shares as parts of one run."""
         with open_rows(pl.LazyFrame(schema=self.columns), spec) as rows:
-            run = replace(describe(spec, (), rows, self.opened_at), over_all_rows=())
+            run = replace(as_staged(spec, (), rows, self.opened_at), over_all_rows=())
         parts = [
             replace(run, files=share.files, rejects=share.rejects, validated=share.validated, took=share.took)
             for share in shares

@@ -42,9 +42,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         preset = load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target) if preset else given
-    _check_combinations(chosen, target)
-    if share is not None:
-        _check_shared(chosen, target)
+    _check_combinations(chosen, target, is_share=share is not None)
     names, format = _names(chosen, target, share)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     return DeliverySpec(
@@ -152,8 +150,10 @@ def _check_place(target: Target, if_exists: IfExists) -> None:
     raise (AlreadyExistsError if exists else TargetError)(not_a_file(target.path, kind))
 
 
-def _check_combinations(options: SinkOptions, target: Target) -> None:
+def _check_combinations(options: SinkOptions, target: Target, *, is_share: bool) -> None:
     """Raise `ConfigurationError` for options that contradict each other, or have no effect on this target."""
+    if is_share:
+        _check_shared(options, target)
     if options.stale == "keep" and options.if_exists != "overwrite":
         raise ConfigurationError(
             'stale="keep" accepts files that a replaced run left beside the new ones. Add if_exists="overwrite".'

@@ -83,7 +83,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         with show_progress(spec.target.url, progress=spec.progress) as advance:
             batches = spec.watch(rows.batches(spec.row_group_size))
             files = write_files(batches, plan, stores.of(spec.target), advance)
-        staged = replace(describe(spec, files, rows, started_at), claim=prior.claim)
+        staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
         try:
             staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
             rows.account_for(staged)
@@ -100,7 +100,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         return Outcome(staged, stores, rows.compiled.num_rows, rows.compiled.rejected(), next(iter(buckets), None))
 
 
-def describe(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
+def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
     """Return the staged delivery of these files, without its rejects."""
     schema = spec.partitioning(rows.delivered).file_schema
     columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values

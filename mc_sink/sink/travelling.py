@@ -85,7 +85,7 @@ def storage_options_here(plain: Mapping[str, Any], credentials: str | None) -> S
 
 
 def _call(credentials: str) -> Sealed:
-    """Call the function, and return its options sealed, before any variable holds them."""
+    """Return the options of the function, sealed before any variable holds them."""
     module, separator, name = credentials.partition(":")
     try:
         function = getattr(import_module(module), name if separator else "")

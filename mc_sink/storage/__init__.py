@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
-from mc_sink.receipt import Sweep
 from mc_sink.secret import Unpicklable, seal, seals_options
 from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
 from mc_sink.storage.quiet_logs import silence
@@ -32,6 +31,7 @@ from mc_sink.storage.s3 import (
     wrong_sum,
 )
 from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists
+from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:

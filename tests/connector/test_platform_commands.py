@@ -227,6 +227,8 @@ def test_a_store_that_repeats_the_key_is_not_quoted(run: Callable[..., Result], 
 
 def test_policies_are_printed_for_the_aws_cli(run: Callable[..., Result]) -> None:
     """JSON on standard output, and what to do with it beside that."""
+    lost = json.loads(run("policy", "s3://bucket/out/", "--engines").stdout)["Statement"][-1]
+    assert lost["Action"] == ["s3:ListBucketMultipartUploads"]
     made = run("policy", "s3://bucket/out/", "--abort", "--tags", "--kms", "arn:aws:kms:eu-west-1:123456789012:key/a1")
     deliver, _, kms = json.loads(made.stdout)["Statement"]
     assert deliver["Action"][2:] == ["s3:AbortMultipartUpload", "s3:PutObjectTagging"]

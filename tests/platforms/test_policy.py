@@ -117,6 +117,18 @@ def test_a_prefix_policy_names_the_prefix_everywhere() -> None:
     assert kms["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
 
 
+def test_engines_may_find_the_uploads_of_lost_workers() -> None:
+    """S3 grants that for a whole bucket only, and aborting for the prefix."""
+    deliver, _, find = policy("s3://bucket/out/", engines=True)["Statement"]
+    assert deliver["Action"] == ["s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"]
+    assert find == {
+        "Sid": "FindLostUploads",
+        "Effect": "Allow",
+        "Action": ["s3:ListBucketMultipartUploads"],
+        "Resource": ["arn:aws:s3:::bucket"],
+    }
+
+
 def test_other_shapes_of_targets() -> None:
     """The root has no condition, a file is one key, a dollar isn't a variable, and China has ARNs of its own."""
     root = policy("s3://bucket/./")["Statement"]

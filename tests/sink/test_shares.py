@@ -169,7 +169,7 @@ def test_a_verdict_is_no_exception_and_a_passing_failure_is_one(server: FaultSer
         delivery.stage((_failing(part) for part in parts_of(FRAME[:40], 4)), number=1)
     server.fault("Part", Reset(), times=FOREVER)
     with pytest.raises(UploadError):
-        replace(delivery, storage_options={**delivery.storage_options, "config_kwargs": {"read_timeout": 0.3}}).stage(
+        replace(delivery, store_options={**delivery.store_options, "config_kwargs": {"read_timeout": 0.3}}).stage(
             FRAME[:20], number=1
         )
     server.heal()
@@ -250,7 +250,7 @@ def test_a_run_in_fewer_shares_is_refused(server: FaultServer) -> None:
     fewer = [again.stage(FRAME, number=0)]
     assert isinstance(fewer[0].failure, AlreadyExistsError)
     fewer = [again.stage(FRAME[:20], number=0)]
-    with pytest.raises(AlreadyExistsError, match=r"1 object of an earlier attempt of run r-1 is no part of this one"):
+    with pytest.raises(AlreadyExistsError, match=r"1 object of an earlier attempt of run r-1 "):
         publish(again, fewer)
     assert len(data_files(server)) == 2
     assert publish(again, stage_all(again)).num_found == 2

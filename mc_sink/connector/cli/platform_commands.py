@@ -168,6 +168,9 @@ def policy(  # noqa: PLR0913  each is a question of the form
     ] = False,
     kms: Annotated[Text, typer.Option(help="The ARN of a KMS key to encrypt with.")] = None,
     abort: Annotated[bool, typer.Option("--abort", help="Also allow aborting unfinished uploads.")] = False,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Also allow finding and aborting the uploads of lost workers.")
+    ] = False,
     tags: Annotated[bool, typer.Option("--tags", help="Also allow tags.")] = False,
     retention: Annotated[bool, typer.Option("--retention", help="Also allow retention (Object Lock).")] = False,
     legal_hold: Annotated[bool, typer.Option("--legal-hold", help="Also allow a legal hold (Object Lock).")] = False,
@@ -193,7 +196,7 @@ def policy(  # noqa: PLR0913  each is a question of the form
     else:
         also = [name for name, asked in zip(_ALSO, (abort, tags, retention, legal_hold), strict=True) if asked]
         scope: Any = "bucket" if bucket_wide else "prefix"
-        made = credentials.policy(target, scope=scope, kms_key=kms, also=also, region=region)
+        made = credentials.policy(target, scope=scope, kms_key=kms, also=also, engines=engines, region=region)
         use = "aws iam put-user-policy --user-name USER --policy-name mc-sink --policy-document file://policy.json"
     output.print_json(made, indent=2)
     say(f"Apply with: {use}")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from isal import isal_zlib
 
 from mc_sink.exceptions import CommitError, UploadError
-from mc_sink.receipt import Sweep
 from mc_sink.secret import Unpicklable
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage.s3.client import Requests
@@ -27,6 +26,7 @@ from mc_sink.storage.s3.multipart import S3Parts, abort_upload, are_unlike, not_
 from mc_sink.storage.s3.part_plan import PartPlan
 from mc_sink.storage.s3.publish_object import ObjectPublisher
 from mc_sink.storage.store import S3_FORM, Holds, Match, Published, StoresNothing, differs, new_md5
+from mc_sink.sweep import Sweep
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
