@@ -6,7 +6,7 @@ staged ──discard──► gone
 
 from mc_sink.publishing import journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
-from mc_sink.publishing.lost_uploads import abort_lost
+from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.preconditions import raise_stale
 from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
 from mc_sink.publishing.recovery import recover
@@ -23,6 +23,7 @@ __all__ = [
     "publish_with",
     "raise_stale",
     "recover",
+    "upload_ids",
     "verification",
     "verify",
     "wait_to_publish",

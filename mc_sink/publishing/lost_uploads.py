@@ -1,55 +1,51 @@
-"""Find and abort the uploads of a run whose ids no driver knows: those that a lost worker had begun."""
+"""Find and abort the uploads of a run whose ids the driver doesn't know: those that a lost worker had begun."""
 
 from __future__ import annotations
 
 import re
-from functools import reduce
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mc_sink._display import logger
 from mc_sink.exceptions import SinkError
-from mc_sink.publishing import journal
 from mc_sink.staged import Multipart
 from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from mc_sink.staged import Claim, Staged
+    from mc_sink.staged import Claim, StagedFile
     from mc_sink.storage import Stores
 
 _log = logger(__name__)
+# From the weakest.
+_OUTCOMES = ("failed", "denied", "done", "none")
 
 
-def abort_lost(stores: Stores, claim: Claim | None, run: Staged, known: Sequence[Staged]) -> Sweep:
-    """Abort the uploads at the names of this run, except those of `known` parts and of its journal.
+def abort_lost(stores: Stores, claim: Claim, known: Collection[str], settled: Collection[str] = ()) -> Sweep:
+    """Abort the uploads at the places of a claim, except those with `known` ids, and those that may be an object.
 
-    These may be objects by now. `claim` is None where the names may be those of another run. A failure here changes
-    nothing of what was delivered, so it is a part of the result.
+    An upload may be the object that is visible at its key, unless the URL is in `settled`: there it is known which
+    upload the object is of. A failure changes nothing of what was delivered, and so is a part of the result.
     """
-    if claim is None:
-        return Sweep("none")
+    sweep = Sweep("none")
     try:
-        noted = journal.find(run.run_id, run.target)
-        files = [file for part in (*known, *(noted.staged if noted else ())) for file in part.all_files]
-        files += noted.superseded if noted else ()
-        keep = {file.upload.upload_id for file in files if isinstance(file.upload, Multipart)}
-        keep |= set(journal.sent(run.run_id, run.target))
-        found = [_sweep(stores, stem, patterns, keep) for stem, patterns in claim.spans]
+        for stem, patterns in claim.spans:
+            is_own = partial(_matches, [re.compile(pattern) for pattern in patterns])
+            found = stores.sweep(parse_target(stem), is_own, known, settled)
+            weaker = min(sweep.outcome, found.outcome, key=_OUTCOMES.index)
+            sweep = Sweep(weaker, sweep.num_aborted + found.num_aborted, sweep.left + found.left)
     except SinkError as error:
-        _log.warning("Uploads of lost workers of run %s were not searched for: %s", run.run_id, error.message)
-        return Sweep("failed")
-    return reduce(_added, found)
+        _log.warning("Uploads of lost workers were not searched for: %s", error.message)
+        return Sweep("failed", sweep.num_aborted, sweep.left)
+    return sweep
 
 
-def _sweep(stores: Stores, stem: str, patterns: Sequence[str], keep: set[str]) -> Sweep:
-    own = [re.compile(pattern) for pattern in patterns]
-    return stores.sweep(parse_target(stem), lambda url: any(one.fullmatch(url) for one in own), keep)
+def upload_ids(files: Iterable[StagedFile]) -> set[str]:
+    """Return the ids of the uploads of these files."""
+    return {file.upload.upload_id for file in files if isinstance(file.upload, Multipart)}
 
 
-def _added(one: Sweep, other: Sweep) -> Sweep:
-    """Return both as one; the weaker outcome is that of both."""
-    order = ("failed", "denied", "done", "none")
-    weaker = min(one.outcome, other.outcome, key=order.index)
-    return Sweep(weaker, one.num_aborted + other.num_aborted, one.left + other.left)
+def _matches(patterns: Sequence[re.Pattern[str]], url: str) -> bool:
+    return any(pattern.fullmatch(url) for pattern in patterns)

@@ -14,6 +14,7 @@ from mc_sink._display import logger
 from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
+from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.manifest import publish_manifest, publish_marker, written_file
 from mc_sink.publishing.preconditions import accepted_stale, check_one_run, is_closed, standing
 from mc_sink.publishing.several import run_several
@@ -22,6 +23,7 @@ from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import Published, not_aborted
+from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mc_sink.platforms import Platform
     from mc_sink.publishing.journal import Sent
     from mc_sink.receipt import WrittenFile
-    from mc_sink.staged import Staged, StagedFile
+    from mc_sink.staged import Claim, Staged, StagedFile
     from mc_sink.storage import Store, Stores
 
 _log = logger(__name__)
@@ -64,11 +66,14 @@ def publish(
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
-def publish_with(stores: Stores, staged: Sequence[Staged]) -> Receipt:
-    """Publish through stores that are already open, under the lock of the delivery; see `publish`."""
+def publish_with(stores: Stores, staged: Sequence[Staged], lost: Claim | None = None) -> Receipt:
+    """Publish through stores that are already open, under the lock of the delivery; see `publish`.
+
+    `lost` is where workers of the run may have left uploads, which are searched for in the end.
+    """
     run = check_one_run(staged)
     with journal.lock(run.run_id, run.target), stores.learning():
-        return Attempt(stores, staged).publish()
+        return Attempt(stores, staged, lost).publish()
 
 
 class Attempt:
@@ -78,7 +83,7 @@ class Attempt:
     something is visible, and whether the journal is removed or waits for `recover`.
     """
 
-    def __init__(self, stores: Stores, staged: Sequence[Staged]) -> None:
+    def __init__(self, stores: Stores, staged: Sequence[Staged], lost: Claim | None = None) -> None:
         if all(part.is_skipped for part in staged):  # without files, neither a manifest nor a marker
             staged = [replace(part, manifest=None, success_marker=None) for part in staged]
         self._stores, self._staged, self._run = stores, staged, staged[0]
@@ -89,6 +94,7 @@ class Attempt:
         self._unused: list[StagedFile] = []
         self._altered: list[str] = []
         self._is_closed = False
+        self._lost, self._sweep = lost, None if lost is None else Sweep("none")
 
     def publish(self) -> Receipt:
         """Publish the files, then the manifest, then the marker; see `publish` for what is raised."""
@@ -178,9 +184,12 @@ class Attempt:
             self._closing.append(publish_marker(self._stores, self._run))
 
     def _discard_unused(self) -> None:
-        """Discard uploads that are not part of what is visible: those of earlier attempts, and those made in vain."""
+        """Discard uploads that are not part of what is visible: of earlier attempts, made in vain, of lost workers."""
         sent = journal.sent(self._run.run_id, self._run.target)
         settled = {file.path for file in in_order(self._staged) if _state(file, sent) == "published"}
+        if self._lost:
+            known = upload_ids([*in_order(self._staged), *self._superseded]) | set(sent)
+            self._sweep = abort_lost(self._stores, self._lost, known, settled)
         for file in [*self._superseded, *self._unused]:
             is_another = file.path in settled and _state(file, sent) != "published"
             may_be_it = {} if is_another else sent
@@ -235,6 +244,7 @@ class Attempt:
             elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
             closing=tuple(self._closing),
             stale=stale,
+            sweep=self._sweep,
             _verifier=lambda receipt: verify_with(receipt, stores),
         )
 

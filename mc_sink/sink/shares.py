@@ -22,7 +22,7 @@ import polars as pl
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
-from mc_sink.publishing import abort_lost, discard_with, journal, publish_with
+from mc_sink.publishing import abort_lost, discard_with, journal, publish_with, upload_ids
 from mc_sink.sink.options import SinkOptions
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
@@ -31,6 +31,7 @@ from mc_sink.sink.share_checks import check_complete, check_disjoint, check_rows
 from mc_sink.sink.spec import resolve
 from mc_sink.sink.staging import as_staged, discard_noting, stage_frame
 from mc_sink.sink.travelling import storage_options_here
+from mc_sink.staged import Claim
 from mc_sink.target import parse_target
 from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
-    from mc_sink.staged import Claim, Staged
+    from mc_sink.staged import Staged
     from mc_sink.validation import SchemaLike
 
 _FORMATS: dict[str, type] = {"csv": Csv, "parquet": Parquet}
@@ -136,12 +137,11 @@ class Delivery:
             made = stage_frame(pl.LazyFrame(schema=self.columns), replace(spec, rejects=None), prior=prior).staged
             parts[0] = replace(parts[0], files=made.files)
         try:
-            receipt = publish_with(stores, parts)
+            return publish_with(stores, parts, _own_places(spec))
         except BaseException as error:
             if made and not journal.holds(parts[0]):
                 discard_noting(made, stores, error)
             raise
-        return replace(receipt, sweep=abort_lost(stores, _own_claim(spec), parts[0], parts))
 
     def discard(self, shares: Iterable[Share]) -> list[str]:
         """Discard what shares have staged; return a sentence for each file that stays.
@@ -160,9 +160,9 @@ class Delivery:
                 )
             else:
                 left += discard_with(stores, [part], look=True)
-        if parts:
-            left += abort_lost(stores, _own_claim(spec), parts[0], parts).left
-        return left
+        known = upload_ids(file for part in (*parts, *(noted.staged if noted else ())) for file in part.all_files)
+        known |= upload_ids(noted.superseded if noted else ()) | set(journal.sent(self.run_id, self.target))
+        return left + list(abort_lost(stores, _own_places(spec), known).left)
 
     def buckets(self, frame: pl.DataFrame) -> pl.Series:
         """Return a number from 0 to 4,095 for the key of each row (UInt16), to divide the rows of `unique` keys by.
@@ -263,9 +263,10 @@ class SchemaText:
         return schema
 
 
-def _own_claim(spec: DeliverySpec) -> Claim | None:
-    """Return where uploads of this run may be; None where its names may be those of another run."""
-    return claim_of(spec) if spec.names.are_its_own else None
+def _own_places(spec: DeliverySpec) -> Claim:
+    """Return where uploads of this run may be; no place where its names may be those of another run."""
+    found = claim_of(spec) if spec.names.are_its_own else None
+    return found or Claim(None, ())
 
 
 def versions() -> dict[str, str]:

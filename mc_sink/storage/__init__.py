@@ -105,10 +105,12 @@ class Stores(Unpicklable):
         store = self.of(target)
         return store.support.unkept() if isinstance(store, S3Store) else ()
 
-    def sweep(self, stem: Target, is_own: Callable[[str], bool], keep: Collection[str]) -> Sweep:
+    def sweep(
+        self, stem: Target, is_own: Callable[[str], bool], known: Collection[str], settled: Collection[str]
+    ) -> Sweep:
         """Abort uploads of lost workers of a run; see `S3Store.sweep`. Other stores have none."""
         store = self.of(stem)
-        return store.sweep(stem, is_own, keep) if isinstance(store, S3Store) else Sweep("none")
+        return store.sweep(stem, is_own, known, settled) if isinstance(store, S3Store) else Sweep("none")
 
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 import traceback
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -26,7 +27,7 @@ from tests.servers.s3_admin import Credentials
 from tests.support.canary import KEY, SECRET, TOKEN, found_in
 from tests.support.frames import read_back
 from tests.support.shared_deliveries import FRAME, open_on, parts_of, stage_all, stage_there
-from tests.support.small_deliveries import MANIFEST, RUN, assert_delivered_once, data_files, seen
+from tests.support.small_deliveries import MANIFEST, RUN, TINY, assert_delivered_once, data_files, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +179,7 @@ def test_a_verdict_is_no_exception_and_a_passing_failure_is_one(server: FaultSer
     assert "'id' is None, was Int64" in str(other.failure)
     with pytest.raises(mc_sink.PermissionDenied) as raised:
         publish(delivery, [denied, delivery.stage(FRAME[:20], number=1), other])
+    assert len(server.pending_uploads(server.bucket)) == 1  # of share 1 alone
     assert any("share 2" in note for note in raised.value.__notes__)
     assert seen(server) == {}
 
@@ -389,6 +391,28 @@ def test_a_sweep_aborts_the_uploads_of_this_run_alone(server: FaultServer) -> No
     assert other.discard(foreign) == []
     assert server.pending_uploads(server.bucket) == []
     del lost
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_sweep_aborts_nothing_that_may_be_an_object(state: Path, tmp_path: Path) -> None:
+    """Some stores still list the upload of a visible object, and an Abort takes that object's parts."""
+    rules = replace(TINY, granted=GRANTED | {"ListUploads"}, completed_uploads="kept")
+    with FaultServer(rules) as keeping:
+        delivery = open_on(keeping, format=FORMAT)
+        shares = stage_all(delivery)
+        keeping.fault("Complete", Status(403, "AccessDenied"), n=3)
+        with pytest.raises(CommitError):
+            publish(delivery, shares)
+        shutil.rmtree(state / "journals")  # as on another machine
+        again = open_on(keeping, format=FORMAT)
+        renewed = stage_all(again)
+        left = again.discard(renewed)
+        assert sum("may be the object" in sentence for sentence in left) == 2
+        receipt = publish(again, stage_all(again))
+        assert receipt.sweep is not None
+        assert (receipt.num_found, receipt.sweep.outcome) == (2, "done")
+        assert sum("may be the object" in sentence for sentence in receipt.sweep.left) == 2
+        assert_delivered_once(keeping, FRAME, FORMAT, tmp_path, in_doubt=True)
 
 
 @pytest.mark.parametrize(

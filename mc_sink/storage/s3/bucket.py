@@ -122,16 +122,29 @@ class S3Store(Unpicklable):
         where = {"Bucket": file.upload.bucket, "Key": file.upload.key}
         return abort_upload(self._requests, where, file.upload.upload_id)
 
-    def sweep(self, stem: Target, is_own: Callable[[str], bool], keep: Collection[str]) -> Sweep:
-        """Abort the uploads whose keys begin with `stem` and whose URLs are the run's own, except the ids in `keep`."""
+    def sweep(
+        self, stem: Target, is_own: Callable[[str], bool], known: Collection[str], settled: Collection[str]
+    ) -> Sweep:
+        """Abort the uploads whose keys begin with `stem` and whose URLs are the run's own, except those of `known` ids.
+
+        One that may be the object at its key stays, because some stores list it still and an Abort takes that object's
+        parts. At the URLs in `settled`, the object is of a known upload.
+        """
+        left, num_aborted = list[str](), 0
         try:
-            found = list(_uploads(self._requests, stem))
+            for key, upload_id in list(_uploads(self._requests, stem)):
+                where = Target("s3", stem.bucket, key)
+                if upload_id in known or not is_own(where.url):
+                    continue
+                if where.url not in settled and self._listing.find(stem.bucket, key):
+                    left.append(not_aborted(where.url, upload_id))
+                elif sentence := abort_upload(self._requests, {"Bucket": stem.bucket, "Key": key}, upload_id):
+                    left.append(sentence)
+                else:
+                    num_aborted += 1
         except RequestFailed as failed:
-            return Sweep("denied" if is_list_denied(failed) else "failed")
-        lost = [(key, one) for key, one in found if one not in keep and is_own(f"s3://{stem.bucket}/{key}")]
-        where = {"Bucket": stem.bucket}
-        left = [abort_upload(self._requests, where | {"Key": key}, upload_id) for key, upload_id in lost]
-        return Sweep("done", left.count(None), tuple(sentence for sentence in left if sentence))
+            return Sweep("denied" if is_list_denied(failed) else "failed", num_aborted, tuple(left))
+        return Sweep("done", num_aborted, tuple(left))
 
     def _may_be_visible(self, file: StagedFile, upload: Multipart) -> bool:
         """Return True if the object at the key may be this upload, also if the key can't be listed."""
