@@ -87,7 +87,7 @@ class Csv:
         nested: "raise" refuses nested columns, "json" writes them as JSON text.
         compression: "uncompressed", or "gzip" for one gzip member without a name or a time, so that equal data gives
             equal bytes.
-        compression_level: isal's level for gzip, 0 to 3; 2 by default.
+        compression_level: isal's level for gzip, 0 to 3; 1 by default.
 
     Raises `ConfigurationError`, as does writing with it.
     """
