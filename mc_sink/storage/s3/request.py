@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 GROUP_SIZE, MOST = 2**16, 2**20
 # Bytes per second: eight parts in flight then share an uplink of 1 Mbit/s.
 SLOWEST = 2**14
-# A body is handed over in pieces, so that it can be seen to move: of this size, and up to `MOST` once as many as a
-# socket's buffers may hold were each taken within `FAST` seconds. Measured over https: pieces of 1 MiB take a fifth less
-# processor time.
+# A body is handed over in pieces, so that it can be seen to move: of this size, and of `MOST` once as many as a
+# socket's buffers may hold were each taken within `FAST` seconds. Measured over https: pieces of 1 MiB take a fifth
+# less processor time.
 PIECE, BUFFERED = 2**18, 16
 FAST = 0.05
 # "Slow Down" as plain HTTP, which gateways send without S3's code.
