@@ -37,9 +37,7 @@ class Uniqueness:
     _buckets: Buckets[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        one = len(self.columns) == 1
-        keys = pl.col(self.columns[0]) if one else pl.struct(*self.columns)
-        self._buckets = Buckets(divide_by(keys.hash(seed=7) % _PARTITIONS), self.memory)
+        self._buckets = Buckets(divide_by(_hashed(self.columns) % _PARTITIONS), self.memory)
 
     def add(self, batch: pl.DataFrame, rows: pl.Series) -> None:
         """Keep the keys of `batch`, whose rows have the numbers `rows` in the delivery."""
@@ -63,3 +61,7 @@ class Uniqueness:
             yield from (pl.concat(self._buckets.read(key)) for key in self._buckets.keys)
         elif (keys := self._buckets.take_lot()) is not None:
             yield keys
+
+
+def _hashed(columns: tuple[str, ...]) -> pl.Expr:
+    return pl.col(columns[0]).hash(seed=7) if len(columns) == 1 else pl.struct(*columns).hash(seed=7)
