@@ -1,7 +1,7 @@
 """What differs between Polars 1 (since 1.40) and Polars 2, in one place.
 
 `Map`: Polars 1 has no such dtype, so a class without columns stands in for it. It imports an Arrow map as a list of
-structs, and a null among them as an empty list (measured on 1.40.1), so it is given lists.
+structs, and 1.40.1 a null map as an empty list, so it is given lists.
 
 Errors of a Python source: Polars 2 raises them as they are, and Polars 1 raises a ComputeError with their text alone.
 `keeps_errors` and `source_error` bring the exception itself across such an engine, for the sources made here.

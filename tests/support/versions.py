@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandera
 import polars as pl
@@ -13,6 +13,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+E = TypeVar("E", bound=BaseException)
 _POLARS = tuple(map(int, pl.__version__.split(".")[:1]))
 _ARROW = tuple(map(int, pa.__version__.split(".")[:1]))
 
@@ -25,7 +26,7 @@ PANDERA_ADDS_AFTER_PATTERNS = _PANDERA >= (0, 35)
 # A file with a null among fixed-size lists: pyarrow before 26 refuses to read it.
 PYARROW_READS_NULL_ARRAYS = _ARROW >= (26,)
 
-# Polars 1 keeps freed memory for up to 10 seconds. Measured on 1.40.1, csv by bytes: 1,100 MB, and 520 MB with these set.
+# Polars 1 keeps freed memory for up to 10 s. Measured on 1.40.1, csv by bytes: 1,100 MB, and 520 MB with these set.
 FREED_AT_ONCE = {} if _POLARS >= (2,) else {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
 # The exception of a caller's own `register_io_source`: Polars 1 raises a ComputeError with its text.
 POLARS_KEEPS_SOURCE_ERRORS = _POLARS >= (2,)
@@ -51,7 +52,7 @@ def as_polars_reads(dtype: pl.DataType) -> pl.DataType:
     return storage if isinstance(storage, pl.DataType) else storage()
 
 
-def raised_for(error: type[BaseException]) -> type[BaseException]:
+def raised_for(error: type[E]) -> type[E | pl.exceptions.ComputeError]:
     """Return what this Polars raises when `error` ends a caller's own `register_io_source`."""
     return error if POLARS_KEEPS_SOURCE_ERRORS else pl.exceptions.ComputeError
 
