@@ -7,9 +7,11 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import aiobotocore
 import pandera
 import polars as pl
 import pyarrow as pa
+from aiobotocore.httpsession import AIOHTTPSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException)
 _POLARS = tuple(map(int, pl.__version__.split(".")[:2]))
 _ARROW = tuple(map(int, pa.__version__.split(".")[:1]))
-
+_AIOBOTOCORE = tuple(map(int, aiobotocore.__version__.split(".")[:1]))
 _PANDERA = tuple(map(int, pandera.__version__.split(".")[:2]))
 
 # A text that is not a number, in a column that is coerced to Decimal: Pandera 0.34 ends with an error of its own.
@@ -33,6 +35,10 @@ FREED_AT_ONCE = {} if _POLARS >= (2,) else {"_RJEM_MALLOC_CONF": "dirty_decay_ms
 POLARS_COUNTS_COLUMNS = _POLARS >= (1, 44)
 # The exception of a caller's own `register_io_source`: Polars 1 raises a ComputeError with its text.
 POLARS_KEEPS_SOURCE_ERRORS = _POLARS >= (2,)
+# True in a header: botocore before aiobotocore 3's writes it with a capital letter, which S3 takes.
+TRUE_IN_HEADERS = "true" if _AIOBOTOCORE >= (3,) else "True"
+# A store's certificates: aiobotocore 2.19 has no hook by which its clients could share what the first of them read.
+AIOBOTOCORE_SHARES_CERTIFICATES = hasattr(AIOHTTPSession, "_build_verify_context")
 
 _RENAMED = {
     "dictionary<values=string, indices=uint32, ordered=0>": (20, "dictionary<values=string, indices=int32, ordered=0>"),
