@@ -23,6 +23,7 @@ from mc_sink.formats.csv_dialect import (
     keeps_zones,
     takes_naive,
 )
+from mc_sink.formats.csv_moments import has_moments, moments_as_text
 from mc_sink.formats.csv_values import as_json, has_json, starts_like_formula
 from mc_sink.formats.format import Gathers, as_io, column_named, refuse_dtypes
 from mc_sink.formats.gzip import gzip_into
@@ -70,8 +71,8 @@ class Csv:
     Arguments:
         separator, quote_char: One ASCII character each.
         include_header: Whether the first line names the columns.
-        quote_style: "necessary", "non_numeric" or "always". Nulls, numbers and dates are quoted only by "always", which
-            needs a `null_value`. "never" is not offered, because it corrupts data.
+        quote_style: "necessary"; "non_numeric" for all texts, dates and booleans; or "always". Nulls and numbers are
+            quoted only by "always", which needs a `null_value`. "never" is not offered, because it corrupts data.
         null_value: The text of a null. By default a null is empty, and the empty string is written as `""`. An empty
             `null_value` states that nulls and empty strings may read alike.
         line_terminator: "\n" or "\r\n".
@@ -87,7 +88,7 @@ class Csv:
         nested: "raise" refuses nested columns, "json" writes them as JSON text.
         compression: "uncompressed", or "gzip" for one gzip member without a name or a time, so that equal data gives
             equal bytes.
-        compression_level: isal's level for gzip, 0 to 3; 2 by default.
+        compression_level: isal's level for gzip, 0 to 3; 1 by default.
 
     Raises `ConfigurationError`, as does writing with it.
     """
@@ -207,6 +208,7 @@ class Csv:
         escaped, num_before = self.formulas == "escape", runs.num_rows
         labels = [name for name in runs.schema if escaped and isinstance(runs.schema[name], _LABELS)]
         schema = pl.Schema({**runs.schema, **dict.fromkeys(labels, pl.String())})
+        moments = [name for name, dtype in schema.items() if self._quickens(dtype)]
         rules = CellRules(
             formulas=self.formulas,
             non_finite=self.non_finite,
@@ -222,8 +224,10 @@ class Csv:
 
         def pieces() -> Batches:
             for batch in apply_steps(runs.pull(), steps, first_row=first_row):
-                yield from batch.iter_slices(_PIECE_ROWS)
+                texts = [moments_as_text(batch.get_column(name)) for name in moments]
+                yield from batch.with_columns(texts).iter_slices(_PIECE_ROWS)
 
+        schema = pl.Schema({**schema, **dict.fromkeys(moments, pl.String())})
         frame = from_batches(pieces, schema)
         if texts := [text for name in schema if (text := self._text_of(name, schema[name])) is not None]:
             frame = frame.with_columns(texts)
@@ -244,6 +248,10 @@ class Csv:
             return as_json(name, dtype)
         pattern = self._formats.get(dtype.base_type())
         return column.dt.to_string(pattern) if pattern in ISO else None
+
+    def _quickens(self, dtype: pl.DataType) -> bool:
+        """Return True where a text of our own is the one that Polars' encoder would write, without quotes."""
+        return has_moments(dtype) and self._formats[dtype.base_type()] is None and self.quote_style == "necessary"
 
     @property
     def _formats(self) -> dict[DataTypeClass, str | None]:

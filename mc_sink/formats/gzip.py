@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from mc_sink.formats.format import BinaryFile
 
-DEFAULT_LEVEL = 2
-# One thread compresses 480 MB of CSV a second (measured). The bytes are the same for any number of threads. The block
+# Measured on six kinds of CSV: level 2 takes up to 13 % more time for at most 1 % fewer bytes.
+DEFAULT_LEVEL = 1
+# One thread compresses 500 MB of CSV a second (measured). The bytes are the same for any number of threads. The block
 # size bounds what waits to be compressed: 4 MiB for each thread.
 _MOST_THREADS, BLOCK_SIZE = 4, 2**20
 _SIZE = struct.Struct("<I")  # the last field of a gzip member: the number of bytes before compression, modulo 2^32

@@ -1,4 +1,6 @@
-"""Judge all rows of a batch at once: prove by the bytes of its texts that a check holds, or evaluate the check.
+"""Judge all rows of a batch at once: prove by a few figures of a column that a check holds, or evaluate the check.
+
+The figures are the bytes of texts, the least and the greatest number, and the count of nulls.
 
 A proof costs a quarter of the regular expression that it stands for (measured, 4 M rows of the `audience` schema:
 1.7 → 0.4 s of processor time). It can only show that all rows pass. If it doesn't, the check's own expression decides,
@@ -11,6 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import reduce
+from math import isnan
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +74,7 @@ class TextShape:
         texts = texts.drop_nulls()
         if texts.is_empty():
             return True
-        sizes = texts.str.len_bytes().cast(pl.Int64)
+        sizes = texts.str.len_bytes()
         bounds: Any = sizes.min(), sizes.max()
         shortest, longest = bounds
         fits = self.least <= shortest and (self.most is None or longest <= self.most)
@@ -84,13 +87,14 @@ class TextShape:
     def _bytes_fit(self, texts: pl.Series, sizes: pl.Series, even: int | None) -> bool:
         """Return True if the bytes are those of `run` and `places`; all texts have `even` bytes where it is known."""
         data = texts.cast(pl.Binary).cast(pl.List(pl.UInt8)).explode(empty_as_null=False)
-        ends = sizes.cum_sum()
         run = self.run or frozenset()
         elsewhere = len(texts) * sum(byte in run for byte in self.prefix + self.suffix)
         for place, allowed in self.places:
             if even is not None:
                 found = data.gather_every(even, place % even)
             else:
+                sizes = sizes.cast(pl.Int64)
+                ends = sizes.cum_sum()
                 found = data.gather((ends if place < 0 else ends - sizes) + place)
             if not _are_of(found, allowed).all():
                 return False
@@ -113,7 +117,39 @@ class OneOf:
         return texts.is_empty() or bool(reduce(or_, (texts == text for text in self.texts)).all())
 
 
-Proof = TextShape | OneOf
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What numbers must be: none below `least` or above `most`, nor equal to one that is not `included`; no NaN.
+
+    Only for whole numbers with whole bounds, and for Float64, which compare in Python as in the engine.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    included: tuple[bool, bool] = (True, True)
+
+    def holds(self, numbers: pl.Series) -> bool:
+        """Return True if all numbers, nulls aside, are proven to be within the bounds."""
+        if numbers.dtype.is_float() and isnan(numbers.sum()):  # so is the sum of both infinities, which are left aside
+            return False
+        figures: Any = numbers.min(), numbers.max()
+        lowest, highest = figures
+        if lowest is None:
+            return True
+        return (self.least is None or lowest > self.least or (self.included[0] and lowest == self.least)) and (
+            self.most is None or highest < self.most or (self.included[1] and highest == self.most)
+        )
+
+
+class Anything:
+    """What any value is: with it, a check that needs values is proven where no value is null."""
+
+    def holds(self, _values: pl.Series) -> bool:
+        """Return True."""
+        return True
+
+
+Proof = TextShape | OneOf | Between | Anything
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,7 +140,7 @@ def test_gzip_levels_trade_bytes_for_time() -> None:
     bodies = {level: encoded(Csv(compression="gzip", compression_level=level), frame) for level in range(4)}
     assert {gzip.decompress(body) for body in bodies.values()} == {encoded(Csv(), frame)}
     assert len(bodies[3]) < len(bodies[0])
-    assert encoded(Csv(compression="gzip"), frame) == bodies[2]
+    assert encoded(Csv(compression="gzip"), frame) == bodies[1]
 
 
 @pytest.mark.parametrize(

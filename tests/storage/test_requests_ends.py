@@ -22,7 +22,7 @@ from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
 from mc_sink.storage.s3.multipart import S3Parts
 from mc_sink.storage.s3.part_plan import PartPlan
-from mc_sink.storage.s3.request import SLOWEST, Clock
+from mc_sink.storage.s3.request import BUFFERED, FAST, PIECE, SLOWEST, Clock, Moving, PartBody
 from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
@@ -109,6 +109,24 @@ def test_a_body_that_only_trickles_is_left() -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(trickle(), SOON))
     assert watch.seconds < SOON / 2
+
+
+def test_a_body_moves_in_large_pieces_only_while_it_moves_fast() -> None:
+    """Large pieces take less processor time; a slow line is seen to move by small ones."""
+
+    async def sizes(seconds: float) -> list[int]:
+        """Return the sizes of a body's pieces on a line that takes so long for each."""
+        found = []
+        async for piece in Moving(PartBody([memoryview(bytes(MIB))] * 8), Clock(10)):
+            found.append(len(piece))
+            await asyncio.sleep(seconds)
+        return found
+
+    fast, slow = asyncio.run(sizes(0)), asyncio.run(sizes(2 * FAST))
+    assert sum(fast) == sum(slow) == 8 * MIB
+    assert fast[: BUFFERED + 1] == [PIECE] * (BUFFERED + 1)
+    assert max(fast) == MIB
+    assert set(slow) == {PIECE}
 
 
 def test_a_slow_body_that_moves_is_let_go_on() -> None:

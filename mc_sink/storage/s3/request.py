@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 GROUP_SIZE, MOST = 2**16, 2**20
 # Bytes per second: eight parts in flight then share an uplink of 1 Mbit/s.
 SLOWEST = 2**14
-# A body is handed over in pieces of this size, so that it can be seen to move.
-PIECE = 2**18
+# A body is handed over in pieces, so that it can be seen to move: of this size, and of `MOST` once as many as a
+# socket's buffers may hold were each taken within `FAST` seconds. Measured over https: pieces of 1 MiB take a fifth
+# less processor time.
+PIECE, BUFFERED = 2**18, 16
+FAST = 0.05
 # "Slow Down" as plain HTTP, which gateways send without S3's code.
 _UNAVAILABLE = 503
 # The names that a reply has here besides S3's own:
@@ -236,14 +239,19 @@ class Clock:
         self._moved_at = self._time()
         self._end = self._moved_at + self._quiet + num_bytes / SLOWEST
 
-    def move(self) -> None:
-        """Note that a piece has been taken; the timeout is set again only now and then, because that isn't free."""
+    def move(self) -> float:
+        """Note that a piece has been taken, and return for how many seconds it moved.
+
+        The timeout is set again only now and then, because that isn't free.
+        """
         now = self._time()
-        self.moved_for += now - self._moved_at
+        seconds = now - self._moved_at
+        self.moved_for += seconds
         self._moved_at = now
         if self._timeout and not self._timeout.expired() and now - self._set_at > self._quiet / 16:
             self._set_at = now
             self._timeout.reschedule(min(self._end, now + self._quiet))
+        return seconds
 
 
 class Moving:
@@ -254,8 +262,11 @@ class Moving:
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         self._clock.begin(len(self._body))
+        num_fast = 0
         async for group in self._body.groups():
-            whole = memoryview(group)
-            for start in range(0, len(whole), PIECE):
-                yield whole[start : start + PIECE]
-                self._clock.move()
+            left = memoryview(group)
+            while left:
+                size = MOST if num_fast > BUFFERED else PIECE
+                yield left[:size]
+                left = left[size:]
+                num_fast = num_fast + 1 if self._clock.move() < FAST else 0
