@@ -5,11 +5,12 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 OLDEST := .venv-oldest
 BESIDE := .venv-beside
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test coverage test-long test-oldest test-beside test-wheel bench figures pictures dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures dist clean
 
 setup: $(VENV)/ready
 
@@ -24,6 +25,11 @@ $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
+
+$(ENGINES)/ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,spark,ray,dask]'
 	touch $@
 
 demo: setup
@@ -52,6 +58,10 @@ test-wheel: setup
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
 
+# Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer.
+test-engines: $(ENGINES)/ready
+	$(ENGINES)/bin/python -m pytest tests/engines --durations=10
+
 # A delivery in an environment with another library that people have.
 test-beside:
 	PYTHON=$(PYTHON) VENV=$(BESIDE) .ci/beside.sh
@@ -74,4 +84,4 @@ dist: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BESIDE) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
