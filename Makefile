@@ -5,11 +5,12 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 OLDEST := .venv-oldest
 BESIDE := .venv-beside
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test coverage test-long test-oldest test-beside test-wheel bench figures pictures dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures dist clean
 
 setup: $(VENV)/ready
 
@@ -51,6 +52,15 @@ test-wheel: setup
 # The same tests on the oldest supported dependencies.
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
+
+$(ENGINES)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,engines]'
+	touch $@
+
+# One delivery from the workers of real engines, which are installed only here.
+test-engines: $(ENGINES)/ready
+	$(ENGINES)/bin/python -m pytest tests/engines --durations=5
 
 # A delivery in an environment with another library that people have.
 test-beside:
