@@ -58,9 +58,20 @@ test-wheel: setup
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
 
+<<<<<<< HEAD
 # Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer.
 test-engines: $(ENGINES)/ready
 	$(ENGINES)/bin/python -m pytest tests/engines --durations=10
+=======
+$(ENGINES)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,engines]'
+	touch $@
+
+# One delivery from the workers of real engines, which are installed only here.
+test-engines: $(ENGINES)/ready
+	$(ENGINES)/bin/python -m pytest tests/engines --durations=5
+>>>>>>> shares
 
 # A delivery in an environment with another library that people have.
 test-beside:
