@@ -58,9 +58,9 @@ $(ENGINES)/ready: pyproject.toml constraints.txt
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,engines]'
 	touch $@
 
-# One delivery from the workers of real engines, which are installed only here.
+# One delivery from the workers of real engines, which are installed only here. They warn about each other.
 test-engines: $(ENGINES)/ready
-	$(ENGINES)/bin/python -m pytest tests/engines --durations=5
+	$(ENGINES)/bin/python -m pytest tests/engines -W default --durations=5
 
 # A delivery in an environment with another library that people have.
 test-beside:
