@@ -52,7 +52,7 @@ def first(fault_s3: FaultServer) -> dict[str, list[str]]:
 
 
 def test_the_first_delivery_loads_nothing_that_it_has_no_use_for(first: dict[str, list[str]]) -> None:
-    """A frame of Polars without a schema needs neither Arrow nor Pandera, and no bar where nobody looks."""
+    """A frame of Polars without a schema needs neither Arrow nor Pandera, and no progress bar outside a terminal."""
     unused = {"pyarrow", "pandera", "pydantic", "pandas", "numpy", "yaml", "tqdm", "typer", "boto3"}
     assert "s3fs" in first["modules"]
     assert not unused & set(first["modules"])
@@ -102,14 +102,14 @@ def test_requests_say_who_sends_them(fault_s3: FaultServer) -> None:
 
 
 def test_what_the_caller_adds_to_the_name_is_sent(fault_s3: FaultServer) -> None:
-    """After ours."""
+    """After that of the package."""
     deliver(fault_s3, config_kwargs={"user_agent_extra": "nightly/7"})
     (agent,) = agents(fault_s3)
     assert agent.startswith("mc-sink/")
     assert agent.endswith(" nightly/7")
 
 
-def test_a_name_of_the_caller_is_sent_in_place_of_ours(fault_s3: FaultServer) -> None:
+def test_a_name_of_the_caller_is_sent_alone(fault_s3: FaultServer) -> None:
     """As botocore would send it."""
     deliver(fault_s3, config_kwargs={"user_agent": "audience/1"})
     (agent,) = agents(fault_s3)
