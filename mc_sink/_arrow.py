@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from mc_sink._polars import HAS_MAP
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _nested() -> tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.D
         (t.is_large_list, lambda dtype: pa.large_list(_held(dtype.value_field))),
         (t.is_fixed_size_list, lambda dtype: pa.list_(_held(dtype.value_field), dtype.list_size)),
         (t.is_struct, _struct),
-        (t.is_map, lambda dtype: pa.map_(_held(dtype.key_field), _held(dtype.item_field), dtype.keys_sorted)),
+        (t.is_map, _map),
         (t.is_dictionary, _dictionary),
     )
 
@@ -236,6 +237,16 @@ def _struct(dtype: Any) -> pa.DataType:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise _UnheldError(f"a struct with the field {twice[0]!r} twice")
     return pa.struct([_held(field) for field in fields])
+
+
+def _map(dtype: Any) -> pa.DataType:
+    """Return the map, or a list of its entries for a Polars without maps, which would take a null for an empty one."""
+    import pyarrow as pa
+
+    key, value = _held(dtype.key_field), _held(dtype.item_field)
+    if HAS_MAP:
+        return pa.map_(key, value, dtype.keys_sorted)
+    return pa.list_(pa.struct([key.with_name("key"), value.with_name("value")]))
 
 
 def _dictionary(dtype: Any) -> pa.DataType:

@@ -15,7 +15,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
-from mc_sink._polars import keep_source_error
+from mc_sink._polars import keeps_errors
 from mc_sink._runtime.kept_rows import owned
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 
@@ -73,9 +73,10 @@ def as_lazyframe(frame: object) -> pl.LazyFrame:
 def from_batches(batches: Callable[[], Batches], schema: pl.Schema) -> pl.LazyFrame:
     """Return a plan whose rows come from `batches`, which is called on an engine thread when the plan runs."""
 
+    @keeps_errors
     def source(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None) -> Batches:
         left = sys.maxsize if limit is None else limit
-        with keep_source_error(), panics_as_query_errors():
+        with panics_as_query_errors():
             for batch in batches():
                 taken = batch.head(left)  # Polars pushes a limit down only from below a filter
                 left -= taken.height

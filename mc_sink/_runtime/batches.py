@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
 # The plans whose number of rows Polars reads from local Parquet footers or from a frame in memory, and nowhere else.
+# Polars 1.40 writes `*` for no columns, and names one column of a frame.
 _COUNTABLE = re.compile(
     r"SELECT \[len\(\)\]\n"
-    r" *(?:Parquet SCAN \[(?!\S+://)[^\n]*\]\n *PROJECT 0/\d+ COLUMNS(?:\n *ESTIMATED ROWS: \d+)?"
-    r"|DF \[[^\n]*\]; PROJECT\[[^\n]*\] 0/\d+ COLUMNS)\n?"
+    r" *(?:Parquet SCAN \[(?!\S+://)[^\n]*\]\n *PROJECT [0*]/\d+ COLUMNS(?:\n *ESTIMATED ROWS: \d+)?"
+    r"|DF \[[^\n]*\]; PROJECT(?:\[[^\n]*\])? [\d*]+/\d+ COLUMNS)\n?"
 )
 # A batch of wide rows ends here, before it has all the rows that it may have: from 168 bytes a row on, of 100,000.
 # About ten are alive at once on the longest way through, and allocators keep as much again.

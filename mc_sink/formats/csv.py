@@ -10,7 +10,7 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import from_batches
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
 from mc_sink.formats.csv_dialect import (
     ISO,
@@ -182,6 +182,7 @@ class Csv:
                 self._encode(runs, opened, counts)
         return counts.warnings()
 
+    @panics_as_query_errors()
     def _encode(self, runs: Runs, file: BinaryFile, counts: CellCounts) -> None:
         """Write the rows of the next run."""
         num_before = runs.num_rows

@@ -20,7 +20,7 @@ import polars as pl
 from mc_sink._frames import from_batches
 from mc_sink._nested import inner_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
 from mc_sink.formats.parquet_footer import Joined
 
@@ -140,6 +140,7 @@ class Parquet:
             if not joined.end_run():
                 return ()
 
+    @panics_as_query_errors()
     def _encode(
         self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, metadata: Mapping[str, str] | None
     ) -> None:

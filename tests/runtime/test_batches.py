@@ -22,6 +22,7 @@ from mc_sink._runtime import batches as _batches
 from mc_sink._runtime.batches import BATCH_BYTES, count_rows, known_num_rows, pull
 from mc_sink.exceptions import QueryError
 from tests.support.frames import numbers
+from tests.support.versions import POLARS_COUNTS_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +169,9 @@ def test_a_scan_that_loses_rows_is_noticed(tmp_path: Path, monkeypatch: pytest.M
     """The number in the Parquet footers is compared with the rows that came, as a second proof."""
     for n in range(3):
         numbers(1_000).write_parquet(tmp_path / f"{n}.parquet")
-    plan = pl.scan_parquet(tmp_path / "*.parquet").with_columns(more=pl.col("id") + 1).select("more")
+    plan = pl.scan_parquet(tmp_path / "*.parquet")
+    if POLARS_COUNTS_COLUMNS:
+        plan = plan.with_columns(more=pl.col("id") + 1).select("more")
     assert sum(batch.height for batch in pull(plan, 700)) == 3_000
     sink_batches, passed = pl.LazyFrame.sink_batches, iter([True, False])
 
@@ -176,7 +179,7 @@ def test_a_scan_that_loses_rows_is_noticed(tmp_path: Path, monkeypatch: pytest.M
         sink_batches(frame, lambda rows: function(rows) if next(passed, True) else None, **options)
 
     monkeypatch.setattr(pl.LazyFrame, "sink_batches", losing)
-    with pytest.raises(QueryError, match=r"after 2,000 rows, and its source holds 3,000"):
+    with pytest.raises(QueryError, match=r"after 2,[05]00 rows, and its source holds 3,000"):
         list(pull(plan, 700))
 
 
@@ -184,7 +187,8 @@ def test_a_scan_that_loses_rows_is_noticed(tmp_path: Path, monkeypatch: pytest.M
     ("plan", "expected"),
     {
         "a scan": (lambda scan: scan, 1_000),
-        "with more columns": (lambda scan: scan.with_columns(x=pl.lit(1)), 1_000),
+        "with more columns": (lambda scan: scan.with_columns(x=pl.lit(1)), 1_000 if POLARS_COUNTS_COLUMNS else None),
+        "some columns": (lambda scan: scan.select("id"), 1_000 if POLARS_COUNTS_COLUMNS else None),
         "a filter": (lambda scan: scan.filter(pl.col("id") > 5), None),
         "a head": (lambda scan: scan.head(5), None),
         "a group-by": (lambda scan: scan.group_by("id").len(), None),

@@ -19,7 +19,8 @@ import mc_sink
 from mc_sink import Receipt
 from tests.servers.faults import Call
 from tests.support import child_deliveries
-from tests.support.frames import FORMATS, SMALL_PARTS, as_text, failing_once, numbers, read_back
+from tests.support.frames import FORMATS, SMALL_PARTS, as_text, failing_generator, failing_once, numbers, read_back
+from tests.support.versions import raised_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -55,7 +56,7 @@ def at_once(*deliveries: Callable[[], Receipt]) -> list[Receipt | Exception]:
         gate.wait()
         try:
             return delivery()
-        except (mc_sink.SinkError, SourceError) as error:
+        except (mc_sink.SinkError, raised_for(SourceError)) as error:
             return error
 
     with ThreadPoolExecutor(len(deliveries)) as pool:
@@ -94,7 +95,7 @@ def test_one_that_fails_takes_no_other_with_it(fault_s3: FaultServer) -> None:
     failed, *others = at_once(
         delivery("failing", failing), delivery("a", pl.concat([BATCH] * 6)), delivery("b", pl.concat([BATCH] * 6))
     )
-    assert isinstance(failed, SourceError)
+    assert isinstance(failed, raised_for(SourceError))
     assert [other.num_rows for other in others if isinstance(other, Receipt)] == [300_000, 300_000]
     assert list(fault_s3.listing(fault_s3.bucket)) == ["p/a.csv", "p/b.csv"]
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
@@ -266,16 +267,23 @@ ENDINGS = {
 }
 
 
+@pytest.mark.parametrize("kind", ["generator", "source of Polars"])
 @pytest.mark.parametrize("error", ENDINGS.values(), ids=ENDINGS)
-def test_a_source_that_is_told_to_end_ends_the_delivery(fault_s3: FaultServer, error: type[BaseException]) -> None:
+def test_a_source_that_is_told_to_end_ends_the_delivery(
+    fault_s3: FaultServer, error: type[BaseException], kind: str
+) -> None:
     """What means "end" to Python ends a delivery as an error does, when it comes out of its source."""
     ending = error()
-    frame = failing_once(BATCH, lambda: fault_s3.log.of("Part"), ending)
+    frame: Any = failing_once(BATCH, lambda: fault_s3.log.of("Part"), ending)
+    expected = raised_for(error)
+    if kind == "generator":
+        frame, expected = failing_generator(BATCH, lambda: fault_s3.log.of("Part"), ending), error
     begun = time.monotonic()
-    with pytest.raises(error) as raised:
+    with pytest.raises(expected) as raised:
         mc_sink.sink_madconnect(frame, fault_s3.writer.target("p/x.csv"), storage_options=options(fault_s3))
     assert time.monotonic() - begun < IN_TIME
-    assert raised.value is ending
+    assert raised.value is ending or f": {error.__name__}: " in str(raised.value)
+    assert (raised.value is ending) == (expected is error)
     assert nothing_visible(fault_s3)
 
 

@@ -19,6 +19,7 @@ from tests.servers.fault import FaultServer
 from tests.servers.rules import Rules
 from tests.servers.s3_admin import Writer, unique_name
 from tests.support.frames import SMALL_PARTS, numbers
+from tests.support.versions import TRUE_IN_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +203,7 @@ LOCKED = ObjectOptions(
 HEADERS = {
     "x-amz-server-side-encryption": "aws:kms",
     "x-amz-server-side-encryption-context": "eyJmZWVkIjogImEifQ==",
-    "x-amz-server-side-encryption-bucket-key-enabled": "true",
+    "x-amz-server-side-encryption-bucket-key-enabled": TRUE_IN_HEADERS,
     "x-amz-object-lock-mode": "COMPLIANCE",
     "x-amz-object-lock-retain-until-date": "2100-01-01T00:00:00Z",
     "x-amz-object-lock-legal-hold": "ON",

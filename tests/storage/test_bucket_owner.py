@@ -32,11 +32,11 @@ def platform_of(server: FaultServer, **more: Any) -> Platform:
     return Platform(name="acme", access_key_id=WRITER.key, secret_access_key=WRITER.secret, endpoint=server.url, **more)
 
 
-def named(server: FaultServer) -> dict[str, set[str | None]]:
-    """Give what each operation's requests named as the owner."""
+def named(server: FaultServer, header: str = HEADER) -> dict[str, set[str | None]]:
+    """Give what each operation's requests named as the owner, or had in another header."""
     seen: dict[str, set[str | None]] = {}
     for record in server.log:
-        seen.setdefault(record.op, set()).add(record.headers.get(HEADER))
+        seen.setdefault(record.op, set()).add(record.headers.get(header))
     return seen
 
 
@@ -50,6 +50,15 @@ def test_every_request_names_the_owner(fault_s3: FaultServer) -> None:
     with pytest.raises(PermissionDenied):
         mc_sink.sink_madconnect(MANY, target, storage_options=options)
     assert named(fault_s3) == {op: {OWNER} for op in ("List", "Create", "Part", "Complete", "Put", "Abort")}
+
+
+def test_a_requester_who_pays_says_so_in_every_request(fault_s3: FaultServer) -> None:
+    """Of one request, and of an upload in parts."""
+    options = fault_s3.storage_options | SMALL_PARTS | {"requester_pays": True}
+    for frame in (MANY, numbers(3)):
+        mc_sink.sink_madconnect(frame, fault_s3.writer.target("p/"), storage_options=options)
+    sent = named(fault_s3, "x-amz-request-payer")
+    assert sent == {op: {"requester"} for op in ("List", "Create", "Part", "Complete", "Put")}
 
 
 def test_no_owner_is_named_unasked(fault_s3: FaultServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import mc_sink.storage
 from mc_sink.storage.s3.http import http_session
+from tests.support.versions import AIOBOTOCORE_SHARES_CERTIFICATES
 
 FILES = sorted(Path(mc_sink.storage.__file__).parent.rglob("*.py"))
 # botocore's descriptions of services: read-only files of the installed package. And the connections to stores, found by
@@ -54,6 +55,7 @@ def test_the_check_finds_state(tmp_path: Path) -> None:
     assert state_of(path) == ["d", "a: dict[str, str] = {}", "b = set()", "f = E()", "c"]
 
 
+@pytest.mark.skipif(not AIOBOTOCORE_SHARES_CERTIFICATES, reason="each client of this aiobotocore reads them anew")
 def test_certificates_are_read_once_for_a_store_and_again_for_the_next() -> None:
     """A program that runs for long sees new certificates with its next client."""
     one, other = http_session(), http_session()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from tests.support.dtypes import HAS_MAP
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -139,7 +141,8 @@ def plain(value: Any) -> Any:
     """Return a value of Python's so that those of pyarrow and Polars can be compared: maps, and moments in UTC."""
     if isinstance(value, list):
         if value and all(isinstance(pair, tuple) for pair in value):
-            return {key: plain(each) for key, each in value}
+            pairs = {key: plain(each) for key, each in value}
+            return pairs if HAS_MAP else [{"key": key, "value": each} for key, each in pairs.items()]
         return [plain(each) for each in value] or {}
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}

@@ -27,16 +27,17 @@ else:
             return self._text
 
 
-__all__ = ["Map", "existing", "existing_by_name", "has_absent_dtype", "needs_map"]
+__all__ = ["HAS_MAP", "Map", "existing", "existing_by_name", "has_absent_dtype", "needs_map"]
 
 T = TypeVar("T")
-_HAS_MAP = hasattr(pl, "Map")
-needs_map = pytest.mark.skipif(not _HAS_MAP, reason=f"Polars {pl.__version__} has no Map")
+# Without it, an Arrow map is imported as a list of structs of `key` and `value`.
+HAS_MAP = hasattr(pl, "Map")
+needs_map = pytest.mark.skipif(not HAS_MAP, reason=f"Polars {pl.__version__} has no Map")
 
 
 def has_absent_dtype(value: Any) -> bool:
     """Return whether the value is or has, at any depth, a dtype that this Polars lacks."""
-    if not _HAS_MAP and (value is Map or isinstance(value, Map)):
+    if not HAS_MAP and (value is Map or isinstance(value, Map)):
         return True
     if isinstance(value, pl.Struct):
         parts: Any = [field.dtype for field in value.fields]

@@ -12,7 +12,7 @@ import pyarrow.parquet
 from polars.io.plugins import register_io_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from mc_sink.sink.options import FormatName
@@ -42,18 +42,25 @@ def as_text(frame: pl.DataFrame, format: str) -> pl.DataFrame:
     return frame if format == "parquet" else frame.cast(pl.String)
 
 
+def failing_generator(
+    frame: pl.DataFrame, ready: Callable[[], object], error: BaseException
+) -> Generator[pl.DataFrame, None, None]:
+    """Yield `frame` until something is `ready`, and then raise `error`."""
+    for _ in range(1000):
+        if ready():
+            raise error
+        yield frame
+        time.sleep(0.002)
+    raise AssertionError("1,000 batches, and it was never ready")
+
+
 def failing_once(frame: pl.DataFrame, ready: Callable[[], object], error: BaseException) -> pl.LazyFrame:
     """Make a plan that yields `frame` until something is `ready`, and then raises `error` in its source."""
 
     def source(
         columns: list[str] | None, _predicate: pl.Expr | None, _limit: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        for _ in range(1000):
-            if ready():
-                raise error
-            yield frame if columns is None else frame.select(columns)
-            time.sleep(0.002)
-        raise AssertionError("1,000 batches, and it was never ready")
+        return failing_generator(frame if columns is None else frame.select(columns), ready, error)
 
     return register_io_source(source, schema=frame.schema)
 

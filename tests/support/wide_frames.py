@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import mc_sink
+from tests.support.versions import FREED_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ MB = 1_000_000
 def measured(folder: Path, target: str, format: str, **case: Any) -> dict[str, Any]:
     """Deliver in a child: what came of it, with the child's peak of memory in MB as `peak`."""
     words = json.dumps({"folder": str(folder), "target": target, "format": format, **case})
-    state = {"MC_SINK_STATE_DIR": str(folder / "state"), "TMPDIR": str(folder)}
+    state = FREED_AT_ONCE | {"MC_SINK_STATE_DIR": str(folder / "state"), "TMPDIR": str(folder)}
     child = subprocess.run(
         [sys.executable, "-m", "tests.support.wide_frames", words],
         check=True,

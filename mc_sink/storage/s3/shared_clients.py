@@ -89,7 +89,7 @@ class Client(Unpicklable):
         self.loop: AbstractEventLoop = get_loop()
         self.connections = Semaphore(config["max_pool_connections"])
         self._filesystem: S3FileSystem | None = _open(arguments, options)
-        self.request_names = frozenset(self._filesystem.req_kw)
+        self.request_names = frozenset(self._filesystem.s3_additional_kwargs)
         self._files = {path: _seen(path) for path in arguments["session"].files(verify)}
         self._made_at = self._used_at = monotonic()
         self._looks_up, self._is_covered = are_found(options), True
@@ -273,7 +273,8 @@ def _open(arguments: Mapping[str, Any], options: Sealed) -> S3FileSystem:
     ours = {"config_kwargs": config, "asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
     filesystem = s3fs.S3FileSystem(**dict(arguments) | ours)
     filesystem.retries = 1
-    filesystem.req_kw = {**filesystem.req_kw, **owner_parameter(options)}  # goes with every request
+    # They go with every request. An older s3fs sends `req_kw` with its own requests only.
+    filesystem.s3_additional_kwargs = {**filesystem.req_kw, **owner_parameter(options)}
     return filesystem
 
 
