@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
 
 import mc_sink
 from benchmarks.data import audience
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
     from tests.servers.s3_admin import Writer
 
 FILES, LATENCY, LATER, ROUNDS = 200, 0.05, 1_000, 9
-SMALL = "1,000 rows over https, CPU"
-MANY = f"Publishing {FILES} files, 50 ms added to every request, seconds"
+SMALL = "1,000 rows over https, CPU, the package compiled as an installed wheel is"
+MANY = f"{FILES} files of 100 rows over https, 50 ms added to every request, seconds"
 CHILD = """
 import json, sys
 from time import process_time
@@ -61,16 +65,21 @@ def small_deliveries(writer: Writer, later: int) -> dict[str, float]:
     return found
 
 
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    """Compile the package, as the installation of a wheel does."""
+    compileall.compile_dir(str(Path(mc_sink.__file__).parent), quiet=1)
+
+
+@pytest.mark.usefixtures("compiled")
 def test_small_deliveries(
-    benchmark: BenchmarkFixture,
-    servers: dict[str, Writer],
-    note: Callable[[str, tuple[str, ...]], None],
-    keep_ratio: Callable[[str, float], None],
+    benchmark: BenchmarkFixture, note: Callable[[str, tuple[str, ...]], None], keep_ratio: Callable[[str, float], None]
 ) -> None:
     """The first delivery's CPU over that of `import polars`, and that of each of the next thousand."""
     first: list[float] = []
-    benchmark.pedantic(lambda: first.append(small_deliveries(servers["https"], 0)["first"]), rounds=ROUNDS)
-    later = small_deliveries(servers["https"], LATER)["later"] / LATER
+    with fault_child(tls=True, discards=False) as writer:
+        benchmark.pedantic(lambda: first.append(small_deliveries(writer, 0)["first"]), rounds=ROUNDS)
+        later = small_deliveries(writer, LATER)["later"] / LATER
     note(SMALL, ("the first in a process, over import polars, seconds", f"each of the next {LATER:,}, milliseconds"))
     note(SMALL, ("---",) * 2)
     note(SMALL, (f"{median(first):.2f}", f"{later * 1000:.1f}"))
@@ -79,22 +88,31 @@ def test_small_deliveries(
 
 
 def test_many_files(benchmark: BenchmarkFixture, note: Callable[[str, tuple[str, ...]], None]) -> None:
-    """From the call of publish to the receipt, the files staged beforehand."""
-    seconds: list[float] = []
-    with fault_child(latency=LATENCY) as writer:
-        options = writer.storage_options
+    """Publishing alone, from its call to the receipt, of files staged beforehand; and whole deliveries."""
+    publishing: list[float] = []
+    whole: list[float] = []
+    frame = audience(FILES * 100).with_columns(number=pl.int_range(pl.len()) // 100)
+    with fault_child(latency=LATENCY, tls=True, discards=False) as writer:
+        target, given = writer.target("many/"), writer.storage_options
 
         def stage() -> tuple[tuple[mc_sink.Staged], dict[str, Any]]:
-            frame, target = audience(FILES * 100), writer.target("many/")
-            staged = mc_sink.stage(frame, target, max_rows_per_file=100, storage_options=options, progress=False)
+            staged = mc_sink.stage(frame, target, max_rows_per_file=100, storage_options=given, progress=False)
             return (staged,), {}
 
         def publish(staged: mc_sink.Staged) -> None:
             started = perf_counter()
-            assert mc_sink.publish([staged], storage_options=options).num_files == FILES
-            seconds.append(perf_counter() - started)
+            assert mc_sink.publish([staged], storage_options=given).num_files == FILES
+            publishing.append(perf_counter() - started)
 
         benchmark.pedantic(publish, setup=stage, rounds=3)
-    note(MANY, ("fastest", "median"))
-    note(MANY, ("---",) * 2)
-    note(MANY, (f"{min(seconds):.2f}", f"{median(seconds):.2f}"))
+        for _ in range(3):
+            started = perf_counter()
+            receipt = mc_sink.sink_madconnect(
+                frame, target, partition_by=["number"], storage_options=given, progress=False
+            )
+            assert receipt.num_files == FILES
+            whole.append(perf_counter() - started)
+    note(MANY, ("", "fastest", "median"))
+    note(MANY, ("---",) * 3)
+    for name, seconds in (("publishing alone", publishing), ("whole deliveries of partitions", whole)):
+        note(MANY, (name, f"{min(seconds):.2f}", f"{median(seconds):.2f}"))

@@ -250,7 +250,9 @@ def most_bytes(frame: pl.DataFrame) -> int:
     # A column with categories, at any depth, stores their text once.
     return int(
         sum(
-            _sizes(column).sum() if any(map(_is_labels, leaf_dtypes(column.dtype))) else column.estimated_size()
+            _sizes(column).sum()
+            if any(isinstance(dtype, _LABELS) for dtype in leaf_dtypes(column.dtype))
+            else column.estimated_size()
             for column in frame
         )
     )
@@ -326,7 +328,3 @@ def _sizes_of_lists(column: pl.Series) -> pl.Series:
 def _width(dtype: pl.DataType) -> int:
     """Return the bytes of a value of a fixed-width dtype; 0 for less than one byte."""
     return int(pl.Series([None] * 8, dtype=dtype).estimated_size()) // 8
-
-
-def _is_labels(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, _LABELS)

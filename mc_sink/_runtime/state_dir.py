@@ -30,6 +30,12 @@ def state_folder() -> Path:
     """Return the folder, which need not exist. A relative path is resolved once, where it is first asked for."""
     if asked := os.environ.get(STATE_DIR):
         return _absolute(asked)
+    return _of_user(os.environ.get("HOME"), os.environ.get("XDG_STATE_HOME"))
+
+
+@cache
+def _of_user(_home: str | None, _state_home: str | None) -> Path:
+    """Return the user's folder for state; the arguments are what it depends on."""
     from platformdirs import user_state_path
 
     return user_state_path("mc_sink", appauthor=False)

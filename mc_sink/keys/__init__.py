@@ -119,7 +119,7 @@ class FileNames:
         Files count in every format, and without a template both numbered and not, because an earlier attempt may have
         had other options.
         """
-        if not self.target.is_prefix:
+        if not (self.target.is_prefix and urls):  # compiling the patterns costs a millisecond
             return urls
         mine = [re.compile(pattern) for pattern in self.patterns]
         return frozenset(url for url in urls if any(one.fullmatch(url) for one in mine))

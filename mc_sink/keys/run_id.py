@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from mc_sink.exceptions import ConfigurationError
 
@@ -13,6 +14,7 @@ _TIME = re.compile(r"([1-9][0-9]{7}T[0-9]{6}Z)(?:[-._].*)?")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+@lru_cache(maxsize=64)
 def time_of(run_id: str) -> datetime | None:
     """Return the UTC time that a run id begins with, to the second, as generated ids do; None without one."""
     found = _TIME.fullmatch(run_id)

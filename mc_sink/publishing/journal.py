@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
@@ -198,7 +198,12 @@ def _in_order(paths: Iterable[Path]) -> _display.Listing[Journal]:
 
 def _path(run_id: str, target: str) -> Path:
     """Return the path of a journal; deliveries of one run id to two targets have two."""
-    return folder() / f"{run_id}-{hashlib.sha256(target.encode()).hexdigest()[:8]}.json"
+    return _path_in(folder(), run_id, target)
+
+
+@lru_cache(maxsize=64)  # a delivery asks for it six times
+def _path_in(place: Path, run_id: str, target: str) -> Path:
+    return place / f"{run_id}-{hashlib.sha256(target.encode()).hexdigest()[:8]}.json"
 
 
 def _uploads(staged: Sequence[Staged]) -> dict[str, Upload]:

@@ -29,7 +29,11 @@ class _Discreet(logging.Filter):
 
     botocore logs a failed refresh of credentials with a traceback, and then raises it or goes on. An exception that is
     raised becomes an error of this library, with more information in one line.
+
+    `known`: all loggers when they were last looked through, and the libraries' among them.
     """
+
+    known: tuple[dict[str, logging.Logger | logging.PlaceHolder], list[logging.Logger]] = {}, []
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not _is_our_request.get():
@@ -55,7 +59,19 @@ def silence() -> Iterator[None]:
 
 
 def silence_loggers() -> None:
-    """Put the filter on every logger that the libraries have made so far; a logger keeps it only once."""
-    for name, logger in logging.root.manager.loggerDict.copy().items():
-        if isinstance(logger, logging.Logger) and name.partition(".")[0] in TALKATIVE:
+    """Put the filter on every logger that the libraries have made so far; a logger keeps it only once.
+
+    A program has hundreds of loggers, so their names are read again only after a new one was made.
+    """
+    seen, talkative = _discreet.known
+    if logging.root.manager.loggerDict != seen:
+        seen = logging.root.manager.loggerDict.copy()
+        talkative = [
+            logger
+            for name, logger in seen.items()
+            if isinstance(logger, logging.Logger) and name.partition(".")[0] in TALKATIVE
+        ]
+    for logger in talkative:
+        if _discreet not in logger.filters:
             logger.addFilter(_discreet)
+    _discreet.known = seen, talkative

@@ -305,9 +305,23 @@ def captured(check: Check, schema: pl.Schema, *, column: str | None) -> RowCheck
 
 def _proof(check: Check, dtype: pl.DataType) -> Proof | None:
     """Return a proof by the values of a column for one of Pandera's own checks, or else None."""
-    if dtype == pl.String:
-        return _proof_of_texts(check)
-    return _proof_of_numbers(check, dtype) if dtype.is_integer() or dtype == pl.Float64 else None
+    if dtype.is_integer() or dtype == pl.Float64:
+        return _proof_of_numbers(check, dtype)
+    if dtype != pl.String:
+        return None
+    values = argument_of(check, "isin", "allowed_values")
+    if values is not None and 0 < len(values) <= FEW and all(isinstance(value, str) for value in values):
+        return OneOf(tuple(values))
+    pattern = argument_of(check, "str_matches", "pattern")
+    if pattern is not None:
+        text = str(getattr(pattern, "pattern", pattern))
+        return pattern_proof(text if text.startswith("^") else f"^{text}")
+    shortest, longest = (argument_of(check, "str_length", name) for name in ("min_value", "max_value"))
+    is_exact = argument_of(check, "str_length", "exact_value") is not None
+    if is_exact or (shortest is None and longest is None):
+        return None
+    # A character has one byte to four.
+    return TextShape(max(0, 4 * shortest - 3) if shortest else 0, longest)
 
 
 def _proof_of_numbers(check: Check, dtype: pl.DataType) -> Proof | None:
@@ -328,19 +342,3 @@ def _proof_of_numbers(check: Check, dtype: pl.DataType) -> Proof | None:
     if not given or not all(type(bound) in exact and abs(bound) <= _EXACT for bound in given):
         return None
     return Between(least, most, included)
-
-
-def _proof_of_texts(check: Check) -> Proof | None:
-    values = argument_of(check, "isin", "allowed_values")
-    if values is not None and 0 < len(values) <= FEW and all(isinstance(value, str) for value in values):
-        return OneOf(tuple(values))
-    pattern = argument_of(check, "str_matches", "pattern")
-    if pattern is not None:
-        text = str(getattr(pattern, "pattern", pattern))
-        return pattern_proof(text if text.startswith("^") else f"^{text}")
-    shortest, longest = (argument_of(check, "str_length", name) for name in ("min_value", "max_value"))
-    is_exact = argument_of(check, "str_length", "exact_value") is not None
-    if is_exact or (shortest is None and longest is None):
-        return None
-    # A character has one byte to four.
-    return TextShape(max(0, 4 * shortest - 3) if shortest else 0, longest)

@@ -43,7 +43,8 @@ def write_files(
     order of their partitions' keys, and then of their rows. They and their names depend on the rows alone.
 
     Memory, beyond that of the engine and the parts in flight: 32 MiB and a batch of rows for `max_bytes`, and two lots
-    of 32 MiB and two batches for `partition_by`. One upload is open, and at most 8 more are being stored.
+    of 32 MiB and two batches for `partition_by`. One upload is open, and at most 32 more, of 64 MiB together, are being
+    stored.
     """
     if plan.is_one_file:
         return (write_file(batches, next(plan.files(plan.schema)), store, advance),)

@@ -16,6 +16,7 @@ from mc_sink.publishing import publication
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Call, Kill, Reset, Status
 from tests.support import killed_deliveries
+from tests.support.frames import numbers
 from tests.support.killed_deliveries import Children
 from tests.support.small_deliveries import FRAME, MANIFEST, RUN, TINY, assert_delivered_once, deliver, options, seen
 
@@ -62,6 +63,18 @@ def test_several_are_under_way_at_once(server: FaultServer, tmp_path: Path) -> N
     assert [file.path for file in receipt.files] == urls(server)[:-1]
     assert server.log.of("Complete")[-1].key == MANIFEST
     assert_delivered_once(server, FRAME, "csv", tmp_path)
+
+
+def test_64_are_under_way_at_once(server: FaultServer) -> None:
+    """Of 79 files after the first, 64 wait for one another at the server: they take two round trips in a row."""
+    meeting = threading.Barrier(64, timeout=30)
+    server.fault("Complete", Call(lambda _: meeting.wait()), n=2, times=64)
+    patient = options(server, part_size=50) | {"config_kwargs": {"read_timeout": 60}}  # no request is sent twice
+    receipt = mc_sink.sink_madconnect(
+        numbers(160), server.writer.target("p/"), max_rows_per_file=2, storage_options=patient, progress=False
+    )
+    assert receipt.num_files == 80
+    assert not meeting.broken
 
 
 def test_nothing_is_visible_where_the_first_key_is_taken(server: FaultServer) -> None:

@@ -21,13 +21,16 @@ _ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def fault_child(*, latency: float = 0.0, bandwidth: float | None = None, tls: bool = False) -> Iterator[Writer]:
+def fault_child(
+    *, latency: float = 0.0, bandwidth: float | None = None, tls: bool = False, discards: bool = True
+) -> Iterator[Writer]:
     """Serve from another process for the length of a `with`, counting bodies and dropping them.
 
     Give the bucket and the key to write with; `owner_of(writer).listing` shows what arrived. It never fails on
-    purpose. With `tls` it speaks https, under a certificate that `writer.authority` vouches for.
+    purpose. With `tls` it speaks https, under a certificate that `writer.authority` vouches for. With `discards=False`
+    it checks and keeps bodies, and answers with their ETags as S3 does.
     """
-    options = ["--discard", f"--latency-ms={latency * 1000}"]
+    options = [*(["--discard"] if discards else []), f"--latency-ms={latency * 1000}"]
     if bandwidth is not None:
         options.append(f"--mib-per-second={bandwidth / MIB}")
     command = [sys.executable, "-m", "tests.servers.fault", *options]

@@ -29,7 +29,15 @@ _KEY_WRITES: Final = {
     ("DELETE", "tagging"): "DeleteTagging",
 }
 _COPIES: Final = {"Put": "Copy", "Part": "PartCopy"}
-_LOGGED: Final = {"content-length", "content-type", "content-md5", "content-encoding", "if-none-match", "if-match"}
+_LOGGED: Final = {
+    "content-length",
+    "content-type",
+    "content-md5",
+    "content-encoding",
+    "if-none-match",
+    "if-match",
+    "user-agent",
+}
 _UNLOGGED: Final = {"x-amz-security-token"}
 
 

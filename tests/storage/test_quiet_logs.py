@@ -74,6 +74,19 @@ def test_requests_of_others_are_logged_as_before(fault_s3: FaultServer) -> None:
     assert TOKEN not in during
 
 
+def test_a_logger_that_is_made_later_is_silent_too() -> None:
+    """Also one whose name stood there before, as the parent of another, and one whose filters were taken off."""
+    logging.getLogger("botocore.later.child")
+    with silence():
+        pass
+    later = logging.getLogger("botocore.later")
+    logging.getLogger("botocore.endpoint").filters.clear()
+    with logged() as said, silence():
+        later.debug("a header")
+        logging.getLogger("botocore.endpoint").debug("a header")
+    assert not said.getvalue()
+
+
 def test_what_matters_is_still_logged() -> None:
     """INFO and above pass, within our requests too."""
     with logged() as said, silence():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -214,8 +215,8 @@ def test_a_real_server_takes_the_keys(seaweed: Admin, writer: Writer) -> None:
 
 @pytest.mark.parametrize("order", ["sorted", "unsorted"])
 def test_few_uploads_are_open_at_once(fault_s3: FaultServer, order: str) -> None:
-    """However many the partitions, few uploads wait for their bytes at any time; the others have them."""
-    frame = numbers(5_000).with_columns(k=pl.col("id").hash(5) % 100)
+    """However many the partitions, 33 uploads at most wait for their bytes at any time; the others have them."""
+    frame = numbers(5_000).with_columns(k=pl.col("id").hash(5) % 200)
     frame = frame.sort("k") if order == "sorted" else frame
     place, options = fault_s3.writer.target("p/"), fault_s3.storage_options
     files = stage_files(frame, place, "csv", partition_by=("k",), storage_options=options)
@@ -223,9 +224,20 @@ def test_few_uploads_are_open_at_once(fault_s3: FaultServer, order: str) -> None
     for record in fault_s3.log.of("Create", "Part"):
         waiting += 1 if record.op == "Create" else -1
         most = max(most, waiting)
-    assert (len(files), waiting) == (100, 0)
-    assert most <= 8 + 1
+    assert (len(files), waiting) == (200, 0)
+    assert most <= 32 + 1
     assert fault_s3.listing(fault_s3.bucket) == {}
+
+
+def test_many_small_files_are_stored_at_once(fault_s3: FaultServer) -> None:
+    """The parts of 32 wait for one another at the server, which could not be if fewer were under way."""
+    meeting = threading.Barrier(32, timeout=30)
+    fault_s3.fault("Part", Call(lambda _: meeting.wait()), times=32)
+    frame = numbers(1_000).with_columns(k=pl.col("id") % 40)
+    place, options = fault_s3.writer.target("p/"), fault_s3.storage_options
+    files = stage_files(frame, place, "csv", partition_by=("k",), storage_options=options)
+    assert len(files) == 40
+    assert not meeting.broken
 
 
 def nothing_left(server: FaultServer, folder: Path) -> bool:

@@ -100,7 +100,8 @@ def _read(text: Secret) -> dict[str, Secret]:
         return _named(next(csv.DictReader(line.reveal() for line in lines)))
     pairs = [Secret(line.reveal()) for line in lines if _known(line.reveal().partition("=")[0])]
     if pairs:
-        named = dict(_pair(line) for line in pairs)
+        parts = [line.reveal().partition("=") for line in pairs]
+        named = {_known(name) or "": value.strip().strip("'\"") for name, _, value in parts}
         return _named(named) if len(named) == len(pairs) else {}  # two keys are ambiguous
     plain = [line for line in lines if not line.reveal().startswith(("#", "["))]
     fits = _LEAST <= len(plain) <= len(_IN_ORDER) and all(_PLAIN.fullmatch(line.reveal()) for line in plain)
@@ -109,11 +110,6 @@ def _read(text: Secret) -> dict[str, Secret]:
 
 def _named(values: Mapping[str, Any]) -> dict[str, Secret]:
     return {name: Secret(str(value).strip()) for one, value in values.items() if value and (name := _known(one))}
-
-
-def _pair(line: Secret) -> tuple[str, str]:
-    name, _, value = line.reveal().partition("=")
-    return _known(name) or "", value.strip().strip("'\"")
 
 
 def _known(name: str | None) -> str | None:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class S3Store(Unpicklable):
     """A bucket that may be written and listed, and nothing else; `endpoint` is empty for AWS' own."""
 
-    at_once = 8
-    publishes_at_once = 32
+    at_once = 32
+    publishes_at_once = 64
 
     def __init__(
         self, storage_options: Mapping[str, Any] | None, options: ObjectOptions, requests: Requests | None = None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import ConfigurationError
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from mc_sink.storage.s3.endpoint import Endpoint
 
 # Timeouts end a request to a store that doesn't answer. Only `client.py` retries.
-DEFAULT_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": 32}
+DEFAULT_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": 64}
 NO_RETRIES = {"total_max_attempts": 1, "mode": "standard"}
 PROFILE = "profile"
+# botocore's name of what an application calls itself in its requests.
+APP_ID = "user_agent_appid"
 _NOT_FOR_CALLERS = {
     "self",
     "kwargs",
@@ -249,6 +252,9 @@ def _config(given: Mapping[str, Any], endpoint: Endpoint, session: AioSession) -
         _CALCULATION: _calculation(given, session),
         "ignore_configured_endpoint_urls": True,  # `find_endpoint` has looked them up
     }
+    if not (given.get("user_agent") or given.get(APP_ID) or session.get_config_variable(APP_ID)):
+        # botocore builds its own name twice for every request. Measured: 18 % of a request's processor time.
+        fixed["user_agent"] = f"mc-sink/{version('mc-sink')} Botocore/{version('botocore')}"
     # Or a proxy of the environment would receive, in plain, a request that must not leave this machine.
     unproxied: dict[str, Any] = {"proxies": {}} if endpoint.loopback else {}
     return DEFAULT_CONFIG | unproxied | dict(given) | fixed
@@ -289,10 +295,26 @@ def new_session(profile: Secret | None) -> AioSession:
 
 @cache
 def _descriptions() -> Loader:
-    """Read botocore's descriptions of services once: measured, most of the 0.2 s that a client costs.
+    """Read botocore's descriptions of services once; they are read-only files, so nothing of a delivery is kept here.
 
-    They are read-only files of the installed package, so nothing of a delivery is kept here.
+    botocore's own reader looks into the folders of all its 400 services, and makes an `OrderedDict` of every JSON
+    object. Measured: it took half of the processor time of a process' first client.
     """
-    from botocore.loaders import create_loader
+    import gzip
+    import json
 
-    return create_loader()
+    from botocore.loaders import JSONFileLoader, Loader
+
+    class Files(JSONFileLoader):  # type: ignore[misc]
+        def load_file(self, file_path: str) -> Any:
+            for ending, opener in ((".json", open), (".json.gz", gzip.open)):
+                with suppress(FileNotFoundError), opener(file_path + ending, "rb") as file:
+                    return json.load(file)
+            return None
+
+    class Services(Loader):  # type: ignore[misc]
+        def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  its folder shows that later
+            folders = filter(os.path.isdir, self.search_paths)
+            return sorted({name for folder in folders for name in os.listdir(folder)})  # noqa: PTH208  only names
+
+    return Services(file_loader=Files())
