@@ -29,7 +29,7 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 
 $(ENGINES)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,spark,ray,dask]'
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,engines]'
 	touch $@
 
 demo: setup
@@ -58,20 +58,10 @@ test-wheel: setup
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
 
-<<<<<<< HEAD
 # Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer.
+# The engines and Pandera warn about each other.
 test-engines: $(ENGINES)/ready
-	$(ENGINES)/bin/python -m pytest tests/engines --durations=10
-=======
-$(ENGINES)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,engines]'
-	touch $@
-
-# One delivery from the workers of real engines, which are installed only here.
-test-engines: $(ENGINES)/ready
-	$(ENGINES)/bin/python -m pytest tests/engines --durations=5
->>>>>>> shares
+	$(ENGINES)/bin/python -m pytest tests/engines -W default --durations=10
 
 # A delivery in an environment with another library that people have.
 test-beside:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import signature
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 # Before 4.3, Spark's conversion knows no other time zone, and has no such argument.
 _UTC = {"timezone": "UTC"} if "timezone" in signature(to_arrow_schema).parameters else {}
+_LOCAL = re.compile(r"local(?:\[[^,\]]*(?:,\s*(\d+))?\])?")
 _FORMAT, _HANDED = "madconnect", "handed_over"
 # The options of `df.write` that a connection file doesn't have, or that it writes in another way.
 _TYPES: dict[str, Any] = {"run_id": str, "credentials": str, "format": str, "object_options": ObjectOptions}
@@ -65,31 +67,20 @@ def sink_madconnect(
     if delivery.unique:
         frame = frame.repartition(_bucket(delivery))
     place = state_dir.prepare_folder("spark") / f"{delivery.id}.pickle"
-    shares = list[Share]()
     try:
-        state_dir.write_private(place, pickle.dumps(_Writer(delivery, columns, place)))
+        state_dir.write_private(
+            place, pickle.dumps(_Writer(delivery, columns, place, _num_attempts(frame.sparkSession)))
+        )
         frame.sparkSession.dataSource.register(MadConnect)
         frame.write.format(_FORMAT).option(_HANDED, str(place)).mode("append").save()
-        messages = _handed_back(place)
-        shares = _shares(messages) or [delivery.stage(columns.empty_table(), number=0)]
-        return delivery.publish(shares, num_shares=len(messages) or 1)
+        return _published(delivery, columns, _handed_back(place))
     except BaseException as error:
-        for sentence in delivery.discard(shares or _shares(_handed_back(place))):
+        for sentence in delivery.discard(_shares(_handed_back(place))):
             add_note(error, sentence)
         raise
     finally:
         with suppress(OSError):
             place.unlink()
-
-
-def each_batch(target: str | os.PathLike[str], *, query: str, **options: Any) -> Callable[[DataFrame, int], None]:
-    """Return a function for `foreachBatch`: it delivers each batch of a stream once, as run `{query}-{batch_id}`."""
-
-    def deliver(batch: DataFrame, batch_id: int) -> None:
-        with suppress(AlreadyDelivered):
-            sink_madconnect(batch, target, run_id=f"{query}-{batch_id}", **options)
-
-    return deliver
 
 
 def outcome(run_id: str) -> Receipt:
@@ -137,12 +128,13 @@ class MadConnect(DataSource):  # type: ignore[misc]  # PySpark isn't there for m
                     f"The schema requires {', '.join(delivery.unique)} to be unique, and df.write doesn't divide the "
                     "rows by it. Call mc_sink.engines.spark.sink_madconnect(df, …), which does."
                 )
-            return _Writer(delivery, columns, None)
+            return _Writer(delivery, columns)
 
 
 @dataclass(frozen=True)
 class _Message(WriterCommitMessage):  # type: ignore[misc]  # PySpark isn't there for mypy
-    share: Share
+    share: Share | None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -151,12 +143,19 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
 
     delivery: Delivery
     columns: pa.Schema
-    place: Path | None
+    place: Path | None = None
+    num_attempts: int = 4  # of a task, as Spark's default is
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> _Message:
         """Stage a partition. Where the query fails or the task is cancelled, Spark ends `iterator`, drops the message."""
+        task = TaskContext.get()
         batches = (batch.cast(self.columns) for batch in iterator)  # instants get UTC for the session's time zone
-        return _Message(self.delivery.stage(batches, number=TaskContext.get().partitionId()))
+        try:
+            return _Message(self.delivery.stage(batches, number=task.partitionId()))
+        except Exception as error:
+            if task.attemptNumber() + 1 < self.num_attempts:
+                raise
+            return _Message(None, error)  # if it were raised, Spark would change its type, and end the other tasks
 
     def commit(self, messages: Sequence[_Message | None]) -> None:
         """Publish the shares of all tasks, or hand them back to the process that does."""
@@ -164,8 +163,7 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
             state_dir.write_private(self.place, pickle.dumps(list(messages)))
             return
         with _kept(self.delivery.run_id) as keep:
-            shares = _shares(messages) or [self.delivery.stage(self.columns.empty_table(), number=0)]
-            keep(self.delivery.publish(shares, num_shares=len(messages) or 1))
+            keep(_published(self.delivery, self.columns, messages))
 
     def abort(self, messages: Sequence[_Message | None]) -> None:
         """Discard the shares of the tasks that ended, or hand them back to the process that does."""
@@ -173,6 +171,12 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
             state_dir.write_private(self.place, pickle.dumps(list(messages)))
         else:
             self.delivery.discard(_shares(messages))
+
+
+def _num_attempts(session: Any) -> int:
+    """Return how often Spark attempts a task: a master of this machine has a number of its own."""
+    local = _LOCAL.fullmatch(session.conf.get("spark.master", ""))
+    return int(local[1] or 1) if local else int(session.conf.get("spark.task.maxFailures", "4"))
 
 
 def _columns(schema: StructType) -> pa.Schema:
@@ -210,8 +214,16 @@ def _parsed(name: str, text: str) -> Any:
     raise ConfigurationError(f"Cannot read the option {name!r} of df.write. Give {words}, as text.")
 
 
+def _published(delivery: Delivery, columns: pa.Schema, messages: Sequence[_Message | None]) -> Receipt:
+    """Publish the shares of all tasks, or raise the error of a task that failed for good."""
+    for error in (message.error for message in messages if message and message.error):
+        raise error
+    shares = _shares(messages) or [delivery.stage(columns.empty_table(), number=0)]  # an empty frame may have no task
+    return delivery.publish(shares, num_shares=len(messages) or 1)
+
+
 def _shares(messages: Sequence[_Message | None]) -> list[Share]:
-    return [message.share for message in messages if message]
+    return [message.share for message in messages if message and message.share]
 
 
 def _handed_back(place: Path) -> list[_Message | None]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
@@ -32,12 +33,10 @@ if TYPE_CHECKING:
 errors = pytest.importorskip("pyspark.errors", reason="make test-engines installs Spark")
 functions = pytest.importorskip("pyspark.sql.functions")
 
-# Spark warns about pandas, and leaves sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("default")
-
 ROWS = 4_000
 SMALL = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(1_990))}, strict=False, name="small")
 ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False, name="once")
+YAML = "schema_type: polars_dataframe\napi: polars\nname: ids\ncolumns:\n  id:\n    dtype: Int64\n"
 CANARIES = Rules(credentials=(CANARY,), granted=GRANTED | {"ListUploads"})
 
 
@@ -309,7 +308,7 @@ def test_what_is_refused_before_any_task(session: Any, server: FaultServer, how:
 def test_a_unique_key_needs_the_function(session: Any, server: FaultServer, tmp_path: Path) -> None:
     """`df.write` doesn't shuffle, and so refuses such a schema, naming the call that does."""
     path = tmp_path / "once.yaml"
-    path.write_text("schema_type: dataframe\ncolumns:\n  id:\n    dtype: int64\n    unique: true\n")
+    path.write_text(YAML + "    unique: true\n")
     with pytest.raises(errors.PySparkException, match="mc_sink.engines.spark.sink_madconnect"):
         save(server, made(session).select("id"), schema=str(path))
     with pytest.raises(ConfigurationError, match="requires id to be unique"):
@@ -333,17 +332,17 @@ def test_errors_of_sparks_own_words_have_their_type(session: Any, server: FaultS
 
 def test_each_batch_of_a_stream_is_delivered_once(session: Any, server: FaultServer, tmp_path: Path) -> None:
     """Also where the stream has lost its checkpoint and repeats its batches."""
-    from mc_sink.engines.spark import each_batch
-
     (tmp_path / "in").mkdir()
     for number in range(2):
         pl.DataFrame({"id": range(number * 10, number * 10 + 10)}).write_parquet(tmp_path / f"in/{number}.parquet")
-    how: dict[str, Any] = {"format": "parquet", "credentials": CREDENTIALS, "storage_options": options_for(server)}
-    sink = each_batch(server.writer.target("p/"), query="orders", **how)
+
+    def each(batch: Any, number: int) -> None:
+        with suppress(mc_sink.AlreadyDelivered):
+            deliver(server, batch, run_id=f"orders-{number}")
 
     def run(checkpoint: str) -> None:
         stream = session.readStream.schema("id long").option("maxFilesPerTrigger", 1).parquet(str(tmp_path / "in"))
-        query = stream.writeStream.foreachBatch(sink).option("checkpointLocation", str(tmp_path / checkpoint))
+        query = stream.writeStream.foreachBatch(each).option("checkpointLocation", str(tmp_path / checkpoint))
         query.trigger(availableNow=True).start().awaitTermination()
 
     run("first")
