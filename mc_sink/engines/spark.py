@@ -35,7 +35,7 @@ from mc_sink.sink import KINDS, Share, open_delivery, takes_options
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
     from pyspark.sql import Column, DataFrame
@@ -84,7 +84,7 @@ def sink_madconnect(
 
 
 def outcome(run_id: str) -> Receipt:
-    """Return the receipt of a run that `df.write` delivered from this machine, or raise the error that it ended with."""
+    """Return the receipt of a run that `df.write` delivered from this machine, or raise the error it ended with."""
     try:
         found = pickle.loads(state_dir.read_private(_kept_at(run_id))[0])  # noqa: S301  a private file of this user
     except FileNotFoundError:
@@ -134,7 +134,7 @@ class MadConnect(DataSource):  # type: ignore[misc]  # PySpark isn't there for m
 @dataclass(frozen=True)
 class _Message(WriterCommitMessage):  # type: ignore[misc]  # PySpark isn't there for mypy
     share: Share | None
-    error: Exception | None = None
+    error: SinkError | None = None
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
     num_attempts: int = 4  # of a task, as Spark's default is
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> _Message:
-        """Stage a partition. Where the query fails or the task is cancelled, Spark ends `iterator`, drops the message."""
+        """Stage a partition. If the query fails or the task is cancelled, `iterator` ends, and Spark drops the message."""
         task = TaskContext.get()
         batches = (batch.cast(self.columns) for batch in iterator)  # instants get UTC for the session's time zone
         try:
             return _Message(self.delivery.stage(batches, number=task.partitionId()))
-        except Exception as error:
+        except SinkError as error:
             if task.attemptNumber() + 1 < self.num_attempts:
                 raise
             return _Message(None, error)  # if it were raised, Spark would change its type, and end the other tasks

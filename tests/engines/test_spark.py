@@ -138,13 +138,11 @@ SHAPES: dict[str, tuple[str, int, int]] = {
 
 
 @pytest.mark.parametrize(("kept", "rows", "files"), SHAPES.values(), ids=SHAPES)
-def test_partitions_of_any_size(
-    session: Any, server: FaultServer, tmp_path: Path, kept: str, rows: int, files: int
-) -> None:
+def test_partitions_of_any_size(session: Any, server: FaultServer, kept: str, rows: int, files: int) -> None:
     """A partition without rows has no file, and a run without rows has one with a header."""
     receipt = deliver(server, made(session).where(kept))
     assert (receipt.num_rows, receipt.num_files, server.pending_uploads(server.bucket)) == (rows, files, [])
-    assert delivered(server, tmp_path).height == rows
+    assert len(data_files(server)) == files
 
 
 def test_invalid_rows_are_one_report_without_a_retry(session: Any, server: FaultServer, tmp_path: Path) -> None:
@@ -211,11 +209,8 @@ def test_a_store_that_fails_for_good_leaves_nothing(session: Any, server: FaultS
 def stage_workers(server: FaultServer) -> list[psutil.Process]:
     """Return the Python processes of Spark that have a connection to the server."""
     port = int(server.url.rsplit(":", 1)[1])
-    found = []
-    for one in psutil.Process().children(recursive=True):
-        if any(connection.raddr and connection.raddr.port == port for connection in one.net_connections()):
-            found.append(one)
-    return found
+    processes = psutil.Process().children(recursive=True)
+    return [one for one in processes if any(at.raddr and at.raddr.port == port for at in one.net_connections())]
 
 
 def until_parts_are_up(server: FaultServer) -> None:
@@ -237,7 +232,6 @@ def test_a_killed_worker_loses_nothing(session: Any, server: FaultServer, tmp_pa
         os.kill(worker.pid, signal.SIGKILL)
         gate.touch()
         assert receipt.result().num_rows == rows
-    assert len({one for one in server.log.ops() if one == "Create"}) == 1
     assert server.log.ops().count("Create") >= 2
     assert delivered(server, tmp_path)["id"].to_list() == list(range(rows))
     assert server.pending_uploads(server.bucket) == []
@@ -309,7 +303,7 @@ def test_a_unique_key_needs_the_function(session: Any, server: FaultServer, tmp_
     """`df.write` doesn't shuffle, and so refuses such a schema, naming the call that does."""
     path = tmp_path / "once.yaml"
     path.write_text(YAML + "    unique: true\n")
-    with pytest.raises(errors.PySparkException, match="mc_sink.engines.spark.sink_madconnect"):
+    with pytest.raises(errors.PySparkException, match=r"mc_sink\.engines\.spark\.sink_madconnect"):
         save(server, made(session).select("id"), schema=str(path))
     with pytest.raises(ConfigurationError, match="requires id to be unique"):
         outcome()

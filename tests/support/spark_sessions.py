@@ -1,4 +1,4 @@
-"""Spark sessions of the tests, and what their tasks do. Every process of Spark finds the canaries as its credentials."""
+"""Spark sessions of the tests, and what their tasks do. All processes of Spark have the canaries as credentials."""
 
 from __future__ import annotations
 
