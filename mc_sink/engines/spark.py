@@ -66,12 +66,12 @@ def sink_madconnect(
     delivery = open_delivery(target, columns, credentials=credentials, by_bucket=True, **options)
     if delivery.unique:
         frame = frame.repartition(_bucket(delivery))
-    place = state_dir.prepare_folder("spark") / f"{delivery.id}.pickle"
+    session, place = frame.sparkSession, state_dir.prepare_folder("spark") / f"{delivery.id}.pickle"
     try:
-        state_dir.write_private(
-            place, pickle.dumps(_Writer(delivery, columns, place, _num_attempts(frame.sparkSession)))
-        )
-        frame.sparkSession.dataSource.register(MadConnect)
+        writer = _Writer(delivery, columns, place, _num_attempts(session))
+        state_dir.write_private(place, pickle.dumps(writer))
+        session.createDataFrame([], "number long")  # makes it this thread's session, where `save` looks for the format
+        session.dataSource.register(MadConnect)
         frame.write.format(_FORMAT).option(_HANDED, str(place)).mode("append").save()
         return _published(delivery, columns, _handed_back(place))
     except BaseException as error:
@@ -147,7 +147,7 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
     num_attempts: int = 4  # of a task, as Spark's default is
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> _Message:
-        """Stage a partition. If the query fails or the task is cancelled, `iterator` ends, and Spark drops the message."""
+        """Stage a partition. If the query fails or the task is cancelled, `iterator` ends, and the message is dropped."""
         task = TaskContext.get()
         batches = (batch.cast(self.columns) for batch in iterator)  # instants get UTC for the session's time zone
         try:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 errors = pytest.importorskip("pyspark.errors", reason="make test-engines installs Spark")
-functions = pytest.importorskip("pyspark.sql.functions")
+Py4JJavaError = pytest.importorskip("py4j.protocol").Py4JJavaError
 
-ROWS = 4_000
+ROWS, MANY = 4_000, 200_000
 SMALL = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(1_990))}, strict=False, name="small")
 ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False, name="once")
 YAML = "schema_type: polars_dataframe\napi: polars\nname: ids\ncolumns:\n  id:\n    dtype: Int64\n"
@@ -76,7 +76,7 @@ def made(session: Any, rows: int = ROWS, number: int = 4) -> Any:
 
 def options_for(server: FaultServer) -> dict[str, Any]:
     """Return where the server is."""
-    return {"endpoint_url": server.url, "config_kwargs": {"read_timeout": 20}}
+    return {"endpoint_url": server.url, "default_block_size": 5 << 20, "config_kwargs": {"read_timeout": 20}}
 
 
 def deliver(server: FaultServer, frame: Any, **how: Any) -> mc_sink.Receipt:
@@ -213,44 +213,55 @@ def stage_workers(server: FaultServer) -> list[psutil.Process]:
     return [one for one in processes if any(at.raddr and at.raddr.port == port for at in one.net_connections())]
 
 
-def until_parts_are_up(server: FaultServer) -> None:
-    """Wait until a part has been stored."""
-    until = time.monotonic() + 120
-    while "Part" not in server.log.ops() and time.monotonic() < until:
+def until_parts_are_up(server: FaultServer, delivery: Future[Any]) -> None:
+    """Wait until a part has been stored, or the delivery has ended."""
+    while "Part" not in server.log.ops() and not delivery.done():
         time.sleep(0.05)
+
+
+def slow(session: Any, gate: Path, *, first_only: bool) -> Any:
+    """Make rows of more than 15 MB in one partition, which waits before its last batch until `gate` exists."""
+    frame = made(session, MANY, 1)
+    return frame.mapInArrow(waiting(0, gate, first_only=first_only), frame.schema)
+
+
+def ids_of_csv(server: FaultServer, folder: Path) -> list[int]:
+    """Return the ids of the only data file."""
+    (key,) = data_files(server)
+    return read_back(server.read(server.bucket, key), "csv", folder)["id"].cast(pl.Int64).to_list()
 
 
 def test_a_killed_worker_loses_nothing(session: Any, server: FaultServer, tmp_path: Path) -> None:
     """Its partition is staged again: one copy of every row, and the upload of the killed one is aborted."""
-    gate, rows = tmp_path / "gate", 200_000
-    frame = made(session, rows, 1)
-    frame = frame.mapInArrow(waiting(0, gate, first_only=True), frame.schema)
+    gate = tmp_path / "gate"
     with ThreadPoolExecutor(1) as pool:
-        receipt = pool.submit(deliver, server, frame)
-        until_parts_are_up(server)
+        receipt = pool.submit(deliver, server, slow(session, gate, first_only=True), format="csv")
+        until_parts_are_up(server, receipt)
         (worker,) = stage_workers(server)
         os.kill(worker.pid, signal.SIGKILL)
         gate.touch()
-        assert receipt.result().num_rows == rows
-    assert server.log.ops().count("Create") >= 2
-    assert delivered(server, tmp_path)["id"].to_list() == list(range(rows))
+        assert receipt.result().num_rows == MANY
+    assert server.log.ops().count("Create") == 2
+    assert ids_of_csv(server, tmp_path) == list(range(MANY))
     assert server.pending_uploads(server.bucket) == []
 
 
 def test_a_cancelled_job_leaves_nothing_visible(session: Any, server: FaultServer, tmp_path: Path) -> None:
-    """Its worker's rows just end, and Spark drops the message."""
+    """Its worker's rows just end, and Spark drops the message. What it still uploads goes when the run is delivered."""
     gate = tmp_path / "gate"
-    frame = made(session, 200_000, 1)
-    frame = frame.mapInArrow(waiting(0, gate), frame.schema)
     with ThreadPoolExecutor(1) as pool:
-        receipt = pool.submit(deliver, server, frame)
-        until_parts_are_up(server)
+        receipt = pool.submit(deliver, server, slow(session, gate, first_only=False), format="csv")
+        until_parts_are_up(server, receipt)
         session.sparkContext.cancelAllJobs()
-        with pytest.raises(errors.PySparkException, match="cancelled"):
+        with pytest.raises((errors.PySparkException, Py4JJavaError), match="(?i)cancelled"):
             receipt.result()
     gate.touch()
     assert server.wait_until_idle()
     assert seen(server) == {}
+    assert len(server.pending_uploads(server.bucket)) <= 1
+    assert deliver(server, made(session, MANY, 1), format="csv").num_rows == MANY
+    assert ids_of_csv(server, tmp_path) == list(range(MANY))
+    assert server.pending_uploads(server.bucket) == []
 
 
 def test_sparks_own_words(session: Any, server: FaultServer, tmp_path: Path) -> None:
@@ -312,7 +323,7 @@ def test_a_unique_key_needs_the_function(session: Any, server: FaultServer, tmp_
 def test_errors_of_sparks_own_words_have_their_type(session: Any, server: FaultServer, tmp_path: Path) -> None:
     """The report on the rows of all partitions is kept, and nothing is left."""
     path = tmp_path / "small.yaml"
-    path.write_text("schema_type: dataframe\ncolumns:\n  id:\n    dtype: int64\n    checks:\n      less_than: 1990\n")
+    path.write_text(YAML + "    less_than: 1990\n")
     with pytest.raises(errors.PySparkException, match="3 shares failed 1 check"):
         save(server, made(session).select("id"), schema=str(path))
     with pytest.raises(ValidationError) as raised:
