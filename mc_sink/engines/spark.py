@@ -26,7 +26,7 @@ from pyspark.sql import functions
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, WriterCommitMessage
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from mc_sink._display import nearest
+from mc_sink._display import logger, nearest
 from mc_sink._runtime import state_dir
 from mc_sink.exceptions import AlreadyDelivered, ConfigurationError, SinkError, add_note
 from mc_sink.object_options import ObjectOptions
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 # Before 4.3, Spark's conversion knows no other time zone, and has no such argument.
 _UTC = {"timezone": "UTC"} if "timezone" in signature(to_arrow_schema).parameters else {}
 _LOCAL = re.compile(r"local(?:\[[^,\]]*(?:,\s*(\d+))?\])?")
+_log = logger(__name__)
 _FORMAT, _HANDED = "madconnect", "handed_over"
 # The options of `df.write` that a connection file doesn't have, or that it writes in another way.
 _TYPES: dict[str, Any] = {"run_id": str, "credentials": str, "format": str, "object_options": ObjectOptions}
@@ -147,7 +148,7 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
     num_attempts: int = 4  # of a task, as Spark's default is
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> _Message:
-        """Stage a partition. If the query fails or the task is cancelled, `iterator` ends, and the message is dropped."""
+        """Stage a partition. If the query fails or the task is cancelled, the rows end, and Spark drops the message."""
         task = TaskContext.get()
         batches = (batch.cast(self.columns) for batch in iterator)  # instants get UTC for the session's time zone
         try:
@@ -169,8 +170,9 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
         """Discard the shares of the tasks that ended, or hand them back to the process that does."""
         if self.place:
             state_dir.write_private(self.place, pickle.dumps(list(messages)))
-        else:
-            self.delivery.discard(_shares(messages))
+            return
+        for sentence in self.delivery.discard(_shares(messages)):
+            _log.warning(sentence)
 
 
 def _num_attempts(session: Any) -> int:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
 import polars as pl
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 import mc_sink
+import mc_sink.testing
 from mc_sink import ConfigurationError, UploadError, ValidationError
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Status
@@ -28,7 +31,6 @@ from tests.support.spark_sessions import CANARY, CREDENTIALS, failing, noting_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 errors = pytest.importorskip("pyspark.errors", reason="make test-engines installs Spark")
 Py4JJavaError = pytest.importorskip("py4j.protocol").Py4JJavaError
@@ -253,7 +255,7 @@ def test_a_cancelled_job_leaves_nothing_visible(session: Any, server: FaultServe
         receipt = pool.submit(deliver, server, slow(session, gate, first_only=False), format="csv")
         until_parts_are_up(server, receipt)
         session.sparkContext.cancelAllJobs()
-        with pytest.raises((errors.PySparkException, Py4JJavaError), match="(?i)cancelled"):
+        with pytest.raises((errors.PySparkException, Py4JJavaError), match=r"(?i)cancelled"):
             receipt.result()
     gate.touch()
     assert server.wait_until_idle()
@@ -302,7 +304,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("how", "expected"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_before_any_task(session: Any, server: FaultServer, how: dict[str, str], expected: str) -> None:
-    """On the driver: Spark raises its own exception with our text, and `outcome` raises ours."""
+    """On the driver: Spark raises its own exception with the message, and `outcome` raises the error."""
     with pytest.raises(errors.PySparkException, match=expected):
         save(server, made(session), **how)
     with pytest.raises(ConfigurationError, match=expected):
@@ -356,6 +358,26 @@ def test_each_batch_of_a_stream_is_delivered_once(session: Any, server: FaultSer
     assert {"p/_manifests/orders-0.json", "p/_manifests/orders-1.json"} <= set(before)
     run("second")
     assert (seen(server), server.pending_uploads(server.bucket)) == (before, [])
+
+
+ROOT = Path(__file__).parents[2]
+SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
+EXAMPLES = SNIPPET.findall((ROOT / "docs/spark.md").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8").partition("## More than one machine")[2]
+
+
+@pytest.mark.parametrize("example", [*EXAMPLES, *(one for one in SNIPPET.findall(README) if "import spark" in one)])
+def test_the_examples_deliver(session: Any, tmp_path: Path, example: str) -> None:
+    """To a local folder instead of the bucket: the function, Spark's own words, a stream, and the README."""
+    rows = mc_sink.testing.sample("audience", 30).collect()
+    rows.write_parquet(tmp_path / "in.parquet")
+    df = session.read.parquet(str(tmp_path / "in.parquet"))
+    stream = session.readStream.schema(df.schema).option("pathGlobFilter", "in.parquet").parquet(str(tmp_path))
+    writer = stream.writeStream.option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True)
+    names = {"session": session, "df": df, "writer": writer}
+    exec(re.sub(r"s3://bucket/\w+/", f"{tmp_path}/out/", example), names)  # noqa: S102  the page's text
+    (manifest,) = (tmp_path / "out" / "_manifests").iterdir()
+    assert json.loads(manifest.read_text())["num_rows"] == 30
 
 
 def test_no_key_is_in_event_logs_or_plans(session: Any, server: FaultServer, folder: Path) -> None:
