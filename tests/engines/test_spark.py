@@ -7,15 +7,13 @@ import os
 import re
 import shutil
 import signal
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
 import polars as pl
-import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 import mc_sink
@@ -23,11 +21,22 @@ import mc_sink.testing
 from mc_sink import ConfigurationError, UploadError, ValidationError
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Status
-from tests.servers.rules import GRANTED, Rules
 from tests.support.canary import KEY, SECRET, found_in
 from tests.support.frames import read_back
 from tests.support.small_deliveries import MANIFEST, RUN, data_files, seen
-from tests.support.spark_sessions import CANARY, CREDENTIALS, failing, noting_attempts, spark_session, waiting
+from tests.support.spark_deliveries import (
+    CANARIES,
+    MANY,
+    ROWS,
+    deliver,
+    ids_of_csv,
+    made,
+    options_for,
+    slow,
+    stage_workers,
+    until_parts_are_up,
+)
+from tests.support.spark_sessions import CREDENTIALS, failing, noting_attempts, spark_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +44,9 @@ if TYPE_CHECKING:
 errors = pytest.importorskip("pyspark.errors", reason="make test-engines installs Spark")
 Py4JJavaError = pytest.importorskip("py4j.protocol").Py4JJavaError
 
-ROWS, MANY = 4_000, 200_000
 SMALL = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(1_990))}, strict=False, name="small")
 ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False, name="once")
 YAML = "schema_type: polars_dataframe\napi: polars\nname: ids\ncolumns:\n  id:\n    dtype: Int64\n"
-CANARIES = Rules(credentials=(CANARY,), granted=GRANTED | {"ListUploads"})
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +75,6 @@ def one_state_folder(folder: Path, state_folder: Path, monkeypatch: pytest.Monke
     del state_folder
     shutil.rmtree(folder / "state", ignore_errors=True)
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(folder / "state"))
-
-
-def made(session: Any, rows: int = ROWS, number: int = 4) -> Any:
-    """Make rows in so many partitions, in order, with an instant."""
-    frame = session.range(0, rows, 1, number)
-    return frame.selectExpr("id", "sha2(cast(id as string), 256) as text", "timestamp_seconds(id) as at")
-
-
-def options_for(server: FaultServer) -> dict[str, Any]:
-    """Return where the server is."""
-    return {"endpoint_url": server.url, "default_block_size": 5 << 20, "config_kwargs": {"read_timeout": 20}}
-
-
-def deliver(server: FaultServer, frame: Any, **how: Any) -> mc_sink.Receipt:
-    """Deliver a DataFrame to the server."""
-    from mc_sink.engines.spark import sink_madconnect
-
-    given: dict[str, Any] = {"format": "parquet", "run_id": RUN, "credentials": CREDENTIALS} | how
-    return sink_madconnect(frame, server.writer.target("p/"), storage_options=options_for(server), **given)
 
 
 def save(server: FaultServer, frame: Any, mode: str = "append", **how: str) -> None:
@@ -206,31 +194,6 @@ def test_a_store_that_fails_for_good_leaves_nothing(session: Any, server: FaultS
     with pytest.raises(UploadError):
         deliver(server, made(session), run_id="r-2")
     assert left(server) == ({}, [])
-
-
-def stage_workers(server: FaultServer) -> list[psutil.Process]:
-    """Return the Python processes of Spark that have a connection to the server."""
-    port = int(server.url.rsplit(":", 1)[1])
-    processes = psutil.Process().children(recursive=True)
-    return [one for one in processes if any(at.raddr and at.raddr.port == port for at in one.net_connections())]
-
-
-def until_parts_are_up(server: FaultServer, delivery: Future[Any]) -> None:
-    """Wait until a part has been stored, or the delivery has ended."""
-    while "Part" not in server.log.ops() and not delivery.done():
-        time.sleep(0.05)
-
-
-def slow(session: Any, gate: Path, *, first_only: bool) -> Any:
-    """Make rows of more than 15 MB in one partition, which waits before its last batch until `gate` exists."""
-    frame = made(session, MANY, 1)
-    return frame.mapInArrow(waiting(0, gate, first_only=first_only), frame.schema)
-
-
-def ids_of_csv(server: FaultServer, folder: Path) -> list[int]:
-    """Return the ids of the only data file."""
-    (key,) = data_files(server)
-    return read_back(server.read(server.bucket, key), "csv", folder)["id"].cast(pl.Int64).to_list()
 
 
 def test_a_killed_worker_loses_nothing(session: Any, server: FaultServer, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -31,14 +33,19 @@ SETTINGS = {
 }
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """Return the environment of Spark's processes."""
+    ours = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "MC_SINK_STATE_DIR": str(folder / "state")}
+    return {**os.environ, **ours, "SHARED_KEY": CANARY.key, "SHARED_SECRET": CANARY.secret}
+
+
 @contextmanager
 def spark_session(master: str, folder: Path, **settings: str) -> Iterator[Any]:
     """Yield a session whose processes share one state folder, and that writes its event log to `folder`/events."""
     from pyspark.sql import SparkSession
 
     (folder / "events").mkdir()
-    os.environ |= {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1"}
-    os.environ |= {"SHARED_KEY": CANARY.key, "SHARED_SECRET": CANARY.secret, "MC_SINK_STATE_DIR": str(folder / "state")}
+    os.environ |= _environment(folder) | {"SPARK_LOCAL_IP": "127.0.0.1"}
     given = SETTINGS | {"spark.eventLog.dir": f"file://{folder}/events"} | settings
     builder = SparkSession.builder.master(master).appName("tests")
     for name, value in given.items():
@@ -49,6 +56,30 @@ def spark_session(master: str, folder: Path, **settings: str) -> Iterator[Any]:
         yield made
     finally:
         made.stop()
+
+
+@contextmanager
+def spark_cluster(folder: Path) -> Iterator[str]:
+    """Yield the address of a master with two workers of one core each, on hosts of their own."""
+    import pyspark
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command, address = [str(Path(pyspark.__path__[0]) / "bin" / "spark-class")], f"spark://127.0.0.1:{port}"
+    master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port)]
+    worker = ["org.apache.spark.deploy.worker.Worker", address, "-c", "1", "-m", "700M", "-d", str(folder / "work")]
+    hosts = [["--host", "127.0.0.1"], ["--host", "127.0.0.2"]]
+    environment, started = _environment(folder), list[subprocess.Popen[bytes]]()
+    try:
+        for words in (master, *([*worker, *host] for host in hosts)):
+            with (folder / "cluster.log").open("ab") as log:
+                call = [*command, *words, "--webui-port", "0"]
+                started.append(subprocess.Popen(call, env=environment, stdout=log, stderr=log))
+        yield address
+    finally:
+        for one in reversed(started):
+            one.terminate()
+            one.wait(60)
 
 
 def noting_attempts(folder: Path) -> Any:
