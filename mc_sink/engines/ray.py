@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from ray.data import Datasink
+from ray.exceptions import UserCodeException
 
 from mc_sink.exceptions import ConfigurationError, add_note
 from mc_sink.secret import seals_options
@@ -88,6 +89,8 @@ class ShareSink(Datasink):  # type: ignore[misc]  # Ray is typed as Any where it
         try:
             rows = (block.drop_columns([BUCKET]) if self._delivery.unique else block for block in blocks)
             return self._delivery.stage(rows, number=ctx.task_idx)
+        except UserCodeException as error:  # of an earlier step of this task, whose own error a pickle would lose
+            return error.__cause__ if isinstance(error.__cause__, Exception) else error
         except Exception as error:  # noqa: BLE001  raised by the driver
             return error
 
