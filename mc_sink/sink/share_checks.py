@@ -24,7 +24,7 @@ def check_complete(shares: Iterable[Share], num_shares: int, delivery: str) -> l
     found = list(shares)
     if foreign := [share for share in found if share.delivery != delivery]:
         raise ConfigurationError(
-            f"{counted(len(foreign), 'share')} belong to another delivery, such as share {foreign[0].number}. Pass the "
+            f"{counted(len(foreign), 'share', 'belong')} to another delivery, such as share {foreign[0].number}. Pass the "
             f"shares that this Delivery staged. {_DISCARD}"
         )
     times = Counter(share.number for share in found)
