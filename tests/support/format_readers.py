@@ -285,7 +285,7 @@ def parsed(found: pl.Series, dtype: pl.DataType, dialect: Csv) -> pl.Series:
 
 
 def _with_lists(dtype: Any) -> Any:
-    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON; an older one, no times or zones."""
+    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON; Polars 1, no times or zones."""
     if dtype == pl.Time and not POLARS_DECODES_TIMES:
         return pl.String()
     if isinstance(dtype, pl.Datetime) and dtype.time_zone and not POLARS_DECODES_TIMES:
