@@ -19,7 +19,7 @@ from mc_sink import Csv, Parquet
 from mc_sink._runtime.batches import pull
 from mc_sink.formats import OneRun
 from tests.support.dtypes import Map
-from tests.support.versions import POLARS_DECODES_TIMES, PYARROW_READS_NULL_ARRAYS
+from tests.support.versions import POLARS_CASTS_NULL_ARRAYS, POLARS_DECODES_TIMES, PYARROW_READS_NULL_ARRAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -285,9 +285,11 @@ def parsed(found: pl.Series, dtype: pl.DataType, dialect: Csv) -> pl.Series:
 
 
 def _with_lists(dtype: Any) -> Any:
-    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON, nor an older one times."""
+    """Return the dtype with lists for arrays, which Polars doesn't decode from JSON; Polars 1, no times or zones."""
     if dtype == pl.Time and not POLARS_DECODES_TIMES:
         return pl.String()
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone and not POLARS_DECODES_TIMES:
+        return pl.Datetime(dtype.time_unit, "UTC")
     if isinstance(dtype, (pl.List, pl.Array)):
         return pl.List(_with_lists(dtype.inner))
     if isinstance(dtype, pl.Struct):
@@ -362,7 +364,11 @@ def without_categories(dtype: Any, *, nested: bool = False) -> Any:
 def in_parquet(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a frame as a Parquet file has it."""
     columns = {values.name: values.alias("") for values in frame.get_columns()}
-    return pl.DataFrame({name: values.cast(without_categories(values.dtype)) for name, values in columns.items()})
+    plain = {
+        name: values.cast(without_categories(values.dtype), strict=POLARS_CASTS_NULL_ARRAYS)
+        for name, values in columns.items()
+    }
+    return pl.DataFrame(plain)
 
 
 def found_type(reader: str, path: Path) -> str:
