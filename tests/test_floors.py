@@ -41,7 +41,7 @@ HEIGHT = {
     part: (number, -step) for number, steps in FLOORS.items() for step, parts in enumerate(steps) for part in parts
 }
 # Folders of folders, or of tools that have nothing to do with each other: they are entered by what is in them.
-OPEN = {"connector", "_runtime"}
+OPEN = {"connector", "engines", "_runtime"}
 # What users may import besides what `mc_sink` itself exports (tests/test_public_api.py holds that list).
 PUBLIC: dict[str, set[str]] = {
     "connector": {"Connection", "Run", "Scheduler", "deliver", "find_run", "list_runs", "load", "rehearse"},
@@ -69,7 +69,10 @@ PUBLIC: dict[str, set[str]] = {
     "testing": {"sample", "violations"},
 }
 # Public names that two modules may share, because no reader meets both at once.
-SHARED = {"load": "platforms.load() and connector.load() are public, each in a package of its own"}
+SHARED = {
+    "sink_madconnect": "that of an engine has the name of the function that it stands for",
+    "load": "platforms.load() and connector.load() are public, each in a package of its own",
+}
 # Modules whose functions are always used with the module's name, as in `journal.write(...)`.
 WITH_MODULE = {"mc_sink.publishing.journal"}
 ONLY_HOME = {

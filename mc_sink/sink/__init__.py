@@ -48,6 +48,7 @@ __all__ = [
     "resolve",
     "sink_madconnect",
     "stage",
+    "takes_options",
 ]
 
 if not TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._frames import as_lazyframe
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
@@ -164,14 +165,14 @@ class Delivery:
         known |= upload_ids(noted.superseded if noted else ()) | set(journal.sent(self.run_id, self.target))
         return left + list(abort_lost(stores, _own_places(spec), known).left)
 
-    def buckets(self, frame: pl.DataFrame) -> pl.Series:
+    def buckets(self, frame: Frame) -> pl.Series:
         """Return a number from 0 to 4,095 for the key of each row (UInt16), to divide the rows of `unique` keys by.
 
         Rows with one number must come to one share.
         """
         if not self.unique:
             raise ConfigurationError("The schema requires no unique key. Divide the rows in any way.")
-        return buckets_of(frame, self.unique)
+        return buckets_of(as_lazyframe(frame).select(self.unique).collect(), self.unique)
 
     def to_json(self) -> str:
         """Return the delivery as JSON text. Raises `ConfigurationError` for a schema or preset that is an object."""

@@ -1,0 +1,110 @@
+"""Deliver a Dask DataFrame: each partition is a share, staged where Dask computes it. Extra: `mc-sink[dask]`.
+
+frame ─► shuffled by key, if one must be unique ─► a task for each partition ─► shares ─► published by this process
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.callbacks
+import numpy as np
+
+from mc_sink.exceptions import add_note
+from mc_sink.secret import seals_options
+from mc_sink.sink import Share, open_delivery, takes_options
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    import dask.dataframe as dd
+    import pandas as pd
+
+    from mc_sink.receipt import Receipt
+    from mc_sink.sink import Delivery, Options
+
+BUCKET = "__mc_sink_bucket__"
+
+
+@seals_options
+@takes_options
+def sink_madconnect(
+    frame: dd.DataFrame,
+    target: str | os.PathLike[str],
+    *,
+    credentials: str | None = None,
+    retries: int = 0,
+    **options: Unpack[Options],
+) -> Receipt:
+    """Deliver a Dask DataFrame, whole or not at all, on the scheduler that Dask would use: a cluster, or this machine.
+
+    The options are those of `mc_sink.open_delivery`. A schema with `unique` shuffles the rows by the key. `retries` is
+    how often a cluster repeats a task after a failure that may pass. Raises what `Delivery.stage` and
+    `Delivery.publish` raise; then nothing became visible, or the error says so, and what was staged is discarded.
+    """
+    meta = frame._meta  # noqa: SLF001  Dask's documented name of the empty frame with the columns
+    delivery = open_delivery(target, meta, credentials=credentials, by_bucket=True, **options)
+    if delivery.unique:
+        wanted = meta.assign(**{BUCKET: np.array([], np.uint16)})
+        frame = frame.map_partitions(_with_bucket, delivery, meta=wanted).shuffle(BUCKET)
+    stage = dask.delayed(_stage, pure=False)
+    tasks = [stage(partition, delivery, number) for number, partition in enumerate(frame.to_delayed())]
+    shares = list[Share]()
+    try:
+        _compute(tasks, retries, shares)
+        return delivery.publish(shares, num_shares=len(tasks))
+    except BaseException as error:
+        for sentence in delivery.discard(shares):
+            add_note(error, sentence)
+        raise
+
+
+def _with_bucket(rows: pd.DataFrame, delivery: Delivery) -> pd.DataFrame:
+    """Return the rows with the bucket of each one's key."""
+    return rows.assign(**{BUCKET: delivery.buckets(rows).to_numpy()})
+
+
+def _stage(rows: pd.DataFrame, delivery: Delivery, number: int) -> Share:
+    return delivery.stage(rows.drop(columns=BUCKET, errors="ignore"), number=number)
+
+
+def _compute(tasks: Sequence[Any], retries: int, shares: list[Share]) -> None:
+    """Run all tasks, or raise the first error. `shares` receives each share when it is staged.
+
+    On a cluster, every task ends before the error is raised, and a worker that dies takes no staged share with it. The
+    schedulers of one machine stop at the first error, and drop the tasks that run at that moment.
+    """
+    client = _client()
+    if client is None:
+        with dask.callbacks.Callback(posttask=lambda _key, result, *_: _keep(result, shares)):
+            dask.compute(*tasks)
+        return
+    errors = list[BaseException]()
+    for future in sys.modules["distributed"].as_completed(client.compute(list(tasks), retries=retries)):
+        error = future.exception()
+        if error is None:
+            shares.append(future.result())
+        else:
+            errors.append(error)
+    for error in errors:
+        raise error
+
+
+def _keep(result: object, shares: list[Share]) -> None:
+    if isinstance(result, Share):
+        shares.append(result)
+
+
+def _client() -> Any:
+    """Return the client of the cluster that Dask would use; None where it would use threads or processes."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None or dask.config.get("scheduler", None) not in {None, "dask.distributed", "distributed"}:
+        return None
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
