@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._display import counted
 from mc_sink._frames import as_lazyframe
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
@@ -164,14 +165,14 @@ class Delivery:
         spec, found = self.spec(0), [share for share in shares if share.delivery == self.id]
         stores, parts, left = spec.stores(), self._parts(spec, found), list[str]()
         noted = journal.find(self.run_id, self.target)
-        for share, part in zip(found, parts, strict=True):
-            if noted and journal.holds(part):
-                left.append(
-                    f"The files of share {share.number} stay: publishing them was begun. "
-                    f'mc_sink.recover("{self.run_id}") publishes or discards them.'
-                )
-            else:
-                left += discard_with(stores, [part], look=True)
+        begun = {file.path: file.upload for part in (noted.staged if noted else ()) for file in part.all_files}
+        free = [part for part in parts if all(begun.get(file.path) != file.upload for file in part.all_files)]
+        if len(free) < len(parts):
+            left.append(
+                f"The files of {counted(len(parts) - len(free), 'share')} stay: publishing them was begun. "
+                f'mc_sink.recover("{self.run_id}") publishes or discards them.'
+            )
+        left += discard_with(stores, free, look=True)
         known = upload_ids(file for part in (*parts, *(noted.staged if noted else ())) for file in part.all_files)
         known |= upload_ids(noted.superseded if noted else ()) | set(journal.sent(self.run_id, self.target))
         return left + list(abort_lost(stores, _own_places(spec), known, reported=reported).left)
