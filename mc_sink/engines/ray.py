@@ -23,7 +23,7 @@ from mc_sink.sink import Share, open_delivery, takes_options
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Unpack
 
     from mc_sink.receipt import Receipt
@@ -150,7 +150,7 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
         except ConfigurationError as error:  # a verdict, because Ray would leave out a task that raises
             host = socket.gethostname()
             return Share(number=number, delivery=self.delivery.id, host=host, failure=error)
-        return self.delivery.stage(map(_table, blocks), number=number, report=report)
+        return self.delivery.stage(_tables(blocks), number=number, report=report)
 
     def on_write_complete(self, write_result: Any) -> None:
         """Publish the shares of all tasks, or raise; Ray then calls `on_write_failed`."""
@@ -236,7 +236,9 @@ def _with_bucket(rows: pa.Table, delivery: Delivery) -> pa.Table:
     return rows.append_column(BUCKET, delivery.buckets(rows).to_arrow())
 
 
-def _table(block: Any) -> pa.Table:
-    """Return a block as Arrow, without the bucket."""
-    table = BlockAccessor.for_block(block).to_arrow()
-    return table.drop_columns([BUCKET]) if BUCKET in table.column_names else table
+def _tables(blocks: Iterable[Any]) -> Iterator[pa.Table]:
+    """Yield the blocks as Arrow, without the bucket. Blocks without rows may have no columns, and are left out."""
+    for block in blocks:
+        table = BlockAccessor.for_block(block).to_arrow()
+        if table.num_rows:
+            yield table.drop_columns([BUCKET]) if BUCKET in table.column_names else table

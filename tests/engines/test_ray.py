@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pandera.polars as pa
 import polars as pl
 import pytest
-from pyarrow import Table, int64
-from pyarrow import schema as columns_of_arrow
 
 import mc_sink
 from mc_sink import ConfigurationError, PermissionDenied, UploadError, ValidationError
@@ -28,6 +26,8 @@ pytest.importorskip("ray.data")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pyarrow import Table
 
     from tests.servers.fault import FaultServer
     from tests.servers.s3_admin import Admin, Writer
@@ -145,23 +145,41 @@ def test_empty_blocks_and_skew(fault_s3: FaultServer, tmp_path: Path) -> None:
     receipt = deliver(fault_s3, ray.data.from_arrow([part.to_arrow() for part in parts]))
     assert (receipt.num_rows, receipt.num_files) == (4_000, 3)
     assert delivered(fault_s3, tmp_path).equals(FRAME)
-    receipt = deliver(fault_s3, divided().filter(expr="id >= 3990"), run_id="r-2")
+    receipt = deliver(fault_s3, divided().filter(expr=ray.data.expressions.col("id") >= 3_990), run_id="r-2")
     assert (receipt.num_rows, receipt.num_files) == (10, 1)
 
 
 def test_a_dataset_without_rows_needs_columns(fault_s3: FaultServer) -> None:
-    """Then it is one empty file, or what `on_empty` says."""
-    nothing = divided().filter(expr="id < 0")
-    assert deliver(fault_s3, nothing, run_id="r-1").num_rows == 0
+    """Then it is one empty file, or what `on_empty` says; Ray knows the columns of some such datasets."""
+    nothing = divided().filter(_never)
+    assert deliver(fault_s3, nothing).num_rows == 0
     for number, none in enumerate([nothing, ray.data.from_items([])]):
         with pytest.raises(ConfigurationError, match="columns of the dataset are not known"):
             none.write_datasink(sink_on(fault_s3, run_id=f"unknown-{number}"))
-        known = columns_of_arrow({"id": int64()}) if number else FRAME.to_arrow().schema
-        none.write_datasink(sink := sink_on(fault_s3, columns=known, run_id=f"known-{number}"))
+        none.write_datasink(sink := sink_on(fault_s3, columns=FRAME.schema, run_id=f"known-{number}"))
         assert (sink.receipt.num_rows, sink.receipt.num_files) == (0, 1)
-    with pytest.raises(ValidationError, match="no row is left"):
+    with pytest.raises(ValidationError, match="no share has a row"):
         deliver(fault_s3, nothing, run_id="r-2", on_empty="fail")
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def test_a_task_that_ray_leaves_out_is_missed(fault_s3: FaultServer) -> None:
+    """The actor has counted the tasks, so that a run without the last share is refused, and discarded."""
+    from mc_sink.engines.ray import MadConnectSink
+
+    class Forgetful(MadConnectSink):
+        def on_write_complete(self, write_result: Any) -> None:
+            write_result.write_returns.remove(max(write_result.write_returns, key=lambda share: share.number))
+            super().on_write_complete(write_result)
+
+    sink = Forgetful(fault_s3.writer.target("p/"), **options(fault_s3))
+    with pytest.raises(ConfigurationError, match="1 share of 4 is missing: 3"):
+        divided().write_datasink(sink)
+    assert_nothing(fault_s3)
 
 
 def test_what_can_be_refused_is_refused_before_any_task(fault_s3: FaultServer) -> None:
