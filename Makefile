@@ -58,9 +58,10 @@ test-wheel: setup
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
 
-# Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer.
+# Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer. They warn about each
+# other.
 test-engines: $(ENGINES)/ready
-	$(ENGINES)/bin/python -m pytest tests/engines --durations=10
+	$(ENGINES)/bin/python -m pytest tests/engines -W default --durations=10
 
 # A delivery in an environment with another library that people have.
 test-beside:

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from tests.servers.fault import FaultServer
 
-# Dask and its cluster warn about ports, and leave sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("default")
-
 FRAME = numbers(4_000)
 SMALL = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(3_990))}, strict=False, name="small")
 ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False, name="once")

@@ -55,7 +55,7 @@ def test_the_check_finds_state(tmp_path: Path) -> None:
     assert state_of(path) == ["d", "a: dict[str, str] = {}", "b = set()", "f = E()", "c"]
 
 
-@pytest.mark.skipif(not AIOBOTOCORE_SHARES_CERTIFICATES, reason="each client of this aiobotocore reads them anew")
+@pytest.mark.skipif(not AIOBOTOCORE_SHARES_CERTIFICATES, reason="each client of this aiobotocore reads them again")
 def test_certificates_are_read_once_for_a_store_and_again_for_the_next() -> None:
     """A program that runs for long sees new certificates with its next client."""
     one, other = http_session(), http_session()

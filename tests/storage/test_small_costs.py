@@ -12,7 +12,7 @@ import pytest
 from botocore.loaders import create_loader
 
 import mc_sink
-from mc_sink.storage.s3.client_options import new_session
+from mc_sink.storage.s3 import client_options
 from tests.servers.rules import WRITER
 from tests.support.child_deliveries import ROOT
 
@@ -52,7 +52,7 @@ def first(fault_s3: FaultServer) -> dict[str, list[str]]:
 
 
 def test_the_first_delivery_loads_nothing_that_it_has_no_use_for(first: dict[str, list[str]]) -> None:
-    """A frame of Polars without a schema needs neither Arrow nor Pandera, and no bar where nobody looks."""
+    """A frame of Polars without a schema needs neither Arrow nor Pandera, and no progress bar outside a terminal."""
     unused = {"pyarrow", "pandera", "pydantic", "pandas", "numpy", "yaml", "tqdm", "typer", "boto3"}
     assert "s3fs" in first["modules"]
     assert not unused & set(first["modules"])
@@ -69,16 +69,17 @@ def test_the_first_delivery_reads_the_description_of_s3_alone(first: dict[str, l
 @pytest.mark.parametrize("service", ["s3", "sts", "sso", "sso-oidc"])
 @pytest.mark.parametrize("kind", ["service-2", "endpoint-rule-set-1", "paginators-1"])
 def test_descriptions_are_those_that_botocore_reads(service: str, kind: str) -> None:
-    """Of S3, and of the services that credentials come from."""
-    ours = new_session(None).get_component("data_loader")
-    assert ours.load_service_model(service, kind) == create_loader().load_service_model(service, kind)
-    assert ours.load_data("endpoints") == create_loader().load_data("endpoints")
+    """Of S3, and of the services that credentials come from, before a client has changed them."""
+    read = client_options._descriptions.__wrapped__()  # noqa: SLF001  those of this process may have been changed
+    assert read.load_service_model(service, kind) == create_loader().load_service_model(service, kind)
+    assert read.load_data("endpoints") == create_loader().load_data("endpoints")
 
 
 def test_a_service_that_is_unknown_is_refused_as_by_botocore() -> None:
     """Nothing is guessed."""
+    ours = client_options.new_session(None).get_component("data_loader")
     with pytest.raises(Exception, match="no-such-service"):
-        new_session(None).get_component("data_loader").load_service_model("no-such-service", "service-2")
+        ours.load_service_model("no-such-service", "service-2")
 
 
 def test_a_later_delivery_sends_three_requests(fault_s3: FaultServer) -> None:
@@ -102,14 +103,14 @@ def test_requests_say_who_sends_them(fault_s3: FaultServer) -> None:
 
 
 def test_what_the_caller_adds_to_the_name_is_sent(fault_s3: FaultServer) -> None:
-    """After ours."""
+    """After that of the package."""
     deliver(fault_s3, config_kwargs={"user_agent_extra": "nightly/7"})
     (agent,) = agents(fault_s3)
     assert agent.startswith("mc-sink/")
     assert agent.endswith(" nightly/7")
 
 
-def test_a_name_of_the_caller_is_sent_in_place_of_ours(fault_s3: FaultServer) -> None:
+def test_a_name_of_the_caller_is_sent_alone(fault_s3: FaultServer) -> None:
     """As botocore would send it."""
     deliver(fault_s3, config_kwargs={"user_agent": "audience/1"})
     (agent,) = agents(fault_s3)

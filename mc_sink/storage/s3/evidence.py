@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.staged import Multipart, Present, Whole
 from mc_sink.storage.s3.checksums import PROOFS
+from mc_sink.storage.s3.failures import RequestFailed
 from mc_sink.storage.s3.request import SIGNED, SUMMED
 from mc_sink.storage.store import new_md5
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Integrity
     from mc_sink.staged import StagedFile
     from mc_sink.storage.s3.client import Requests
+    from mc_sink.storage.s3.retry_rules import Operation
     from mc_sink.storage.s3.store_support import StoreSupport
     from mc_sink.target import Target
 
@@ -37,6 +39,9 @@ MD5 = re.compile(r"[0-9a-f]{32}")
 MULTIPART = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 # Up to so many keys are listed one by one; more by one listing of their common prefix.
 _EACH_BY_ITSELF = 8
+# Ten million keys, at a thousand a page.
+_MOST_PAGES = 10_000
+_OK = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,12 +146,29 @@ class ObjectListing:
         return {urls[bucket, key]: one for key, one in listed if (bucket, key) in urls}
 
     def _entries(self, bucket: str, stem: str) -> Iterator[tuple[str, FoundObject]]:
-        page: dict[str, Any] = {"IsTruncated": True}
-        while page.get("IsTruncated"):
-            token = {"ContinuationToken": page["NextContinuationToken"]} if "NextContinuationToken" in page else {}
-            page = self._requests.call("list_objects_v2", Bucket=bucket, Prefix=stem, **token)
+        marks = {"ContinuationToken": "NextContinuationToken"}
+        for page in pages(self._requests, "list_objects_v2", marks, Bucket=bucket, Prefix=stem):
             for entry in page.get("Contents", ()):
                 yield str(entry["Key"]), _found(entry)
+
+
+def pages(requests: Requests, operation: Operation, marks: Mapping[str, str], **where: str) -> Iterator[dict[str, Any]]:
+    """Yield all pages of a listing. `marks` are the parameters of the next page, by the names that a page has for them.
+
+    Raises `RequestFailed` after a page that says that more follow, but not where, and after 10,000 pages.
+    """
+    at: dict[str, Any] = {}
+    for _ in range(_MOST_PAGES):
+        page = requests.call(operation, **where, **at)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        following = {name: page[mark] for name, mark in marks.items() if page.get(mark)}
+        if following in ({}, at):
+            reason = "a page of the listing says that more follow, and doesn't name the next one"
+            raise RequestFailed(operation, _OK, "", reason, uncertain=False)
+        at = following
+    raise RequestFailed(operation, _OK, "", f"the listing has more than {_MOST_PAGES:,} pages", uncertain=False)
 
 
 def _found(entry: Mapping[str, Any]) -> FoundObject:
