@@ -57,7 +57,7 @@ def sink_madconnect(
     if columns is None and (columns := _columns_of(dataset.schema())) is None:  # of pandas
         dataset = dataset.map_batches(_as_it_is, batch_format="pyarrow")
         columns = dataset.schema()
-    sink = MadConnectSink(target, columns=columns, credentials=credentials, by_bucket=True, **options)
+    sink = MadConnectSink(target, columns=_known(columns), credentials=credentials, by_bucket=True, **options)
     if sink.delivery.unique:
         number = num_shares or dataset.context.default_hash_shuffle_parallelism
         dataset = dataset.map_batches(_with_bucket, batch_format="pyarrow", fn_args=(sink.delivery,))
@@ -79,7 +79,7 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
 
     The options are those of `mc_sink.open_delivery`. With `columns=ds.schema()`, everything that can be refused is
     refused here, before any task. Without, it is refused when the first rows are there; a dataset without rows needs
-    them. `receipt` is there when the dataset is written.
+    them. `delivery` is what was opened, and `receipt` is there when the dataset is written.
     """
 
     @seals_options
@@ -94,26 +94,16 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
         **options: Unpack[Options],
     ) -> None:
         self.receipt: Receipt | None = None
-        self._delivery: Delivery | None = None
+        self.delivery: Any = None
         self._tasks: Any = None
-        self._to_open: dict[str, Any] = {"credentials": credentials, "by_bucket": by_bucket, **options}
         self._target = target
+        self._to_open: dict[str, Any] = {"credentials": credentials, "by_bucket": by_bucket, **options}
         _check_lossless(DataContext.get_current())
         if (known := _columns_of(columns)) is not None:
-            self._delivery = open_delivery(target, known, **self._to_open)
+            self.delivery = open_delivery(target, known, **self._to_open)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_delivery": self._delivery, "_tasks": self._tasks}  # what a task needs; it holds no secret
-
-    @property
-    def delivery(self) -> Delivery:
-        """The delivery, when it is open. Raises `ConfigurationError` as long as no columns are known."""
-        if self._delivery is None:
-            raise ConfigurationError(
-                "The columns of the dataset are not known, because it has no rows. Pass columns=, such as ds.schema() "
-                "or an Arrow schema."
-            )
-        return self._delivery
+        return {"delivery": self.delivery, "_tasks": self._tasks}  # what a task needs; it holds no secret
 
     @property
     def min_bytes_per_write(self) -> int:
@@ -122,8 +112,8 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
 
     def on_write_start(self, schema: object = None) -> None:
         """Open the delivery by the columns of the first rows, unless it is open."""
-        if self._delivery is None and schema is not None:
-            self._delivery = open_delivery(self._target, schema, **self._to_open)
+        if self.delivery is None:
+            self.delivery = open_delivery(self._target, _known(schema), **self._to_open)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._tasks = ray.remote(_Tasks).options(num_cpus=0, scheduling_strategy=here).remote()
 
@@ -132,13 +122,13 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
         tasks = self._tasks
 
         def report(url: str, upload_id: str) -> None:
-            if not ray.get(tasks.begin.remote(url, upload_id)):
+            if not ray.get(tasks.keep.remote("uploads", (url, upload_id))):
                 raise UploadError(f"The upload of {url} was stopped, because the run has failed. See the run's error.")
 
         ray.get(tasks.enter.remote(ctx.task_idx))
         try:
             share = self._stage(blocks, ctx.task_idx, report)
-            if not ray.get(tasks.keep.remote(share)):
+            if not ray.get(tasks.keep.remote("shares", share)):
                 self.delivery.discard([share])
         finally:
             tasks.leave.remote()
@@ -150,11 +140,12 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
         except ConfigurationError as error:  # a verdict, because Ray would leave out a task that raises
             host = socket.gethostname()
             return Share(number=number, delivery=self.delivery.id, host=host, failure=error)
-        return self.delivery.stage(_tables(blocks), number=number, report=report)
+        share: Share = self.delivery.stage(_tables(blocks), number=number, report=report)
+        return share
 
     def on_write_complete(self, write_result: Any) -> None:
         """Publish the shares of all tasks, or raise; Ray then calls `on_write_failed`."""
-        if self._tasks is None:  # there was no block
+        if self._tasks is None:  # Ray had no block to write
             self.on_write_start()
         known, shares = ray.get(self._tasks.close.remote()), list(write_result.write_returns)
         if not known["numbers"]:
@@ -179,46 +170,48 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
 
 
 class _Tasks:
-    """An actor on the driver's machine: what the tasks have begun and staged, and which of them are running."""
+    """An actor on the driver's machine. It keeps which tasks have begun, and the uploads and shares of all of them."""
 
     def __init__(self) -> None:
-        self._is_closed, self._num_running = False, 0
-        self._numbers, self._uploads, self._shares = set[int](), list[tuple[str, str]](), list[Share]()
+        self._is_closed, self._num_running, self._numbers = False, 0, set[int]()
+        self._kept: dict[str, list[Any]] = {"uploads": [], "shares": []}
 
     def enter(self, number: int) -> None:
-        """Count a task, before anything else of it."""
+        """Count a task that begins."""
         self._numbers.add(number)
         self._num_running += 1
 
-    def begin(self, url: str, upload_id: str) -> bool:
-        """Keep an upload. Returns False if the run has ended, and the upload is not to go on."""
-        if not self._is_closed:
-            self._uploads.append((url, upload_id))
-        return not self._is_closed
-
-    def keep(self, share: Share) -> bool:
-        """Keep a staged share. Returns False if the run has ended, and the share is not to stay."""
-        if not self._is_closed:
-            self._shares.append(share)
-        return not self._is_closed
-
     def leave(self) -> None:
-        """Count a task that has ended."""
+        """Count a task that ends."""
         self._num_running -= 1
 
+    def keep(self, kind: str, fact: object) -> bool:
+        """Keep an upload or a share. Returns False if the run has ended, and the task must abort it."""
+        if not self._is_closed:
+            self._kept[kind].append(fact)
+        return not self._is_closed
+
     def close(self) -> dict[str, Any]:
-        """Accept nothing more, and return what is known."""
+        """Keep nothing more, and return everything that is known."""
         self._is_closed = True
-        facts = {"numbers": sorted(self._numbers), "num_running": self._num_running}
-        return facts | {"uploads": self._uploads, "shares": self._shares}
+        return {"numbers": sorted(self._numbers), "num_running": self._num_running, **self._kept}
 
 
-def _check_lossless(context: Any) -> None:
-    if context.max_errored_blocks:
+def _check_lossless(settings: DataContext) -> None:
+    if settings.max_errored_blocks:
         raise ConfigurationError(
-            f"Ray would leave out blocks that fail: DataContext.max_errored_blocks is {context.max_errored_blocks}. "
+            f"Ray would leave out blocks that fail: DataContext.max_errored_blocks is {settings.max_errored_blocks}. "
             "Set it to 0, so that the run fails."
         )
+
+
+def _known(columns: object) -> object:
+    """Return the columns. Raises `ConfigurationError` if there are none to be known."""
+    if columns is None:
+        raise ConfigurationError(
+            "The columns of the dataset are not known, because it has no rows. Pass columns=, such as an Arrow schema."
+        )
+    return columns
 
 
 def _columns_of(schema: Any) -> Any:

@@ -15,10 +15,12 @@ import polars as pl
 import pytest
 
 import mc_sink
+import mc_sink.testing
 from mc_sink import ConfigurationError, PermissionDenied, UploadError, ValidationError
 from tests.servers.faults import FOREVER, BlackHole, Call, Kill, Status
 from tests.servers.rules import WRITER
 from tests.support.frames import numbers, read_back
+from tests.support.readme import run_snippet
 from tests.support.small_deliveries import MANIFEST, RUN, data_files, seen
 
 ray = pytest.importorskip("ray", reason="make test-engines installs Ray")
@@ -104,7 +106,7 @@ def assert_nothing(server: FaultServer) -> None:
 
 
 def test_each_task_is_a_share(fault_s3: FaultServer, tmp_path: Path) -> None:
-    """All rows, in order, under one manifest, with the three permissions; a second run is told that it is done."""
+    """All rows, in order, under one manifest, with the three permissions; a second run is refused: it is delivered."""
     receipt = deliver(fault_s3, divided())
     assert (receipt.num_rows, receipt.num_files, receipt.verify().ok) == (4_000, 4, True)
     assert delivered(fault_s3, tmp_path).equals(FRAME)
@@ -336,6 +338,13 @@ def test_nothing_that_travels_holds_a_key(fault_s3: FaultServer) -> None:
     assert len(shown) > 6
     assert not [text for text in shown if WRITER.secret.encode() in text or WRITER.key.encode() in text]
     sink.delivery.discard([share])
+
+
+def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
+    """It runs as it is shown, to a folder."""
+    rows = mc_sink.testing.sample("audience", 100).collect()
+    found: Any = run_snippet("engines.ray", f"{tmp_path}/", {"ds": divided(rows)})
+    assert (found["receipt"].num_rows, found["sink"].receipt.num_rows) == (100, 100)
 
 
 def test_a_real_server(writer: Writer, seaweed: Admin, cluster: Path) -> None:
