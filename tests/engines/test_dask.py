@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import ValidationError
-from tests.servers.faults import FOREVER, Status
+import mc_sink.testing
+from mc_sink import UploadError, ValidationError
+from tests.servers.faults import FOREVER, BlackHole, Kill, Status
 from tests.servers.rules import GRANTED
 from tests.support.frames import numbers, read_back
+from tests.support.readme import run_snippet
 from tests.support.shared_deliveries import CREDENTIALS
 from tests.support.small_deliveries import RUN, data_files, seen
 
@@ -113,9 +115,12 @@ def test_a_key_is_unique_over_all_partitions(fault_s3: FaultServer, tmp_path: Pa
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
 
 
-def test_a_killed_worker_loses_nothing(fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("granted", [{"ListUploads"}, set()], ids=["may list uploads", "three permissions"])
+def test_a_killed_worker_loses_nothing(
+    fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, granted: set[str]
+) -> None:
     """Its partitions are computed again elsewhere: one copy of every row, and no upload is left."""
-    fault_s3.rules = replace(fault_s3.rules, granted=GRANTED | {"ListUploads"})
+    fault_s3.rules = replace(fault_s3.rules, granted=GRANTED | granted)
     monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
         frame = divided(number=6).map_partitions(_killed_once, meta=FRAME[:0].to_pandas())
@@ -124,7 +129,30 @@ def test_a_killed_worker_loses_nothing(fault_s3: FaultServer, tmp_path: Path, mo
     assert (receipt.num_rows, receipt.num_files) == (4_000, 6)
     assert delivered(fault_s3, tmp_path).equals(FRAME)
     assert receipt.sweep is not None
-    assert (receipt.sweep.outcome, fault_s3.pending_uploads(fault_s3.bucket)) == ("done", [])
+    assert (receipt.sweep.outcome, receipt.sweep.reported) == ("done" if granted else "denied", True)
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def test_a_worker_killed_with_a_part_up_leaves_nothing(fault_s3: FaultServer, tmp_path: Path) -> None:
+    """Its upload was reported, and is aborted by its id; its partition is staged by the next worker."""
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
+        fault_s3.fault("Part", Kill(cluster.workers[0].pid), n=2, when="after")
+        receipt = deliver(fault_s3, divided(number=6))
+    assert len(fault_s3.log.of("Create")) > 6
+    assert delivered(fault_s3, tmp_path).equals(FRAME)
+    assert receipt.sweep is not None
+    assert receipt.sweep.num_aborted >= 1
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_a_failure_while_other_tasks_run(fault_s3: FaultServer, scheduler: str) -> None:
+    """A task waits for the store when another one fails: its upload was reported, and is aborted."""
+    fault_s3.fault("Part", BlackHole(), n=1)
+    fault_s3.fault("Part", Status(400, "InvalidDigest"), n=2, times=FOREVER)
+    with dask.config.set(scheduler=scheduler, num_workers=2), pytest.raises(UploadError):
+        deliver(fault_s3, divided(number=2))
+    assert (seen(fault_s3), fault_s3.pending_uploads(fault_s3.bucket)) == ({}, [])
 
 
 def _killed_once(rows: Any) -> Any:
@@ -134,3 +162,11 @@ def _killed_once(rows: Any) -> Any:
         with open(place, "w", encoding="utf-8"):  # noqa: PTH123  plain in a worker
             os.kill(os.getpid(), signal.SIGKILL)
     return rows
+
+
+def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
+    """It runs as it is shown, to a folder."""
+    rows = mc_sink.testing.sample("audience", 100).collect()
+    with dask.config.set(scheduler="threads", num_workers=2):
+        found: Any = run_snippet("import dask", f"{tmp_path}/", {"ddf": divided(rows)})
+    assert found["receipt"].num_rows == 100
