@@ -206,7 +206,7 @@ def _check_lossless(settings: DataContext) -> None:
 
 
 def _known(columns: object) -> object:
-    """Return the columns. Raises `ConfigurationError` if there are none to be known."""
+    """Return the columns. Raises `ConfigurationError` for a dataset without rows, whose columns Ray doesn't know."""
     if columns is None:
         raise ConfigurationError(
             "The columns of the dataset are not known, because it has no rows. Pass columns=, such as an Arrow schema."

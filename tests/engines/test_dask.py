@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import mc_sink
 import mc_sink.testing
 from mc_sink import UploadError, ValidationError
-from tests.servers.faults import FOREVER, BlackHole, Kill, Status
+from tests.servers.faults import FOREVER, BlackHole, Call, Kill, Status
 from tests.servers.rules import GRANTED
 from tests.support.frames import numbers, read_back
 from tests.support.readme import run_snippet
@@ -162,6 +163,29 @@ def _killed_once(rows: Any) -> Any:
         with open(place, "w", encoding="utf-8"):  # noqa: PTH123  plain in a worker
             os.kill(os.getpid(), signal.SIGKILL)
     return rows
+
+
+def test_ctrl_c_leaves_nothing(fault_s3: FaultServer) -> None:
+    """While threads stage: what they have begun is aborted, and what they begin later, they abort themselves."""
+    fault_s3.fault("Part", Call(lambda _: _thread.interrupt_main()), n=3, when="after")
+    with dask.config.set(scheduler="threads", num_workers=2), pytest.raises(KeyboardInterrupt):
+        deliver(fault_s3, divided(number=8))
+    assert fault_s3.wait_until_idle()
+    assert (seen(fault_s3), fault_s3.pending_uploads(fault_s3.bucket)) == ({}, [])
+
+
+def test_a_rerun_in_other_partitions_is_refused(fault_s3: FaultServer, tmp_path: Path) -> None:
+    """Where a Complete has failed, the same partitions end the run; others would deliver rows twice."""
+    fault_s3.fault("Complete", Status(403, "AccessDenied"), n=3)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        with pytest.raises(mc_sink.CommitError):
+            deliver(fault_s3, divided())
+        with pytest.raises(mc_sink.AlreadyExistsError):
+            deliver(fault_s3, divided(number=2))
+        assert len(data_files(fault_s3)) == 2
+        assert deliver(fault_s3, divided()).num_found == 2
+    assert delivered(fault_s3, tmp_path).equals(FRAME)
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
 
 
 def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
