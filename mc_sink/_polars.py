@@ -3,6 +3,8 @@
 `Map`: Polars 1 has no such dtype, so a class without columns stands in for it. It imports an Arrow map as a list of
 structs, and 1.40.1 a null map as an empty list, so it is given lists.
 
+Arrays in JSON: 1.40.1 writes another row's values for an array after a null one, and so is given lists.
+
 Errors of a Python source: Polars 2 raises them as they are, and Polars 1 raises a ComputeError with their text alone.
 `keeps_errors` and `source_error` bring the exception itself across such an engine, for the sources made here.
 
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
 else:
     Map = getattr(pl, "Map", None) or type("Map", (pl.DataType,), {"__doc__": "No column is a Map here."})
 
-__all__ = ["GATHER_COPIES_NESTED", "HAS_MAP", "Map", "keeps_errors", "source_error"]
+__all__ = ["ENCODES_NULL_ARRAYS", "GATHER_COPIES_NESTED", "HAS_MAP", "Map", "keeps_errors", "source_error"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 HAS_MAP = hasattr(pl, "Map")
 _IS_FIRST = pl.__version__.startswith("1.")
+# Measured on Polars 1.40.1: JSON of an array after a null one has another row's values; 1.44.2 writes its own.
+ENCODES_NULL_ARRAYS = not _IS_FIRST
 # Gathering the rows of a nested column copies its values. Measured on Polars 1.44: some stay shared with their source.
 GATHER_COPIES_NESTED = not _IS_FIRST
 # An engine that fails for two sources reports one of them, so the other would stay here: the oldest make way.

@@ -135,6 +135,20 @@ mc_sink.discard(staged)  # type: ignore[arg-type]
 mc_sink.verify(staged)  # type: ignore[arg-type]
 staged.run_id = "other"  # type: ignore[misc]
 
+# --- One delivery from several workers
+
+delivery = mc_sink.open_delivery("s3://bucket/p/", {"email": pl.String}, run_id="run", credentials="module:function")
+assert_type(delivery, mc_sink.Delivery)
+share = delivery.stage(batches, number=0)
+assert_type(share, mc_sink.Share)
+assert_type(share.failure, mc_sink.SinkError | None)
+assert_type(delivery.publish([share], num_shares=1), Receipt)
+assert_type(delivery.discard([share]), list[str])
+assert_type(delivery.buckets(lazy.collect()), pl.Series)
+assert_type(everything.sweep, mc_sink.Sweep | None)
+mc_sink.open_delivery("s3://bucket/p/", pl.Schema(), formt="csv")  # type: ignore[call-arg]
+delivery.publish([share])  # type: ignore[call-arg]
+
 # --- Formats
 
 assert_type(

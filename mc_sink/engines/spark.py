@@ -2,7 +2,7 @@
 
 frame ─► shuffled by key, if one must be unique ─► mapInArrow, a task for each partition ─► shares ─► published here
 
-The driver collects the shares as rows of text. Spark keeps one result of each partition, whatever tasks it repeats or
+The driver collects the shares as rows of text. Spark keeps one result of each partition, also if it repeats tasks or
 runs twice. When the rows of a task break off, its share may look complete, and Spark drops its row.
 """
 

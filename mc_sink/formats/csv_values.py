@@ -17,12 +17,12 @@ offset in a CSV has no seconds. The last such zone, Monrovia's, ended in 1972.
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink._nested import without_categories
-from mc_sink._polars import Map
+from mc_sink._polars import ENCODES_NULL_ARRAYS, Map
 from mc_sink.formats.csv_dialect import STEPS
 from mc_sink.formats.format import column_named
 
@@ -62,9 +62,21 @@ def as_json(column: str, dtype: pl.DataType) -> pl.Expr:
     Enums and Categoricals become text before: Polars' encoder panics over lists of them (measured, 1.44).
     """
     values = column_named(column)
-    plain = values if (texts := without_categories(dtype)) == dtype else values.cast(texts)
+    texts = without_categories(dtype)
+    if not ENCODES_NULL_ARRAYS:
+        texts = _with_lists(texts)
+    plain = values if texts == dtype else values.cast(texts, strict=False)  # it never fails
     text = pl.struct(plain.alias("x")).struct.json_encode().str.strip_prefix(_BEFORE).str.strip_suffix(_AFTER)
     return pl.when(values.is_not_null()).then(text).alias(column)
+
+
+def _with_lists(dtype: Any) -> Any:
+    """Return the dtype with lists in place of arrays, at any depth; for a Polars without maps."""
+    if isinstance(dtype, pl.List | pl.Array):
+        return pl.List(_with_lists(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _with_lists(field.dtype) for field in dtype.fields})
+    return dtype
 
 
 def starts_like_formula(text: str) -> bool:

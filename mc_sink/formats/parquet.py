@@ -188,9 +188,14 @@ def recast(runs: Runs) -> pl.LazyFrame:
         if (to := without_categories(narrowed(dtype))) != dtype or _lists_maps(dtype)
     }
 
+    # Text of a category never fails, and Polars 1's strict cast takes a null among arrays of arrays for a failure.
+    strict = {name: without_categories(runs.schema[name]) != to for name, to in casts.items()}
+
     def cast(batch: pl.DataFrame) -> pl.DataFrame:
         try:
-            return batch.with_columns([batch.get_column(name).cast(dtype) for name, dtype in casts.items()])
+            return batch.with_columns(
+                [batch.get_column(name).cast(dtype, strict=strict[name]) for name, dtype in casts.items()]
+            )
         except pl.exceptions.InvalidOperationError as error:
             raise ConfigurationError(
                 f"A batch can't be written as Parquet: integers in {', '.join(map(repr, casts))} have more than 38 "

@@ -6,15 +6,19 @@ import json
 import math
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
+import mc_sink
 from mc_sink import ConfigurationError, Csv
 from mc_sink.receipt import CountedWarning
 from tests.support.dtypes import Map
 from tests.support.format_readers import cells, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JSON = Csv(nested="json")
 FAR = pl.Series([[2_932_897]], dtype=pl.List(pl.Int32)).cast(pl.List(pl.Date))
@@ -131,3 +135,15 @@ def test_json_is_no_formula_and_no_null() -> None:
     frame = column([["=1"], None])
     assert written(Csv(nested="json", formulas="raise"), frame)[1] == []
     assert texts(Csv(nested="json", null_value="NULL"), frame) == ['["=1"]', "NULL"]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_an_array_after_a_null_one_is_written_with_its_own_values(tmp_path: Path, depth: int) -> None:
+    """Also inside a struct."""
+    dtype: pl.DataType = pl.Array(pl.String, 1) if depth == 1 else pl.Array(pl.Array(pl.String, 1), 1)
+    values = [None, ["x"], None, ["y"]] if depth == 1 else [None, [["x"]], None, [["y"]]]
+    frame = pl.DataFrame({"a": pl.Series(values, dtype=dtype)}).with_columns(s=pl.struct("a"))
+    mc_sink.sink_madconnect(frame, tmp_path / "x.csv", format=Csv(nested="json"), progress=False)
+    found = pl.read_csv(tmp_path / "x.csv")
+    assert [json.loads(cell) if cell else None for cell in found["a"]] == values
+    assert [json.loads(cell)["a"] for cell in found["s"]] == values

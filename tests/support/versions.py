@@ -33,6 +33,8 @@ PYARROW_READS_NULL_ARRAYS = _ARROW >= (26,)
 FREED_AT_ONCE = {} if _POLARS >= (2,) else {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
 # A plan that selects or adds columns is counted from the footers of its Parquet files; Polars 1.40 would read a column.
 POLARS_COUNTS_COLUMNS = _POLARS >= (1, 44)
+# A time inside JSON: Polars 1.40 decodes its text and not the time.
+POLARS_DECODES_TIMES = _POLARS >= (2,)
 # The exception of a caller's own `register_io_source`: Polars 1 raises a ComputeError with its text.
 POLARS_KEEPS_SOURCE_ERRORS = _POLARS >= (2,)
 # True in a header: botocore before aiobotocore 3's writes it with a capital letter, which S3 takes.

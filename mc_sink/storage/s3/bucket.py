@@ -20,6 +20,7 @@ from mc_sink.storage.s3.evidence import (
     foreseen_etag,
     is_encrypted,
     multipart_etag,
+    pages,
 )
 from mc_sink.storage.s3.failures import RequestFailed, is_list_denied
 from mc_sink.storage.s3.multipart import S3Parts, abort_upload, are_unlike, not_aborted
@@ -210,11 +211,8 @@ class S3Store(Unpicklable):
 
 def _uploads(requests: Requests, stem: Target) -> Iterator[tuple[str, str]]:
     """Yield key and upload id of every upload whose key begins with `stem`."""
-    page: dict[str, Any] = {"IsTruncated": True}
-    while page.get("IsTruncated"):
-        after = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
-        marks = {name: page[mark] for name, mark in after.items() if page.get(mark)}
-        page = requests.call("list_multipart_uploads", Bucket=stem.bucket, Prefix=stem.path, **marks)
+    marks = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+    for page in pages(requests, "list_multipart_uploads", marks, Bucket=stem.bucket, Prefix=stem.path):
         yield from ((str(upload["Key"]), str(upload["UploadId"])) for upload in page.get("Uploads", ()))
 
 
