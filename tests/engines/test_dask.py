@@ -6,6 +6,7 @@ import _thread
 import os
 import signal
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
@@ -16,7 +17,7 @@ import mc_sink
 import mc_sink.testing
 from mc_sink import UploadError, ValidationError
 from tests.servers.faults import FOREVER, BlackHole, Call, Kill, Status
-from tests.servers.rules import GRANTED
+from tests.servers.rules import GRANTED, WRITER
 from tests.support.frames import numbers, read_back
 from tests.support.readme import run_snippet
 from tests.support.shared_deliveries import CREDENTIALS
@@ -144,6 +145,29 @@ def test_a_worker_killed_with_a_part_up_leaves_nothing(fault_s3: FaultServer, tm
     assert receipt.sweep is not None
     assert receipt.sweep.num_aborted >= 1
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def test_nothing_that_travels_holds_a_key(fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the tasks that the client sends, nor the events and logs of the cluster."""
+    pickles = import_module("distributed.protocol.pickle")
+    sent, dumps = list[bytes](), pickles.dumps
+
+    def recorded(*args: Any, **how: Any) -> bytes:
+        sent.append(dumps(*args, **how))
+        return sent[-1]
+
+    monkeypatch.setattr(pickles, "dumps", recorded)
+    with (
+        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster.get_client() as one,
+    ):
+        deliver(fault_s3, divided())
+        logs = [one.get_events(), one.get_scheduler_logs(), one.get_worker_logs(), cluster.get_logs()]
+    assert any(RUN.encode() in text for text in sent)
+    assert "mc_sink" in repr(logs)
+    shown = b"".join([*sent, *(repr(log).encode() for log in logs)])
+    assert WRITER.key.encode() not in shown
+    assert WRITER.secret.encode() not in shown
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
