@@ -2,8 +2,8 @@
 
 frame ─► shuffled by key, if one must be unique ─► mapInArrow, a task for each partition ─► shares ─► published here
 
-The driver collects the shares as rows of text. Spark keeps one result of each partition, also if it repeats tasks or
-runs twice. When the rows of a task break off, its share may look complete, and Spark drops its row.
+The driver collects the shares as rows of text. Spark keeps one result of each partition, also if it repeats a task or
+runs it twice. When the rows of a task break off, its share may look complete, and Spark drops its row.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def check_complete(shares: Iterable[Share], num_shares: int, delivery: str) -> l
     found = list(shares)
     if foreign := [share for share in found if share.delivery != delivery]:
         raise ConfigurationError(
-            f"{counted(len(foreign), 'share')} belong to another delivery, such as share {foreign[0].number}. Pass the "
-            f"shares that this Delivery staged. {_DISCARD}"
+            f"{counted(len(foreign), 'share', 'belong')} to another delivery, such as share {foreign[0].number}. Pass "
+            f"the shares that this Delivery staged. {_DISCARD}"
         )
     times = Counter(share.number for share in found)
     if twice := sorted(number for number, often in times.items() if often > 1):

@@ -131,7 +131,7 @@ def test_a_share_of_another_delivery_is_refused(server: FaultServer) -> None:
     """Also of one under the same run id."""
     first, second = open_on(server), open_on(server)
     foreign = second.stage(FRAME, number=1)
-    with pytest.raises(ConfigurationError, match="1 share belong to another delivery, such as share 1"):
+    with pytest.raises(ConfigurationError, match="1 share belongs to another delivery, such as share 1"):
         publish(first, [first.stage(FRAME, number=0), foreign])
     assert seen(server) == {}
 
