@@ -42,7 +42,10 @@ ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False
 def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
     """Make Dask compute in each way in turn."""
     if request.param == "cluster":
-        with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
+        with (
+            distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            cluster.get_client(),
+        ):
             yield request.param
     else:
         with dask.config.set(scheduler=request.param, num_workers=1):  # so that no task runs when another one fails
@@ -124,7 +127,10 @@ def test_a_killed_worker_loses_nothing(
     """Its partitions are computed again elsewhere: one copy of every row, and no upload is left."""
     fault_s3.rules = replace(fault_s3.rules, granted=GRANTED | granted)
     monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster.get_client(),
+    ):
         frame = divided(number=6).map_partitions(_killed_once, meta=FRAME[:0].to_pandas())
         receipt = deliver(fault_s3, frame)
     assert (tmp_path / "killed").exists()
@@ -138,7 +144,7 @@ def test_a_killed_worker_loses_nothing(
 def test_a_worker_killed_with_a_part_up_leaves_nothing(fault_s3: FaultServer, tmp_path: Path) -> None:
     """Its upload was reported, and is aborted by its id; its partition is staged by the next worker."""
     with (
-        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         cluster.get_client() as one,
     ):
         (pid,) = one.run(os.getpid).values()
@@ -161,7 +167,7 @@ def test_nothing_that_travels_holds_a_key(fault_s3: FaultServer, monkeypatch: py
 
     monkeypatch.setattr(pickles, "dumps", recorded)
     with (
-        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         cluster.get_client() as one,
     ):
         deliver(fault_s3, divided())
