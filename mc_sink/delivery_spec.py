@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mc_sink.keys import FileNames
     from mc_sink.object_options import ObjectOptions
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists, ManifestForm, OnEmpty, Staged, Stale
+    from mc_sink.staged import IfExists, ManifestForm, OnEmpty, Report, Staged, Stale
     from mc_sink.storage import SupportMemory
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
@@ -44,6 +44,8 @@ class DeliverySpec:
         The options of the preset's dialect that the caller's own format leaves out.
     support_memory
         What the saved platform remembers of its stores.
+    report
+        What is called when an upload has begun; see `Delivery.stage`.
     """
 
     names: FileNames
@@ -73,6 +75,7 @@ class DeliverySpec:
     storage_options: Mapping[str, Any] | None
     support_memory: SupportMemory | None
     progress: bool | None
+    report: Report | None = None
 
     def __repr__(self) -> str:
         return "DeliverySpec(…)"  # the values may be credentials and cells
@@ -89,7 +92,7 @@ class DeliverySpec:
 
     def stores(self) -> Stores:
         """Return the stores of the target and the rejects. They are opened when they are first needed."""
-        return Stores(self.storage_options, self.object_options, self.support_memory)
+        return Stores(self.storage_options, self.object_options, self.support_memory, self.report)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Return how rows with these columns are partitioned; raises `ConfigurationError` where they can't be."""

@@ -5,7 +5,7 @@ A process may stage, send what `stage()` returned to another, and that one publi
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  a journal is read back by these types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import (
     datetime,  # noqa: TC003  as above
@@ -29,6 +29,8 @@ IfExists = Literal["fail", "overwrite"]
 Stale = Literal["fail", "keep"]
 Sums = Literal["full", "composite", "sha256", "crc64nvme", "none"]
 ManifestForm = Literal["mc_sink", "redshift"]
+# Is called with the URL and the id of an upload when it has begun, before any part. What it raises ends the upload.
+Report = Callable[[str, str], object]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
 

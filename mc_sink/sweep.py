@@ -17,15 +17,22 @@ class Sweep:
         The number of uploads that were found and aborted.
     left
         A sentence for each upload that was found and couldn't be aborted.
+    reported
+        Whether workers reported every upload when they had begun it. The uploads of lost workers are then known by
+        their ids, also where they can't be listed.
     """
 
     outcome: Literal["done", "denied", "failed", "none"]
     num_aborted: int = 0
     left: tuple[str, ...] = ()
+    reported: bool = False
 
     def __str__(self) -> str:
+        found = f"{self.num_aborted:,} aborted, {len(self.left):,} left"
         if self.outcome == "done":
-            return f"searched for: {self.num_aborted:,} aborted, {len(self.left):,} left"
+            return f"searched for: {found}"
+        if self.reported:
+            return f"reported by the workers: {found}"
         why = {
             "denied": "s3:ListBucketMultipartUploads isn't granted",
             "failed": "the store didn't answer",

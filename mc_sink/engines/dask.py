@@ -1,11 +1,19 @@
 """Deliver a Dask DataFrame: each partition is a share, staged where Dask computes it. Extra: `mc-sink[dask]`.
 
 frame ─► shuffled by key, if one must be unique ─► a task for each partition ─► shares ─► published by this process
+                                                   └─► uploads, reported to this process ─► those of lost tasks aborted
 """
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import shutil
 import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -17,7 +25,6 @@ from mc_sink.secret import seals_options
 from mc_sink.sink import Share, open_delivery, takes_options
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
     from typing import Unpack
 
@@ -51,14 +58,16 @@ def sink_madconnect(
     if delivery.unique:
         wanted = meta.assign(**{BUCKET: np.array([], np.uint16)})
         frame = frame.map_partitions(_with_bucket, delivery, meta=wanted).shuffle(BUCKET)
+    client = _client()
+    shares, reports = list[Share](), _Reports(client, f"mc_sink {delivery.id}")
     stage = dask.delayed(_stage, pure=False)
-    tasks = [stage(partition, delivery, number) for number, partition in enumerate(frame.to_delayed())]
-    shares = list[Share]()
     try:
-        _compute(tasks, retries, shares)
-        return delivery.publish(shares, num_shares=len(tasks))
+        partitions = enumerate(frame.to_delayed())
+        tasks = [stage(partition, delivery, number, reports.topic, reports.folder) for number, partition in partitions]
+        _compute(tasks, client, retries, shares)
+        return delivery.publish(shares, num_shares=len(tasks), reported=reports.close())
     except BaseException as error:
-        for sentence in delivery.discard(shares):
+        for sentence in delivery.discard(shares, reported=reports.close()):
             add_note(error, sentence)
         raise
 
@@ -68,17 +77,48 @@ def _with_bucket(rows: pd.DataFrame, delivery: Delivery) -> pd.DataFrame:
     return rows.assign(**{BUCKET: delivery.buckets(rows).to_numpy()})
 
 
-def _stage(rows: pd.DataFrame, delivery: Delivery, number: int) -> Share:
-    return delivery.stage(rows.drop(columns=BUCKET, errors="ignore"), number=number)
+def _stage(rows: pd.DataFrame, delivery: Delivery, number: int, topic: str, folder: str | None) -> Share:
+    """Stage a partition, and report its uploads: as a link in a folder, whose text is whole as soon as it is there."""
+    worker = sys.modules["distributed"].get_worker() if folder is None else None  # known in the task's own thread
+
+    def report(url: str, upload_id: str) -> None:
+        if worker:
+            worker.log_event(topic, [url, upload_id])
+        else:  # it is moved away when the run has ended, and then this raises, and the upload is aborted
+            os.symlink(json.dumps([url, upload_id]), f"{folder}/{secrets.token_hex(8)}")  # noqa: PTH211  no path
+
+    return delivery.stage(rows.drop(columns=BUCKET, errors="ignore"), number=number, report=report)
 
 
-def _compute(tasks: Sequence[Any], retries: int, shares: list[Share]) -> None:
+class _Reports:
+    """The uploads that tasks have begun: events of a cluster, or links in a folder of this machine."""
+
+    def __init__(self, client: Any, topic: str) -> None:
+        self.topic, self.folder = topic, None if client else tempfile.mkdtemp(prefix="mc_sink-")
+        self._client, self._uploads = client, set[tuple[str, str]]()
+        if client:  # a cluster keeps its last events only
+            client.subscribe_topic(topic, lambda event: self._uploads.add(tuple(event[1])))
+
+    def close(self) -> set[tuple[str, str]]:
+        """Return the uploads. A task of this machine that begins another one later aborts it."""
+        if self._client:
+            with suppress(Exception):  # the cluster is gone
+                self._uploads |= {tuple(event) for _, event in self._client.get_events(self.topic)}
+                self._client.unsubscribe_topic(self.topic)
+        elif self.folder:
+            closed = Path(self.folder).rename(f"{self.folder}.closed")
+            self.folder = None
+            self._uploads |= {tuple(json.loads(os.readlink(link))) for link in closed.iterdir()}  # noqa: PTH115  no path
+            shutil.rmtree(closed)
+        return self._uploads
+
+
+def _compute(tasks: Sequence[Any], client: Any, retries: int, shares: list[Share]) -> None:
     """Run all tasks, or raise the first error. `shares` receives each share when it is staged.
 
     On a cluster, every task ends before the error is raised, and a worker that dies takes no staged share with it. The
     schedulers of one machine stop at the first error, and drop the tasks that run at that moment.
     """
-    client = _client()
     if client is None:
         with dask.callbacks.Callback(posttask=lambda _key, result, *_: _keep(result, shares)):
             dask.compute(*tasks)

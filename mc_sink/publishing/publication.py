@@ -27,7 +27,7 @@ from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.publishing.journal import Sent
@@ -66,14 +66,20 @@ def publish(
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
-def publish_with(stores: Stores, staged: Sequence[Staged], lost: Claim | None = None) -> Receipt:
+def publish_with(
+    stores: Stores,
+    staged: Sequence[Staged],
+    lost: Claim | None = None,
+    reported: Collection[tuple[str, str]] | None = None,
+) -> Receipt:
     """Publish through stores that are already open, under the lock of the delivery; see `publish`.
 
-    `lost` is where workers of the run may have left uploads, which are searched for in the end.
+    `lost` is where workers of the run may have left uploads, which are searched for in the end; `reported` are those
+    that they have begun.
     """
     run = check_one_run(staged)
     with journal.lock(run.run_id, run.target), stores.learning():
-        return Attempt(stores, staged, lost).publish()
+        return Attempt(stores, staged, lost, reported).publish()
 
 
 class Attempt:
@@ -83,7 +89,13 @@ class Attempt:
     something is visible, and whether the journal is removed or waits for `recover`.
     """
 
-    def __init__(self, stores: Stores, staged: Sequence[Staged], lost: Claim | None = None) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        staged: Sequence[Staged],
+        lost: Claim | None = None,
+        reported: Collection[tuple[str, str]] | None = None,
+    ) -> None:
         if all(part.is_skipped for part in staged):  # without files, neither a manifest nor a marker
             staged = [replace(part, manifest=None, success_marker=None) for part in staged]
         self._stores, self._staged, self._run = stores, staged, staged[0]
@@ -94,7 +106,8 @@ class Attempt:
         self._unused: list[StagedFile] = []
         self._altered: list[str] = []
         self._is_closed = False
-        self._lost, self._sweep = lost, None if lost is None else Sweep("none")
+        self._lost, self._reported = lost, reported
+        self._sweep = None if lost is None else Sweep("none")
 
     def publish(self) -> Receipt:
         """Publish the files, then the manifest, then the marker; see `publish` for what is raised."""
@@ -189,7 +202,7 @@ class Attempt:
         settled = {file.path for file in in_order(self._staged) if _state(file, sent) == "published"}
         if self._lost:
             known = upload_ids([*in_order(self._staged), *self._superseded]) | set(sent)
-            self._sweep = abort_lost(self._stores, self._lost, known, settled)
+            self._sweep = abort_lost(self._stores, self._lost, known, settled, self._reported)
         for file in [*self._superseded, *self._unused]:
             is_another = file.path in settled and _state(file, sent) != "published"
             may_be_it = {} if is_another else sent

@@ -38,12 +38,12 @@ from mc_sink.target import parse_target
 from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
-    from mc_sink.staged import Staged
+    from mc_sink.staged import Report, Staged
     from mc_sink.validation import SchemaLike
 
 _FORMATS: dict[str, type] = {"csv": Csv, "parquet": Parquet}
@@ -83,7 +83,7 @@ class Delivery:
     def __repr__(self) -> str:
         return f"Delivery(run {self.run_id} to {self.target})"  # the options may hold values of cells
 
-    def stage(self, batches: Frame, *, number: int) -> Share:
+    def stage(self, batches: Frame, *, number: int, report: Report | None = None) -> Share:
         """Validate, encode and upload one share without making it visible; in any process, thread or machine.
 
         What no retry can change is the share's `failure`: invalid rows, limits, options, permissions, taken keys. What
@@ -92,6 +92,9 @@ class Delivery:
 
         `batches` is any frame or iterable of batches with the delivery's columns, also without any batch. `number`
         counts the shares from 0.
+
+        `report` is called with the URL and the id of each upload that has begun, before any part of it is sent. Where
+        an engine passes them on, `publish` and `discard` find the uploads of lost workers without a listing.
         """
         given: Any = number  # what the types promise is checked here
         if type(given) is not int or given < 0:
@@ -100,7 +103,9 @@ class Delivery:
         try:
             self._check_here()
             prior = PriorAttempt(to_compare=frozenset(self.published))
-            done = stage_frame(batches, self._spec_of_share(number), columns=self.columns, prior=prior)
+            done = stage_frame(
+                batches, replace(self._spec_of_share(number), report=report), columns=self.columns, prior=prior
+            )
         except VERDICTS as error:
             return Share(number=number, delivery=self.id, host=host, failure=small(error))
         staged = done.staged
@@ -117,7 +122,9 @@ class Delivery:
             rejected=done.rejected and small(done.rejected),
         )
 
-    def publish(self, shares: Iterable[Share], *, num_shares: int) -> Receipt:
+    def publish(
+        self, shares: Iterable[Share], *, num_shares: int, reported: Collection[tuple[str, str]] | None = None
+    ) -> Receipt:
         """Check all shares together, and make their files visible, the manifest last.
 
         Raises before anything is visible, and then keeps what is staged, for `discard`: `ConfigurationError` unless
@@ -125,6 +132,9 @@ class Delivery:
         rows as one; `ValidationError` for `max_rejects` and `min_rows`, which count the rows of all shares;
         `ConfigurationError` unless the key is proven to be unique; `AlreadyExistsError` for a visible file of this run
         that no share has. Publishing raises what `mc_sink.publish` raises.
+
+        `reported` are the URLs and ids that workers have reported, of all attempts. Those that no share has are aborted
+        in the end.
         """
         self._check_here()
         found = check_complete(shares, num_shares, self.id)
@@ -139,16 +149,17 @@ class Delivery:
             made = stage_frame(pl.LazyFrame(schema=self.columns), replace(spec, rejects=None), prior=prior).staged
             parts[0] = replace(parts[0], files=made.files)
         try:
-            return publish_with(stores, parts, _own_places(spec))
+            return publish_with(stores, parts, _own_places(spec), reported)
         except BaseException as error:
             if made and not journal.holds(parts[0]):
                 discard_noting(made, stores, error)
             raise
 
-    def discard(self, shares: Iterable[Share]) -> list[str]:
+    def discard(self, shares: Iterable[Share], *, reported: Collection[tuple[str, str]] | None = None) -> list[str]:
         """Discard what shares have staged; return a sentence for each file that stays.
 
-        Files in the journal of this machine stay: publishing them was begun, and `mc_sink.recover` ends it.
+        Files in the journal of this machine stay: publishing them was begun, and `mc_sink.recover` ends it. `reported`
+        are the URLs and ids that workers have reported; these uploads are aborted too.
         """
         self._check_here()
         spec, found = self.spec(0), [share for share in shares if share.delivery == self.id]
@@ -164,7 +175,7 @@ class Delivery:
         left += discard_with(stores, free, look=True)
         known = upload_ids(file for part in (*parts, *(noted.staged if noted else ())) for file in part.all_files)
         known |= upload_ids(noted.superseded if noted else ()) | set(journal.sent(self.run_id, self.target))
-        return left + list(abort_lost(stores, _own_places(spec), known).left)
+        return left + list(abort_lost(stores, _own_places(spec), known, reported=reported).left)
 
     def buckets(self, frame: Frame) -> pl.Series:
         """Return a number from 0 to 4,095 for the key of each row (UInt16), to divide the rows of `unique` keys by.

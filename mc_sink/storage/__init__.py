@@ -37,6 +37,7 @@ from mc_sink.target import parse_target
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from mc_sink.staged import Report
     from mc_sink.target import Target
 
 __all__ = [
@@ -75,9 +76,10 @@ class Stores(Unpicklable):
         storage_options: Mapping[str, Any] | None = None,
         object_options: ObjectOptions | None = None,
         memory: SupportMemory | None = None,
+        report: Report | None = None,
     ) -> None:
         self._storage_options, self._object_options = seal(storage_options).checked(), object_options
-        self._memory = memory
+        self._memory, self._report = memory, report
         self._opened: dict[tuple[str, str], Store] = {}
 
     def of(self, target: Target) -> Store:
@@ -86,8 +88,10 @@ class Stores(Unpicklable):
         place = (target.protocol, "" if local else target.bucket or target.path.partition("/")[0])
         if place not in self._opened:
             self._opened[place] = store = open_store(target, self._storage_options, self._object_options)
-            if self._memory and isinstance(store, S3Store):
-                store.support.recall(self._memory.recall(store.endpoint, target.bucket))
+            if isinstance(store, S3Store):
+                store.report = self._report
+                if self._memory:
+                    store.support.recall(self._memory.recall(store.endpoint, target.bucket))
         return self._opened[place]
 
     @contextmanager
@@ -111,6 +115,11 @@ class Stores(Unpicklable):
         """Abort uploads of lost workers of a run; see `S3Store.sweep`. Other stores have none."""
         store = self.of(stem)
         return store.sweep(stem, is_own, known, settled) if isinstance(store, S3Store) else Sweep("none")
+
+    def abort_reported(self, where: Target, upload_id: str, settled: Collection[str]) -> str | None:
+        """Abort an upload that a worker has reported; returns a sentence if it stays. Only S3 has such uploads."""
+        store = self.of(where)
+        return store.abort_reported(where, upload_id, settled) if isinstance(store, S3Store) else None
 
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""

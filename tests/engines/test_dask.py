@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pandera.polars as pa
@@ -12,10 +14,12 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import ValidationError
-from tests.servers.faults import FOREVER, Status
-from tests.servers.rules import GRANTED
+import mc_sink.testing
+from mc_sink import UploadError, ValidationError
+from tests.servers.faults import FOREVER, BlackHole, Call, Kill, Status
+from tests.servers.rules import GRANTED, WRITER
 from tests.support.frames import numbers, read_back
+from tests.support.readme import run_snippet
 from tests.support.shared_deliveries import CREDENTIALS
 from tests.support.small_deliveries import RUN, data_files, seen
 
@@ -38,7 +42,10 @@ ONCE = pa.DataFrameSchema({"id": pa.Column(pl.Int64, unique=True)}, strict=False
 def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
     """Make Dask compute in each way in turn."""
     if request.param == "cluster":
-        with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
+        with (
+            distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            cluster.get_client(),
+        ):
             yield request.param
     else:
         with dask.config.set(scheduler=request.param, num_workers=1):  # so that no task runs when another one fails
@@ -113,18 +120,73 @@ def test_a_key_is_unique_over_all_partitions(fault_s3: FaultServer, tmp_path: Pa
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
 
 
-def test_a_killed_worker_loses_nothing(fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("granted", [{"ListUploads"}, set()], ids=["may list uploads", "three permissions"])
+def test_a_killed_worker_loses_nothing(
+    fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, granted: set[str]
+) -> None:
     """Its partitions are computed again elsewhere: one copy of every row, and no upload is left."""
-    fault_s3.rules = replace(fault_s3.rules, granted=GRANTED | {"ListUploads"})
+    fault_s3.rules = replace(fault_s3.rules, granted=GRANTED | granted)
     monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, cluster.get_client():
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster.get_client(),
+    ):
         frame = divided(number=6).map_partitions(_killed_once, meta=FRAME[:0].to_pandas())
         receipt = deliver(fault_s3, frame)
     assert (tmp_path / "killed").exists()
     assert (receipt.num_rows, receipt.num_files) == (4_000, 6)
     assert delivered(fault_s3, tmp_path).equals(FRAME)
     assert receipt.sweep is not None
-    assert (receipt.sweep.outcome, fault_s3.pending_uploads(fault_s3.bucket)) == ("done", [])
+    assert (receipt.sweep.outcome, receipt.sweep.reported) == ("done" if granted else "denied", True)
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def test_a_worker_killed_with_a_part_up_leaves_nothing(fault_s3: FaultServer, tmp_path: Path) -> None:
+    """Its upload was reported, and is aborted by its id; its partition is staged by the next worker."""
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster.get_client() as one,
+    ):
+        (pid,) = one.run(os.getpid).values()
+        fault_s3.fault("Part", Kill(pid), n=2, when="after")
+        receipt = deliver(fault_s3, divided(number=6))
+    assert delivered(fault_s3, tmp_path).equals(FRAME)
+    assert receipt.sweep is not None
+    assert receipt.sweep.num_aborted >= 1
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def test_nothing_that_travels_holds_a_key(fault_s3: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the tasks that the client sends, nor the events and logs of the cluster."""
+    pickles = import_module("distributed.protocol.pickle")
+    sent, dumps = list[bytes](), pickles.dumps
+
+    def recorded(*args: Any, **how: Any) -> bytes:
+        sent.append(dumps(*args, **how))
+        return sent[-1]
+
+    monkeypatch.setattr(pickles, "dumps", recorded)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster.get_client() as one,
+    ):
+        deliver(fault_s3, divided())
+        logs = [one.get_events(), one.get_scheduler_logs(), one.get_worker_logs(), cluster.get_logs()]
+    assert any(RUN.encode() in text for text in sent)
+    assert "mc_sink" in repr(logs)
+    shown = b"".join([*sent, *(repr(log).encode() for log in logs)])
+    assert WRITER.key.encode() not in shown
+    assert WRITER.secret.encode() not in shown
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_a_failure_while_other_tasks_run(fault_s3: FaultServer, scheduler: str) -> None:
+    """A task waits for the store when another one fails: its upload was reported, and is aborted."""
+    fault_s3.fault("Part", BlackHole(), n=1)
+    fault_s3.fault("Part", Status(400, "InvalidDigest"), n=2, times=FOREVER)
+    with dask.config.set(scheduler=scheduler, num_workers=2), pytest.raises(UploadError):
+        deliver(fault_s3, divided(number=2))
+    assert (seen(fault_s3), fault_s3.pending_uploads(fault_s3.bucket)) == ({}, [])
 
 
 def _killed_once(rows: Any) -> Any:
@@ -134,3 +196,34 @@ def _killed_once(rows: Any) -> Any:
         with open(place, "w", encoding="utf-8"):  # noqa: PTH123  plain in a worker
             os.kill(os.getpid(), signal.SIGKILL)
     return rows
+
+
+def test_ctrl_c_leaves_nothing(fault_s3: FaultServer) -> None:
+    """While threads stage: what they have begun is aborted, and what they begin later, they abort themselves."""
+    fault_s3.fault("Part", Call(lambda _: _thread.interrupt_main()), n=3, when="after")
+    with dask.config.set(scheduler="threads", num_workers=2), pytest.raises(KeyboardInterrupt):
+        deliver(fault_s3, divided(number=8))
+    assert fault_s3.wait_until_idle()
+    assert (seen(fault_s3), fault_s3.pending_uploads(fault_s3.bucket)) == ({}, [])
+
+
+def test_a_rerun_in_other_partitions_is_refused(fault_s3: FaultServer, tmp_path: Path) -> None:
+    """Where a Complete has failed, the same partitions end the run; others would deliver rows twice."""
+    fault_s3.fault("Complete", Status(403, "AccessDenied"), n=3)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        with pytest.raises(mc_sink.CommitError):
+            deliver(fault_s3, divided())
+        with pytest.raises(mc_sink.AlreadyExistsError):
+            deliver(fault_s3, divided(number=2))
+        assert len(data_files(fault_s3)) == 2
+        assert deliver(fault_s3, divided()).num_found == 2
+    assert delivered(fault_s3, tmp_path).equals(FRAME)
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
+    """It runs as it is shown, to a folder."""
+    rows = mc_sink.testing.sample("audience", 100).collect()
+    with dask.config.set(scheduler="threads", num_workers=2):
+        found: Any = run_snippet("import dask", f"{tmp_path}/", {"ddf": divided(rows)})
+    assert found["receipt"].num_rows == 100

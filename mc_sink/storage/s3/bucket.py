@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from isal import isal_zlib
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
-    from mc_sink.staged import IfExists, StagedFile
+    from mc_sink.staged import IfExists, Report, StagedFile
 
 
 class S3Store(Unpicklable):
@@ -56,6 +56,7 @@ class S3Store(Unpicklable):
         self._publisher = ObjectPublisher(self._requests, self._listing)
         self._options = options
         self.is_blind = False
+        self.report: Report | None = None
 
     @property
     def cut(self) -> PartPlan:
@@ -80,8 +81,8 @@ class S3Store(Unpicklable):
     def open(self, target: Target, content_type: str, *, several: bool, plan: PartPlan | None = None) -> S3Parts:
         """Open one object for writing; sends nothing before the first full part. `plan` replaces how it is cut."""
         options = self._options.request(content_type)
-        plan = plan or self.cut
-        return S3Parts(self._requests, target.bucket, target.path, options, plan, keeps_whole=not several)
+        how: dict[str, Any] = {"keeps_whole": not several, "report": self.report}
+        return S3Parts(self._requests, target.bucket, target.path, options, plan or self.cut, **how)
 
     def compare(self, target: Target) -> PartsComparison:
         """Open a comparison with the object at the target."""
@@ -131,21 +132,28 @@ class S3Store(Unpicklable):
         One that may be the object at its key stays, because some stores list it still and an Abort takes that object's
         parts. At the URLs in `settled`, the object is of a known upload.
         """
-        left, num_aborted = list[str](), 0
+        sentences = list[str | None]()
+        outcome: Literal["done", "denied", "failed"] = "done"
         try:
             for key, upload_id in list(_uploads(self._requests, stem)):
                 where = Target("s3", stem.bucket, key)
-                if upload_id in known or not is_own(where.url):
-                    continue
-                if where.url not in settled and self._listing.find(stem.bucket, key):
-                    left.append(not_aborted(where.url, upload_id))
-                elif sentence := abort_upload(self._requests, {"Bucket": stem.bucket, "Key": key}, upload_id):
-                    left.append(sentence)
-                else:
-                    num_aborted += 1
+                if upload_id not in known and is_own(where.url):
+                    sentences.append(self._abort_lost(where, upload_id, settled))
         except RequestFailed as failed:
-            return Sweep("denied" if is_list_denied(failed) else "failed", num_aborted, tuple(left))
-        return Sweep("done", num_aborted, tuple(left))
+            outcome = "denied" if is_list_denied(failed) else "failed"
+        return Sweep(outcome, sentences.count(None), tuple(filter(None, sentences)))
+
+    def abort_reported(self, where: Target, upload_id: str, settled: Collection[str]) -> str | None:
+        """Abort an upload that a worker has reported; see `sweep`. Returns a sentence if it stays."""
+        try:
+            return self._abort_lost(where, upload_id, settled)
+        except RequestFailed:  # the key can't be listed
+            return not_aborted(where.url, upload_id)
+
+    def _abort_lost(self, where: Target, upload_id: str, settled: Collection[str]) -> str | None:
+        if where.url not in settled and self._listing.find(where.bucket, where.path):
+            return not_aborted(where.url, upload_id)
+        return abort_upload(self._requests, {"Bucket": where.bucket, "Key": where.path}, upload_id)
 
     def _may_be_visible(self, file: StagedFile, upload: Multipart) -> bool:
         """Return True if the object at the key may be this upload, also if the key can't be listed."""

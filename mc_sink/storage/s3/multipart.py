@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mc_sink.receipt import Integrity
-    from mc_sink.staged import Sums
+    from mc_sink.staged import Report, Sums
     from mc_sink.storage.s3.client import Requests
 
 _log = logger(__name__)
@@ -66,8 +66,10 @@ class S3Parts:
         plan: PartPlan,
         *,
         keeps_whole: bool,
+        report: Report | None = None,
     ) -> None:
         self._requests = requests
+        self._report = report
         self._object = {"Bucket": bucket, "Key": key}
         self._url = f"s3://{bucket}/{key}"
         self._options = options
@@ -194,6 +196,8 @@ class S3Parts:
         if kind:  # the store may have refused the checksum, or made another kind of it
             sums: Sums = reply.get(SUMS_SENT, "full")
             self._sums = "composite" if sums == "full" and reply.get("ChecksumType") == "COMPOSITE" else sums
+        if self._report:
+            self._report(self._url, str(reply["UploadId"]))
         return str(reply["UploadId"])
 
     def _unanswered(self, number: int) -> str:
