@@ -89,7 +89,9 @@ def _as_plan(frame: object, schema: pl.Schema | None) -> pl.LazyFrame:
         if is_pandas(frame):
             return _from_arrow(pandas_table(frame), schema)
         if (datasets := sys.modules.get("pyarrow.dataset")) and isinstance(frame, datasets.Dataset | datasets.Scanner):
-            return _from_dataset(frame)
+            scanner: Any = frame.scanner() if hasattr(frame, "scanner") else frame  # read again by each run of the plan
+            arrival = arrow_import(scanner.projected_schema)
+            return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
         if hasattr(frame, "__arrow_c_stream__"):
             return _from_arrow(frame, schema)
         if isinstance(frame, Iterable):
@@ -132,13 +134,6 @@ def _from_arrow(frame: Any, schema: pl.Schema | None) -> pl.LazyFrame:
     if isinstance(frame, pa.RecordBatchReader) and schema is None:
         batches = _not_consumed(batches, "record batch reader")
     return _once(batches, arrival.dtypes)
-
-
-def _from_dataset(dataset: Any) -> pl.LazyFrame:
-    """Return the plan of a pyarrow Dataset or Scanner, which is read again by each run of the plan."""
-    scanner = dataset.scanner() if hasattr(dataset, "scanner") else dataset
-    arrival = arrow_import(scanner.projected_schema)
-    return from_batches(lambda: (owned(arrival.frame(batch)) for batch in scanner.to_reader()), arrival.dtypes)
 
 
 def _from_iterable(frame: Iterable[Any], schema: pl.Schema | None) -> pl.LazyFrame:

@@ -117,7 +117,12 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
             "credentials, and a port, in storage_options, or let the environment provide them."
         )
     if scheme == "file":
-        return _file_url(text, rest)
+        host, slash, path = rest.partition("/")
+        if host not in {"", "localhost"} or not slash or "?" in path or "#" in path:
+            raise TargetError(
+                f"{_without_query(text)!r} is not a local file's URL. Write file:///path/ or the path itself."
+            )
+        return _local(unquote(f"/{path}", errors="surrogateescape"))
     if scheme in {"http", "https"} | _S3_LIKE:
         plain = text if scheme in {"http", "https"} else f"s3://{rest}"
         raise TargetError(
@@ -186,15 +191,6 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
         f"{shown} has no scheme, and as a local path it would be in a folder{place} that does not exist.{variable}"
         f"{suggest_target(text)} For a new local folder, write ./ in front."
     )
-
-
-def _file_url(text: str, rest: str) -> Target:
-    host, slash, path = rest.partition("/")
-    if host not in {"", "localhost"} or not slash or "?" in path or "#" in path:
-        raise TargetError(
-            f"{_without_query(text)!r} is not a local file's URL. Write file:///path/ or the path itself."
-        )
-    return _local(unquote(f"/{path}", errors="surrogateescape"))
 
 
 def _local(text: str, folder: Path | None = None) -> Target:

@@ -210,7 +210,7 @@ def loaded_by(code: str) -> set[str]:
 UNUSED = {
     *("pandera", "pyarrow", "numpy", "pydantic", "tqdm", "yaml", "s3fs", "botocore"),
     *("mc_sink.comparison", "mc_sink.presets", "mc_sink.sink.previewing", "mc_sink.connector"),
-    *("mc_sink.platforms.checking", "mc_sink.platforms.configuring", "mc_sink.platforms.policies"),
+    *("mc_sink.platforms.configuring", "mc_sink.platforms.policies"),
 }
 
 

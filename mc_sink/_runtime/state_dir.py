@@ -28,22 +28,17 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 def state_folder() -> Path:
     """Return the folder, which need not exist. A relative path is resolved once, where it is first asked for."""
-    if asked := os.environ.get(STATE_DIR):
-        return _absolute(asked)
-    return _of_user(os.environ.get("HOME"), os.environ.get("XDG_STATE_HOME"))
+    return _folder_of(os.environ.get(STATE_DIR), os.environ.get("HOME"), os.environ.get("XDG_STATE_HOME"))
 
 
 @cache
-def _of_user(_home: str | None, _state_home: str | None) -> Path:
-    """Return the user's folder for state; the arguments are what it depends on."""
+def _folder_of(asked: str | None, _home: str | None, _state_home: str | None) -> Path:
+    """Return the folder that is asked for, or else the user's, which depends on the other two variables."""
+    if asked:
+        return Path(asked).absolute()
     from platformdirs import user_state_path
 
     return user_state_path("mc_sink", appauthor=False)
-
-
-@cache
-def _absolute(asked: str) -> Path:
-    return Path(asked).absolute()
 
 
 def prepare_folder(name: str = "") -> Path:

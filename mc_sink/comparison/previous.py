@@ -61,7 +61,13 @@ def open_previous(previous: Frame | str | os.PathLike[str], schema: pl.Schema, d
     if suffix in {".arrow", ".ipc", ".feather"}:
         return Previous(pl.scan_ipc(path) if pattern else pl.scan_ipc(path, glob=False))
     if suffix in {".ndjson", ".jsonl"}:
-        return Previous(_scan_json_lines(path, schema), JSON_LINES)
+        # Every value as text; columns that the first lines don't have are missing. Polars writes datetimes without a
+        # zone with a space, and those with one with a T.
+        found = pl.scan_ndjson(path, infer_schema_length=1_000).collect_schema()
+        moments = [name for name in found if isinstance(schema.get(name), pl.Datetime)]
+        frame = pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
+        texts = (by_name(name).as_expr().str.replace(" ", "T", literal=True) for name in moments)
+        return Previous(frame.with_columns(texts), JSON_LINES)
     dialect = dialect or Csv()
     _check_dialect(dialect, schema, path)
     return Previous(_scan_csv(path, schema, dialect, glob=pattern), dialect)
@@ -102,17 +108,6 @@ def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.L
     if not found:
         return pl.LazyFrame(schema=dict.fromkeys(schema, pl.String))
     return frame.rename(dict(zip(found, schema, strict=False)))
-
-
-def _scan_json_lines(path: str, schema: pl.Schema) -> pl.LazyFrame:
-    """Scan every value as text; columns that the first lines don't have are missing.
-
-    Polars writes datetimes without a zone with a space, and those with one with a T.
-    """
-    found = pl.scan_ndjson(path, infer_schema_length=1_000).collect_schema()
-    moments = [name for name in found if isinstance(schema.get(name), pl.Datetime)]
-    frame = pl.scan_ndjson(path, schema=dict.fromkeys(found, pl.String))
-    return frame.with_columns(by_name(name).as_expr().str.replace(" ", "T", literal=True) for name in moments)
 
 
 def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:

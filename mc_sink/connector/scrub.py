@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mc_sink.secret import Secret
 
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b")
@@ -49,7 +47,11 @@ def masked(text: str) -> str:
 def without_uri(text: str, uri: Secret) -> str | None:
     """Remove the words of a database's URI from a message; None where the message repeats a part of its password."""
     low = text.casefold()
-    for secret in map(str.casefold, _passwords(uri)):
+    parts = urlsplit(uri.reveal())
+    values = [parts.netloc.rpartition("@")[0].partition(":")[2]]
+    values += [value for name, value in parse_qsl(parts.query) if name.lower() not in _PLAIN]
+    # Each part that may be a password, in every form in which a library may repeat it.
+    for secret in (form.casefold() for value in values if value for form in _forms(value)):
         if any(secret[at : at + _PIECE] in low for at in range(max(len(secret) - _PIECE, 0) + 1)):
             return None
     forms = _forms(uri.reveal().partition("://")[2])
@@ -57,14 +59,6 @@ def without_uri(text: str, uri: Secret) -> str | None:
     for word in sorted(words, key=len, reverse=True):
         text = re.sub(re.escape(word), "…", text, flags=re.IGNORECASE)
     return text
-
-
-def _passwords(uri: Secret) -> Iterator[str]:
-    """Yield each part that may be a password, in every form in which a library may repeat it."""
-    parts = urlsplit(uri.reveal())
-    values = [parts.netloc.rpartition("@")[0].partition(":")[2]]
-    values += [value for name, value in parse_qsl(parts.query) if name.lower() not in _PLAIN]
-    yield from (form for value in values if value for form in _forms(value))
 
 
 def _forms(text: str) -> set[str]:

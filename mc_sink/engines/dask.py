@@ -120,7 +120,8 @@ def _compute(tasks: Sequence[Any], client: Any, retries: int, shares: list[Share
     schedulers of one machine stop at the first error, and drop the tasks that run at that moment.
     """
     if client is None:
-        with dask.callbacks.Callback(posttask=lambda _key, result, *_: _keep(result, shares)):
+        keep = lambda _key, result, *_: shares.append(result) if isinstance(result, Share) else None  # noqa: E731
+        with dask.callbacks.Callback(posttask=keep):
             dask.compute(*tasks)
         return
     errors = list[BaseException]()
@@ -132,11 +133,6 @@ def _compute(tasks: Sequence[Any], client: Any, retries: int, shares: list[Share
             errors.append(error)
     for error in errors:
         raise error
-
-
-def _keep(result: object, shares: list[Share]) -> None:
-    if isinstance(result, Share):
-        shares.append(result)
 
 
 def _client() -> Any:

@@ -68,8 +68,10 @@ def sink_madconnect(
     if delivery.unique:
         frame = frame.repartition(_bucket(delivery))
     session, place = frame.sparkSession, state_dir.prepare_folder("spark") / f"{delivery.id}.pickle"
+    local = _LOCAL.fullmatch(session.conf.get("spark.master", ""))  # a master of this machine has its own number
+    num_attempts = int(local[1] or 1) if local else int(session.conf.get("spark.task.maxFailures", "4"))
     try:
-        writer = _Writer(delivery, columns, place, _num_attempts(session))
+        writer = _Writer(delivery, columns, place, num_attempts)
         state_dir.write_private(place, pickle.dumps(writer))
         session.createDataFrame([], "number long")  # makes it this thread's session, where `save` looks for the format
         session.dataSource.register(MadConnect)
@@ -173,12 +175,6 @@ class _Writer(DataSourceArrowWriter):  # type: ignore[misc]  # PySpark isn't the
             return
         for sentence in self.delivery.discard(_shares(messages)):
             _log.warning(sentence)
-
-
-def _num_attempts(session: Any) -> int:
-    """Return how often Spark attempts a task: a master of this machine has a number of its own."""
-    local = _LOCAL.fullmatch(session.conf.get("spark.master", ""))
-    return int(local[1] or 1) if local else int(session.conf.get("spark.task.maxFailures", "4"))
 
 
 def _columns(schema: StructType) -> pa.Schema:

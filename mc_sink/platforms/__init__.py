@@ -24,8 +24,7 @@ from mc_sink.platforms.saved import stores_for as stores_for
 
 if TYPE_CHECKING:
     from mc_sink.platforms.check_report import CheckReport, CheckRow
-    from mc_sink.platforms.checking import check
-    from mc_sink.platforms.configuring import configure
+    from mc_sink.platforms.configuring import check, configure
     from mc_sink.platforms.policies import ArchiveClass, bucket_policy, lifecycle, new_external_id, policy, trust
 
 __all__ = [
@@ -59,8 +58,7 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
     __getattr__ = attributes(
         {
             "platforms.check_report": "CheckReport CheckRow",
-            "platforms.checking": "check",
-            "platforms.configuring": "configure",
+            "platforms.configuring": "check configure",
             "platforms.policies": "ArchiveClass bucket_policy lifecycle new_external_id policy trust",
         },
         __name__,

@@ -1,24 +1,32 @@
-"""Ask for a platform's settings in a notebook or at a Python prompt."""
+"""Set a platform up in a notebook or at a Python prompt, and check whether it can deliver to a target."""
 
 from __future__ import annotations
 
 import getpass
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.platforms.checking import check
-from mc_sink.platforms.platform import Platform
+from mc_sink.object_options import ObjectOptions
+from mc_sink.platforms.check_report import CheckReport, CheckRow, judged
+from mc_sink.platforms.check_rows import report_rows
+from mc_sink.platforms.platform import Checked, Platform
 from mc_sink.platforms.policies import new_external_id
-from mc_sink.platforms.saved import refuse_unsaved, save
+from mc_sink.platforms.probe_requests import gather
+from mc_sink.platforms.saved import load, memory_of, record_check, refuse_unsaved, save
 from mc_sink.secret import Secret
+from mc_sink.storage import Probes, StoreSupport, Trial, is_aws
 
 if TYPE_CHECKING:
     import os
     from typing import Unpack
 
     from mc_sink.object_options import CannedAcl
-    from mc_sink.platforms.check_report import CheckReport
+    from mc_sink.platforms.probe_requests import Leaving
+    from mc_sink.platforms.saved import Memory
     from mc_sink.platforms.secret_store import Place
+    from mc_sink.target import Target
 
 Asking = Literal["ask", "ambient"]
 
@@ -95,16 +103,69 @@ def configure(
     if target is not None:
         described.check_bounds(target)
     has_credentials = credentials == "ambient" or described.profile or described.web_identity_token_file
-    key: Any = {} if has_credentials else _ask()
+    key: Any = {}
+    if not has_credentials:  # in a notebook, getpass shows a password field
+        key["access_key_id"] = Secret(getpass.getpass("Access Key ID: "))
+        key["secret_access_key"] = Secret(getpass.getpass("Secret Access Key: "))
+        token = Secret(getpass.getpass("Session Token (none): "))
+        key |= {"session_token": token} if token.reveal() else {}
     saved = save(Platform(name=chosen, **facts, **key), if_exists=if_exists, store=store)
     return saved if target is None else check(chosen, target)
 
 
-def _ask() -> dict[str, Secret]:
-    """Ask for the parts of a key; the token may stay empty. In a notebook, getpass shows a password field."""
-    key = {
-        "access_key_id": Secret(getpass.getpass("Access Key ID: ")),
-        "secret_access_key": Secret(getpass.getpass("Secret Access Key: ")),
-    }
-    token = Secret(getpass.getpass("Session Token (none): "))
-    return key | ({"session_token": token} if token.reveal() else {})
+def check(
+    platform: str | Platform, target: str | os.PathLike[str] | None = None, *, leaving: Leaving = "nothing"
+) -> CheckReport:
+    """Check whether a platform can deliver to a prefix, with the three permissions of a delivery and no others.
+
+    No existing object is touched, and nothing is left behind. With `leaving="an object"` the check sends the requests
+    of a delivery too, and leaves one small object under a random key.
+
+    - `platform`: a saved platform's name, with which the result is recorded, or a `Platform`.
+    - `target`: a prefix, by default the platform's own.
+
+    Raises `ConfigurationError` for a target that the platform doesn't allow. All answers of the store are in the
+    report.
+    """
+    chosen = load(platform) if isinstance(platform, str) else platform.checked()
+    url = target or chosen.prefix
+    if url is None:
+        raise ConfigurationError(
+            f"Cannot check the platform {chosen.name}: it has no prefix of its own. Name one, s3://bucket/prefix/."
+        )
+    where = chosen.check_bounds(url)
+    if not where.is_prefix:
+        raise ConfigurationError(
+            f"Cannot check {where.url}: it is one object, and a check needs a prefix. Name {where.folder.url}"
+        )
+    report = _report(chosen, where, leaving, memory_of(platform))
+    if isinstance(platform, str):
+        record_check(chosen, Checked(report.status, report.reason, report.checked_at, report.target))
+    return report
+
+
+def _report(platform: Platform, where: Target, leaving: Leaving, memory: Memory | None) -> CheckReport:
+    began = datetime.now(UTC)
+    options = platform.object_options() or ObjectOptions()
+    left: tuple[str, ...] = ()
+    try:
+        probes = Probes(platform.storage_options_for(where))
+        trial = Trial(platform.storage_options_for(where), options) if leaving == "an object" else None
+    except ConfigurationError as error:
+        rows: tuple[CheckRow, ...] = (
+            CheckRow("credentials", "no", "the configuration of the AWS tools", error.message, required=True),
+        )
+    else:
+        found = gather(probes, where, options, on_aws=is_aws(probes.host), trial=trial)
+        place = (probes.endpoint, where.bucket)
+        if trial and memory:
+            memory.renew(*place, trial.support.facts())
+        if trial:
+            found = replace(found, ways=trial.support)
+        elif memory and (since := memory.since(*place)):
+            ways = StoreSupport()
+            ways.recall(memory.recall(*place))
+            found = replace(found, ways=ways, since=since)
+        rows, left = report_rows(found, platform, where), tuple(map(str, found.left))
+    status, reason = judged(rows)
+    return CheckReport(platform.name, where.url, status, reason, began, rows, left)

@@ -23,11 +23,12 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 from mc_sink import _display
 from mc_sink._display import logger
+from mc_sink._lazy import type_adapter
 from mc_sink._runtime import state_dir
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
@@ -217,7 +218,7 @@ def _read(path: Path) -> Journal | None:
     try:
         text, written_at = state_dir.read_private(path)
         noted_at = datetime.fromtimestamp(written_at, UTC)
-        note: _Note = _adapter().validate_json(text)
+        note: _Note = type_adapter(_Note).validate_json(text)
         run = note.staged[0]
     except FileNotFoundError:
         return None
@@ -258,10 +259,3 @@ def as_json(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     raise TypeError(f"JSON can't hold a {type(value).__name__}.")
-
-
-@cache
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_Note)

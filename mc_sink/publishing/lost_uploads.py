@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mc_sink._display import logger
@@ -14,7 +13,7 @@ from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from mc_sink.staged import Claim, StagedFile
     from mc_sink.storage import Stores
@@ -44,8 +43,8 @@ def abort_lost(
             sweep = replace(sweep, num_aborted=sentences.count(None), left=tuple(filter(None, sentences)))
             known = {*known, *(upload_id for _, upload_id in lost)}
         for stem, patterns in claim.spans:
-            is_own = partial(_matches, [re.compile(pattern) for pattern in patterns])
-            found = stores.sweep(parse_target(stem), is_own, known, settled)
+            own = [re.compile(pattern) for pattern in patterns]
+            found = stores.sweep(parse_target(stem), own, known, settled)
             weaker = min(sweep.outcome, found.outcome, key=_OUTCOMES.index)
             num_aborted, left = sweep.num_aborted + found.num_aborted, sweep.left + found.left
             sweep = replace(sweep, outcome=weaker, num_aborted=num_aborted, left=left)
@@ -58,7 +57,3 @@ def abort_lost(
 def upload_ids(files: Iterable[StagedFile]) -> set[str]:
     """Return the ids of the uploads of these files."""
     return {file.upload.upload_id for file in files if isinstance(file.upload, Multipart)}
-
-
-def _matches(patterns: Sequence[re.Pattern[str]], url: str) -> bool:
-    return any(pattern.fullmatch(url) for pattern in patterns)

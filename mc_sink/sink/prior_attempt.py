@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.keys import FileNames
     from mc_sink.staged import Staged
-    from mc_sink.storage import Store, Stores
+    from mc_sink.storage import Stores
     from mc_sink.target import Target
 
 
@@ -84,8 +84,12 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     place = spec.manifest or (names.manifest if names.target.is_prefix else None)
     is_complete = spec.run_id_given and place and store.listing(place, exact=True)
     manifest = place.url if place and is_complete else None
-    if spec.success_marker and not overwrites and not (published or manifest):
-        _refuse_marked(spec.success_marker, store)
+    marker = spec.success_marker
+    if marker and not overwrites and not (published or manifest) and (present := store.listing(marker, exact=True)):
+        raise AlreadyExistsError(
+            f"The success marker of another run is already at {min(present)} and was not changed. Deliver each run "
+            'under its own prefix, leave success_marker out, or set if_exists="overwrite".'
+        )
     rejects = _visible_rejects(spec, stores)
     # Raises for a journal of this run that can't be read.
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
@@ -141,15 +145,6 @@ def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) 
     if names.target.is_prefix and (spec.run_id_given or not names.are_its_own or names.share is not None):
         return Claim(names.stem.url, names.patterns, keys, rejects)
     return Claim(None, (), keys) if keys else None
-
-
-def _refuse_marked(marker: Target, store: Store) -> None:
-    """Raise if another run's success marker is already present."""
-    if present := store.listing(marker, exact=True):
-        raise AlreadyExistsError(
-            f"The success marker of another run is already at {min(present)} and was not changed. Deliver each run "
-            'under its own prefix, leave success_marker out, or set if_exists="overwrite".'
-        )
 
 
 def _elsewhere(begun: journal.Journal, names: FileNames) -> Iterator[str]:

@@ -13,12 +13,12 @@ import zlib
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mc_sink._display import lines
+from mc_sink._lazy import type_adapter
 from mc_sink.exceptions import (
     AlreadyDelivered,
     AlreadyExistsError,
@@ -85,8 +85,8 @@ class Share:
         """Read back what `to_json` returned. Raises `ConfigurationError` for any other text."""
         try:
             facts: dict[str, Any] = json.loads(text)
-            facts["files"] = _adapter(tuple[StagedFile, ...]).validate_python(facts["files"])
-            facts["rejects"] = _adapter(StagedRejects | None).validate_python(facts["rejects"])
+            facts["files"] = type_adapter(tuple[StagedFile, ...]).validate_python(facts["files"])
+            facts["rejects"] = type_adapter(StagedRejects | None).validate_python(facts["rejects"])
             facts["took"] = timedelta(seconds=facts["took"])
             facts["buckets"] = facts["buckets"] and urlsafe_b64decode(facts["buckets"])
             for name in ("failure", "rejected"):
@@ -109,13 +109,6 @@ def small(error: SinkError) -> SinkError:
 
 def _unpacked(packed: bytes) -> Share:
     return Share.from_json(zlib.decompress(packed).decode())
-
-
-@cache
-def _adapter(kind: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
 
 
 def _as_json(value: object) -> object:

@@ -35,7 +35,8 @@ from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    import re
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from mc_sink.staged import Report
     from mc_sink.target import Target
@@ -110,11 +111,11 @@ class Stores(Unpicklable):
         return store.support.unkept() if isinstance(store, S3Store) else ()
 
     def sweep(
-        self, stem: Target, is_own: Callable[[str], bool], known: Collection[str], settled: Collection[str]
+        self, stem: Target, own: Sequence[re.Pattern[str]], known: Collection[str], settled: Collection[str]
     ) -> Sweep:
         """Abort uploads of lost workers of a run; see `S3Store.sweep`. Other stores have none."""
         store = self.of(stem)
-        return store.sweep(stem, is_own, known, settled) if isinstance(store, S3Store) else Sweep("none")
+        return store.sweep(stem, own, known, settled) if isinstance(store, S3Store) else Sweep("none")
 
     def abort_reported(self, where: Target, upload_id: str, settled: Collection[str]) -> str | None:
         """Abort an upload that a worker has reported; returns a sentence if it stays. Only S3 has such uploads."""

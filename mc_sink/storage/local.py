@@ -146,14 +146,18 @@ class LocalStore:
         """List the files that begin with `stem`, or that file alone; raises for a folder in the place of a file."""
         path = Path(stem.path)
         with _opening(stem.path):
-            is_folder, paths = exact and path.is_dir(), [] if exact else _beginning_with(stem.path)
+            is_folder, paths = exact and path.is_dir(), list[Path]()
+            if not exact and (above := Path(f"{stem.path.rpartition('/')[0]}/")).is_dir():
+                found = [entry for entry in above.iterdir() if entry.name.startswith(stem.path.rpartition("/")[2])]
+                files = (file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]))
+                paths = [file for file in files if not (is_hidden(file.name) or file.is_dir())]
             if exact:
                 with suppress(FileNotFoundError):
                     path.lstat()  # a dangling link takes the name too
                     paths = [path]
         if is_folder:
             raise TargetError(not_a_file(str(path), "a folder"))
-        return frozenset(Target("file", "", str(found)).url for found in paths)
+        return frozenset(Target("file", "", str(file)).url for file in paths)
 
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
         """Open one file for writing."""
@@ -255,16 +259,6 @@ def _opening(path: str) -> Iterator[None]:
         if error.errno in _NO_RESOURCES:
             raise UploadError(f"{message} Free disk space or close files and rerun, or choose another path.") from error
         raise TargetError(f"{message} Choose another path.") from error
-
-
-def _beginning_with(path: str) -> list[Path]:
-    """Return the files, in all folders below, whose paths begin with `path`."""
-    folder, _, start = path.rpartition("/")
-    if not Path(f"{folder}/").is_dir():
-        return []
-    found = [entry for entry in Path(f"{folder}/").iterdir() if entry.name.startswith(start)]
-    files = (file for entry in found for file in (entry.rglob("*") if entry.is_dir() else [entry]))
-    return [file for file in files if not (is_hidden(file.name) or file.is_dir())]
 
 
 def _size_and_checksum(path: Path) -> tuple[int, str]:

@@ -81,7 +81,13 @@ def coerced(schema: DataFrameSchema, frame: pl.LazyFrame, delivered: pl.Schema) 
     plan = filled(schema, plan.with_columns(*raw, *(pl.col(c).cast(t, strict=False) for c, t in casts.items())))
     shape = pl.Schema({name: dtype for name, dtype in plan.collect_schema().items() if name != RAW})
     added = tuple(name for name in shape if name not in came)
-    _refuse_added_matches(schema, shape.to_frame().select(added).schema)
+    made = shape.to_frame().select(added).schema
+    patterns = [(column.name, matching(column, made)) for column in schema.columns.values() if column.regex]
+    if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
+        raise ConfigurationError(
+            f"Schema {schema.name!r} can't be used: it adds {counted(len(taken), 'column')} that its own patterns also "
+            f"match, and Pandera may match them first: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
+        )
     return Coercion(
         frame=plan, schema=shape, came=came, casts={c: t for c, t in casts.items() if c in came}, added=added
     )
@@ -100,16 +106,6 @@ def _refuse_second_fill(schema: DataFrameSchema, delivered: pl.Schema) -> None:
             f"Schema {schema.name!r} can't be used: it has the dtype {schema.dtype}, and "
             f"{counted(len(filled_otherwise), 'column')} with a default would be delivered in another dtype: "
             f"{', '.join(filled_otherwise)}. Cast in the query, or remove `default` or `dtype`."
-        )
-
-
-def _refuse_added_matches(schema: DataFrameSchema, added: pl.Schema) -> None:
-    """Refuse a pattern that matches a column which the schema adds: Pandera may match it before the column exists."""
-    patterns = [(column.name, matching(column, added)) for column in schema.columns.values() if column.regex]
-    if taken := [f"{name} by {pattern!r}" for pattern, names in patterns for name in names]:
-        raise ConfigurationError(
-            f"Schema {schema.name!r} can't be used: it adds {counted(len(taken), 'column')} that its own patterns also "
-            f"match, and Pandera may match them first: {', '.join(taken)}. Remove the pattern or `add_missing_columns`."
         )
 
 

@@ -6,6 +6,7 @@ JSON for other programs goes to standard output, and advice to standard error.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ from mc_sink.connector.cli.wording import for_command
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from mc_sink.platforms import CheckReport, Listed
+    from mc_sink.platforms import Listed
     from mc_sink.secret import Secret
 
 platforms = typer.Typer(
@@ -129,7 +130,10 @@ def check(
     Leaves nothing behind, unless --write-probe is given. On a store that is not AWS, only a write probe shows whether
     the store takes the requests of a delivery.
     """
-    report = _for_terminal(credentials.check(name, target, leaving="an object" if write_probe else "nothing"))
+    found = credentials.check(name, target, leaving="an object" if write_probe else "nothing")
+    here = partial(for_command, command="platforms")  # the advice in the words of the command line
+    answers = tuple(replace(row, found=here(row.found), fix=here(row.fix)) for row in found.rows)
+    report = replace(found, reason=here(found.reason), rows=answers, left=tuple(map(here, found.left)))
     if as_json:
         output.print_json(asdict(report) | {"checked_at": report.checked_at.isoformat()}, indent=2)
     else:
@@ -259,13 +263,3 @@ def _cells(one: Listed) -> dict[str, Any]:
     at = one.platform.last_check.at
     facts = {name: lines(*value) if isinstance(value, list) else value for name, value in _facts(one).items()}
     return facts | {"checked_at": f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else None}
-
-
-def _for_terminal(report: CheckReport) -> CheckReport:
-    """Return the report with its advice in the words of the command line."""
-    rows = tuple(
-        replace(row, found=for_command(row.found, "platforms"), fix=for_command(row.fix, "platforms"))
-        for row in report.rows
-    )
-    left = tuple(for_command(text, "platforms") for text in report.left)
-    return replace(report, reason=for_command(report.reason, "platforms"), rows=rows, left=left)

@@ -9,12 +9,12 @@ import math
 import re
 import tomllib
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import lines, nearest
+from mc_sink._lazy import type_adapter
 from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
 from mc_sink.connector.connections.sources import check_source, find_named
@@ -123,7 +123,7 @@ def _validated(document: Mapping[str, Any], label: str) -> Settings:
     if odd := [name for name, value in numbers.items() if isinstance(value, bool)]:
         raise ConfigurationError(f"{odd[0]} in {label} is invalid: write a number, not true or false.")
     try:
-        settings: Settings = _adapter().validate_python(document)
+        settings: Settings = type_adapter(Settings).validate_python(document)
     except ValidationError as error:
         faults = _faults_of(error.errors(include_url=False, include_input=False, include_context=False))
     else:
@@ -151,13 +151,6 @@ def _faults_of(errors: Sequence[ErrorDetails]) -> list[str]:
             fault = "is missing."
         faults.setdefault(".".join(place[:depth]), fault)
     return [f"{key} {fault}" for key, fault in faults.items()]
-
-
-@cache
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Settings)
 
 
 def refuse_secrets(document: Mapping[str, Any], label: str) -> None:

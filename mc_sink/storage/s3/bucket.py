@@ -31,7 +31,8 @@ from mc_sink.sweep import Sweep
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    import re
+    from collections.abc import Collection, Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
@@ -125,19 +126,21 @@ class S3Store(Unpicklable):
         return abort_upload(self._requests, where, file.upload.upload_id)
 
     def sweep(
-        self, stem: Target, is_own: Callable[[str], bool], known: Collection[str], settled: Collection[str]
+        self, stem: Target, own: Sequence[re.Pattern[str]], known: Collection[str], settled: Collection[str]
     ) -> Sweep:
-        """Abort the uploads whose keys begin with `stem` and whose URLs are the run's own, except those of `known` ids.
+        """Abort the uploads whose keys begin with `stem` and whose URLs match one of `own`, except `known` ids.
 
         One that may be the object at its key stays, because some stores list it still and an Abort takes that object's
         parts. At the URLs in `settled`, the object is of a known upload.
         """
         sentences = list[str | None]()
         outcome: Literal["done", "denied", "failed"] = "done"
+        marks = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
         try:
-            for key, upload_id in list(_uploads(self._requests, stem)):
-                where = Target("s3", stem.bucket, key)
-                if upload_id not in known and is_own(where.url):
+            listed = pages(self._requests, "list_multipart_uploads", marks, Bucket=stem.bucket, Prefix=stem.path)
+            for upload in [upload for page in listed for upload in page.get("Uploads", ())]:
+                where, upload_id = Target("s3", stem.bucket, str(upload["Key"])), str(upload["UploadId"])
+                if upload_id not in known and any(one.fullmatch(where.url) for one in own):
                     sentences.append(self._abort_lost(where, upload_id, settled))
         except RequestFailed as failed:
             outcome = "denied" if is_list_denied(failed) else "failed"
@@ -207,13 +210,6 @@ class S3Store(Unpicklable):
     @property
     def _is_encrypted(self) -> bool:
         return is_encrypted(self._options.request(""))
-
-
-def _uploads(requests: Requests, stem: Target) -> Iterator[tuple[str, str]]:
-    """Yield key and upload id of every upload whose key begins with `stem`."""
-    marks = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
-    for page in pages(requests, "list_multipart_uploads", marks, Bucket=stem.bucket, Prefix=stem.path):
-        yield from ((str(upload["Key"]), str(upload["UploadId"])) for upload in page.get("Uploads", ()))
 
 
 class PartsComparison(StoresNothing):
