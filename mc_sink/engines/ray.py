@@ -148,7 +148,7 @@ class MadConnectSink(Datasink):  # type: ignore[misc]  # Ray isn't installed whe
         if self._tasks is None:  # Ray had no block to write
             self.on_write_start()
         known, shares = ray.get(self._tasks.close.remote()), list(write_result.write_returns)
-        if not known["numbers"]:
+        if not known["numbers"] and not shares:
             shares = [self.delivery.stage(pl.DataFrame(schema=self.delivery.columns), number=0)]
         num_shares = 1 + max(known["numbers"], default=0)
         self.receipt = self.delivery.publish(shares, num_shares=num_shares, reported=known["uploads"])

@@ -28,7 +28,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from mc_sink._display import logger, nearest
 from mc_sink._runtime import state_dir
-from mc_sink.exceptions import AlreadyDelivered, ConfigurationError, SinkError, add_note
+from mc_sink.exceptions import AlreadyDelivered, ConfigurationError, SinkError, UploadError, add_note
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import seals_options
 from mc_sink.sink import KINDS, Share, open_delivery, takes_options
@@ -78,7 +78,7 @@ def sink_madconnect(
         frame.write.format(_FORMAT).option(_HANDED, str(place)).mode("append").save()
         return _published(delivery, columns, _handed_back(place))
     except BaseException as error:
-        for sentence in delivery.discard(_shares(_handed_back(place))):
+        for sentence in delivery.discard(_shares(_handed_back(place) or [])):
             add_note(error, sentence)
         raise
     finally:
@@ -212,24 +212,33 @@ def _parsed(name: str, text: str) -> Any:
     raise ConfigurationError(f"Cannot read the option {name!r} of df.write. Give {words}, as text.")
 
 
-def _published(delivery: Delivery, columns: pa.Schema, messages: Sequence[_Message | None]) -> Receipt:
-    """Publish the shares of all tasks, or raise the error of a task that failed for good."""
+def _published(delivery: Delivery, columns: pa.Schema, messages: Sequence[_Message | None] | None) -> Receipt:
+    """Publish the shares of all tasks, or raise the error of a task that failed for good.
+
+    `messages` is None where the process that committed handed nothing back: that proves no frame without rows.
+    """
+    if messages is None:
+        raise UploadError(
+            f"Spark ended the write to {delivery.target} without handing back what its tasks have staged. Call this "
+            "where Spark's driver runs, with its state folder, or use df.write."
+        )
     for error in (message.error for message in messages if message and message.error):
         raise error
-    shares = _shares(messages) or [delivery.stage(columns.empty_table(), number=0)]  # an empty frame may have no task
-    return delivery.publish(shares, num_shares=len(messages) or 1)
+    if not messages:  # an empty frame may have no task
+        return delivery.publish([delivery.stage(columns.empty_table(), number=0)], num_shares=1)
+    return delivery.publish(_shares(messages), num_shares=len(messages))
 
 
 def _shares(messages: Sequence[_Message | None]) -> list[Share]:
     return [message.share for message in messages if message and message.share]
 
 
-def _handed_back(place: Path) -> list[_Message | None]:
-    """Return the messages that commit or abort had; none if neither was called."""
+def _handed_back(place: Path) -> list[_Message | None] | None:
+    """Return the messages that commit or abort had; None if neither was called, or not where this process reads."""
     with suppress(OSError):
         found = pickle.loads(state_dir.read_private(place)[0])  # noqa: S301  a private file of this user
-        return found if isinstance(found, list) else []
-    return []
+        return found if isinstance(found, list) else None
+    return None
 
 
 @contextmanager

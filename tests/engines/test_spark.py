@@ -229,6 +229,23 @@ def test_a_cancelled_job_leaves_nothing_visible(session: Any, server: FaultServe
     assert server.pending_uploads(server.bucket) == []
 
 
+@pytest.mark.parametrize(
+    ("messages", "error"),
+    [(None, "without handing back what its tasks have staged"), ([None], "1 share of 1 is missing")],
+)
+def test_tasks_that_hand_nothing_back_are_no_empty_frame(
+    session: Any, server: FaultServer, monkeypatch: pytest.MonkeyPatch, messages: list[None] | None, error: str
+) -> None:
+    """Where no message of the tasks comes back, nothing says what they staged: an error, and no file of no rows."""
+    from mc_sink.engines import spark
+
+    monkeypatch.setattr(spark, "_handed_back", lambda _place: messages)
+    with pytest.raises(mc_sink.SinkError, match=error) as raised:
+        deliver(server, made(session))
+    assert raised.value.visible == "nothing"
+    assert left(server) == ({}, [])
+
+
 def test_sparks_own_words(session: Any, server: FaultServer, tmp_path: Path) -> None:
     """Options are text or JSON; the receipt is kept, also after the run is asked for again."""
     tags = json.dumps({"metadata": {"a": "b"}})
