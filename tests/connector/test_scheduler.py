@@ -8,9 +8,9 @@ import sqlite3
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -81,19 +81,17 @@ def test_an_hour_that_comes_twice_runs_once() -> None:
 
 
 def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is due by the clock, however long the machine has slept or its clock was put on meanwhile."""
+    """A run is due by the clock, however long the machine has slept or its clock was put on or back meanwhile."""
     put_on = timedelta(0)
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + put_on
-
-    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Clock)
     monkeypatch.setattr("mc_sink.connector.connections.scheduler.LOOK_SECONDS", 0.05)
     file = write_connection(tmp_path, "out/", '[schedule]\nevery = "4w"')
     ended: list[Child] = []
-    scheduler = Scheduler([load(file)], lambda _one: [sys.executable, "-c", ""], ended=ended.append)
+    scheduler = Scheduler(
+        [load(file)],
+        lambda _one: [sys.executable, "-c", ""],
+        ended=ended.append,
+        clock=lambda: datetime.now(UTC) + put_on,
+    )
     thread = threading.Thread(target=scheduler.run)
     thread.start()
     try:
@@ -101,6 +99,10 @@ def test_a_clock_that_was_set_is_looked_at(tmp_path: Path, monkeypatch: pytest.M
         assert not ended
         put_on = timedelta(days=28)
         wait_until(lambda: ended)
+        put_on = timedelta(days=-3_000)  # by mistake, and then again what it was: nothing is due by the wrong clock
+        time.sleep(0.3)
+        put_on = timedelta(days=-2_972)
+        wait_until(lambda: len(ended) > 1)
     finally:
         scheduler.stop()
         thread.join(20)

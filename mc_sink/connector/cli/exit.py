@@ -16,7 +16,7 @@ import typer
 
 from mc_sink._display import indented, lines, printable
 from mc_sink.connector.cli.wording import for_command
-from mc_sink.connector.history import Busy
+from mc_sink.connector.history import Busy, TimedOut
 from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import (
     OUR_NOTE,
@@ -52,6 +52,7 @@ class Code(IntEnum):
     UPLOAD = 8
     DIFFERENT = 9
     BUSY = 75
+    TIMED_OUT = 124
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -66,10 +67,12 @@ _CODES: dict[type[BaseException], Code] = {
     CommitError: Code.PARTLY,
     UploadError: Code.UPLOAD,
     KeyboardInterrupt: Code.INTERRUPTED,
+    TimedOut: Code.TIMED_OUT,
 }
 _SIGNALS = {
     Code.INTERRUPTED: "Interrupted.",
     Code.TERMINATED: "Terminated by SIGTERM.",
+    Code.TIMED_OUT: "Ended, because it took longer than its connection's [schedule] timeout.",
 }
 
 
@@ -144,39 +147,51 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def ending_soon() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM, and exit the interpreter seconds later if no Python code has run since."""
+def ending_soon(timeout: int | None = None) -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, and exit the interpreter seconds later if no Python code has run since.
+
+    After `timeout` seconds the same happens with `TimedOut`.
+    """
 
     def end(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the end that the first one began
         raise Terminated
+
+    def end_late(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise TimedOut(int(Code.TIMED_OUT))
 
     read, write = os.pipe()
     os.set_blocking(write, False)
     threading.Thread(target=_watch, args=(read,), name="mc_sink watch", daemon=True).start()
     earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        with calling(end):
+        with calling(end), calling(end_late, signal.SIGALRM):
+            signal.setitimer(signal.ITIMER_REAL, timeout or 0)
             yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(earlier)
         os.close(write)
 
 
 @contextmanager
-def calling(function: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Run a function on SIGTERM, within the `with`."""
-    before = signal.signal(signal.SIGTERM, function)
+def calling(
+    function: Callable[[int, FrameType | None], object], number: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
+    """Run a function on a signal, within the `with`."""
+    before = signal.signal(number, function)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def _watch(read: int) -> None:
-    """Wait for SIGTERM, by the bytes that Python's signal code in C writes for each signal."""
+    """Wait for SIGTERM and SIGALRM, by the bytes that Python's signal code in C writes for each signal."""
+    codes = {int(signal.SIGTERM): Code.TERMINATED, int(signal.SIGALRM): Code.TIMED_OUT}
     with suppress(OSError), open(read, "rb", buffering=0) as signals:
         while received := signals.read(1):
-            if received[0] == signal.SIGTERM:
+            if received[0] in codes:
                 time.sleep(PATIENCE_SECONDS)
-                os._exit(int(Code.TERMINATED))
+                os._exit(int(codes[received[0]]))

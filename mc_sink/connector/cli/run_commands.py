@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator  # noqa: TC003  typer reads these types
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import Code, calling, ending_soon
 from mc_sink.connector.cli.output import out
 from mc_sink.connector.connections import Connection, Scheduler, deliver, inspect, load, of_document, rehearse
+from mc_sink.connector.connections.triggers import seconds_of
 from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.publishing import list_journals
@@ -38,6 +40,7 @@ MinRows = Annotated[
     int | None, typer.Option("--min-rows", min=0, help="Fail, with nothing visible, if fewer rows are valid.")
 ]
 Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
+DueAt = Annotated[str | None, typer.Option("--due-at", hidden=True)]
 connections = typer.Typer(help="Connection files: a source, a target and options.", no_args_is_help=True)
 
 
@@ -50,9 +53,11 @@ def run(  # noqa: PLR0913  the options of a command
     min_rows: MinRows = None,
     as_json: Json = False,
     trigger: Trigger = "manual",
+    due_at: DueAt = None,
 ) -> None:
     """Deliver a connection now: whole, or not at all."""
-    _go(_at_least(load(file), min_rows), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger)
+    connection = _at_least(load(file), min_rows)
+    _go(connection, dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json, trigger=trigger, due_at=due_at)
 
 
 def send(  # noqa: PLR0913  the options of a command
@@ -108,8 +113,10 @@ def _go(  # noqa: PLR0913  the options of a command
     run_id: str | None,
     as_json: bool,
     trigger: str = "manual",
+    due_at: str | None = None,
 ) -> None:
-    with ending_soon():
+    schedule = connection.settings.schedule if trigger == "schedule" else None
+    with ending_soon(seconds_of(schedule.timeout, "timeout") if schedule and schedule.timeout else None):
         if dry_run:
             with output.reserved_stdout():
                 found = rehearse(connection, run_id=run_id, rows=rows)
@@ -124,6 +131,7 @@ def _go(  # noqa: PLR0913  the options of a command
                 run_id=run_id,
                 progress=watched,
                 trigger=trigger,
+                due_at=datetime.fromisoformat(due_at) if due_at else None,
                 ended=lambda run: output.ended(run, stdout, as_json=as_json),
             )
 

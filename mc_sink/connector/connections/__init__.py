@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -39,6 +41,7 @@ from mc_sink.connector.connections.connection_file import (
 from mc_sink.connector.connections.scheduler import Scheduler
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import find_named, opened, refuse_own_target
+from mc_sink.connector.history import TimedOut
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
@@ -47,6 +50,7 @@ from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     import polars as pl
 
@@ -66,15 +70,18 @@ PASSED_ON = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "MC_SINK_STATE_DIR"}
 )
 MAX_PRINTED = 2**20
+# Of a run id's 64 characters, 17 are those of the time.
+MAX_NAME = 47
 _NAME = "mc_sink"
 
 
-def deliver(
+def deliver(  # noqa: PLR0913  each has a default
     connection: Connection,
     *,
     run_id: str | None = None,
     progress: bool | None = None,
     trigger: str = "manual",
+    due_at: datetime | None = None,
     ended: Callable[[Run], None] = lambda _run: None,
 ) -> Run:
     """Deliver a connection now, and return the record of the run.
@@ -83,12 +90,17 @@ def deliver(
       raises `AlreadyExistsError` for an existing file before the source is opened.
     - `progress`: as in `sink_madconnect`.
     - `trigger`: recorded; "manual" or "schedule".
+    - `due_at`: the time of the schedule that the run serves, recorded. With `run_id = "due"` in `[schedule]` the run id
+      is made of it.
     - `ended`: called with the record, also when the run fails or is interrupted.
 
     Raises `Busy` while the same connection runs, and the exceptions of the source and of `sink_madconnect`. The record
     keeps only the redacted error.
     """
-    settings, chosen, target = connection.settings, run_id or new_run_id(), "?"
+    settings, target = connection.settings, "?"
+    if run_id is None and due_at is not None and settings.schedule and settings.schedule.run_id == "due":
+        run_id = run_id_of(connection.name, due_at)
+    chosen = run_id or new_run_id()
     with suppress(SinkError):  # an invalid target is left out, because it may contain a secret
         target = parse_target(target_of(settings.target, connection.folder)).url
     facts = history.Beginning(
@@ -99,13 +111,14 @@ def deliver(
         trigger=trigger,
         platform=settings.platform,
         storage_options=settings.storage_options,
+        due_at=due_at,
     )
     alone: AbstractContextManager[None] = nullcontext()
     if connection.file is not None:  # a second run of the file is refused
         name = hashlib.sha256(str(connection.file.resolve()).encode()).hexdigest()[:16]
         alone = history.hold(f"connection-{name}", f"The connection {connection.name} is running")
     with alone, traced(facts) as observe:
-        ongoing, receipt = history.begin(facts), None
+        ongoing, receipt = history.begin(facts, keep=settings.history.keep), None
         observers = [_log_end, observe, ended, lambda run: call_hooks(run, connection)]
         _log.info("Run %s of %s to %s began.", chosen, connection.name, facts.target)
         try:
@@ -119,6 +132,14 @@ def deliver(
                 _notify(observers, ongoing.delivered(receipt))
             raise
     return ongoing.run
+
+
+def run_id_of(name: str, due_at: datetime) -> str:
+    """Return the run id of a connection at a time that is due: the same on every machine."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+    if plain != name or len(name) > MAX_NAME:  # two names must not become one
+        plain = f"{plain[: MAX_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{plain}-{due_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
@@ -219,6 +240,7 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
     names = {*PASSED_ON, *connection.settings.hooks.environment}
     environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
     environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
+    is_leaving = run.status == "interrupted" or bool(run.error and run.error.kind == TimedOut.__name__)
     with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
         try:
             subprocess.run(  # noqa: S603  the connection's owner chose it
@@ -229,7 +251,7 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 check=True,
-                timeout=LEAVING_SECONDS if run.status == "interrupted" else PATIENCE_SECONDS,
+                timeout=LEAVING_SECONDS if is_leaving else PATIENCE_SECONDS,
             )
         finally:
             printed.seek(0)

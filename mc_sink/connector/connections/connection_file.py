@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from mc_sink._display import lines, nearest
 from mc_sink._lazy import type_adapter
 from mc_sink.connector import history
-from mc_sink.connector.connections.settings import Guard, Hooks, Schedule, Settings, Source
+from mc_sink.connector.connections.settings import Guard, History, Hooks, Schedule, Settings, Source
 from mc_sink.connector.connections.sources import check_source, find_named
-from mc_sink.connector.connections.triggers import trigger_of
+from mc_sink.connector.connections.triggers import seconds_of, trigger_of
 from mc_sink.connector.scrub import looks_secret
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 # The arguments of one run, which a connection file does not have.
 GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
 # The parts of a file that are not options of a delivery.
-_AROUND = {"source", "schedule", "hooks", "guard"}
+_AROUND = {"source", "schedule", "hooks", "guard", "history"}
 _FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
 _YAML = (".yaml", ".yml")
-_TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks}
+_TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks, "history": History}
 # Python would read True as 1, which is hardly the intended number of rows.
 _NUMBERS = ("min_rows", "max_rejects", "max_rows_per_file", "max_bytes_per_file", "row_group_size")
 _PYDANTIC_PREFIX = re.compile(r"^(Value error|Assertion failed), ")
@@ -111,15 +111,32 @@ def of_document(document: Mapping[str, Any], *, name: str, file: Path | None, fo
         raise ConfigurationError(f"{label} has min_rows and guard.min_rows. Leave one of them out.")
     if settings.schedule is not None:
         trigger_of(settings.schedule, label)
+    _check_limits(settings, label)
     return Connection(name, file, folder, settings)
+
+
+def _check_limits(settings: Settings, label: str) -> None:
+    schedule = settings.schedule
+    try:
+        if schedule is not None and schedule.timeout is not None:
+            seconds_of(schedule.timeout, "timeout")
+    except ValueError as error:
+        raise ConfigurationError(f"[schedule] in {label} is invalid: {error}.") from None
+    numbers = {
+        "history.keep": settings.history.keep,
+        "schedule.pause_after": schedule.pause_after if schedule else None,
+    }
+    if low := [name for name, number in numbers.items() if number is not None and number < 1]:
+        raise ConfigurationError(f"{low[0]} in {label} is invalid: write a number of at least 1.")
 
 
 def _validated(document: Mapping[str, Any], label: str) -> Settings:
     from pydantic import ValidationError
 
-    guard = document.get("guard")
     numbers = {name: document.get(name) for name in _NUMBERS}
-    numbers |= {f"guard.{name}": value for name, value in guard.items()} if isinstance(guard, dict) else {}
+    for part in ("guard", "schedule", "history"):
+        if isinstance(keys := document.get(part), dict):
+            numbers |= {f"{part}.{name}": value for name, value in keys.items()}
     if odd := [name for name, value in numbers.items() if isinstance(value, bool)]:
         raise ConfigurationError(f"{odd[0]} in {label} is invalid: write a number, not true or false.")
     try:

@@ -44,8 +44,13 @@ class Source:
 class Schedule:
     """When it runs: `cron`, the five fields of crontab, or `every`, such as "15m", "6h" or "1d".
 
-    `timezone` is that of the cron fields. `missed` is about runs that were due while no scheduler ran: "once" runs one
-    instead of all of them as soon as possible, and "skip" runs none.
+    - `timezone` is that of the cron fields.
+    - `missed` is about runs that were due while no scheduler ran: "once" runs one instead of all of them as soon as
+      possible, and "skip" runs none.
+    - `timeout`, such as "2h", ends a scheduled run that takes longer. None: no limit.
+    - `pause_after` pauses the connection after so many failed runs in a row. None: never.
+    - `run_id`: "new" for each run, or "due" for one that is made of the connection's name and the time that is due, so
+      that the schedulers of several machines deliver it once.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -53,6 +58,17 @@ class Schedule:
     every: str | None = None
     timezone: str = "UTC"
     missed: Literal["once", "skip"] = "once"
+    timeout: str | None = None
+    pause_after: int | None = None
+    run_id: Literal["new", "due"] = "new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """`keep` is how many records of the connection stay: the newest, and that of the last delivery."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    keep: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +130,4 @@ class Settings(DeliveryOptions):
     guard: Guard = field(default_factory=Guard)
     schedule: Schedule | None = None
     hooks: Hooks = field(default_factory=Hooks)
+    history: History = field(default_factory=History)

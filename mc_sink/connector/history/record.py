@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
     from mc_sink.exceptions import Visible
 
-Status = Literal["running", "delivered", "failed", "interrupted", "skipped"]
+Status = Literal["running", "delivered", "failed", "interrupted", "skipped", "missed"]
 _JSON = ("storage_options", "files", "rejects", "error")
 # Records of version 0.1 have this field of a file under another name.
 _RENAMED = {"found": "from_prior_attempt"}
-_TIMES = ("started_at", "ended_at")
+_TIMES = ("started_at", "ended_at", "due_at")
+
+
+class TimedOut(SystemExit):
+    """The time that `[schedule] timeout` allows has passed. Sources that catch every `Exception` don't catch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Run:
     - `file` is the connection's file, None for a run of `mc-sink send`.
     - `trigger` is "manual" or "schedule".
     - `storage_options` are those of the connection, which hold no secret.
+    - `due_at` is the time of the schedule that the run serves. A record with the status "missed" is of no run: its
+      error counts the times that passed without one, the last of them at `due_at`.
     - `num_bytes` counts the stored bytes.
     - `files` became visible, and `rejects` hold the rejected rows. The path of a partition's file contains the
       partition's values, so a record that was read from the table has an alias, by which `mc_sink.verify` finds the
@@ -69,6 +75,7 @@ class Run:
     manifest: str | None = None
     validated: bool = False
     error: Failure | None = None
+    due_at: datetime | None = None
     token: str = field(default="", repr=False)
 
     @property

@@ -19,7 +19,7 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from mc_sink.connector.beside import without_folder
-from mc_sink.connector.history.record import Failure
+from mc_sink.connector.history.record import Failure, TimedOut
 from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import OUR_NOTE, LimitError, PermissionDenied, SinkError, ValidationError
 
@@ -57,6 +57,8 @@ def _texts_of(error: BaseException, known: Iterable[str]) -> Iterator[str]:
         else:
             yield _phrases_in(error.message, known)
         yield error.visibility  # it is made of typed facts
+    elif isinstance(error, TimedOut):
+        yield "The run took longer than its connection's [schedule] timeout, and was ended."
     elif isinstance(error, (KeyboardInterrupt, SystemExit)):
         yield "The run was interrupted."
     else:

@@ -1,0 +1,122 @@
+"""What a scheduler must remember of a connection file: which times are accounted for, and whether it is paused.
+
+Every time of a schedule ends up in one record: that of the run that served it, or a "missed" one, which may count
+several times. So a scheduler that was killed goes on where its last record ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mc_sink.connector.history.record import Failure, Run, as_row, as_run, now
+from mc_sink.connector.history.table import SELECT, insert, opened, prune, settle, update
+
+if TYPE_CHECKING:
+    from mc_sink.connector.history import Beginning
+    from mc_sink.connector.history.record import Status
+
+# Ends that say nothing of the connection: they neither count as failures nor end a row of them.
+_NEUTRAL = ("missed", "running")
+TIMED_OUT = Failure(
+    "TimedOut", "The run took longer than its connection's [schedule] timeout, and was killed.", "unknown"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the records say of a connection file.
+
+    - `last_due` is the last time that is accounted for, None before the first.
+    - `failures` counts the failed scheduled runs since the last good one, or since the last resume.
+    - `paused_at` is None for a connection that runs.
+    """
+
+    last_due: datetime | None
+    failures: int
+    paused_at: datetime | None
+
+
+def standing_of(file: str) -> Standing:
+    """Return what the records say of a connection file."""
+    with opened() as table:
+        settle(table)
+        last = table.execute(
+            "select coalesce(due_at, started_at) as due from runs where file = ? and trigger = 'schedule' "
+            "order by number desc limit 1",
+            (file,),
+        ).fetchone()
+        pause = table.execute("select after, paused_at from pauses where file = ?", (file,)).fetchone()
+        runs = table.execute(
+            "select status, error from runs where file = ? and trigger = 'schedule' and number > ? "
+            "and status not in (?, ?) order by number desc limit 1000",
+            (file, pause["after"] if pause else 0, *_NEUTRAL),
+        ).fetchall()
+    failures = 0
+    for run in runs:
+        if run["status"] == "failed" or '"Killed"' in (run["error"] or ""):
+            failures += 1
+        elif run["status"] != "interrupted":  # the scheduler was stopped
+            break
+    paused_at = datetime.fromisoformat(pause["paused_at"]) if pause and pause["paused_at"] else None
+    return Standing(datetime.fromisoformat(last["due"]) if last else None, failures, paused_at)
+
+
+def record_missed(beginning: Beginning, kind: str, text: str, *, keep: int, status: Status = "missed") -> Run:
+    """Record times of a schedule that passed without a run, or a run that ended before it could write its record."""
+    moment = now()
+    run = Run(
+        number=0,
+        status=status,
+        started_at=moment,
+        ended_at=moment,
+        error=Failure(kind, text, "nothing"),
+        **asdict(beginning),
+    )
+    with opened() as table:
+        insert(table, run)
+        prune(table, run, keep)
+    return run
+
+
+def find_due(file: str, due: datetime) -> Run | None:
+    """Return the record of the run that served a time of a connection file; None where it left none."""
+    with opened() as table:
+        settle(table)
+        row = table.execute(
+            f"{SELECT} where file = ? and due_at = ? and status <> 'missed' order by number desc limit 1",
+            (file, as_row({"due_at": due})["due_at"]),
+        ).fetchone()
+    return None if row is None else as_run(row)
+
+
+def pause(file: str, connection: str) -> None:
+    """Pause a connection file, until it is resumed."""
+    with opened() as table:
+        table.execute(
+            "insert into pauses (file, connection, after, paused_at) values (:file, :connection, 0, :paused_at) "
+            "on conflict (file) do update set paused_at = excluded.paused_at",
+            as_row({"file": file, "connection": connection, "paused_at": now().isoformat()}),
+        )
+
+
+def resume(file: str) -> bool:
+    """Resume a connection file, whose failures count from here, and return whether it was paused."""
+    with opened() as table:
+        found = table.execute("select paused_at from pauses where file = ?", (file,)).fetchone()
+        newest = "select coalesce(max(number), 0) from runs"
+        table.execute(f"update pauses set paused_at = null, after = ({newest}) where file = ?", (file,))  # noqa: S608  our own names
+    return bool(found and found["paused_at"])
+
+
+def paused_files() -> frozenset[str]:
+    """Return the connection files that are paused."""
+    with opened() as table:
+        return frozenset(row["file"] for row in table.execute("select file from pauses where paused_at is not null"))
+
+
+def record_timeout(run: Run) -> None:
+    """Record that a run was ended by its timeout, where it could not do so itself."""
+    if run.status == "interrupted":
+        update(run, {"status": "failed", "error": TIMED_OUT, "ended_at": run.ended_at or now()})
