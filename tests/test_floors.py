@@ -25,7 +25,7 @@ FLOORS: dict[int, list[set[str]]] = {
     7: [
         {"connector", "engines"},
         {"connector.cli"},
-        {"connector.connections"},
+        {"connector.connections", "connector.metrics"},
         {"connector.history"},
         {"connector.beside", "connector.scrub"},
     ],

@@ -11,7 +11,7 @@ from mc_sink import ConfigurationError
 from mc_sink.connector.connections.settings import Schedule
 from mc_sink.connector.connections.triggers import trigger_of
 
-FIRST, LAST = datetime(2009, 12, 30, tzinfo=UTC), datetime(2030, 1, 3, tzinfo=UTC)
+FIRST, LAST = datetime(2010, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
@@ -48,7 +48,8 @@ def first_moments(zone: ZoneInfo, begin: datetime, end: datetime) -> list[dateti
     return found
 
 
-def test_every_zone_is_due_once_on_every_day() -> None:
+@pytest.mark.parametrize("recent", [1, pytest.param(12, marks=pytest.mark.long)])
+def test_every_zone_is_due_once_on_every_day(recent: int) -> None:
     """`@daily` is the first minute of each day, and each hour's minute is what the wall clock shows, in all zones."""
     looked_at: dict[tuple[object, ...], str] = {}
     for name in sorted(available_timezones()):
@@ -59,15 +60,15 @@ def test_every_zone_is_due_once_on_every_day() -> None:
     num_gaps = 0
     for name in looked_at.values():
         zone = ZoneInfo(name)
-        for hour in changes(zone)[-6:] if name not in {"America/Sao_Paulo", "Africa/Cairo"} else changes(zone):
-            begin, end = hour - 30 * HOUR, hour + 30 * HOUR
+        for hour in [*changes(zone)[:1], *changes(zone)[-recent:]]:
+            begin, end = hour - 5 * HOUR, hour + 25 * HOUR
             daily = due_times(Schedule(cron="0 0 * * *", timezone=name), begin, end)
             assert daily == first_moments(zone, begin, end), (name, hour)
             num_gaps += any((one.astimezone(zone).hour, one.astimezone(zone).minute) != (0, 0) for one in daily)
             minutes = due_times(Schedule(cron="15 * * * *", timezone=name), begin, end)
-            shown = [one for one in (begin + timedelta(minutes=number) for number in range(3_600))]
+            shown = [begin + timedelta(minutes=number) for number in range(1800)]
             assert minutes == [one for one in shown if one.astimezone(zone).minute == 15], (name, hour)
-    assert num_gaps > 10
+    assert num_gaps > 5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """All commands of `mc-sink`, over connections, the history of runs, recovery and platforms.
 
-    arguments ─► app (the command) ─► run_commands, platform_commands ─► output (text or JSON)
+    arguments ─► app (the command) ─► …_commands ─► output (text or JSON)
                     └─ an exception ─► exit: one message, one exit code
 
 Libraries that take long to load are loaded by the command that needs them.
@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from mc_sink._display import nearest
-from mc_sink.connector.cli import platform_commands, run_commands
+from mc_sink.connector.cli import platform_commands, run_commands, schedule_commands
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
 
@@ -75,7 +75,9 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("run", run_commands.run),
     ("send", run_commands.send),
     ("preview", run_commands.show_preview),
-    ("schedule", run_commands.schedule),
+    ("schedule", schedule_commands.schedule),
+    ("resume", schedule_commands.resume),
+    ("metrics", schedule_commands.metrics),
     ("history", run_commands.show_history),
     ("show", run_commands.show),
     ("verify", run_commands.verify),

@@ -33,6 +33,12 @@ mc-sink preview nightly.toml --run-id nightly-2026-11-22     the exact keys of t
     "schedule": """
 mc-sink schedule nightly.toml hourly.toml
 mc-sink schedule *.toml --at-once 2 --json
+mc-sink schedule *.toml --metrics-file /var/lib/node_exporter/mc_sink.prom
+""",
+    "resume": "mc-sink resume nightly.toml",
+    "metrics": """
+mc-sink metrics
+mc-sink metrics /var/lib/node_exporter/mc_sink.prom
 """,
     "history": """
 mc-sink history
@@ -88,7 +94,7 @@ _CODES = """
   2 usage error            8 upload failed: retry later
   3 invalid options        9 verification failed
   4 invalid rows          75 locked by another run or scheduler
-  5 permission denied    130 Ctrl-C, 143 SIGTERM
+  5 permission denied    124 timed out, 130 Ctrl-C, 143 SIGTERM
 """
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import Printable, labelled, lines, printable
+from mc_sink.connector import history
+from mc_sink.exceptions import SinkError
 from mc_sink.formats import options_of
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 _WORDS = {
     "green": ("delivered", "yes", "documented", "Configured"),
     "red": ("failed", "no", "Failing"),
-    "yellow": ("interrupted", "skipped", "unknown", "Unverified"),
+    "yellow": ("interrupted", "missed", "skipped", "unknown", "Unverified"),
     "cyan": ("running",),
     "dim": ("not needed",),
 }
@@ -55,9 +57,27 @@ def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
     """Print the result of a run. A failed one is printed only as JSON, because the error message follows."""
     with redirect_stdout(stdout):
         if as_json:
-            one_run(run, as_json=True)
+            with _alone(stdout):
+                one_run(run, as_json=True)
         elif run.status in {"delivered", "skipped"}:
             out(str(run.receipt()))
+
+
+@contextmanager
+def _alone(stdout: TextIO) -> Iterator[None]:
+    """Let one run at a time print to this file or pipe: a line that is longer than a page may be written in pieces.
+
+    Where the lock can't be had, the line is printed all the same.
+    """
+    try:
+        place = os.fstat(stdout.fileno())
+    except (OSError, ValueError):  # not a file of the system
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(SinkError):
+            stack.enter_context(history.in_turn(f"output-{place.st_dev}-{place.st_ino}"))
+        yield
 
 
 def one_run(run: Run, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`mc-sink run`, `send`, `preview`, `schedule` and `connections`; `history`, `show`, `verify` and `recover`."""
+"""`mc-sink run`, `send`, `preview` and `connections`; `history`, `show`, `verify` and `recover`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from mc_sink._display import indented, lines, logger
 from mc_sink.connector import history
 from mc_sink.connector.cli import output
 from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import Code, calling, ending_soon
+from mc_sink.connector.cli.exit import Code, ending_soon
 from mc_sink.connector.cli.output import out
-from mc_sink.connector.connections import Connection, Scheduler, deliver, inspect, load, of_document, rehearse
-from mc_sink.connector.connections.triggers import seconds_of
+from mc_sink.connector.connections import Connection, deliver, inspect, load, of_document, rehearse, seconds_of
 from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.publishing import list_journals
@@ -189,31 +188,6 @@ def _parsed(option: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"--set {name}=… is not valid TOML: {error}. Quote a text for TOML and for the shell: '{name}=\"text\"'."
         ) from None
-
-
-def schedule(
-    files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
-    *,
-    at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record of each run as a line of JSON.")] = False,
-) -> None:
-    """Run connections at the times of their schedules.
-
-    Stops at SIGTERM or Ctrl-C, and then stops its runs too.
-
-    Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
-    """
-    log_lines()
-    more = ["--json"] if as_json else []
-
-    def command(connection: Connection) -> list[str]:
-        # The words that started this program, without its arguments: an installed script, or a module.
-        own = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *own, "run", str(connection.file), "--trigger", "schedule", *more]
-
-    scheduler = Scheduler([load(file) for file in files], command, at_once=at_once)
-    with calling(lambda _number, _frame: scheduler.stop()):
-        scheduler.run()
 
 
 @connections.callback()

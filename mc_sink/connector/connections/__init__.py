@@ -41,6 +41,7 @@ from mc_sink.connector.connections.connection_file import (
 from mc_sink.connector.connections.scheduler import Scheduler
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import find_named, opened, refuse_own_target
+from mc_sink.connector.connections.triggers import seconds_of
 from mc_sink.connector.history import TimedOut
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
@@ -59,7 +60,18 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Receipt
     from mc_sink.sink import Preview
 
-__all__ = ["Connection", "Rehearsal", "Scheduler", "Settings", "deliver", "inspect", "load", "of_document", "rehearse"]
+__all__ = [
+    "Connection",
+    "Rehearsal",
+    "Scheduler",
+    "Settings",
+    "deliver",
+    "inspect",
+    "load",
+    "of_document",
+    "rehearse",
+    "seconds_of",
+]
 
 _log = logger(__name__)
 SAMPLE_ROWS = 5

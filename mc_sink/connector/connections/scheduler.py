@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from mc_sink._display import counted, logger
 from mc_sink.connector import history
 from mc_sink.connector.connections.triggers import seconds_of, trigger_of
-from mc_sink.connector.history import agenda
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.keys import new_run_id
 
@@ -91,10 +90,10 @@ class _Plan:
         number, before, last, found = 0, None, None, self.due
         while found is not None and found <= now and number < MAX_COUNTED:
             number, before, last, found = number + 1, last, found, self.after(found)
-        back = timedelta(seconds=1)
-        while found is not None and found <= now:  # too many to count: the last one is looked for from its end
-            found = self.trigger.get_next_fire_time(last, now - back)
-            back *= 2
+        if found is not None and found <= now:  # too many to count: the last ones are looked for from their end
+            back = timedelta(seconds=2)
+            while (found := self.trigger.get_next_fire_time(None, now - back)) is None or found > now:
+                back *= 2
         while found is not None and found <= now:
             before, last, found = last, found, self.after(found)
         return number, last, before
@@ -156,7 +155,7 @@ class Scheduler:
 
     def _resume(self, plan: _Plan, now: datetime) -> None:
         """Plan a connection from where its records end."""
-        standing = agenda.standing_of(plan.file)
+        standing = history.standing_of(plan.file)
         last = standing.last_due
         plan.is_paused = standing.paused_at is not None
         plan.due = plan.after(last if last is not None and last < now + BACK else now)
@@ -184,7 +183,7 @@ class Scheduler:
         self._settle(now)
         if any(plan.is_paused for plan in self._plans):
             with _logged("read which connections are paused"):
-                paused = agenda.paused_files()
+                paused = history.paused_files()
                 for plan in self._plans:
                     if plan.is_paused and plan.file not in paused:
                         plan.is_paused = False
@@ -242,14 +241,14 @@ class Scheduler:
         reason = f" (it took longer than timeout = {plan.schedule.timeout})" if is_timed_out else ""
         _log.log(logging.WARNING if code else logging.INFO, "%s ended with exit code %s%s.", name, code, reason)
         with _logged(f"record how {name} ended"):
-            run = agenda.find_due(plan.file, due)
+            run = history.find_due(plan.file, due)
             if run is None and code == BUSY:
                 self._record_missed(plan, 1, due, "another run of the connection was going on")
             elif run is None and code:
                 text = f"The run ended with exit code {code} before it began. Check the connection file."
                 self._record(plan, due, "TimedOut" if is_timed_out else "NotStarted", text, status="failed")
             elif run is not None and is_timed_out:
-                agenda.record_timeout(run)
+                history.record_timeout(run)
             if not self._is_stopped:
                 number, last, _ = plan.passed(now)
                 if last is not None:
@@ -261,11 +260,11 @@ class Scheduler:
     def _pause_after_failures(self, plan: _Plan, code: int) -> None:
         if not code or plan.schedule.pause_after is None:
             return
-        failures = agenda.standing_of(plan.file).failures
+        failures = history.standing_of(plan.file).failures
         if failures < plan.schedule.pause_after:
             return
         plan.is_paused = True
-        agenda.pause(plan.file, plan.connection.name)
+        history.pause(plan.file, plan.connection.name)
         _log.error(
             "%s is paused after %s in a row. Correct the cause, then: mc-sink resume %s",
             plan.connection.name,
@@ -274,7 +273,7 @@ class Scheduler:
         )
 
     def _record_missed(self, plan: _Plan, number: int, last: datetime, why: str) -> None:
-        times = f"{'More than ' if number >= MAX_COUNTED else ''}{counted(number, 'run')}"
+        times = f"{'At least ' if number >= MAX_COUNTED - 1 else ''}{counted(number, 'run')}"
         text = f"{times} that {'was' if number == 1 else 'were'} due did not take place, because {why}."
         if why.startswith("one run"):
             text = f"{times} that {'was' if number == 1 else 'were'} due did not take place: {why}."
@@ -287,7 +286,7 @@ class Scheduler:
             run_id=new_run_id(), connection=one.name, target="?", file=plan.file, trigger="schedule", due_at=due
         )
         with _logged(f"record how {one.name} ended"):
-            agenda.record_missed(facts, kind, text, keep=one.settings.history.keep, status=status)
+            history.record_missed(facts, kind, text, keep=one.settings.history.keep, status=status)
 
     def _end_children(self) -> None:
         """Stop every run by SIGTERM, and kill those that do not end in time. Deliveries stay whole or invisible."""

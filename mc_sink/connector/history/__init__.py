@@ -11,12 +11,24 @@ connection are removed, up to the number that `[history] keep` says. The last de
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mc_sink import _display
 from mc_sink._display import logger
-from mc_sink.connector.history.record import Failure, Run, Status, TimedOut, as_run, facts_of, now
+from mc_sink.connector.history.agenda import (
+    Standing,
+    Summary,
+    find_due,
+    pause,
+    paused_files,
+    record_missed,
+    record_timeout,
+    resume,
+    standing_of,
+    summaries,
+)
+from mc_sink.connector.history.record import Beginning, Failure, Run, Status, TimedOut, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
 from mc_sink.connector.history.table import (
     KEEP,
@@ -24,20 +36,18 @@ from mc_sink.connector.history.table import (
     SELECT,
     Busy,
     hold,
+    in_turn,
     insert,
     lock_in,
     locking,
-    opened,
     prepared_state_folder,
     settle,
+    transaction,
     update,
 )
 from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from mc_sink._runtime import state_dir
     from mc_sink.receipt import Receipt
 
@@ -46,33 +56,30 @@ __all__ = [
     "Busy",
     "Failure",
     "Run",
+    "Standing",
     "Status",
+    "Summary",
     "TimedOut",
     "begin",
     "failure_of",
+    "find_due",
     "find_run",
     "hold",
+    "in_turn",
     "last_rows",
     "list_runs",
     "note_recovered",
+    "pause",
+    "paused_files",
     "prepared_state_folder",
+    "record_missed",
+    "record_timeout",
+    "resume",
+    "standing_of",
+    "summaries",
 ]
 
 _log = logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """The facts of a run before it begins."""
-
-    run_id: str
-    connection: str
-    target: str
-    file: str | None = None
-    trigger: str = "manual"
-    platform: str | None = None
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
-    due_at: datetime | None = None
 
 
 class Ongoing:
@@ -119,7 +126,7 @@ def begin(beginning: Beginning, *, keep: int = KEEP) -> Ongoing:
         with locking(lock):  # before the record exists, so that it is never seen without its lock
             lock.acquire()
         run = Run(number=0, status="running", started_at=now(), token=token, **asdict(beginning))
-        with opened() as table:
+        with transaction() as table:
             return Ongoing(replace(run, number=insert(table, run)), lock, keep)
     except BaseException:
         lock.release()
@@ -134,7 +141,7 @@ def list_runs(
     limit: int | None = 20,
 ) -> _display.Listing[Run]:
     """List the runs of this machine, or those with the given facts, newest first."""
-    with opened() as table:
+    with transaction() as table:
         settle(table)
         found = table.execute(
             f"{SELECT} where connection = coalesce(?, connection) and status = coalesce(?, status) "
@@ -146,7 +153,7 @@ def list_runs(
 
 def find_run(run_id: str) -> Run:
     """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
-    with opened() as table:
+    with transaction() as table:
         settle(table)
         row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
     if row is None:
@@ -166,7 +173,7 @@ def last_rows(beginning: Beginning) -> int | None:
     A connection is identified by its file and, without one, by its name and target.
     """
     by = "file = :file" if beginning.file else "file is null and connection = :connection and target = :target"
-    with opened() as table:
+    with transaction() as table:
         row = table.execute(
             f"select num_rows from runs where status = 'delivered' and num_rows > 0 and {by} "  # noqa: S608  our own names
             "order by number desc limit 1",

@@ -23,6 +23,20 @@ _RENAMED = {"found": "from_prior_attempt"}
 _TIMES = ("started_at", "ended_at", "due_at")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """The facts of a run before it begins."""
+
+    run_id: str
+    connection: str
+    target: str
+    file: str | None = None
+    trigger: str = "manual"
+    platform: str | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    due_at: datetime | None = None
+
+
 class TimedOut(SystemExit):
     """The time that `[schedule] timeout` allows has passed. Sources that catch every `Exception` don't catch it."""
 

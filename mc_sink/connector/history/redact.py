@@ -37,7 +37,7 @@ def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
     """Return what a record keeps of an error; `known` are texts that the record holds anyway, such as its target."""
     kind = type(error)
     is_own = isinstance(error, SinkError) and kind.__module__.startswith("mc_sink.")
-    short = is_own or kind.__module__ == "builtins"
+    short = is_own or isinstance(error, TimedOut) or kind.__module__ == "builtins"
     name = kind.__qualname__ if short else f"{without_folder(kind.__module__)}.{kind.__qualname__}"
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(OUR_NOTE)]
     texts = [*_texts_of(error, known), *(_phrases_in(note.removeprefix(OUR_NOTE), known) for note in notes)]

@@ -49,7 +49,7 @@ def update(run: Run, facts: Mapping[str, Any], *, keep: int | None = None) -> Ru
     """Change the record of a run and return it. With `keep`, remove the oldest ones of its connection."""
     row, number = as_row(facts, run.target), run.number
     changes = ", ".join(f"{name} = :{name}" for name in row)
-    with opened() as table:
+    with transaction() as table:
         table.execute(f"update runs set {changes} where number = :number", row | {"number": number})  # noqa: S608  our own names
         if keep is not None:
             prune(table, run, keep)
@@ -57,14 +57,14 @@ def update(run: Run, facts: Mapping[str, Any], *, keep: int | None = None) -> Ru
 
 
 def prune(table: sqlite3.Connection, run: Run, keep: int) -> None:
-    """Remove the connection's oldest records. Runs that go on, and the last delivery, stay."""
+    """Remove the connection's oldest records. This run, runs that go on, and the last delivery stay."""
     by = "file = :file" if run.file else "file is null and connection = :connection and target = :target"
     table.execute(
-        f"delete from runs where {by} and status <> 'running' "  # noqa: S608  our own names
+        f"delete from runs where {by} and status <> 'running' and number <> :number "  # noqa: S608  our own names
         f"and number <= (select number from runs where {by} order by number desc limit 1 offset :keep) "
         f"and number <> coalesce((select max(number) from runs where {by} and status = 'delivered' "
         "and num_rows > 0), 0)",
-        {"file": run.file, "connection": run.connection, "target": run.target, "keep": keep},
+        {"file": run.file, "connection": run.connection, "target": run.target, "keep": keep, "number": run.number},
     )
 
 
@@ -82,7 +82,7 @@ def settle(table: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def opened() -> Iterator[sqlite3.Connection]:
+def transaction() -> Iterator[sqlite3.Connection]:
     """Open the file for one transaction, or raise `ConfigurationError`."""
     import sqlite3
 
@@ -127,6 +127,18 @@ def hold(name: str, what: str) -> Iterator[None]:
         is_held = lock.acquire()
     if not is_held:
         raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def in_turn(name: str) -> Iterator[None]:
+    """Hold the lock `name` of this machine within the `with`, after waiting for it."""
+    lock = lock_in(LOCKS_FOLDER, name)
+    with locking(lock):
+        lock.acquire(lambda: None)
     try:
         yield
     finally:

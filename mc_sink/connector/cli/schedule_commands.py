@@ -1,0 +1,107 @@
+"""`mc-sink schedule`, `resume` and `metrics`: what runs unattended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mc_sink._display import lines, logger
+from mc_sink.connector import history
+from mc_sink.connector.cli.exit import calling
+from mc_sink.connector.cli.output import out
+from mc_sink.connector.cli.run_commands import log_lines
+from mc_sink.connector.connections import Connection, Scheduler, load
+from mc_sink.connector.metrics import metrics_text, serve_metrics, write_metrics
+from mc_sink.exceptions import SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logger(__name__)
+METRICS_SECONDS = 60.0
+MetricsFile = Annotated[
+    Path | None, typer.Option("--metrics-file", help="Write metrics to this file after each run and each minute.")
+]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=0, max=65_535, help="Serve metrics at this port of this machine.")
+]
+
+
+def schedule(
+    files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
+    *,
+    at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
+    metrics_file: MetricsFile = None,
+    metrics_port: MetricsPort = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record of each run as a line of JSON.")] = False,
+) -> None:
+    """Run connections at the times of their schedules.
+
+    Stops at SIGTERM or Ctrl-C, and then stops its runs too.
+
+    Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
+    """
+    log_lines()
+    more = ["--json"] if as_json else []
+
+    def command(connection: Connection) -> list[str]:
+        # The words that started this program, without its arguments: an installed script, or a module.
+        own = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+        return [sys.executable, *own, "run", str(connection.file), "--trigger", "schedule", *more]
+
+    write = _writer(metrics_file)
+    scheduler = Scheduler(
+        [load(file) for file in files],
+        command,
+        at_once=at_once,
+        ended=lambda _child: write(is_due=True),
+        looked=lambda: write(is_due=False),
+    )
+    with ExitStack() as stack:
+        if metrics_port is not None:
+            port = stack.enter_context(serve_metrics(metrics_port))
+            _log.info("Metrics are served at http://127.0.0.1:%s/metrics", port)
+        stack.enter_context(calling(lambda _number, _frame: scheduler.stop()))
+        scheduler.run()
+
+
+def _writer(file: Path | None) -> Callable[..., None]:
+    """Return a function that writes the metrics where it is due, or was not done for a minute."""
+    if file is None:
+        return lambda *, is_due: None  # noqa: ARG005  there is nothing to write
+    write_metrics(file)  # an error at the start ends the command
+    written_at = time.monotonic()
+
+    def write(*, is_due: bool) -> None:
+        nonlocal written_at
+        if not is_due and time.monotonic() - written_at < METRICS_SECONDS:
+            return
+        written_at = time.monotonic()
+        try:
+            write_metrics(file)
+        except SinkError as error:  # a full disk ends no schedule
+            _log.error("%s", error)
+
+    return write
+
+
+def resume(files: Annotated[list[Path], typer.Argument(help="Connection files.", show_default=False)]) -> None:
+    """Resume connections that were paused after failed runs in a row. Their failures count anew."""
+    for file in files:
+        is_resumed = history.resume(str(file.absolute()))
+        out(f"{file}: {'resumed' if is_resumed else 'was not paused'}")
+
+
+def metrics(
+    file: Annotated[Path | None, typer.Argument(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Print the metrics of all connections, in the text format of Prometheus."""
+    if file is None:
+        out(lines(*metrics_text().splitlines()))
+    else:
+        write_metrics(file)
