@@ -37,9 +37,8 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     Raises `TargetError` and `ConfigurationError`.
     """
     given = on_platform(options)
-    target, preset = parse_target(given.target), None
-    if given.preset is not None:
-        preset = load_part("presets").preset_of(given.preset)
+    target = parse_target(given.target)
+    preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target, is_share=share is not None) if preset else given
     _check_combinations(chosen, target, is_share=share is not None)

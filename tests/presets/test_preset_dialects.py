@@ -189,7 +189,7 @@ def test_each_preset_has_a_dialect_for_each_kind_of_file_or_refuses_it(tmp_path:
             asked: Any = {"format": kind, "preset": name, "manifest": False}
             dialects = [one for one in preset.dialects if one.extension.startswith(f".{kind[:3]}")]
             if dialects:
-                seen = mc_sink.preview(FRAME, f"{tmp_path}/", **asked).format
+                seen: Any = mc_sink.preview(FRAME, f"{tmp_path}/", **asked).format
                 usual: Any = dialects[0]
                 assert seen in {usual, usual if kind == "parquet" else replace(usual, compression=seen.compression)}
             else:
