@@ -17,14 +17,12 @@ HOUR = timedelta(hours=1)
 
 def changes(zone: ZoneInfo) -> list[datetime]:
     """Return the hours within which the offset of a zone changes."""
-    found, day = [], FIRST
-    while day < LAST:
-        if day.astimezone(zone).utcoffset() != (day + 24 * HOUR).astimezone(zone).utcoffset():
-            hours = (day + hour * HOUR for hour in range(24))
-            found += [
-                one for one in hours if one.astimezone(zone).utcoffset() != (one + HOUR).astimezone(zone).utcoffset()
-            ]
-        day += 24 * HOUR
+    found, begin, week = [], FIRST, 7 * 24
+    while begin < LAST:
+        if begin.astimezone(zone).utcoffset() != (begin + week * HOUR).astimezone(zone).utcoffset():
+            offsets = [(begin + hour * HOUR).astimezone(zone).utcoffset() for hour in range(week + 1)]
+            found += [begin + hour * HOUR for hour in range(week) if offsets[hour] != offsets[hour + 1]]
+        begin += week * HOUR
     return found
 
 

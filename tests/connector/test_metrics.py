@@ -37,7 +37,7 @@ def test_a_connection_in_numbers(tmp_path: Path) -> None:
     facts = Beginning(run_id="r", connection="nightly", target=f"s3://{KEY}/", file=str(file), trigger="schedule")
     begin(facts).failed(ValueError(CELL))
     begin(Beginning(run_id="s", connection="other\n\x1b[31m", target="t")).failed(ValueError(CELL))
-    pause(str(file), "nightly")
+    pause(str(file))
     text = metrics_text()
     found = samples(text)
     assert found["mc_sink_last_success_rows", "nightly"] == 60

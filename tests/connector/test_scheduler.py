@@ -36,6 +36,7 @@ def times(schedule: Schedule, number: int = 3) -> list[str]:
     trigger, found, now = trigger_of(schedule, "nightly"), [], SUNDAY
     for _ in range(number):
         due = trigger.get_next_fire_time(None, now)
+        assert due is not None
         found.append(f"{due.astimezone(UTC):%a %d %b %H:%M:%S}")
         now = due + timedelta(seconds=1)
     return found
@@ -73,7 +74,9 @@ def test_an_hour_that_comes_twice_runs_once() -> None:
     def times_of(cron: str) -> list[str]:
         trigger, found = trigger_of(Schedule(cron=cron, timezone=zone), "nightly"), [evening]
         for _ in range(4):
-            found.append(trigger.get_next_fire_time(found[-1], found[-1]))
+            due = trigger.get_next_fire_time(found[-1], found[-1])
+            assert due is not None
+            found.append(due)
         return [f"{due.astimezone(UTC):%d %H:%M}" for due in found[1:]]
 
     assert times_of("30 1 * * *") == ["25 00:30", "26 01:30", "27 01:30", "28 01:30"]

@@ -189,6 +189,15 @@ def test_a_scheduler_that_was_killed_goes_on_where_its_records_end(tmp_path: Pat
     assert missed(list_runs()) == ["2 runs that were due did not take place: one run makes up for all of them."]
 
 
+def test_a_scheduler_that_was_killed_before_the_first_run_loses_nothing(tmp_path: Path) -> None:
+    """The time from which a connection is planned is kept, also before it has a record."""
+    file = connection_file(tmp_path, "nightly", 'cron = "@daily"')
+    history.plan_from([str(file)], datetime(2026, 11, 1, 12, tzinfo=UTC))
+    with scheduling([file], "", clock=lambda: datetime(2026, 11, 4, 12, tzinfo=UTC)) as ended:
+        wait_until(lambda: ended)
+    assert missed(list_runs()) == ["2 runs that were due did not take place: one run makes up for all of them."]
+
+
 def test_times_beyond_counting_take_no_time(tmp_path: Path) -> None:
     """A second's schedule that stood still for ten years begins one run at once."""
     file = connection_file(tmp_path, "nightly", 'every = "1s"')
@@ -238,9 +247,9 @@ def test_a_connection_that_fails_again_and_again_is_paused(
 def test_a_connection_that_succeeds_in_between_is_not_paused(tmp_path: Path) -> None:
     """Failures count in a row, and a stopped scheduler is no failure of its connections."""
     file = str(tmp_path / "nightly.toml")
-    facts = {"connection": "nightly", "target": "out/", "file": file, "trigger": "schedule"}
+    facts: dict[str, Any] = {"connection": "nightly", "target": "out/", "file": file, "trigger": "schedule"}
     for number, error in enumerate([ValueError(), ValueError(), KeyboardInterrupt(), ValueError()]):
-        begin(Beginning(run_id=f"r-{number}", **facts)).failed(error)  # type: ignore[arg-type]  texts
+        begin(Beginning(run_id=f"r-{number}", **facts)).failed(error)
     assert history.standing_of(file).failures == 3
     deliver(load(write_connection(tmp_path, str(tmp_path / "out") + "/")), trigger="schedule")
     assert history.standing_of(file).failures == 0

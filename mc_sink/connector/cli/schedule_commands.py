@@ -73,7 +73,7 @@ def schedule(
 def _writer(file: Path | None) -> Callable[..., None]:
     """Return a function that writes the metrics where it is due, or was not done for a minute."""
     if file is None:
-        return lambda *, is_due: None  # noqa: ARG005  there is nothing to write
+        return lambda *, is_due: None  # noqa: ARG005  no file was named
     write_metrics(file)  # an error at the start ends the command
     written_at = time.monotonic()
 
@@ -91,7 +91,7 @@ def _writer(file: Path | None) -> Callable[..., None]:
 
 
 def resume(files: Annotated[list[Path], typer.Argument(help="Connection files.", show_default=False)]) -> None:
-    """Resume connections that were paused after failed runs in a row. Their failures count anew."""
+    """Resume connections that were paused after failed runs in a row. Their failures are counted from zero."""
     for file in files:
         is_resumed = history.resume(str(file.absolute()))
         out(f"{file}: {'resumed' if is_resumed else 'was not paused'}")

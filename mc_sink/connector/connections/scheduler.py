@@ -136,6 +136,7 @@ class Scheduler:
         """Run until stopped, then stop the children. Raises `Busy` while another scheduler runs."""
         with history.hold("scheduler", "A scheduler is running"):
             seen = self._clock()
+            history.plan_from((plan.file for plan in self._plans), seen)
             for plan in self._plans:
                 self._resume(plan, seen)
             try:
@@ -264,7 +265,7 @@ class Scheduler:
         if failures < plan.schedule.pause_after:
             return
         plan.is_paused = True
-        history.pause(plan.file, plan.connection.name)
+        history.pause(plan.file)
         _log.error(
             "%s is paused after %s in a row. Correct the cause, then: mc-sink resume %s",
             plan.connection.name,

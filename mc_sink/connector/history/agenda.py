@@ -14,6 +14,8 @@ from mc_sink.connector.history.record import Failure, Run, as_row, as_run, now
 from mc_sink.connector.history.table import SELECT, insert, prune, settle, transaction, update
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mc_sink.connector.history.record import Beginning, Status
 
 # Ends that say nothing of the connection: they neither count as failures nor end a row of them.
@@ -28,7 +30,7 @@ TIMED_OUT = Failure(
 class Standing:
     """What the records say of a connection file.
 
-    - `last_due` is the last time that is accounted for, None before the first.
+    - `last_due` is the last time that is accounted for, or from when the file was planned; None before that.
     - `failures` counts the failed scheduled runs since the last good one, or since the last resume.
     - `paused_at` is None for a connection that runs.
     """
@@ -47,7 +49,7 @@ def standing_of(file: str) -> Standing:
             "order by number desc limit 1",
             (file,),
         ).fetchone()
-        pause = table.execute("select after, paused_at from pauses where file = ?", (file,)).fetchone()
+        pause = table.execute("select after, paused_at, planned_at from agendas where file = ?", (file,)).fetchone()
         runs = table.execute(
             "select status, error from runs where file = ? and trigger = 'schedule' and number > ? "
             "and status not in (?, ?) order by number desc limit 1000",
@@ -60,7 +62,8 @@ def standing_of(file: str) -> Standing:
         elif run["status"] != "interrupted":  # the scheduler was stopped
             break
     paused_at = datetime.fromisoformat(pause["paused_at"]) if pause and pause["paused_at"] else None
-    return Standing(datetime.fromisoformat(last["due"]) if last else None, failures, paused_at)
+    accounted = last["due"] if last else pause["planned_at"] if pause else None
+    return Standing(datetime.fromisoformat(accounted) if accounted else None, failures, paused_at)
 
 
 def record_missed(beginning: Beginning, kind: str, text: str, *, keep: int, status: Status = "missed") -> Run:
@@ -91,29 +94,37 @@ def find_due(file: str, due: datetime) -> Run | None:
     return None if row is None else as_run(row)
 
 
-def pause(file: str, connection: str) -> None:
+def plan_from(files: Iterable[str], moment: datetime) -> None:
+    """Record from when connection files are planned, where they are not yet: times after it are accounted for."""
+    rows = [(file, moment.isoformat()) for file in files]
+    with transaction() as table:
+        table.executemany("insert or ignore into agendas (file, planned_at) values (?, ?)", rows)
+
+
+def pause(file: str) -> None:
     """Pause a connection file, until it is resumed."""
+    moment = now().isoformat()
     with transaction() as table:
         table.execute(
-            "insert into pauses (file, connection, after, paused_at) values (:file, :connection, 0, :paused_at) "
+            "insert into agendas (file, planned_at, paused_at) values (:file, :moment, :moment) "
             "on conflict (file) do update set paused_at = excluded.paused_at",
-            as_row({"file": file, "connection": connection, "paused_at": now().isoformat()}),
+            {"file": file, "moment": moment},
         )
 
 
 def resume(file: str) -> bool:
     """Resume a connection file, whose failures count from here, and return whether it was paused."""
     with transaction() as table:
-        found = table.execute("select paused_at from pauses where file = ?", (file,)).fetchone()
+        found = table.execute("select paused_at from agendas where file = ?", (file,)).fetchone()
         newest = "select coalesce(max(number), 0) from runs"
-        table.execute(f"update pauses set paused_at = null, after = ({newest}) where file = ?", (file,))  # noqa: S608  our own names
+        table.execute(f"update agendas set paused_at = null, after = ({newest}) where file = ?", (file,))  # noqa: S608  our own names
     return bool(found and found["paused_at"])
 
 
 def paused_files() -> frozenset[str]:
     """Return the connection files that are paused."""
     with transaction() as table:
-        return frozenset(row["file"] for row in table.execute("select file from pauses where paused_at is not null"))
+        return frozenset(row["file"] for row in table.execute("select file from agendas where paused_at is not null"))
 
 
 def record_timeout(run: Run) -> None:

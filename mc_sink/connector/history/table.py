@@ -29,8 +29,8 @@ create table if not exists runs (
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 create index if not exists runs_by_file on runs (file, number);
-create table if not exists pauses (
-    file text primary key, connection text not null, after integer not null, paused_at text);
+create table if not exists agendas (
+    file text primary key, planned_at text not null, after integer not null default 0, paused_at text);
 """
 # Columns are named, because a later version may have added others.
 SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
@@ -160,6 +160,5 @@ def locking(lock: state_dir.Lock) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. Free disk space, or set "
-            f"{state_dir.STATE_DIR} to another folder."
+            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. {state_dir.advice(error)}"
         ) from error

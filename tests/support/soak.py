@@ -1,0 +1,57 @@
+"""A scheduler whose clock runs faster and begins at a moment of choice; the soak test runs it as a program.
+
+Arguments: the moment, how many seconds of its clock pass in a second, when it stops (in seconds), a file for figures,
+and the connection files. A line of figures is written each second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from mc_sink.connector.cli.exit import calling
+from mc_sink.connector.cli.run_commands import log_lines
+from mc_sink.connector.connections import Connection, Scheduler, load, scheduler
+
+
+def main(moment: str, speed: str, seconds: str, figures: str, *files: str) -> None:
+    """Run the scheduler until its time is over, or SIGTERM."""
+    start, began = datetime.fromisoformat(moment), time.monotonic()
+    log_lines()
+    scheduler.LOOK_SECONDS = 0.2
+    own = psutil.Process()
+
+    def measure() -> None:
+        with Path(figures).open("a", encoding="utf-8") as file:
+            while True:
+                memory = own.memory_info().rss
+                numbers = {"threads": own.num_threads(), "descriptors": own.num_fds(), "memory": memory}
+                file.write(json.dumps({"at": time.monotonic() - began} | numbers) + "\n")
+                file.flush()
+                if time.monotonic() - began > float(seconds):
+                    made.stop()
+                    return
+                time.sleep(1)
+
+    def command(one: Connection) -> list[str]:
+        return [sys.executable, "-m", "mc_sink.connector.cli", "run", str(one.file), "--trigger", "schedule"]
+
+    made = Scheduler(
+        [load(file) for file in files],
+        command,
+        at_once=3,
+        clock=lambda: start + timedelta(seconds=(time.monotonic() - began) * float(speed)),
+    )
+    threading.Thread(target=measure, daemon=True).start()
+    with calling(lambda _number, _frame: made.stop()):
+        made.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
