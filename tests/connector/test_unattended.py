@@ -1,4 +1,4 @@
-"""What goes wrong while nobody looks: runs that hang, die or don't begin, times that pass, and what is told of it."""
+"""What goes wrong unattended: runs that hang, die or don't begin, times that pass, and the records of all of them."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_times_beyond_counting_take_no_time(tmp_path: Path) -> None:
 def test_a_connection_that_fails_again_and_again_is_paused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told once, and with the command that resumes it; then its times count as missed, and it runs again."""
+    """The log has one line, with the command that resumes it; then its times count as missed, and it runs again."""
     monkeypatch.setattr("mc_sink.connector.connections.scheduler.LOOK_SECONDS", 0.2)
     file = connection_file(tmp_path, "nightly", 'every = "1s"\npause_after = 2')
     code = "raise SystemExit(5)"
@@ -245,7 +245,7 @@ def test_a_connection_that_fails_again_and_again_is_paused(
 
 
 def test_a_connection_that_succeeds_in_between_is_not_paused(tmp_path: Path) -> None:
-    """Failures count in a row, and a stopped scheduler is no failure of its connections."""
+    """Failures count in a row, and the end of a scheduler doesn't count."""
     file = str(tmp_path / "nightly.toml")
     facts: dict[str, Any] = {"connection": "nightly", "target": "out/", "file": file, "trigger": "schedule"}
     for number, error in enumerate([ValueError(), ValueError(), KeyboardInterrupt(), ValueError()]):
@@ -273,7 +273,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, keys: str, shown: str)
 
 
 def test_the_history_keeps_so_many_records(tmp_path: Path, state: Path) -> None:
-    """The newest, and that of the last delivery, which the guard compares with; other connections keep theirs."""
+    """The newest, and that of the last delivery, which the guard compares with; records of other connections stay."""
     file = write_connection(tmp_path, str(tmp_path / "out") + "/", "[history]\nkeep = 3")
     delivered = deliver(load(file))
     other = Beginning(run_id="other", connection="other", target="out/")

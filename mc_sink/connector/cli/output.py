@@ -121,7 +121,7 @@ def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
 
 @contextmanager
 def _alone(stdout: TextIO) -> Iterator[None]:
-    """Let one run at a time print to this file or pipe: a line that is longer than a page may be written in pieces.
+    """Hold this file or pipe for one run at a time: a line that is longer than a page may be written in pieces.
 
     Where the lock can't be had, the line is printed all the same.
     """
