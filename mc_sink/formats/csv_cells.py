@@ -68,6 +68,7 @@ class Refusal:
     verb: str
     what: str
     advice: str
+    format_name: str = "CSV"
 
     def __call__(self, batch: pl.DataFrame, rows: pl.Series | None) -> pl.DataFrame:
         """Return the batch unchanged, or raise with counts, columns and, where they are known, row numbers."""
@@ -82,7 +83,7 @@ class Refusal:
             where.append(f"{name!r} (row {', '.join(first + more)})" if first else repr(name))
         cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
         raise ConfigurationError(
-            f"A batch can't be written as CSV: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
+            f"A batch can't be written as {self.format_name}: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
         )
 
 
