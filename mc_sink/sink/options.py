@@ -98,7 +98,7 @@ class Options(TypedDict, total=False):
     """The options of a delivery for type checkers: the fields of `SinkOptions` without the target."""
 
     format: FormatName | Format | None
-    preset: PresetName | Preset | None
+    preset: PresetName | str | os.PathLike[str] | Preset | None
     schema: SchemaLike | None
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
@@ -132,7 +132,7 @@ class SinkOptions:
 
     target: str | os.PathLike[str]
     format: FormatName | Format | None = field(default=None, metadata=_kind(str | Mapping[str, Any]))
-    preset: PresetName | Preset | None = field(default=None, metadata=_kind(str))
+    preset: PresetName | str | os.PathLike[str] | Preset | None = field(default=None, metadata=_kind(str))
     schema: SchemaLike | None = field(default=None, metadata=_kind(str))
     on_invalid: OnInvalid = field(default="fail", metadata=_one_of(OnInvalid))
     rejects: str | os.PathLike[str] | None = field(
