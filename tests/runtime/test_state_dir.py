@@ -90,7 +90,10 @@ def test_a_journal_that_is_a_link_is_not_believed(state: Path, tmp_path: Path) -
     (state / "journals").mkdir(parents=True)
     (state / "journals" / "r-00000000.json").symlink_to(forged)
     with pytest.raises(SinkError, match="it is a symbolic link"):
-        journal.list_journals()
+        journal.journals_of("r")
+    found, unreadable = journal.read_all()
+    assert found == []
+    assert "it is a symbolic link" in str(*unreadable)
 
 
 @pytest.mark.parametrize("name", ["journals", "locks", "runs", "platforms"])
