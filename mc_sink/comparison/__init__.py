@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 _BEFORE = "before:"
-# The actions in a column of the frame's own, as the `audience` feed has them. Rows that changed keep theirs.
+# The actions in a column of the frame's own, as the `audience` feed has them. Rows that changed keep their own.
 OWN_ACTIONS = ("add", "remove")
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
 _NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)

@@ -24,7 +24,7 @@ _BOM = "\ufeff"
 
 
 def is_encodable(text: str, encoding: str) -> bool:
-    """Return True if the text can be read back from its bytes; in Shift JIS, some characters share theirs."""
+    """Return True if the text can be read back from its bytes; in Shift JIS, some characters share bytes."""
     codec = CODECS[encoding]
     try:
         return text.encode(codec).decode(codec) == text

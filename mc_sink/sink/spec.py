@@ -35,8 +35,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     made for this call, so that no earlier attempt can have used it. `share` is the number of one worker's part of it.
     Raises `TargetError` and `ConfigurationError`.
     """
-    given = on_platform(options)
-    target = parse_target(given.target)
+    target = parse_target((given := on_platform(options)).target)
     preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target, is_share=share is not None) if preset else given
