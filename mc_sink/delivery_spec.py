@@ -67,6 +67,7 @@ class DeliverySpec:
     if_exists: IfExists
     stale: Stale
     previous: Frame | str | os.PathLike[str] | None
+    action_column: str
     keys: tuple[str, ...]
     manifest: Target | None
     manifest_form: ManifestForm

@@ -57,6 +57,7 @@ DEFAULTS = {
     "previous": None,
     "keys": None,
     "changes": "files",
+    "action_column": None,
     "max_rows_per_file": None,
     "max_bytes_per_file": None,
     "row_group_size": None,

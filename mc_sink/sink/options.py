@@ -98,7 +98,7 @@ class Options(TypedDict, total=False):
     """The options of a delivery for type checkers: the fields of `SinkOptions` without the target."""
 
     format: FormatName | Format | None
-    preset: PresetName | Preset | None
+    preset: PresetName | str | os.PathLike[str] | Preset | None
     schema: SchemaLike | None
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
@@ -113,6 +113,7 @@ class Options(TypedDict, total=False):
     previous: Frame | str | os.PathLike[str] | None
     keys: str | Sequence[str] | None
     changes: ChangesIn
+    action_column: str | None
     max_rows_per_file: int | None
     max_bytes_per_file: int | None
     row_group_size: int | None
@@ -131,7 +132,7 @@ class SinkOptions:
 
     target: str | os.PathLike[str]
     format: FormatName | Format | None = field(default=None, metadata=_kind(str | Mapping[str, Any]))
-    preset: PresetName | Preset | None = field(default=None, metadata=_kind(str))
+    preset: PresetName | str | os.PathLike[str] | Preset | None = field(default=None, metadata=_kind(str))
     schema: SchemaLike | None = field(default=None, metadata=_kind(str))
     on_invalid: OnInvalid = field(default="fail", metadata=_one_of(OnInvalid))
     rejects: str | os.PathLike[str] | None = field(
@@ -157,6 +158,9 @@ class SinkOptions:
     previous: Frame | str | os.PathLike[str] | None = field(default=None, metadata=_kind(str))
     keys: str | Sequence[str] | None = field(default=None, metadata=_NAMES)
     changes: ChangesIn = field(default="files", metadata=_one_of(ChangesIn))
+    action_column: str | None = field(
+        default=None, metadata=_kind(str, lambda value: isinstance(value, str) and value != "", "a column's name")
+    )
     max_rows_per_file: int | None = field(default=None, metadata=_MAX_ROWS)
     max_bytes_per_file: int | None = field(default=None, metadata=_kind(int, _is_count, "a number of bytes, 1 or more"))
     row_group_size: int | None = field(
@@ -202,7 +206,12 @@ class SinkOptions:
     def columns(self) -> tuple[str, ...]:
         """The columns that divide the rows into files: the action of a change first, unless it is a column."""
         divides = self.previous is not None and self.changes == "files"
-        return ((ACTION,) if divides else ()) + column_names(self.partition_by)
+        return ((self.action,) if divides else ()) + column_names(self.partition_by)
+
+    @property
+    def action(self) -> str:
+        """The name of the column, or of the folders, that have the action of each row with `previous`."""
+        return ACTION if self.action_column is None else self.action_column
 
 
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(SinkOptions) if one.name != "target"}

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
@@ -15,7 +15,6 @@ from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
 from mc_sink.exceptions import UploadError, ValidationError
 from mc_sink.formats import Csv
-from mc_sink.sink.options import ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -128,7 +127,9 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         if spec.previous is not None:
             dialect = spec.format if isinstance(spec.format, Csv) else None
             compare = load_part("comparison").compare
-            comparison = compare(spec.previous, compiled.delivered, keys=spec.keys, action=ACTION, dialect=dialect)
+            comparison = compare(
+                spec.previous, compiled.delivered, keys=spec.keys, action=spec.action_column, dialect=dialect
+            )
         used = {
             "max_rejects=": spec.max_rejects is not None,
             "previous=": spec.previous is not None,
