@@ -59,7 +59,7 @@ FRAMES = [
     ([{"a": 1}], "pass polars.DataFrame(rows)"),
     ("data.csv", "pass polars.scan_csv(…)"),
 ]
-SIZES = {"10": 10, "1kB": 1_000, "256MB": 256_000_000, "256 MiB": 256 * 2**20, "1GiB": 2**30, "1.5kB": 1_500}
+SIZES = {"10B": 10, "1kB": 1_000, "256MB": 256_000_000, "256 MiB": 256 * 2**20, "1GiB": 2**30, "1.5kB": 1_500}
 
 
 def deliver(target: object, frame: Any = FRAME, **options: Any) -> mc_sink.Receipt:
@@ -125,7 +125,7 @@ def test_sizes_may_be_text(text: str, num_bytes: int, tmp_path: Path) -> None:
     assert [file.num_rows for file in by_text.files] == [file.num_rows for file in by_number.files]
 
 
-@pytest.mark.parametrize("value", ["256 bananas", "MB", "", "-1MB", "0"])
+@pytest.mark.parametrize("value", ["256 bananas", "MB", "", "-1MB", "0MB", "10"])
 def test_other_texts_are_no_sizes(value: str, tmp_path: Path) -> None:
     """The message shows how a size is written."""
     with pytest.raises(mc_sink.ConfigurationError, match="max_bytes_per_file"):

@@ -82,8 +82,8 @@ def _kind(
 
 
 def _num_bytes(value: object) -> object:
-    """Return a size such as "256MB" or "1 GiB" as bytes; any other value stays, and is judged as it is."""
-    if not isinstance(value, str):
+    """Return a size with a unit, such as "256MB" or "1 GiB", as bytes; any other value stays as it is."""
+    if not isinstance(value, str) or not value[-1:].isalpha():
         return value
     from pydantic import ByteSize, ValidationError
 
