@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
 from urllib.parse import urlencode
 
+from mc_sink._hints import hints_fields
 from mc_sink.exceptions import ConfigurationError
 
 CannedAcl = Literal[
@@ -59,6 +60,7 @@ class ReadOnly(dict[str, str]):
         return hash(frozenset(self.items()))
 
 
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectOptions:
     """How S3 should keep the object; every value is checked here, before anything is opened.

@@ -41,6 +41,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _PATTERN = re.compile(r"[*\[]")
 _GLOB = re.compile(r"[*?]")
+_IN_BRACES = re.compile(r"\{\w+(?::[^{}]*)?\}")
 _S3 = {"s3", "s3a"}
 # What stores that speak S3's language, and older libraries, call their URLs.
 _S3_LIKE = {"s3n", "s3b", "r2", "minio", "ceph", "wasabi", "b2"}
@@ -211,6 +212,13 @@ def _local(text: str, folder: Path | None = None) -> Target:
             raise TargetError(
                 f"The path {text!r} contains the pattern {pattern.name!r}, and no file or folder has that name. "
                 "Write a name without * and ?."
+            )
+        if token := next(
+            (one for one in (whole, *whole.parents) if _IN_BRACES.search(one.name) and not one.exists()), None
+        ):
+            raise TargetError(
+                f"The path {text!r} contains {token.name!r}, and no file or folder has that name. Tokens such as "
+                "{date} go into name=, and f-strings need an f in front."
             )
     except (RuntimeError, OSError) as error:
         raise TargetError(f"The path {text!r} leads nowhere: {error} Write the whole path, from /.") from error

@@ -10,6 +10,7 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import from_batches
+from mc_sink._hints import CSV, hints_fields
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
 from mc_sink.formats.csv_dialect import (
@@ -64,6 +65,7 @@ _LINES_AT_ONCE, _LINES_BYTES = 1_024, 8 * 2**20
 _PIECE_ROWS = 10_000
 
 
+@hints_fields(CSV)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Csv:
     r"""CSV as in RFC 4180, by default in UTF-8. Options that Polars' `sink_csv` also has keep their names there.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import polars as pl
 
 from mc_sink._frames import from_batches
+from mc_sink._hints import PARQUET, hints_fields
 from mc_sink._nested import inner_dtypes, leaf_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
@@ -60,6 +61,7 @@ _NULL_ADVICE = (
 WIDE = (pl.Int128, pl.UInt128)
 
 
+@hints_fields(PARQUET)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parquet:
     """Parquet. The options are those of Polars' `sink_parquet`, under its names.

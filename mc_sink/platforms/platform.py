@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from mc_sink import _display
+from mc_sink._hints import hints_fields
 from mc_sink._s3_names import find_access_point
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
@@ -45,6 +46,7 @@ class Checked:
     target: str | None = None
 
 
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """Named credentials with their endpoint, bounds and object options. Its secrets are neither shown nor pickled.

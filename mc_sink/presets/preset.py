@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from mc_sink._display import logger
+from mc_sink._hints import hints_fields
 from mc_sink.formats import Csv, Parquet, options_of
 from mc_sink.presets.limit import Excess, Limit, refusal
 from mc_sink.presets.limit_checks import (
@@ -47,6 +48,7 @@ _LOOKS: dict[LimitName, Look] = {
 }
 
 
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """The documented requirements of a receiver: how files are written, split and named, and the limits of the data.
