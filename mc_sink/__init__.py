@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink._lazy import attributes, load_part
-from mc_sink._runtime import fork_guard  # noqa: F401  it records every fork from here on
+from mc_sink._runtime import fork_guard, state_dir  # noqa: F401  they record every fork, and the folder of the start
 from mc_sink.secret import seals_options
 
 if TYPE_CHECKING:

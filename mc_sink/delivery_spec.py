@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mc_sink.keys import FileNames
     from mc_sink.object_options import ObjectOptions
     from mc_sink.presets import Preset
-    from mc_sink.staged import IfExists, ManifestForm, OnEmpty, Report, Staged, Stale
+    from mc_sink.staged import IfExists, ManifestForm, NoteHidden, OnEmpty, Report, Staged, Stale
     from mc_sink.storage import SupportMemory
     from mc_sink.target import Target
     from mc_sink.validation import OnInvalid, SchemaLike
@@ -46,6 +46,8 @@ class DeliverySpec:
         What the saved platform remembers of its stores.
     report
         What is called when an upload has begun; see `Delivery.stage`.
+    note
+        What is called before a hidden file is made; see `mc_sink.publishing.hidden_files`.
     """
 
     names: FileNames
@@ -76,6 +78,7 @@ class DeliverySpec:
     support_memory: SupportMemory | None
     progress: bool | None
     report: Report | None = None
+    note: NoteHidden = lambda _url, _place: None
 
     def __repr__(self) -> str:
         return "DeliverySpec(…)"  # the values may be credentials and cells
@@ -92,7 +95,13 @@ class DeliverySpec:
 
     def stores(self) -> Stores:
         """Return the stores of the target and the rejects. They are opened when they are first needed."""
-        return Stores(self.storage_options, self.object_options, self.support_memory, self.report)
+        return Stores(self.storage_options, self.object_options, self.support_memory, self.report, self.note)
+
+    def check_places(self, stores: Stores) -> None:
+        """Raise for a store that can't be used, before a row is read; sends nothing."""
+        stores.check(self.target, self.if_exists, is_new=not self.run_id_given)
+        if self.rejects:
+            stores.check(self.rejects[0], self.if_exists, is_new=not self.run_id_given)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Return how rows with these columns are partitioned; raises `ConfigurationError` where they can't be."""

@@ -31,6 +31,8 @@ Sums = Literal["full", "composite", "sha256", "crc64nvme", "none"]
 ManifestForm = Literal["mc_sink", "redshift"]
 # Is called with the URL and the id of an upload when it has begun, before any part. What it raises ends the upload.
 Report = Callable[[str, str], object]
+# Is called with the URL of a file, and its place, before its hidden file is made. It raises nothing.
+NoteHidden = Callable[[str, "Temporary"], object]
 # How a journal writes these down: bytes as text, and nothing that it doesn't know.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
@@ -78,11 +80,15 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Temporary:
-    """A finished file under a hidden name beside its final one; renaming it makes it visible."""
+    """A finished file under a hidden name beside its final one; renaming it makes it visible.
+
+    `folders` are those above it that its delivery made, the deepest first.
+    """
 
     __pydantic_config__: ClassVar[Any] = _AS_JSON
     path: str
     temporary: str
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
             f"loses a slash), or ./{scheme}:… for a local name that begins so."
         )
     if is_text:
-        _refuse_unlikely(text, folder or Path.cwd())
+        _refuse_unlikely(text, folder or Path())
     return _local(text, folder)
 
 
@@ -176,6 +176,8 @@ def _refuse_unlikely(text: str, folder: Path) -> None:
             f"{text!r} has a backslash, which doesn't separate folders here. Write / instead, or ./ in front."
         )
     host, parent = text.partition("/")[0], (folder / text).parent
+    with suppress(OSError):  # the working directory is gone
+        parent = parent.absolute()
     if is_aws_host(host):
         raise TargetError(
             f"{_without_query(text)!r} begins with a host of S3's, and has no scheme.{suggest_target(text)}"

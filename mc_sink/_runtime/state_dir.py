@@ -1,8 +1,9 @@
 """The state folder of this machine: its location, its permissions, its locks and its private files.
 
-It is `$MC_SINK_STATE_DIR`, or else the user's folder for state (`~/.local/state/mc_sink` on Linux). Locks are emptied
-and journals are acted upon, so a file is judged by what was opened: a regular file of this user, with a single name.
-Links are refused. Every lock of the package is a `Lock`, and every file but the database is written by `write_private`.
+It is `$MC_SINK_STATE_DIR`, which may be relative to the folder in which the program was started, or else the user's
+folder for state (`~/.local/state/mc_sink` on Linux). Locks are emptied and journals are acted upon, so a file is judged
+by what was opened: a regular file of this user, with a single name. Links are refused. Every lock of the package is a
+`Lock`, and every file but the database is written by `write_private`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import stat
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mc_sink.exceptions import UploadError
+from mc_sink._display import logger
+from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,21 +27,66 @@ if TYPE_CHECKING:
 
 STATE_DIR = "MC_SINK_STATE_DIR"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_FULL, _DENIED = {errno.ENOSPC, errno.EDQUOT}, {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
+# Filesystems on the disk of another machine, by their names in /proc/self/mountinfo.
+_REMOTE = {
+    "9p",
+    "afs",
+    "ceph",
+    "cifs",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+}
+_MOUNTS = "/proc/self/mountinfo"
+_log = logger(__name__)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109  None where it has been removed
+    except OSError:
+        return None
+
+
+# This module is imported with the package: a source, a hook or a caller may change the working directory later.
+_STARTED_IN = _working_folder()
 
 
 def state_folder() -> Path:
-    """Return the folder, which need not exist. A relative path is resolved once, where it is first asked for."""
+    """Return the folder, which need not exist; raises `ConfigurationError` where nothing says where it is."""
     return _folder_of(os.environ.get(STATE_DIR), os.environ.get("HOME"), os.environ.get("XDG_STATE_HOME"))
 
 
 @cache
-def _folder_of(asked: str | None, _home: str | None, _state_home: str | None) -> Path:
+def _folder_of(asked: str | None, home: str | None, state_home: str | None) -> Path:
     """Return the folder that is asked for, or else the user's, which depends on the other two variables."""
     if asked:
-        return Path(asked).absolute()
+        found = Path(_STARTED_IN or "", asked)
+        if found.is_absolute():
+            return found
+        raise ConfigurationError(
+            f"{STATE_DIR} is a relative path, and the folder in which this program was started is gone. Set it to an "
+            "absolute path."
+        )
     from platformdirs import user_state_path
 
-    return user_state_path("mc_sink", appauthor=False)
+    found = Path()
+    with suppress(RuntimeError):  # newer versions raise where no home is known
+        found = user_state_path("mc_sink", appauthor=False)
+    if found.is_absolute() and (state_home or home != ""):  # without HOME, the system knows the user's home
+        return found
+    raise ConfigurationError(
+        f"The folder for the state of this user isn't known: HOME is not set to an absolute path. Set HOME, or set "
+        f"{STATE_DIR} to a folder."
+    )
 
 
 def prepare_folder(name: str = "") -> Path:
@@ -62,18 +110,66 @@ def prepare_folder(name: str = "") -> Path:
     return place
 
 
+def check_folder(name: str) -> None:
+    """Prepare the folder `name`, and raise `OSError` if it has no locks, or no space for a small file.
+
+    Logs a warning for a folder on the disk of another machine, once.
+    """
+    place = prepare_folder(name)
+    with Lock(place / f"{secrets.token_hex(8)}.lock").held() as lock:
+        os.pwrite(lock.descriptor, bytes(4096), 0)
+    _warn_of_remote(place)
+
+
+@cache
+def _warn_of_remote(place: Path) -> None:
+    if (kind := remote_kind(place)) is not None:
+        _log.warning(
+            "The state folder %s is on the disk of another machine (%s). Its locks may not keep two runs apart, and "
+            "its history may be damaged. Set %s to a folder on a local disk.",
+            place.parent,
+            kind,
+            STATE_DIR,
+        )
+
+
+def remote_kind(place: Path, mounts: str = _MOUNTS) -> str | None:
+    """Return the kind of filesystem a folder is on if it is on another machine's disk; None elsewhere, or if unknown.
+
+    `mounts` is the file in which Linux lists what is mounted where; other systems have none.
+    """
+    kinds: dict[str, str] = {}
+    with suppress(OSError, IndexError), open(mounts, encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            kinds[before.split(" ")[4].replace("\\040", " ")] = after.split(" ")[0]
+    above = next((str(one) for one in (place, *place.parents) if str(one) in kinds), None)
+    kind = kinds.get(above or "")
+    return kind if kind in _REMOTE else None
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about a state folder that can't be used."""
+    if error.errno in _FULL:
+        return f"Free disk space, or set {STATE_DIR} to a folder on another disk."
+    if error.errno in _DENIED:
+        return f"Grant this user the permission to write there, or set {STATE_DIR} to another folder."
+    if error.errno in _NO_LOCKS:
+        return f"Its filesystem has no locks. Set {STATE_DIR} to a folder on a local disk."
+    if error.errno in _NO_DESCRIPTORS:
+        return "Raise the limit on open files (ulimit -n), or run fewer deliveries at once."
+    return f"Set {STATE_DIR} to a folder on a local disk that this user may write."
+
+
 @contextmanager
 def writing(what: str, place: Path) -> Iterator[None]:
     """Raise an `OSError` of the block as an `UploadError` that names the file or folder and what to do."""
     try:
         yield
-    except UploadError:
+    except SinkError:
         raise
     except OSError as error:
-        raise UploadError(
-            f"The {what} at {place} can't be written: {error.strerror}. Free disk space, or set {STATE_DIR} to another "
-            "folder."
-        ) from error
+        raise UploadError(f"The {what} at {place} can't be written: {error.strerror}. {advice(error)}") from error
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -173,6 +269,14 @@ class Lock:
         self.acquire(wait)
         try:
             yield self
+        finally:
+            self.release()
+
+    @contextmanager
+    def held_if_free(self) -> Iterator[bool]:
+        """Hold the lock for a block if no other one holds it; yields whether it is held."""
+        try:
+            yield self.acquire()
         finally:
             self.release()
 

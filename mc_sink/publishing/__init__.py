@@ -4,7 +4,7 @@ staged ──► journal written ──► file, file, … ──► manifest �
 staged ──discard──► gone
 """
 
-from mc_sink.publishing import journal, verification
+from mc_sink.publishing import hidden_files, journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
 from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.preconditions import raise_stale
@@ -17,6 +17,7 @@ __all__ = [
     "abort_lost",
     "discard",
     "discard_with",
+    "hidden_files",
     "journal",
     "list_journals",
     "publish",

@@ -92,9 +92,9 @@ def folder() -> Path:
 
 
 def prepare() -> None:
-    """Create the folder, for its owner alone; raises `UploadError` where it can't be, before any work is done."""
-    with state_dir.writing(_KIND, folder()):
-        state_dir.prepare_folder(_FOLDER)
+    """Create the folder, for its owner alone; raises `UploadError` where it can't be used, before any work is done."""
+    with state_dir.writing("folder of journals", folder()):
+        state_dir.check_folder(_FOLDER)
 
 
 @contextmanager
@@ -102,8 +102,8 @@ def lock(run_id: str, target: str) -> Iterator[None]:
     """Hold the lock of one delivery, so that no other process or thread of this machine publishes it meanwhile."""
     path = _path(run_id, target).with_suffix(".lock")
     held = state_dir.Lock(path)
-    prepare()
     with state_dir.writing(_KIND, path):
+        state_dir.prepare_folder(_FOLDER)
         held.acquire(
             lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
         )
@@ -122,8 +122,8 @@ def write(
     """
     path = _path(staged[0].run_id, staged[0].target)
     note = _Note(tuple(staged), tuple(superseded), None if replaces is None else dict(replaces))
-    prepare()
     with state_dir.writing(_KIND, path):
+        state_dir.prepare_folder(_FOLDER)
         text = json.dumps(note, default=as_json, ensure_ascii=False, separators=(",", ":"))
         state_dir.write_private(path, text.encode())
 
@@ -183,18 +183,35 @@ def superseded(earlier: Journal | None, staged: Sequence[Staged]) -> tuple[Stage
 
 
 def list_journals() -> _display.Listing[Journal]:
-    """List the deliveries on this machine whose publishing began and is not known to have ended, oldest first."""
-    return _in_order(folder().glob("*.json"))
+    """List the deliveries on this machine whose publishing began and is not known to have ended, oldest first.
+
+    A journal that can't be read is logged as a warning, and hides no other.
+    """
+    found, unreadable = read_all()
+    for error in unreadable:
+        _log.warning("%s", error.message)
+    return found
+
+
+def read_all() -> tuple[_display.Listing[Journal], list[ConfigurationError]]:
+    """Return all journals of this machine, oldest first, and an error for each that can't be read."""
+    found, unreadable = list[Journal | None](), list[ConfigurationError]()
+    for path in sorted(folder().glob("*.json")):
+        try:
+            found.append(_read(path))
+        except ConfigurationError as error:
+            unreadable.append(error)
+    return _in_order(found), unreadable
 
 
 def journals_of(run_id: str) -> _display.Listing[Journal]:
     """List the journals of one run, one for each target. Unreadable journals of other runs are ignored."""
     named = re.compile(re.escape(run_id) + r"-[0-9a-f]{8}\.json")
-    return _in_order(path for path in folder().glob("*.json") if named.fullmatch(path.name))
+    return _in_order(_read(path) for path in folder().glob("*.json") if named.fullmatch(path.name))
 
 
-def _in_order(paths: Iterable[Path]) -> _display.Listing[Journal]:
-    return _display.Listing(sorted(filter(None, map(_read, paths)), key=lambda journal: journal.noted_at))
+def _in_order(found: Iterable[Journal | None]) -> _display.Listing[Journal]:
+    return _display.Listing(sorted(filter(None, found), key=lambda journal: journal.noted_at))
 
 
 def _path(run_id: str, target: str) -> Path:

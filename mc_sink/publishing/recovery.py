@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mc_sink.exceptions import AlreadyExistsError, CommitUnknown, ConfigurationError, PermissionDenied, SinkError
 from mc_sink.platforms import stores_for
-from mc_sink.publishing import journal
+from mc_sink.publishing import hidden_files, journal
 from mc_sink.publishing.preconditions import files_by_store
 from mc_sink.publishing.publication import Attempt, commit_error, discard_files, discard_with, urls_of
 from mc_sink.publishing.several import run_several
@@ -64,7 +64,8 @@ def recover(
     """Finish a delivery that was interrupted while it was published from this machine: all of it becomes visible, once.
 
     Only a delivery with a journal needs this (`list_journals()`): before publishing began, nothing is visible, and a
-    rerun is enough. The journal stays until all is visible or discarded.
+    rerun is enough. The journal stays until all is visible or discarded. Hidden files that a killed process left of the
+    run on a disk are removed, also where it has no journal.
 
     Parameters
     ----------
@@ -84,12 +85,20 @@ def recover(
     if action not in {"publish", "discard"}:
         raise ConfigurationError(f'Cannot use action={action!r}. Give "publish" or "discard".')
     waiting = _journal_of(run_id, target)
+    if waiting is None:
+        left = _remove_hidden(run_id, target, platform, storage_options)
+        if left is None or action == "publish":
+            raise _nothing_to_publish(run_id, left)
+        return left
     with journal.lock(run_id, waiting.target):
         found = _journal_of(run_id, waiting.target)  # again: another process may have finished it meanwhile
+        if found is None:
+            raise _nothing_to_publish(run_id, None)
         stores = stores_for(found.target, platform, storage_options, found.staged[0].object_options)
         if action == "discard":
             sent = journal.sent(found.run_id, found.target)
-            left = discard_with(stores, found.staged, look=True)
+            left = hidden_files.remove_left(run_id, found.target, stores) or []
+            left += discard_with(stores, found.staged, look=True)
             left += discard_files(stores, found.superseded, sent, look=True)
             visible = [url for url in urls_of(found.staged) if is_visible(stores, url)]
             journal.remove(found.staged)
@@ -99,20 +108,38 @@ def recover(
             return Attempt(stores, [replace(part, repeatable=True) for part in found.staged]).publish()
 
 
-def _journal_of(run_id: str, target: str | None) -> Journal:
-    """Return the one journal of a run, or of a run and a target; raise `ConfigurationError` for none or several."""
-    place = None if target is None else parse_target(target).url
-    found = [one for one in journal.journals_of(run_id) if place in {None, one.target}]
-    if len(found) == 1:
-        return found[0]
-    if found:
+def _journal_of(run_id: str, target: str | None) -> Journal | None:
+    """Return the one journal of a run, or of a run and a target, or None; raise `ConfigurationError` for several."""
+    if target is not None:
+        return journal.find(run_id, parse_target(target).url)
+    found = journal.journals_of(run_id)
+    if len(found) > 1:
         raise ConfigurationError(
             f"{len(found)} deliveries of run {run_id} wait to be recovered. Pass one of their targets as target=: "
             f"{', '.join(one.target for one in found)}."
         )
-    raise ConfigurationError(
+    return found[0] if found else None
+
+
+def _remove_hidden(
+    run_id: str, target: str | None, platform: str | Platform | None, storage_options: Mapping[str, Any] | None
+) -> list[str] | None:
+    """Remove the hidden files that killed processes left of a run without a journal; None where nothing was left."""
+    place = None if target is None else parse_target(target).url
+    found = [left.target for left in hidden_files.list_left(run_id) if place in {None, left.target}]
+    stores = {one: stores_for(one, platform, storage_options) for one in found}
+    removed = [left for one in stores if (left := hidden_files.remove_left(run_id, one, stores[one])) is not None]
+    return [sentence for left in removed for sentence in left] if removed else None
+
+
+def _nothing_to_publish(run_id: str, left: Sequence[str] | None) -> ConfigurationError:
+    """Return the error for a run without a journal; `left` are the hidden files that stay, None if it had none."""
+    removed = "" if left is None else " The hidden files that a killed process left were removed."
+    removed = f" {' '.join(left)}" if left else removed
+    return ConfigurationError(
         f"Run {run_id} has no journal in {journal.folder()}: its publishing didn't begin on this machine, or it "
-        "ended. Rerun with the same run_id: files that are visible are compared, and only the rest is published."
+        f"ended.{removed} Rerun with the same run_id: files that are visible are compared, and only the rest is "
+        "published."
     )
 
 

@@ -5,10 +5,11 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mc_sink._lazy import attributes
-from mc_sink.publishing import journal, publish_with, wait_to_publish, waiting_at
+from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
@@ -39,7 +40,7 @@ __all__ = [
     "RowCountGuard",
     "Share",
     "SinkOptions",
-    "check_new_run",
+    "check_before",
     "deliver_frame",
     "open_delivery",
     "preview",
@@ -166,21 +167,29 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     return deliver_frame(frame, resolve(SinkOptions.of("sink_madconnect", target, options)))
 
 
-def check_new_run(spec: DeliverySpec) -> None:
-    """Raise `AlreadyExistsError` if objects exist at the names of a new run. Lists the store; needs no frame."""
-    find_prior_attempt(spec, spec.stores())
+def check_before(spec: DeliverySpec) -> None:
+    """Raise for what stands in the way of a run, before its source is opened: this machine, the store, existing files.
+
+    The store is listed for a new run only: a source may run its query when it is opened.
+    """
+    journal.prepare()
+    stores = spec.stores()
+    spec.check_places(stores)
+    if not spec.run_id_given:
+        find_prior_attempt(spec, stores)
 
 
 def deliver_frame(frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None) -> Receipt:
     """Deliver a frame by a specification; see `sink_madconnect`. `guard` is the row count guard of a connection."""
     journal.prepare()
-    done = stage_frame(frame, spec, guard)
-    try:
-        return publish_with(done.stores, [done.staged])
-    except BaseException as error:
-        if not journal.holds(done.staged):  # files in a journal may be visible in part, and `recover` needs the rest
-            discard_noting(done.staged, done.stores, error)
-        raise
+    with hidden_files.noted(spec.names.run_id, spec.target.url) as note:
+        done = stage_frame(frame, replace(spec, note=note), guard)
+        try:
+            return publish_with(done.stores, [done.staged])
+        except BaseException as error:
+            if not journal.holds(done.staged):  # what a journal lists may be visible in part, and `recover` needs it
+                discard_noting(done.staged, done.stores, error)
+            raise
 
 
 @seals_options
@@ -194,6 +203,8 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
     and checks what only all of them together can show.
     """
     spec = resolve(SinkOptions.of("stage", target, options))
-    staged = stage_frame(frame, spec, waiting=waiting_at(spec.names.run_id, spec.target.url)).staged
+    with hidden_files.noted(spec.names.run_id, spec.target.url) as note:
+        waiting = waiting_at(spec.names.run_id, spec.target.url)
+        staged = stage_frame(frame, replace(spec, note=note), waiting=waiting).staged
     wait_to_publish(staged)
     return staged

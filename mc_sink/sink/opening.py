@@ -132,7 +132,9 @@ def _opened(delivery: Delivery, *, by_bucket: bool) -> Delivery:
                 f"Schema {name!r} casts column {cast[0]!r}, by which rows are divided. Cast it before."
             )
     journal.prepare()
-    prior = find_prior_attempt(spec, spec.stores())
+    stores = spec.stores()
+    spec.check_places(stores)
+    prior = find_prior_attempt(spec, stores)
     if prior.manifest and spec.if_exists == "fail":
         if journal.find(delivery.run_id, delivery.target):  # its process ended between the manifest and the end
             recover(delivery.run_id, target=delivery.target, storage_options=spec.storage_options)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
@@ -147,16 +147,34 @@ def show_progress(title: str, *, progress: bool | None) -> Iterator[Advance]:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     in_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})  # a notebook's kernel
-    is_watched = in_notebook or (sys.stderr is not None and sys.stderr.isatty())
-    if not (is_watched if progress is None else progress):
+    if not (in_notebook or _is_terminal() if progress is None else progress):
         yield lambda _rows, _num_bytes: None
         return
     has_widgets = in_notebook and find_spec("ipywidgets")
     bars = import_module("tqdm.notebook" if has_widgets else "tqdm.std")
-    with bars.tqdm(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True) as bar:
+    with ExitStack() as stack:
+        shown: list[Any] = []  # empty once the bar can't be drawn: its pipe is broken, or its terminal is gone
+        with suppress(OSError, ValueError):
+            shown.append(bars.tqdm(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True))
 
         def advance(rows: int, num_bytes: int) -> None:
-            bar.set_postfix_str(f"{num_bytes / 2**20:,.1f} MiB", refresh=False)
-            bar.update(rows)
+            try:
+                for bar in shown:
+                    bar.set_postfix_str(f"{num_bytes / 2**20:,.1f} MiB", refresh=False)
+                    bar.update(rows)
+            except (OSError, ValueError):
+                shown.clear()
 
+        def close() -> None:
+            with suppress(OSError, ValueError):
+                for bar in shown:
+                    bar.close()
+
+        stack.callback(close)
         yield advance
+
+
+def _is_terminal() -> bool:
+    with suppress(ValueError):  # standard error was closed by the program
+        return sys.stderr is not None and sys.stderr.isatty()
+    return False

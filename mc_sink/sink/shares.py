@@ -24,7 +24,7 @@ from mc_sink._frames import as_lazyframe
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
-from mc_sink.publishing import abort_lost, discard_with, journal, publish_with, upload_ids
+from mc_sink.publishing import abort_lost, discard_with, hidden_files, journal, publish_with, upload_ids
 from mc_sink.sink.options import SinkOptions
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
@@ -103,9 +103,9 @@ class Delivery:
         try:
             self._check_here()
             prior = PriorAttempt(to_compare=frozenset(self.published))
-            done = stage_frame(
-                batches, replace(self._spec_of_share(number), report=report), columns=self.columns, prior=prior
-            )
+            with hidden_files.noted(self.run_id, self.target) as note:
+                spec = replace(self._spec_of_share(number), report=report, note=note)
+                done = stage_frame(batches, spec, columns=self.columns, prior=prior)
         except VERDICTS as error:
             return Share(number=number, delivery=self.id, host=host, failure=small(error))
         staged = done.staged

@@ -17,7 +17,7 @@ from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of
-from mc_sink.publishing import discard_with
+from mc_sink.publishing import discard_with, hidden_files
 from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows, show_progress
 from mc_sink.sink.prior_attempt import find_prior_attempt
@@ -72,6 +72,9 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     if spec.preset and spec.lost:
         _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
     refuse_own_frames(spec, frame)
+    spec.check_places(stores)
+    if spec.run_id_given:
+        hidden_files.remove_left(spec.names.run_id, spec.target.url, stores)
     with stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:

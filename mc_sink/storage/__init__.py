@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Unpicklable, seal, seals_options
-from mc_sink.storage.local import LocalStore, not_a_file, odd_kind
+from mc_sink.storage.local import LocalStore, is_hidden, not_a_file, odd_kind
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.renaming import RenamingStore
 from mc_sink.storage.s3 import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from mc_sink.staged import Report
+    from mc_sink.staged import IfExists, NoteHidden, Report
     from mc_sink.target import Target
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "already_exists",
     "check_owner",
     "is_aws",
+    "is_hidden",
     "is_visible",
     "not_a_file",
     "not_aborted",
@@ -78,9 +79,10 @@ class Stores(Unpicklable):
         object_options: ObjectOptions | None = None,
         memory: SupportMemory | None = None,
         report: Report | None = None,
+        note: NoteHidden = lambda _url, _place: None,
     ) -> None:
         self._storage_options, self._object_options = seal(storage_options).checked(), object_options
-        self._memory, self._report = memory, report
+        self._memory, self._report, self._note = memory, report, note
         self._opened: dict[tuple[str, str], Store] = {}
 
     def of(self, target: Target) -> Store:
@@ -88,7 +90,7 @@ class Stores(Unpicklable):
         local = target.protocol == "file"
         place = (target.protocol, "" if local else target.bucket or target.path.partition("/")[0])
         if place not in self._opened:
-            self._opened[place] = store = open_store(target, self._storage_options, self._object_options)
+            self._opened[place] = store = open_store(target, self._storage_options, self._object_options, self._note)
             if isinstance(store, S3Store):
                 store.report = self._report
                 if self._memory:
@@ -122,6 +124,16 @@ class Stores(Unpicklable):
         store = self.of(where)
         return store.abort_reported(where, upload_id, settled) if isinstance(store, S3Store) else None
 
+    def check(self, target: Target, if_exists: IfExists, *, is_new: bool) -> None:
+        """Open the store of a target, and raise if it can't be used; sends nothing.
+
+        A local folder in which files can't be published is refused. Of a run that is not new, all may be there already,
+        and then a folder that can't be written is none.
+        """
+        store = self.of(target)
+        if isinstance(store, LocalStore):
+            store.check(target, if_exists, is_new=is_new)
+
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""
         store = self.of(target)
@@ -130,21 +142,25 @@ class Stores(Unpicklable):
 
 @seals_options
 def open_store(
-    target: Target, storage_options: Mapping[str, Any] | None = None, object_options: ObjectOptions | None = None
+    target: Target,
+    storage_options: Mapping[str, Any] | None = None,
+    object_options: ObjectOptions | None = None,
+    note: NoteHidden = lambda _url, _place: None,
 ) -> Store:
     """Open the store of a target, or raise if that is impossible; sends nothing.
 
-    Local files use no options, and only S3 uses `object_options`. A library holds the plain secrets, so
-    its exceptions are raised without their frames, and with the secrets cut out of their texts.
+    Local files use no options, and only S3 uses `object_options`. `note` is called before a hidden file is made. A
+    library holds the plain secrets, so its exceptions are raised without their frames, and with the secrets cut out of
+    their texts.
     """
     if target.protocol == "file":
-        return LocalStore()
+        return LocalStore(note)
     options = seal(storage_options)
     failed: BaseException
     try:
         with silence():
             if target.protocol != "s3":
-                return RenamingStore(target, options.checked().reveal())
+                return RenamingStore(target, options.checked().reveal(), note)
             return S3Store(options, object_options or ObjectOptions())
     except SinkError as error:
         failed = error

@@ -34,15 +34,18 @@ from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
 
-    from mc_sink.staged import IfExists, StagedFile
+    from mc_sink.staged import IfExists, NoteHidden, StagedFile
 
 # Filesystems take names of 255 bytes: the part of them that a hidden name leaves for the name itself.
 _STEM_BYTES = 255 - len("..12345678.partial")
 _HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.partial")
+_ATTEMPTS = 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The path is right, but the disk is full or the program has too many files open.
 _NO_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISDIR: "a folder",
     stat.S_ISLNK: "a symbolic link",
@@ -85,18 +88,19 @@ def not_a_file(path: str, kind: str) -> str:
 class LocalFile:
     """Writes one file under a hidden name, and makes sure that the disk holds it."""
 
-    def __init__(self, path: str) -> None:
-        self._path, self._temporary = path, hidden_name(path)
-        self._made: list[Path] = []
-        self.crc = 0
-        try:
-            with _opening(path):
-                self._made = [folder for folder in Path(path).parents if not folder.exists()]
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                self._file = Path(self._temporary).open("xb", buffering=0)  # noqa: SIM115  lives as long as the delivery
-        except BaseException:
-            _remove_folders(self._made)
-            raise
+    def __init__(self, path: str, made: set[str], note: NoteHidden) -> None:
+        """Open the file. `made` are the folders that the delivery has made so far; those of this file are added."""
+        self._path, self.crc = path, 0
+        with _opening(path):
+            above = list(map(str, Path(path).parents))
+            made |= {folder for folder in above if not os.path.lexists(folder)}
+            self._upload = Temporary(path, hidden_name(path), tuple(folder for folder in above if folder in made))
+            note(Target("file", "", path).url, self._upload)
+            try:
+                self._file = _create(Path(self._upload.temporary))
+            except BaseException:
+                _remove_folders(self._upload)
+                raise
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
@@ -111,7 +115,7 @@ class LocalFile:
         with self._storing():
             os.fsync(self._file.fileno())
             self._file.close()
-        return Temporary(self._path, self._temporary)
+        return self._upload
 
     def stop(self) -> None:
         """Ignore the request to stop: a write to a disk ends by itself."""
@@ -120,9 +124,7 @@ class LocalFile:
         """Remove the file and the folders that were made for it; returns a message if that failed."""
         with suppress(OSError):  # the disk is full, but what it holds is removed anyway
             self._file.close()
-        left = _remove(self._temporary)
-        _remove_folders(self._made)
-        return left
+        return _discard(self._upload)
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -141,6 +143,35 @@ class LocalStore:
     at_once = 8
     publishes_at_once = 8
     is_blind = False
+
+    def __init__(self, note: NoteHidden = lambda _url, _place: None) -> None:
+        self._note, self._made = note, set[str]()
+
+    def check(self, target: Target, if_exists: IfExists, *, is_new: bool) -> None:
+        """Raise where no file can be made, or where none can be published because the filesystem has no hard links."""
+        above = Path(target.path, "x" if target.is_prefix else "").parents
+        place = next(folder for folder in above if os.path.lexists(folder))
+        made, linked = hidden_name(f"{place}/check"), hidden_name(f"{place}/check")
+        with _opening(str(place)):
+            try:
+                Path(made).open("xb").close()
+            except OSError as error:
+                if error.errno in _DENIED and not is_new:
+                    return  # all files may be there already
+                raise
+        try:
+            if if_exists == "fail":
+                os.link(made, linked)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise TargetError(
+                    f"Files can't be published in {place}: its filesystem has no hard links, and without them a file "
+                    "could be replaced by mistake. Deliver to a folder on another filesystem, or use "
+                    'if_exists="overwrite".'
+                ) from error
+        finally:
+            for path in (made, linked):
+                _remove(path)
 
     def listing(self, stem: Target, *, exact: bool) -> frozenset[str]:
         """List the files that begin with `stem`, or that file alone; raises for a folder in the place of a file."""
@@ -161,7 +192,7 @@ class LocalStore:
 
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
         """Open one file for writing."""
-        return LocalFile(target.path)
+        return LocalFile(target.path, self._made, self._note)
 
     def compare(self, target: Target) -> FileComparison:
         """Open a comparison with the file at the target."""
@@ -210,8 +241,8 @@ class LocalStore:
         return False
 
     def discard(self, file: StagedFile, *, look: bool = False) -> str | None:  # noqa: ARG002  as above
-        """Remove the hidden file; returns a message if that failed."""
-        return None if isinstance(file.upload, Present) else _remove(_temporary(file).temporary)
+        """Remove the hidden file, and the folders that were made for it; returns a message if that failed."""
+        return None if isinstance(file.upload, Present) else _discard(_temporary(file))
 
     def standing(self, files: Sequence[StagedFile]) -> dict[str, str]:
         """Return size, time and inode of the file at each path."""
@@ -282,11 +313,28 @@ def _remove(path: str) -> str | None:
     return None
 
 
-def _remove_folders(made: Sequence[Path]) -> None:
-    with suppress(OSError):  # another program has put a file in it
-        for folder in made:
-            if folder.exists():
-                folder.rmdir()
+def _create(temporary: Path) -> FileIO:
+    """Create a hidden file and the folders above it; another delivery, which failed, may remove an empty one again."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            return temporary.open("xb", buffering=0)  # it lives as long as the delivery
+    return temporary.open("xb", buffering=0)
+
+
+def _discard(upload: Temporary) -> str | None:
+    """Remove a hidden file, and the folders that its delivery made; returns a message if the file stays."""
+    left = _remove(upload.temporary)
+    _remove_folders(upload)
+    return left
+
+
+def _remove_folders(upload: Temporary) -> None:
+    """Remove the folders that the delivery made above a file, up to one that still has something in it."""
+    with suppress(OSError):
+        for folder in upload.folders:
+            with suppress(FileNotFoundError):
+                Path(folder).rmdir()
 
 
 def _tidy(upload: Temporary) -> None:

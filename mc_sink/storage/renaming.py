@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mc_sink.receipt import WrittenFile
-    from mc_sink.staged import IfExists, StagedFile
+    from mc_sink.staged import IfExists, NoteHidden, StagedFile
     from mc_sink.target import Target
 
 T = TypeVar("T")
@@ -59,9 +59,9 @@ _DENIED = re.compile(r"(530|532|401|403)\b")
 class RenamedFile(Unpicklable):
     """Writes one file under a hidden name."""
 
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self._filesystem, self._path, self._temporary = filesystem, path, hidden_name(path)
-        self._file = filesystem.open(self._temporary, "wb")
+    def __init__(self, filesystem: Any, upload: Temporary) -> None:
+        self._filesystem, self._upload = filesystem, upload
+        self._file = filesystem.open(upload.temporary, "wb")
         self.crc = 0
 
     def write(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class RenamedFile(Unpicklable):
     def finish(self) -> Temporary:
         """Close the file, so that the store holds all of it."""
         _translating(self._file.close, self._not_stored)
-        return Temporary(self._path, self._temporary)
+        return self._upload
 
     def stop(self) -> None:
         """Ignore the request to stop: the filesystem's own timeout ends a write."""
@@ -84,11 +84,12 @@ class RenamedFile(Unpicklable):
         except Exception:  # noqa: BLE001  the cause of the abort matters more
             with suppress(AttributeError):  # or it would try to send the rest again when it is collected
                 self._file.closed = True
-        return _remove(self._filesystem, self._temporary)
+        return _remove(self._filesystem, self._upload.temporary)
 
     def _not_stored(self, error: Exception) -> UploadError:
         return UploadError(
-            f"The store did not take the bytes of {self._path}: {_text_of(error)}. Rerun once the reason is fixed."
+            f"The store did not take the bytes of {self._upload.path}: {_text_of(error)}. Rerun once the reason is "
+            "fixed."
         )
 
 
@@ -99,11 +100,17 @@ class RenamingStore(Unpicklable):
     publishes_at_once = 1
     is_blind = False
 
-    def __init__(self, target: Target, storage_options: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        storage_options: Mapping[str, Any] | None,
+        note: NoteHidden = lambda _url, _place: None,
+    ) -> None:
         from inspect import signature
 
         import fsspec
 
+        self._note = note
         if target.protocol not in RENAMES:
             raise TargetError(
                 f"{target.protocol}:// can't be written without publishing, so a failed delivery could be visible. "
@@ -133,7 +140,9 @@ class RenamingStore(Unpicklable):
         """Open one file for writing, and make its folder."""
         path = self._path(target.url)
         _reach(target.url, lambda: self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True))
-        return _reach(target.url, lambda: RenamedFile(self._filesystem, path))
+        upload = Temporary(path, hidden_name(path))
+        self._note(target.url, upload)
+        return _reach(target.url, lambda: RenamedFile(self._filesystem, upload))
 
     def compare(self, target: Target) -> FileComparison:
         """Open a comparison with the file at the target."""

@@ -148,19 +148,22 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_journal_that_can_not_be_read_is_named(server: FaultServer, broken: Any) -> None:
+def test_a_journal_that_can_not_be_read_is_named(
+    server: FaultServer, broken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """Recovery, the list and a rerun name the file and say what to do; the rerun says so before its first byte."""
     path = half(server)
     path.write_bytes(broken(path.read_bytes()))
     before, pending, number = seen(server), server.pending_uploads(server.bucket), len(server.log)
     for call in (
         lambda: mc_sink.recover(RUN, storage_options=options(server)),
-        mc_sink.list_journals,
         lambda: deliver(server),
     ):
         with pytest.raises(ConfigurationError, match=r"The journal .* can't be read") as raised:
             call()
         assert str(path) in str(raised.value)
+    assert mc_sink.list_journals() == []
+    assert [raised.value.message] == [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert not {"Create", "Part", "Complete", "Put"} & {record.op for record in list(server.log)[number:]}
     assert (seen(server), server.pending_uploads(server.bucket)) == (before, pending)
     path.unlink()

@@ -26,7 +26,7 @@ from tests.servers.rules import WRITER, Rules
 from tests.support.frames import SMALL_PARTS, endless_until, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mc_sink import Receipt
 
@@ -42,11 +42,13 @@ def start(how: str, *arguments: object, under: Sequence[str] = ()) -> subprocess
     )
 
 
-def start_python(*arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start an interpreter where this one's tests are found."""
-    return subprocess.Popen(
-        [*under, sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+def start_python(
+    *arguments: str, under: Sequence[str] = (), env: Mapping[str, str | None] | None = None
+) -> subprocess.Popen[str]:
+    """Start an interpreter where this one's tests are found; of `env`, None removes a variable."""
+    variables = {name: value for name, value in {**os.environ, **(env or {})}.items() if value is not None}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*under, sys.executable, *arguments], cwd=ROOT, env=variables, **pipes)
 
 
 def deliver(place: str, format: Any, frame: Any = None, **options: Any) -> Receipt:

@@ -9,17 +9,18 @@ Libraries that take long to load are loaded by the command that needs them.
 from __future__ import annotations
 
 import os
-import sys
-from io import TextIOWrapper
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from mc_sink._display import nearest
-from mc_sink.connector.cli import platform_commands, run_commands
+from mc_sink._runtime.state_dir import STATE_DIR, state_folder
+from mc_sink.connector.cli import output, platform_commands, run_commands
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
+from mc_sink.exceptions import SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,8 +92,10 @@ app.add_typer(platform_commands.platforms, name="platforms", epilog=example("pla
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name, and exit with its code."""
+    output.prepare_streams()
     # For this process alone: a library must not change the environment of its host. See docs/performance.md.
     os.environ.setdefault(*LOOK_AHEAD)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what its encoding lacks
+    if os.environ.get(STATE_DIR):
+        with suppress(SinkError):  # a relative path begins here, also for a source or a hook that starts elsewhere
+            os.environ[STATE_DIR] = str(state_folder())
     app(list(arguments) if arguments is not None else None, prog_name="mc-sink")

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from mc_sink.connector.connections import Rehearsal
     from mc_sink.connector.history import Run
+    from mc_sink.exceptions import SinkError
     from mc_sink.publishing import Journal
+    from mc_sink.publishing.hidden_files import LeftHidden
     from mc_sink.receipt import Verification
 
+STDERR = 2
 _WORDS = {
     "green": ("delivered", "yes", "documented", "Configured"),
     "red": ("failed", "no", "Failing"),
@@ -38,9 +42,62 @@ def out(text: str) -> None:
         print(printable(text), file=sys.stdout, flush=True)  # noqa: T201  the output of a command
     except OSError as error:
         # The interpreter would write the rest of the buffer at its exit, and report an error then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _lead_nowhere(sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise
+
+
+class _Lenient(RawIOBase):
+    """Standard error that loses text rather than a run: where it can't be written any more, it leads nowhere."""
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of standard error."""
+        return STDERR
+
+    def isatty(self) -> bool:
+        """Return whether a person is looking."""
+        return os.isatty(STDERR)
+
+    def write(self, data: Any) -> int:
+        """Write what can be written, and claim all of it."""
+        try:
+            return os.write(STDERR, data)
+        except OSError:  # a broken pipe, a full disk, a terminal that is gone
+            _lead_nowhere(STDERR)
+            return len(data)
+
+
+def prepare_streams() -> None:
+    """Open the standard streams that are closed, and make standard error such that a write to it fails nothing.
+
+    A descriptor that stays closed would be that of the next file which is opened, and what libraries print would be
+    written into it.
+    """
+    for number in (0, 1, STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            _lead_nowhere(number)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the process
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  the same
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    sys.stderr = TextIOWrapper(
+        BufferedWriter(_Lenient()), encoding=encoding, errors="backslashreplace", line_buffering=True
+    )
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what its encoding lacks
+
+
+def _lead_nowhere(number: int) -> None:
+    """Make a descriptor that of the null device."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -87,18 +144,30 @@ def runs(found: Sequence[Run], *, as_json: bool) -> None:
     table(columns, [[run.shown()[name] for name in columns] for run in found])
 
 
-def journals(found: Sequence[Journal], *, as_json: bool) -> None:
-    """Print the deliveries that stopped while they were published."""
+def journals(
+    found: Sequence[Journal], hidden: Sequence[LeftHidden], unreadable: Sequence[SinkError], *, as_json: bool
+) -> None:
+    """Print the deliveries that stopped while they were published, and the hidden files of killed processes."""
+    for error in unreadable:
+        print(printable(error.message), file=sys.stderr, flush=True)  # noqa: T201  the output of a command
     if as_json:
         for one in found:
             print_json(
                 {"run_id": one.run_id, "target": one.target, "noted_at": one.noted_at, "num_files": one.num_files}
             )
-    elif not found:
+        for left in hidden:
+            facts = {"run_id": left.run_id, "target": left.target, "noted_at": left.noted_at}
+            print_json(facts | {"num_hidden_files": len(left.files)})
+        return
+    if not (found or hidden or unreadable):
         out("No delivery of this machine is unfinished.")
-    else:
+    if found:
         rows = [(one.run_id, one.target, f"{one.noted_at:%Y-%m-%d %H:%M:%S}", one.num_files) for one in found]
         table(("run id", "target", "noted at (UTC)", "files"), rows)
+    if hidden:
+        out("Hidden files of killed processes; a rerun with the run id, or mc-sink recover ID --discard, removes them:")
+        rows = [(one.run_id, one.target, f"{one.noted_at:%Y-%m-%d %H:%M:%S}", len(one.files)) for one in hidden]
+        table(("run id", "target", "noted at (UTC)", "hidden files"), rows)
 
 
 def verification(found: Verification, *, as_json: bool) -> None:

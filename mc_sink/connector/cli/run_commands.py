@@ -24,7 +24,6 @@ from mc_sink.connector.cli.output import out
 from mc_sink.connector.connections import Connection, Scheduler, deliver, inspect, load, of_document, rehearse
 from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.publishing import list_journals
 
 if TYPE_CHECKING:
     from mc_sink.connector.history import Run
@@ -292,10 +291,14 @@ def recover(  # noqa: PLR0913  the options of a command
 ) -> None:
     """Finish a delivery that stopped while it was published.
 
-    Its first files may be visible. This publishes the others, each once.
+    Its first files may be visible. This publishes the others, each once. Hidden files that a killed process left on a
+    disk are removed.
     """
     if run_id is None:
-        output.journals(list_journals(), as_json=as_json)
+        found, unreadable = publishing.journal.read_all()
+        output.journals(found, publishing.hidden_files.list_left(), unreadable, as_json=as_json)
+        if unreadable:
+            raise typer.Exit(Code.CONFIGURATION)
         return
     run: Run | None = None
     with suppress(ConfigurationError):  # a delivery from Python has no record

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import counted, lines, logger
 from mc_sink._frames import as_lazyframe
+from mc_sink._runtime import state_dir
 from mc_sink.connector import history
 from mc_sink.connector.connections.connection_file import (
     Connection,
@@ -42,7 +43,7 @@ from mc_sink.connector.connections.sources import find_named, opened, refuse_own
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
-from mc_sink.sink import SinkOptions, check_new_run, deliver_frame, preview, resolve, sink_madconnect
+from mc_sink.sink import SinkOptions, check_before, deliver_frame, preview, resolve, sink_madconnect
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progr
     given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
     given["storage_options"] = seal(given.get("storage_options"))
     spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
-    if not run_id_given:
-        check_new_run(spec)  # a source may run its query when it is opened
+    check_before(spec)
     refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
         try:
@@ -218,6 +218,9 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
     """Run a command, and print its output to standard error when it has ended."""
     names = {*PASSED_ON, *connection.settings.hooks.environment}
     environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
+    environment |= {
+        state_dir.STATE_DIR: str(state_dir.state_folder())
+    }  # a relative one begins at this program's folder
     environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
     with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
         try:

@@ -263,6 +263,5 @@ def _locking(lock: state_dir.Lock) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. Free disk space, or set "
-            f"{state_dir.STATE_DIR} to another folder."
+            f"Cannot open the lock {error.filename or lock.path}: {error.strerror}. {state_dir.advice(error)}"
         ) from error

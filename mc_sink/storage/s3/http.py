@@ -13,8 +13,10 @@ Five things that the libraries do by themselves are turned off here, because a d
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import Unpicklable
 from mc_sink.storage.quiet_logs import silence_loggers
 
@@ -51,6 +53,24 @@ class OneHost(Unpicklable):
         yield from map(self.get_config_variable, ("config_file", "credentials_file"))
         bundle = self.get_config_variable("ca_bundle") if verify is None else verify
         yield bundle if isinstance(bundle, str) else where()
+
+    def check_authorities(self, verify: object) -> None:
+        """Raise `ConfigurationError` for a file of certificates that was set and can't be used; `verify` as in `files`.
+
+        Every request would fail because of it, and be repeated.
+        """
+        bundle = self.get_config_variable("ca_bundle") if verify is None else verify
+        if not isinstance(bundle, str):
+            return
+        try:
+            reason = None if b"CERTIFICATE-----" in Path(bundle).read_bytes() else "it has no certificate in PEM form"
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        if reason:
+            raise ConfigurationError(
+                f"The file of certificates {bundle} can't be used: {reason}. Correct its path, which is in "
+                "AWS_CA_BUNDLE, in ca_bundle of the profile, or in client_kwargs={'verify': …} of storage_options."
+            )
 
     def create_client(self, *where: Any, **options: Any) -> _Creation:
         """Return a context that makes a client when it is entered."""

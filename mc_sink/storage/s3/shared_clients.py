@@ -81,6 +81,7 @@ class Client(Unpicklable):
         self.options, self.pid = options, os.getpid()
         arguments = filesystem_arguments(options)
         config, verify = arguments["config_kwargs"], (arguments.get("client_kwargs") or {}).get("verify")
+        arguments["session"].check_authorities(verify)
         self.endpoint: str | None = arguments["endpoint_url"]
         self.pace = Pace.of(config)
         self.allowed: tuple[Sums, ...] = allowed_sums(options, arguments)
