@@ -23,6 +23,13 @@ CORES, LINES = (2, 8, 32), (1, 10, 25)  # gigabits per second
 SIZES = {"1 GB": 1e3, "100 GB": 1e5, "10 TB": 1e7}  # in megabytes
 MEGABYTES_PER_GIGABIT = 125
 
+# Spark, from Parquet files to shares: seconds for a million rows on a machine of two cores.
+SPARK = {"parquet": 2.65, "csv.gz": 2.7}
+# What the driver does for one file: seconds of waiting at 50 ms a request, with 64 at once; seconds of its processor;
+# bytes of its memory; bytes of the manifest.
+PUBLISHED, DRIVER_PROCESSOR, DRIVER_MEMORY, MANIFEST = 0.0073, 0.0027, 4_000, 245
+MACHINES, FILES, ROWS_A_FILE = (1, 10, 100, 1_000), (100, 1_000, 10_000, 100_000), 1_000_000
+
 
 class Parts(NamedTuple):
     """Seconds for a million rows: those that all cores share, and those of each part on its own few threads."""
@@ -93,5 +100,21 @@ def tables() -> str:
     return "\n".join(lines)
 
 
+def machines_table() -> str:
+    """Return how long a delivery by Spark takes on several machines, as Markdown: files of a million rows, as gzip."""
+    staged = [f"staged by {number:,}" for number in MACHINES]
+    lines = [
+        f"| files | {' | '.join(staged)} | published by the driver | its processor | its memory | manifest |",
+        "|---" * (5 + len(MACHINES)) + "|",
+    ]
+    for files in FILES:
+        rows = files * ROWS_A_FILE / 1_000_000
+        times = [lasting(SPARK["csv.gz"] * rows / number) for number in MACHINES]
+        driver = [lasting(PUBLISHED * files), lasting(DRIVER_PROCESSOR * files)]
+        sizes = [f"{each * files / 1e6:.1f} MB" for each in (DRIVER_MEMORY, MANIFEST)]
+        lines.append(f"| {files:,} | {' | '.join([*times, *driver, *sizes])} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(tables())
+    print(tables(), machines_table(), sep="\n\n")

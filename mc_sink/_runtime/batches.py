@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sized
 from contextlib import closing
-from functools import cache
+from functools import cache, lru_cache
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
@@ -251,11 +251,16 @@ def most_bytes(frame: pl.DataFrame) -> int:
     return int(
         sum(
             _sizes(column).sum()
-            if any(isinstance(dtype, _LABELS) for dtype in leaf_dtypes(column.dtype))
+            if _has_labels(column.dtype)
             else column.estimated_size()
             for column in frame
         )
     )
+
+
+@lru_cache(maxsize=1_000)
+def _has_labels(dtype: pl.DataType) -> bool:
+    return any(isinstance(each, _LABELS) for each in leaf_dtypes(dtype))
 
 
 def _cuts(frame: pl.DataFrame, num_rows: int, num_bytes: int) -> Iterator[int]:

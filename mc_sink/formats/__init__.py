@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -52,17 +52,18 @@ def has_suffix(name: str) -> bool:
     return _by_suffix(name) is not None
 
 
-def choose_format(name: str, asked: str | Format | None, default: Format | None = None, *, url: str = "") -> Format:
+def choose_format(name: str, asked: str | Format | None, defaults: Sequence[Format] = (), *, url: str = "") -> Format:
     """Return the format that was asked for, else that of the file name's suffix, else the default.
 
     `name` is the last part of a file's path, or empty under a prefix. `url` is the target's, for messages. Raises
     `ConfigurationError` where the name contradicts the format, and for a name without a known suffix if no format was
     asked for: it may be meant as a prefix. With a format, such a name is accepted, because some receivers want it.
 
-    `default` is plain CSV, or the format of a receiver. Where a format's name or a suffix chooses another compression,
-    the other options stay those of the default. A `Csv` or `Parquet` value is used unchanged.
+    `defaults` are plain CSV, or a receiver's dialects, its usual one first. Where a format's name or a suffix chooses
+    another kind of file, the dialect of that kind is used. Where it chooses another compression, the other options stay
+    those of the dialect. A `Csv` or `Parquet` value is used unchanged.
     """
-    default = default or BY_NAME["csv"]
+    defaults = defaults or (BY_NAME["csv"],)
     by_suffix = _by_suffix(name)
     if isinstance(asked, Format) and not isinstance(asked, type):  # the class has the same attributes as its values
         _refuse_contradiction(name, asked, by_suffix)
@@ -70,7 +71,7 @@ def choose_format(name: str, asked: str | Format | None, default: Format | None 
     if asked is None:
         if name and by_suffix is None:
             raise _without_suffix(name, url)
-        chosen = by_suffix or default
+        chosen = by_suffix or defaults[0]
     elif isinstance(asked, str) and asked in BY_NAME:
         chosen = BY_NAME[asked]
     else:
@@ -78,10 +79,12 @@ def choose_format(name: str, asked: str | Format | None, default: Format | None 
         names = ", ".join(map(repr, BY_NAME))
         raise ConfigurationError(f"format={shown} is not supported. Use one of {names}, Csv(...) or Parquet(...).")
     _refuse_contradiction(name, chosen, by_suffix)
-    if chosen.extension == default.extension:
-        return default
-    if isinstance(chosen, Csv) and isinstance(default, Csv):
-        return replace(default, compression=chosen.compression, compression_level=None)
+    for dialect in defaults:
+        if chosen.extension == dialect.extension:
+            return dialect
+    for dialect in defaults:
+        if isinstance(chosen, Csv) and isinstance(dialect, Csv):
+            return replace(dialect, compression=chosen.compression, compression_level=None)
     return chosen
 
 

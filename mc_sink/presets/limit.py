@@ -18,13 +18,16 @@ LimitName = Literal[
     "header characters",
     "header prefixes",
     "duplicate headers",
+    "dtypes",
     "cell size",
+    "forbidden characters",
     "line ends in a cell",
     "digits of a number",
     "row size",
     "rows per file",
     "fewest rows per file",
     "file size",
+    "other files",
 ]
 # The unit decides how text is measured, and whether nested columns count.
 Unit = Literal[
@@ -36,11 +39,13 @@ Unit = Literal[
     "columns",
     "columns, nested ones included",
     "digits",
+    "files",
     "headers",
     "line ends",
     "rows",
     "rows below the header",
 ]
+_OF_TEXT = {"format", "header characters", "header prefixes", "dtypes", "forbidden characters"}
 _ADVICE: dict[LimitName, str] = {
     "format": "Choose another format=, or leave it to the preset.",
     "columns": "Select fewer.",
@@ -49,13 +54,17 @@ _ADVICE: dict[LimitName, str] = {
     "header characters": "Rename them.",
     "header prefixes": "Rename them.",
     "duplicate headers": "Rename them: the receiver doesn't tell upper from lower case.",
+    "dtypes": "Cast or drop them.",
+    "forbidden characters": "Replace them in the query, or choose Parquet where the receiver takes it.",
     "cell size": "Shorten or split them in the query.",
     "line ends in a cell": "Replace line ends in the query.",
-    "digits of a number": "Drop or shorten the numbers: the receiver makes zeros of the digits behind.",
+    "digits of a number": "Round them in the query (round_sig_figs for floats): the receiver keeps no more digits.",
     "row size": "Shorten cells, or select fewer columns.",
     "rows per file": "Deliver to a prefix with a max_rows_per_file within the limit.",
     "fewest rows per file": "Deliver more rows, or cut files elsewhere.",
     "file size": "Cut files smaller with max_bytes_per_file.",
+    "other files": "The receiver takes every file under the prefix for data. Leave them out, or write them elsewhere; "
+    "shares can't do without a manifest, so deliver by sink_madconnect.",
 }
 
 
@@ -67,12 +76,15 @@ class Limit:
         The measure, which decides the check.
     value
         The maximum ("fewest": the minimum). For "format" the accepted extensions, for "header characters" a regular
-        expression for the whole header, for "header prefixes" the forbidden ones, each separated by a space.
+        expression for the whole header, for "header prefixes", "dtypes" and "forbidden characters" the forbidden ones,
+        each separated by a space. Characters have names: "backslash", "NUL", "line-feed", "carriage-return", "tab".
     unit
         One of a few texts. "characters" measures text in characters instead of bytes, and "columns, nested ones
         included" counts the fields inside columns too.
     formats
         The extensions that the limit is for; empty for all.
+    is_soft
+        Whether the receiver still takes data beyond it: then the run logs a warning. Only for cells and rows.
     """
 
     name: LimitName
@@ -80,13 +92,14 @@ class Limit:
     unit: Unit
     source: str
     formats: tuple[str, ...] = ()
+    is_soft: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in get_args(LimitName):
             raise ConfigurationError(f"Cannot use Limit({self.name!r}). Give one of {', '.join(get_args(LimitName))}.")
         if self.unit not in get_args(Unit):
             raise ConfigurationError(f"Cannot use the unit {self.unit!r}. Give one of {get_args(Unit)}.")
-        if isinstance(self.value, str) != (self.name in {"format", "header characters", "header prefixes"}):
+        if isinstance(self.value, str) != (self.name in _OF_TEXT):
             kind = "a number" if isinstance(self.value, str) else "text"
             raise ConfigurationError(f"Cannot use Limit({self.name!r}, {self.value!r}). Give {kind}.")
 
@@ -121,6 +134,7 @@ class Excess:
     noun: str
     where: str = ""
     owner: str = ""
+    advice: str = ""
 
 
 def refusal(preset: str, limit: Limit, found: Excess) -> LimitError:
@@ -129,7 +143,7 @@ def refusal(preset: str, limit: Limit, found: Excess) -> LimitError:
     breaks = "breaks" if found.number == 1 else "break"
     return LimitError(
         f'{found.number:,} {noun}{found.owner}{found.where and f" ({found.where})"} {breaks} "{limit.name}" of '
-        f'the preset "{preset}": {limit} ({limit.source}). {_ADVICE[limit.name]}',
+        f'the preset "{preset}": {limit} ({limit.source}). {found.advice or _ADVICE[limit.name]}',
         preset=preset,
         limit=limit.name,
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._nested import leaf_dtypes
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, OneRun, as_json
 from mc_sink.presets.limit import Excess, refusal
@@ -29,8 +30,23 @@ if TYPE_CHECKING:
     from mc_sink.presets.limit import Limit, Unit
 
 _MAX_SHOWN, _MAX_NAME = 5, 50
-_HEADERS = {"header length", "header characters", "header prefixes", "duplicate headers"}
-_LONG_INTEGERS = (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
+_DIGITS = {pl.Int64: 19, pl.UInt64: 20, pl.Int128: 39, pl.UInt128: 39, pl.Float64: 17}
+_TEXT_OPTIONS = ("separator", "quote_char", "null_value", "boolean_format")
+# The dtypes that a limit can name, with the dtype to cast to.
+DTYPES = {
+    "Time": "String",
+    "Datetime(ns)": "Datetime('us')",
+    "UInt8": "Int16",
+    "UInt16": "Int32",
+    "UInt32": "Int64",
+    "UInt64": "Int64 or Decimal(20, 0)",
+    "Int128": "Decimal(38, 0)",
+    "UInt128": "Decimal(38, 0)",
+    "Float16": "Float32",
+    "Duration": "Int64",
+    "Null": "the column's dtype on other days",
+}
+CHARACTERS = {"backslash": "\\", "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
 _WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
@@ -38,18 +54,20 @@ _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _MOMENTS = (pl.Date, pl.Time, pl.Datetime)
 
 
-def check_schema(preset: str, limits: Sequence[Limit], schema: pl.Schema, format: Format) -> None:
-    """Raise `LimitError` for the first limit that the schema or the format breaks."""
+def check_schema(
+    preset: str, limits: Sequence[Limit], schema: pl.Schema, format: Format, in_folders: Sequence[str] = ()
+) -> None:
+    """Raise `LimitError` for the first limit that the schema, the names in folders or the format breaks."""
     has_header = not isinstance(format, Csv) or format.include_header
+    headers = [*(schema if has_header else ()), *in_folders]
     for limit in limits:
-        is_checked = limit.holds_for(format) and (has_header or limit.name not in _HEADERS)
-        if is_checked and (found := _excess_of(limit, schema, format)) is not None:
+        if limit.holds_for(format) and (found := _excess_of(limit, schema, headers, format)) is not None:
             raise refusal(preset, limit, found)
 
 
-def _excess_of(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None:
+def _excess_of(limit: Limit, schema: pl.Schema, headers: Sequence[str], format: Format) -> Excess | None:
     """Return what breaks a limit on the format, the columns or the headers; None also for a limit on cells and rows."""
-    noun, most = "header", 0
+    noun, most, advice = "header", 0, ""
     match limit.name:
         case "format":
             return None if format.extension in limit.texts else Excess(1, "format", format.extension)
@@ -62,20 +80,43 @@ def _excess_of(limit: Limit, schema: pl.Schema, format: Format) -> Excess | None
             names = [name for name, dtype in schema.items() if dtype.is_nested() and not is_text]
             noun, most = "nested column", limit.number
         case "header length":
-            sizes = {name: len(name if limit.unit == "characters" else name.encode()) for name in schema}
+            sizes = {name: len(name if limit.unit == "characters" else name.encode()) for name in headers}
             names = [name for name, size in sizes.items() if size > limit.number]
         case "header characters":
-            names = [name for name in schema if not re.fullmatch(str(limit.value), name)]
+            names = [name for name in headers if not re.fullmatch(str(limit.value), name)]
         case "header prefixes":
-            names = [name for name in schema if name.lower().startswith(tuple(map(str.lower, limit.texts)))]
+            names = [name for name in headers if name.lower().startswith(tuple(map(str.lower, limit.texts)))]
         case "duplicate headers":
-            seen = Counter(map(str.lower, schema))
-            names, most = [name for name in schema if seen[name.lower()] > 1], limit.number
+            seen = Counter(map(str.lower, headers))
+            names, most = [name for name in headers if seen[name.lower()] > 1], limit.number
+        case "dtypes":
+            refused = {name: found for name, dtype in schema.items() if (found := _refused_in(dtype, limit.texts))}
+            names, noun = list(refused), "column"
+            casts = sorted({kind for found in refused.values() for kind in found})
+            advice = f"Cast {', '.join(f'{kind} to {DTYPES[kind]}' for kind in casts)}, or drop the columns."
+        case "forbidden characters":
+            options = {name: getattr(format, name) for name in _TEXT_OPTIONS} if isinstance(format, Csv) else {}
+            wrong = [name for name, value in options.items() if any(one in str(value) for one in _characters(limit))]
+            other = "Use other values in format=."
+            return Excess(len(wrong), "option", ", ".join(wrong), " of the CSV", other) if wrong else None
         case _:
             return None
     shown = [repr(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…") for name in names[:_MAX_SHOWN]]
     more = [f"{len(names) - _MAX_SHOWN:,} more"] if len(names) > _MAX_SHOWN else []
-    return Excess(len(names), noun, ", ".join([*shown, *more])) if len(names) > most else None
+    return Excess(len(names), noun, ", ".join([*shown, *more]), advice=advice) if len(names) > most else None
+
+
+def _refused_in(dtype: pl.DataType, refused: Sequence[str]) -> set[str]:
+    """Return those of the refused dtypes that are in a dtype, at any depth."""
+    kinds = (
+        "Datetime(ns)" if isinstance(leaf, pl.Datetime) and leaf.time_unit == "ns" else leaf.base_type().__name__
+        for leaf in leaf_dtypes(dtype)
+    )
+    return {kind for kind in kinds if kind in refused}
+
+
+def _characters(limit: Limit) -> list[str]:
+    return [CHARACTERS[name] for name in limit.texts]
 
 
 def _fields(dtype: pl.DataType) -> int:
@@ -140,15 +181,41 @@ def many_line_ends(limit: Limit, format: Format, batch: pl.DataFrame, offset: in
     return None
 
 
-def long_numbers(limit: Limit, _: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
-    """Find a column of whole numbers with more digits than the receiver keeps."""
-    for name, dtype in batch.schema.items():
-        if isinstance(dtype, _LONG_INTEGERS):
-            column = batch.get_column(name).alias("")
-            long = (column >= 10**limit.number) | (column <= -(10**limit.number))
-            if found := first_excess(long, "number", offset, f" of column {name!r}"):
+def forbidden_characters(limit: Limit, format: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find a column with cells that contain a character which the receiver reads otherwise."""
+    for name, text in texts(batch, format).items():
+        if isinstance(text.dtype, pl.Binary):
+            continue
+        for character in _characters(limit):
+            has_some = text.str.contains(character, literal=True)
+            if found := first_excess(has_some, "cell", offset, f" of column {name!r}"):
                 return found
     return None
+
+
+def long_numbers(limit: Limit, _: Format, batch: pl.DataFrame, offset: int) -> Excess | None:
+    """Find a column of numbers with more digits than the receiver keeps."""
+    for name, dtype in batch.schema.items():
+        if _digits_of(dtype) <= limit.number:
+            continue
+        column = batch.get_column(name).alias("")
+        if dtype.is_integer():
+            long = (column >= 10**limit.number) | (column <= -(10**limit.number))
+        else:  # the zeros at both ends are not among the digits
+            digits = column.cast(pl.String).str.replace("[eE].*$", "").str.replace_all("[^0-9]", "")
+            long = digits.str.strip_chars("0").str.len_bytes() > limit.number
+            if dtype.is_float():  # far from 1, a float that has been rounded may still have a digit more
+                long &= column != column.round_sig_figs(limit.number)
+        if found := first_excess(long, "number", offset, f" of column {name!r}"):
+            return found
+    return None
+
+
+def _digits_of(dtype: pl.DataType) -> int:
+    """Return the most digits that numbers of a dtype have; 0 for other dtypes, and for those with few."""
+    if isinstance(dtype, pl.Decimal):
+        return dtype.precision
+    return next((digits for kind, digits in _DIGITS.items() if isinstance(dtype, kind)), 0)
 
 
 def first_excess(breaks: pl.Series, noun: str, offset: int, owner: str = "") -> Excess | None:

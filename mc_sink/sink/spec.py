@@ -37,14 +37,15 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     Raises `TargetError` and `ConfigurationError`.
     """
     given = on_platform(options)
-    target, preset = parse_target(given.target), None
-    if given.preset is not None:
-        preset = load_part("presets").preset_of(given.preset)
+    target = parse_target(given.target)
+    preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
-    chosen = _with_preset(given, preset, target) if preset else given
+    chosen = _with_preset(given, preset, target, is_share=share is not None) if preset else given
     _check_combinations(chosen, target, is_share=share is not None)
     names, format = _names(chosen, target, share)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
+    rejects = _rejects(chosen, names)
+    _check_beside(preset, chosen, rejects, target, has_manifest=has_manifest)
     return DeliverySpec(
         names=names,
         run_id_given=given.run_id is not None and not is_new,
@@ -57,7 +58,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         include_key=not names.has_folders if chosen.include_key is None else chosen.include_key,
         schema=chosen.schema,
         on_invalid=chosen.on_invalid,
-        rejects=_rejects(chosen, names),
+        rejects=rejects,
         max_rejects=chosen.max_rejects,
         min_rows=chosen.min_rows,
         on_empty=chosen.on_empty,
@@ -89,21 +90,23 @@ def on_platform(options: SinkOptions) -> SinkOptions:
     return replace(options, storage_options=storage_options, object_options=object_options)
 
 
-def _with_preset(options: SinkOptions, preset: Preset, target: Target) -> SinkOptions:
+def _with_preset(options: SinkOptions, preset: Preset, target: Target, *, is_share: bool) -> SinkOptions:
     """Apply the receiver's values where the caller gave none. A single file is neither split nor renamed."""
     files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
     name = files.file_name if options.name is None else options.name
     end = target.name if name is None else parse_template(name, options.columns).end
-    format = choose_format(end, options.format, preset.format, url="" if name else target.url)
+    format = choose_format(end, options.format, preset.dialects, url="" if name else target.url)
     rows = files.max_rows_per_file if options.max_rows_per_file is None else options.max_rows_per_file
     size = preset.bytes_per_file(format) if target.is_prefix else None
+    # A share has to have a manifest: the check on files beside the data refuses it where the receiver would take it.
+    manifest = False if preset.takes_every_file and not is_share else preset.manifest
     return replace(
         options,
         format=format,
         name=name,
         max_rows_per_file=rows,
         max_bytes_per_file=size if options.max_bytes_per_file is None else options.max_bytes_per_file,
-        manifest=preset.manifest if target.is_prefix and options.manifest is None else options.manifest,
+        manifest=manifest if target.is_prefix and options.manifest is None else options.manifest,
         success_marker=options.success_marker or (preset.success_marker and target.is_prefix),
     )
 
@@ -137,6 +140,24 @@ def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | 
             f"{file.url} can't hold both the rejected and the delivered rows. Choose another target for rejects=."
         )
     return file, format
+
+
+def _check_beside(
+    preset: Preset | None,
+    options: SinkOptions,
+    rejects: tuple[Target, Format] | None,
+    target: Target,
+    *,
+    has_manifest: bool,
+) -> None:
+    """Raise `LimitError` for files besides the data under a prefix from which the receiver takes every file."""
+    files = {
+        "the manifest": has_manifest,
+        "the success marker": options.success_marker,
+        "the rejected rows": rejects is not None and rejects[0].url.startswith(target.url),
+    }
+    if preset and target.is_prefix:
+        preset.check_other_files([name for name, is_written in files.items() if is_written])
 
 
 def _check_place(target: Target, if_exists: IfExists) -> None:

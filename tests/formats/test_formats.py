@@ -201,7 +201,7 @@ def test_a_name_that_says_no_format_needs_one(name: str, meant: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(meant)):
         choose_format(name, None, url=f"s3://bucket/{name}")
     with pytest.raises(ConfigurationError, match="doesn't show which format"):
-        choose_format(name, None, Csv(compression="gzip"))
+        choose_format(name, None, (Csv(compression="gzip"),))
     assert choose_format(name, "csv.gz" if "gz" in name else "parquet" if "pq" in name else "csv").content_type
 
 

@@ -9,11 +9,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pandera.polars as pandera
 import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import PRESETS, Csv, Parquet
+from mc_sink import PRESETS, Csv, LimitError, Parquet
 from mc_sink.connector.connections import deliver, load
 from tests.support.command_line import Machine
 
@@ -24,6 +25,7 @@ WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 FRAME = pl.DataFrame(
     {"s": [None, "", "=1+1"] * 10, "t": pl.Series([WHEN] * 30, dtype=pl.Datetime("us", "UTC")), "n": [1, None, 3] * 10}
 )
+SCHEMA = pandera.DataFrameSchema({"s": pandera.Column(pl.String, nullable=True)}, strict=False)
 CSVS = [name for name, preset in PRESETS.items() if isinstance(preset.format, Csv)]
 OWN = replace(
     PRESETS["excel"], name="own", format=Csv(separator=";", null_value="NULL", compression="gzip", compression_level=3)
@@ -82,7 +84,7 @@ def test_the_dialect_stays_whatever_says_the_format(tmp_path: Path, preset: Any,
 
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - set(CSVS)))
 def test_a_preset_of_parquet_keeps_its_own(tmp_path: Path, preset: Any) -> None:
-    """Parquet that is named, in a suffix or an option, is the preset's; CSV has no dialect there but the plain one."""
+    """Parquet that is named, in a suffix or an option, is the preset's; CSV is its dialect of CSV."""
     ways: list[tuple[str, Any]] = [
         ("x.parquet", {}),
         ("", {"format": "parquet"}),
@@ -90,7 +92,11 @@ def test_a_preset_of_parquet_keeps_its_own(tmp_path: Path, preset: Any) -> None:
     ]
     for end, options in ways:
         assert mc_sink.preview(FRAME, f"{tmp_path}/{end}", preset=preset, **options).format == PRESETS[preset].format
-    assert mc_sink.preview(None, f"{tmp_path}/x.csv", preset=preset).format == Csv()
+    (csv,) = PRESETS[preset].other_formats
+    assert isinstance(csv, Csv)
+    for end in ("x.csv", "x.csv.gz"):
+        seen = mc_sink.preview(None, f"{tmp_path}/{end}", preset=preset).format
+        assert seen == replace(csv, compression="gzip" if end.endswith("gz") else "uncompressed")
 
 
 def test_a_connection_and_the_command_line_keep_it(tmp_path: Path) -> None:
@@ -157,7 +163,6 @@ def test_previews_and_dry_runs_print_the_dialect_in_force(tmp_path: Path) -> Non
         ),
         (replace(PRESETS["excel"].format, separator=";", compression="gzip"), ()),  # type: ignore[type-var]
         ("csv.gz", ()),
-        (Parquet(), ()),
     ],
     ids=str,
 )
@@ -174,3 +179,55 @@ def test_a_format_of_ones_own_is_taken_as_it_is_and_what_it_leaves_out_is_told(
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", preset="excel", format=format, progress=False)
     assert [option for option in lost if option not in caplog.text] == []
     assert ("leaves out" in caplog.text) == bool(lost)
+
+
+def test_each_preset_has_a_dialect_for_each_kind_of_file_or_refuses_it(tmp_path: Path) -> None:
+    """No kind of file gets options that the receiver's documents don't support."""
+    refusing = set()
+    for name, preset in PRESETS.items():
+        for kind in ("csv", "csv.gz", "parquet"):
+            asked: Any = {"format": kind, "preset": name, "manifest": False}
+            dialects = [one for one in preset.dialects if one.extension.startswith(f".{kind[:3]}")]
+            if dialects:
+                seen: Any = mc_sink.preview(FRAME, f"{tmp_path}/", **asked).format
+                usual: Any = dialects[0]
+                assert seen in {usual, usual if kind == "parquet" else replace(usual, compression=seen.compression)}
+            else:
+                refusing.add(name)
+                with pytest.raises(LimitError, match='breaks "format"'):
+                    mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **asked)
+    assert refusing == {"liveramp", "excel"}
+    with pytest.raises(LimitError, match='breaks "format"'):
+        mc_sink.preview(FRAME, f"{tmp_path}/", preset="excel", format=Parquet())
+    assert not list(tmp_path.iterdir())
+
+
+def test_times_are_written_as_each_receiver_parses_them(tmp_path: Path) -> None:
+    """Every CSV has a colon in the offset from UTC, and Hive's readers get a space before the time."""
+    frame = FRAME.select("t", naive=pl.col("t").dt.replace_time_zone(None))
+    for name, preset in PRESETS.items():
+        asked: Any = {"format": "csv", "preset": name, "manifest": False, "progress": False}
+        receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/{name}/", **asked)
+        cells = text(receipt.files[0].path).decode().splitlines()[1].split(",")
+        strict = "T" if name in {"liveramp", "adobe"} else " "
+        assert cells[0].endswith("+00:00")
+        assert cells[1].startswith(f"2026-01-02{strict}03:04:05")
+        assert preset.dialects[0] is preset.format
+
+
+def test_no_file_but_the_data_is_where_the_receiver_takes_every_file(tmp_path: Path) -> None:
+    """Neither a manifest nor a marker nor rejected rows; one that is asked for is refused, with nothing visible."""
+    for name in ("liveramp", "adobe"):
+        options: dict[str, Any] = {"preset": name, "max_rows_per_file": 30, "progress": False}
+        receipt = mc_sink.sink_madconnect(pl.concat([FRAME] * 3), f"{tmp_path}/{name}/", **options)
+        assert receipt.num_files == 3
+        assert len([path for path in (tmp_path / name).rglob("*") if path.is_file()]) == 3
+        asked: list[dict[str, Any]] = [
+            {"manifest": True},
+            {"success_marker": True},
+            {"on_invalid": "reject", "schema": SCHEMA, "rejects": f"{tmp_path}/x{name}/r/"},
+        ]
+        for wrong in asked:
+            with pytest.raises(LimitError, match=r'1 file .* breaks "other files"'):
+                mc_sink.sink_madconnect(FRAME, f"{tmp_path}/x{name}/", **options, **wrong)
+        assert not (tmp_path / f"x{name}").exists()

@@ -21,6 +21,7 @@ from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
 from mc_sink.formats import Csv, OneRun, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
+from mc_sink.presets.limit_checks import CHARACTERS, DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,13 +131,20 @@ def schemas(limit: Limit) -> tuple[list[str], list[str]]:
 
 def values(limit: Limit) -> tuple[list[Any], list[Any]]:
     """Give rows that are just taken, and rows of which the second isn't."""
-    n = limit.number
+    n = limit.number if isinstance(limit.value, int) else 0
     if limit.name == "digits of a number":
         return [10**n - 1, 1 - 10**n], [0, -(10**n)]
+    if limit.name == "forbidden characters":
+        return ["plain"], ["", f"x{CHARACTERS[limit.texts[0]]}"]
     if limit.name == "line ends in a cell":
         return ["x" + "\r\n" * n], ["x", "x" + "\r\n" * n + "\r"]
     letter = "é" if limit.unit == "characters" else "x"
     return [letter * n], ["", letter * n + "x"]
+
+
+def kind_of(limit: Limit) -> type[pl.DataType]:
+    """Give the dtype of those rows."""
+    return (pl.Int64 if limit.number < 19 else pl.Int128) if limit.name == "digits of a number" else pl.String
 
 
 def format_for(preset: Preset, limit: Limit) -> Format:
@@ -162,7 +170,9 @@ def refused(call: Callable[[], object], preset: Preset, limit: Limit) -> str:
 
 
 @pytest.mark.parametrize(("preset", "limit"), EVERY, ids=IDS)
-def test_every_limit_holds_at_its_number_and_breaks_one_beyond(preset: Preset, limit: Limit) -> None:
+def test_every_limit_holds_at_its_number_and_breaks_one_beyond(
+    preset: Preset, limit: Limit, caplog: pytest.LogCaptureFixture
+) -> None:
     """What is just within a limit passes as it is; one more fails with the limit's name."""
     one = alone(preset, limit)
     if limit.name == "format":
@@ -172,6 +182,11 @@ def test_every_limit_holds_at_its_number_and_breaks_one_beyond(preset: Preset, l
         one.check(FRAME.schema)
         one.check(pl.Schema({"s": pl.List(pl.Int64)}), Csv(nested="json"))
         assert "1 nested column ('s')" in refused(lambda: one.check(pl.Schema({"s": pl.List(pl.Int64)})), preset, limit)
+    elif limit.name == "dtypes":
+        check_dtypes(one, limit)
+    elif limit.name == "other files":
+        one.check_other_files([])
+        refused(lambda: one.check_other_files(["the manifest"]), preset, limit)
     elif limit.name == "file size":
         assert one.bytes_per_file(one.format) in {limit.value, preset.max_bytes_per_file}
     elif limit.name in {"rows per file", "fewest rows per file"}:
@@ -182,12 +197,35 @@ def test_every_limit_holds_at_its_number_and_breaks_one_beyond(preset: Preset, l
         refused(lambda: one.check(pl.Schema(dict.fromkeys(beyond, pl.Int64()))), preset, limit)
     else:
         within, beyond = values(limit)
-        batch = pl.DataFrame({"v": within})
+        batch, wrong = (pl.DataFrame({"v": pl.Series(rows, dtype=kind_of(limit))}) for rows in (within, beyond))
         assert next(one.watch([batch])) is batch
-        message = refused(lambda: list(one.watch([batch, pl.DataFrame({"v": beyond})])), preset, limit)
+        if limit.is_soft:
+            check_warning(one, limit, wrong, caplog)
+            return
+        message = refused(lambda: list(one.watch([batch, wrong])), preset, limit)
         assert message.startswith("1 ")
         assert f"(in row {len(within) + 1}, counted from 0)" in message
         assert "xxx" not in message
+
+
+def check_dtypes(one: Preset, limit: Limit) -> None:
+    """Try each dtype that the limit names, in a column and inside lists, and the one that it is to be cast to."""
+    samples = {"Datetime(ns)": pl.Datetime("ns"), **{name: getattr(pl, name)() for name in DTYPES if name.isalnum()}}
+    one.check(pl.Schema({"v": pl.String(), "n": pl.Int64(), "t": pl.Datetime("us", "UTC"), "d": pl.Date()}))
+    for name in limit.texts:
+        for dtype in (samples[name], pl.List(samples[name])):
+            schema = pl.Schema({"fine": pl.Int64(), "v": dtype})
+            message = refused(lambda: one.check(schema), one, limit)  # noqa: B023
+            assert message.startswith("1 column ('v') breaks")
+            assert f"Cast {name} to {DTYPES[name]}, or drop" in message
+
+
+def check_warning(one: Preset, limit: Limit, beyond: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    """Break a limit that the receiver doesn't hold: the run goes on, and warns once."""
+    assert list(one.watch([beyond, beyond])) == [beyond, beyond]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert all(text in record.getMessage() for text in (limit.shown, limit.name, limit.source, "1 row"))
 
 
 def check_rows(one: Preset, limit: Limit) -> None:
@@ -296,6 +334,45 @@ def test_ones_own_values_replace_the_presets() -> None:
     assert preset_of(None) is None
     assert excel.bytes_per_file(Csv()) is None
     assert PRESETS["bigquery"].bytes_per_file(Csv(compression="gzip")) == 4_000_000_000
+
+
+def test_digits_of_decimals_and_floats_are_counted_without_the_zeros_at_both_ends() -> None:
+    """A number that Excel would round is refused in each dtype; a rounded one passes."""
+    excel = PRESETS["excel"]
+    cases: list[tuple[pl.Series, int]] = [
+        (pl.Series(["12345678901234567.89"]).cast(pl.Decimal(38, 2)), 1),
+        (pl.Series(["0.0000123456789012345", "-1234567890.12345"]).cast(pl.Decimal(38, 19)), 0),
+        (pl.Series(["123456789012345.1"]).cast(pl.Decimal(16, 1)), 1),
+        (pl.Series([1e300, -0.1, 2.5e-9, float("nan"), float("inf"), 123456789012345e20, None]), 0),
+        (pl.Series([0.1 + 0.2, 1 / 3, -1234567890.12345678, 5e-324]), 3),
+        (pl.Series([1 / 3], dtype=pl.Float32), 0),
+    ]
+    for values, number in cases:
+        if number:
+            with pytest.raises(LimitError, match=rf'^{number} numbers? of column \'v\' .* "digits of a number"'):
+                list(excel.watch([values.to_frame("v")]))
+        else:
+            list(excel.watch([values.to_frame("v")]))
+    pick = Random(1).uniform  # noqa: S311  any numbers will do
+    drawn = pl.DataFrame({"v": [pick(-1, 1) * 10.0**power for power in range(-300, 300)] * 10})
+    list(excel.watch([drawn.with_columns(pl.col("v").round_sig_figs(15))]))
+
+
+def test_a_dialect_with_a_forbidden_character_is_refused() -> None:
+    """Athena's reader takes a backslash for an escape, also in the text of a null."""
+    with pytest.raises(LimitError, match=r"^1 option of the CSV \(null_value\) breaks .forbidden characters"):
+        PRESETS["athena"].check(FRAME.schema, Csv(null_value="\\N"))
+
+
+def test_names_in_folders_are_columns_of_the_receiver(tmp_path: Path) -> None:
+    """They differ from those in the files not only in case, and have no other characters either."""
+    for frame, limit in [
+        (pl.DataFrame({"Day": [1], "day": [2]}), "duplicate headers"),
+        (pl.DataFrame({"a-b": [1], "Day": [2]}), "header characters"),
+    ]:
+        with pytest.raises(LimitError, match=limit):
+            mc_sink.sink_madconnect(frame, f"{tmp_path}/", preset="athena", partition_by=frame.columns[0])
+    mc_sink.sink_madconnect(pl.DataFrame({"Day": [1], "n": [2]}), f"{tmp_path}/", preset="athena", partition_by="Day")
 
 
 def test_headers_of_a_csv_without_a_header_are_nobodys_concern() -> None:
