@@ -119,7 +119,8 @@ class DeliverySpec:
         columns = self.partitioning(schema).file_schema
         self.format.check(columns)
         if self.preset:
-            self.preset.check(columns, self.format)
+            in_folders = self.partition_by if self.names.has_folders and not self.include_key else ()
+            self.preset.check(columns, self.format, in_folders=in_folders)
         return columns
 
     def watch(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:

@@ -192,7 +192,7 @@ HOMES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
 def test_without_a_home_the_variable_is_named(tmp_path: Path, home: dict[str, Any]) -> None:
-    """A user without HOME, whom the system does not know either, is told to set it."""
+    """A user without HOME, whom the system does not know either, can set one of the two."""
     code = "deliver(sys.argv[1]); del os.environ['MC_SINK_STATE_DIR']; os.setuid(54321); deliver(sys.argv[1])"
     if os.geteuid():
         pytest.skip("only root becomes a user without an entry")
