@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._frames import from_batches
 from mc_sink._nested import inner_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
@@ -71,6 +72,7 @@ class Parquet:
     int128: Literal["raise", "decimal"] = "raise"
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.compression not in get_args(ParquetCompression):
             codecs = " or ".join(map(repr, get_args(ParquetCompression)))
             raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not supported. Use {codecs}.")
@@ -78,7 +80,8 @@ class Parquet:
         self._check_statistics()
         if self.int128 not in {"raise", "decimal"}:
             raise ConfigurationError(f"Parquet(int128={self.int128!r}) is not supported. Use 'raise' or 'decimal'.")
-        if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
+        size = self.data_page_size
+        if size is not None and not (_is_int(size) and 0 < size < 2**63):
             raise ConfigurationError(
                 f"Parquet(data_page_size={self.data_page_size!r}) is not a size. Use 1 byte or more."
             )
