@@ -22,7 +22,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FRAME = pl.DataFrame({"k": ["a"], "x": [1]})
-ODD: list[Any] = [5, -1, True, 1.5, math.nan, b"x", "", "x", ["x"], [], ("x", 1), {"a": 1}, {"k"}, object(), pl.col("k")]
+ODD: list[Any] = [
+    5,
+    -1,
+    True,
+    1.5,
+    math.nan,
+    b"x",
+    "",
+    "x",
+    ["x"],
+    [],
+    ("x", 1),
+    {"a": 1},
+    {"k"},
+    object(),
+    pl.col("k"),
+]
 ODD += [pl.Series(["x"]), len, Csv, datetime.date(2020, 1, 1), 10**30, "\x00", [None], np.float64(3)]
 OF_DELIVERY = {field.name for field in fields(SinkOptions)} - {"target"}
 

@@ -285,7 +285,9 @@ def stores_for(
         return Stores(storage_options, object_options)
     given: Any = platform  # what the types promise is checked here
     if not isinstance(given, str | Platform):
-        raise ConfigurationError(f"Cannot use platform= with a {type(given).__name__}. Give a saved name or a Platform.")
+        raise ConfigurationError(
+            f"Cannot use platform= with a {type(given).__name__}. Give a saved name or a Platform."
+        )
     chosen = load(platform) if isinstance(platform, str) else platform
     options = chosen.storage_options_for(parse_target(target), storage_options)
     return Stores(options, object_options, memory_of(platform))

@@ -30,7 +30,9 @@ def check_parts(staged: Sequence[Staged], call: str) -> None:
     """Raise `ConfigurationError` for anything else than a list of what `stage` returned."""
     given: Any = staged  # what the types promise is checked here
     if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(part, Staged) for part in given):
-        raise ConfigurationError(f"Cannot use {call}() with a {type(given).__name__}. Pass a list of what stage() returned.")
+        raise ConfigurationError(
+            f"Cannot use {call}() with a {type(given).__name__}. Pass a list of what stage() returned."
+        )
 
 
 def check_one_run(staged: Sequence[Staged]) -> Staged:
