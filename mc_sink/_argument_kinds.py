@@ -49,7 +49,8 @@ _TEXT_OR_TRUE: tuple[Callable[[Any], bool], str] = (lambda value: value is True 
 def check_kinds(options: DataclassInstance, *names: str, **kinds: type) -> None:
     """Raise `ConfigurationError` for a field whose value is of another kind than its annotation says.
 
-    `names` are the fields to check, by default all: the others have checks of their own with better advice. `kinds` are the classes of this library that annotations name. The message repeats no value: it may be a secret.
+    `names` are the fields to check, by default all: the others have checks of their own with better advice. `kinds`
+    are the classes of this library that annotations name. The message repeats no value: it may be a secret.
     """
     known = _KINDS | {name: (_of(kind), f"a {kind.__name__}") for name, kind in kinds.items()}
     known |= {f"tuple[{name}, ...]": (_all_of(kind), f"a tuple of {kind.__name__}") for name, kind in kinds.items()}

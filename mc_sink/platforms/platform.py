@@ -8,8 +8,8 @@ from datetime import datetime  # noqa: TC003  saved facts are read back by these
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from mc_sink._argument_kinds import check_kinds
 from mc_sink import _display
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._s3_names import find_access_point
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
@@ -84,8 +84,9 @@ class Platform:
     last_check: Checked = field(default=Checked(), compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.buckets, str):
-            object.__setattr__(self, "buckets", (self.buckets,))
+        buckets: Any = self.buckets
+        if isinstance(buckets, str):
+            object.__setattr__(self, "buckets", (buckets,))
         check_kinds(self, "name", "buckets", "last_check", Checked=Checked)  # `invalid` has the others
         for name in CREDENTIALS:
             text = getattr(self, name)

@@ -84,7 +84,8 @@ def recover(
     """
     if not isinstance(run_id, str):
         raise ConfigurationError(f"Cannot use run_id= with a {type(run_id).__name__}. Give the run's id, as text.")
-    if not isinstance(action, str) or action not in {"publish", "discard"}:
+    asked: Any = action  # what the types promise is checked here
+    if not isinstance(asked, str) or asked not in {"publish", "discard"}:
         raise ConfigurationError(f'Cannot use action={action!r}. Give "publish" or "discard".')
     waiting = _journal_of(run_id, target)
     if waiting is None:

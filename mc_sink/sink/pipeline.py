@@ -127,8 +127,8 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         if shown := [column for column in spec.partition_by if column in compiled.personal]:
             raise ConfigurationError(
                 f"Cannot partition by {shown[0]!r}: schema {compiled.name!r} marks it as personal data, and names of "
-                "folders and files are seen in listings, manifests, logs and messages. Partition by another column, such "
-                "as a keyed hash that you add to the query."
+                "folders and files are seen in listings, manifests, logs and messages. Partition by another column, "
+                "such as a keyed hash that you add to the query."
             )
         comparison = None
         if spec.previous is not None:

@@ -99,7 +99,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     "a cast": ("cast", ""),
     "a date": ("dates", ""),
     "a source that raises": ("raising", ""),
-    "a source that raises an error of ours": ("chained", ""),
+    "a source that raises an error of this library": ("chained", ""),
     "a header": ("header", ""),
     "a source that exits": ("exits", ""),
     "a key that is taken": ("taken", PARTS),
@@ -181,8 +181,8 @@ def test_no_cell_is_kept_of_a_failure(  # noqa: PLR0913, PLR0917  what is search
     assert all(run.error for run in runs)
     assert '"run_id": "r1"' in hooked[0]
     assert "mc_sink.runs" in exported()
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("mc_sink")]
-    kept: dict[str, Any] = {**kept_in(state_folder), "hooks": hooked, "telemetry": exported(), "logs": ours}
+    logs = [record.getMessage() for record in caplog.records if record.name.startswith("mc_sink")]
+    kept: dict[str, Any] = {**kept_in(state_folder), "hooks": hooked, "telemetry": exported(), "logs": logs}
     kept["history"] = [json.dumps(run.as_json()) for run in runs]
     kept["printed"] = capfd.readouterr()
     assert {place for place, text in kept.items() if "CanaryCell" in str(text)} == set()

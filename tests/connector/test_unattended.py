@@ -1,4 +1,4 @@
-"""A run that nobody watches: streams that are closed, broken or full, no terminal, and hooks that don't end."""
+"""A run without a person who watches: streams that are closed, broken or full, no terminal, and hooks that don't end."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_function_that_does_not_end_is_left(
 
 
 def test_a_command_ends_although_its_hook_does_not(tmp_path: Path) -> None:
-    """The thread that goes on holds nobody up, and the interpreter ends with the run's code."""
+    """The thread that goes on holds nothing up, and the interpreter ends with the run's code."""
     code = (
         "import sys; from mc_sink.connector import connections as c; c.PATIENCE_SECONDS = 0.3\n"
         "from mc_sink.connector.cli.app import main; main(['run', sys.argv[1], '--json'])"

@@ -17,6 +17,7 @@ from tests.servers.faults import Status
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from tests.servers.fault import FaultServer
 

@@ -222,7 +222,7 @@ def call_hooks(run: Run, connection: Connection) -> None:
 
 
 def _within(seconds: float, call: Callable[[], object]) -> None:
-    """Call a function in a thread, and raise what it raises, or `TimeoutError` after so many seconds.
+    """Run a function in a thread, and raise what it raises, or `TimeoutError` after so many seconds.
 
     Python can't stop a function: its thread goes on, and ends with this program at the latest.
     """
