@@ -1,4 +1,4 @@
-"""A run without a person who watches: streams that are closed, broken or full, no terminal, and hooks that don't end."""
+"""A run that is left alone: streams that are closed, broken or full, no terminal, and hooks that do not end."""
 
 from __future__ import annotations
 
