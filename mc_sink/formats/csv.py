@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._display import counted
 from mc_sink._frames import from_batches
 from mc_sink._hints import CSV, hints_fields
@@ -63,6 +64,10 @@ _LINES_AT_ONCE, _LINES_BYTES = 1_024, 8 * 2**20
 # The engine looks about eight batches ahead, and formats each of them whole. Measured on 4 M rows of the `audience`
 # schema: batches of 100,000 rows peak at 640 MB, pieces of 10,000 rows of them at 534 MB, in the same time.
 _PIECE_ROWS = 10_000
+
+
+_FLAGS = ("include_header", "include_bom", "float_scientific", "decimal_comma")
+_FORMATS = ("date_format", "time_format", "datetime_format")
 
 
 @hints_fields(CSV)
@@ -121,9 +126,12 @@ class Csv:
     compression_level: int | None = None
 
     def __post_init__(self) -> None:
+        check_kinds(self, *_FLAGS, *_FORMATS)
         for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                reason = "corrupts data" if (name, value) == ("quote_style", "never") else "is not supported"
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in choices:
+                is_never = name == "quote_style" and isinstance(value, str) and value == "never"
+                reason = "corrupts data" if is_never else "is not supported"
                 raise ConfigurationError(f"Csv({name}={value!r}) {reason}. Use {' or '.join(map(repr, choices))}.")
         level = self.compression_level
         fits = type(level) is int and level in _GZIP_LEVELS  # 1.0 and True are equal to 1, but isal refuses them

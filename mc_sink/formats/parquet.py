@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._frames import from_batches
 from mc_sink._hints import PARQUET, hints_fields
 from mc_sink._nested import inner_dtypes, leaf_dtypes, with_leaves, without_categories
@@ -97,6 +98,7 @@ class Parquet:
     sorted_by: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 shown = " or ".join(map(repr, choices))
@@ -109,7 +111,8 @@ class Parquet:
             if not all(isinstance(one, str) for one in names):
                 raise ConfigurationError(f"Parquet({name}={given!r}) is not a list of columns. Give their names.")
             object.__setattr__(self, name, names)
-        if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
+        size = self.data_page_size
+        if size is not None and not (_is_int(size) and 0 < size < 2**63):
             raise ConfigurationError(
                 f"Parquet(data_page_size={self.data_page_size!r}) is not a size. Use 1 byte or more."
             )

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._display import logger
 from mc_sink._hints import hints_fields
-from mc_sink.formats import Csv, Parquet, options_of
+from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.presets.limit import Excess, Limit, refusal
 from mc_sink.presets.limit_checks import (
     check_schema,
@@ -30,7 +31,6 @@ from mc_sink.presets.limit_checks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from mc_sink.formats import Format
     from mc_sink.presets.limit import LimitName
     from mc_sink.staged import StagedFile
 
@@ -70,6 +70,9 @@ class Preset:
     manifest: Literal["redshift", True] | None = None
     success_marker: bool = False
     limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kinds(self, Format=Format, Limit=Limit)
 
     @property
     def dialects(self) -> tuple[Format, ...]:

@@ -17,13 +17,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import signature
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
@@ -232,12 +235,16 @@ def call_hooks(run: Run, connection: Connection) -> None:
     group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
     hook: Hook | None = getattr(connection.settings.hooks, group)
     calls: list[tuple[str, Callable[[], object]]] = []
+    seconds = _patience(run)
     if isinstance(hook, str):
-        calls.append((hook, lambda: find_named(hook, connection.folder)(run)))
+        calls.append((hook, lambda: _within(seconds, lambda: find_named(hook, connection.folder)(run))))
     elif hook:
         calls.append((hook[0], lambda: _command(hook, connection, run)))
     points = entry_points(group=f"mc_sink.{group}")
-    calls.extend((point.name, lambda point=point: point.load()(run)) for point in points)  # type: ignore[misc]
+    calls.extend(
+        (point.name, partial(_within, seconds, lambda point=point: point.load()(run)))  # type: ignore[misc]
+        for point in points
+    )
     for name, call in calls:
         try:
             call()
@@ -247,15 +254,42 @@ def call_hooks(run: Run, connection: Connection) -> None:
             _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
 
 
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Run a function in a thread, and raise what it raises, or `TimeoutError` after so many seconds.
+
+    Python can't stop a function: its thread goes on, and ends with this program at the latest.
+    """
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    threading.Thread(target=copy_context().run, args=(run,), name="mc_sink hook", daemon=True).start()
+    try:
+        error = ended.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+
+
+def _patience(run: Run) -> float:
+    """Return the seconds that a hook may take: few where the program or the run's child is leaving."""
+    is_leaving = run.status == "interrupted" or bool(run.error and run.error.kind == TimedOut.__name__)
+    return LEAVING_SECONDS if is_leaving else PATIENCE_SECONDS
+
+
 def _command(words: list[str], connection: Connection, run: Run) -> None:
     """Run a command, and print its output to standard error when it has ended."""
     names = {*PASSED_ON, *connection.settings.hooks.environment}
     environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
-    environment |= {
-        state_dir.STATE_DIR: str(state_dir.state_folder())
-    }  # a relative one begins at this program's folder
+    environment[state_dir.STATE_DIR] = str(state_dir.state_folder())  # a relative one begins where this program did
     environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
-    is_leaving = run.status == "interrupted" or bool(run.error and run.error.kind == TimedOut.__name__)
     with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
         try:
             subprocess.run(  # noqa: S603  the connection's owner chose it
@@ -266,7 +300,7 @@ def _command(words: list[str], connection: Connection, run: Run) -> None:
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 check=True,
-                timeout=LEAVING_SECONDS if is_leaving else PATIENCE_SECONDS,
+                timeout=_patience(run),
             )
         finally:
             printed.seek(0)
