@@ -32,6 +32,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "datetime": (lambda value: isinstance(value, datetime), "a datetime"),
     "tuple[str, str]": (_are_texts, "two texts"),
     "tuple[str, ...]": (_are_texts, "a tuple of texts"),
+    "Sequence[str]": (_are_texts, "a list of texts"),
     "Mapping[str, str]": (
         lambda value: isinstance(value, Mapping) and _are_texts([*value, *value.values()]),
         "a mapping of texts",

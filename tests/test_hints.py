@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -62,9 +63,9 @@ FRAMES = [
 SIZES = {"10B": 10, "1kB": 1_000, "256MB": 256_000_000, "256 MiB": 256 * 2**20, "1GiB": 2**30, "1.5kB": 1_500}
 
 
-def deliver(target: object, frame: Any = FRAME, **options: Any) -> mc_sink.Receipt:
+def deliver(target: Any, frame: Any = FRAME, **options: Any) -> mc_sink.Receipt:
     """Deliver, with options that type checkers would refuse."""
-    return mc_sink.sink_madconnect(frame, target, progress=False, **options)  # type: ignore[arg-type]
+    return mc_sink.sink_madconnect(frame, target, progress=False, **options)
 
 
 @pytest.mark.parametrize(("name", "advice"), OPTIONS.items())
@@ -153,9 +154,8 @@ def test_hints_name_what_is_there() -> None:
     """No hint names an option or a field that doesn't exist, and none is of a name that is right."""
     from mc_sink.sink.options import KINDS
 
-    fields = {Csv: CSV, Parquet: PARQUET}
-    for kind, hints in fields.items():
-        known = set(kind.__dataclass_fields__)
+    for kind, hints in ((Csv, CSV), (Parquet, PARQUET)):
+        known = {field.name for field in fields(kind)}
         assert not known & set(hints)
         meant = {text.split("'")[1] for text in hints.values() if text.startswith("Did you mean")}
         assert meant <= known

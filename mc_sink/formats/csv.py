@@ -67,7 +67,6 @@ _PIECE_ROWS = 10_000
 
 
 _FLAGS = ("include_header", "include_bom", "float_scientific", "decimal_comma")
-_FORMATS = ("date_format", "time_format", "datetime_format")
 
 
 @hints_fields(CSV)
@@ -126,7 +125,7 @@ class Csv:
     compression_level: int | None = None
 
     def __post_init__(self) -> None:
-        check_kinds(self, *_FLAGS, *_FORMATS)
+        check_kinds(self, *_FLAGS)
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:

@@ -107,10 +107,7 @@ class Parquet:
         self._check_statistics()
         for name in ("required", "sorted_by"):
             given = getattr(self, name)
-            names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else (None,)
-            if not all(isinstance(one, str) for one in names):
-                raise ConfigurationError(f"Parquet({name}={given!r}) is not a list of columns. Give their names.")
-            object.__setattr__(self, name, names)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         size = self.data_page_size
         if size is not None and not (_is_int(size) and 0 < size < 2**63):
             raise ConfigurationError(

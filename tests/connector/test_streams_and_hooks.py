@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink.connector import connections
-from mc_sink.connector.connections import deliver, load
+from mc_sink.connector.connections import deliver, hooks, load
 from mc_sink.connector.history import list_runs
 from tests.support.connection_files import ROOT
 
@@ -111,7 +110,7 @@ def test_a_function_that_does_not_end_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a command is after the same time: the run has delivered, and the log has the hook's name."""
-    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", 0.3)
     began = time.monotonic()
     run = deliver(load(write(tmp_path, 'on_success = "spoken:endless"')), progress=False)
     assert time.monotonic() - began < 30
@@ -124,7 +123,7 @@ def test_a_function_that_does_not_end_is_left(
 def test_a_command_ends_although_its_hook_does_not(tmp_path: Path) -> None:
     """The thread that goes on holds nothing up, and the interpreter ends with the run's code."""
     code = (
-        "import sys; from mc_sink.connector import connections as c; c.PATIENCE_SECONDS = 0.3\n"
+        "import sys; from mc_sink.connector.connections import hooks as c; c.PATIENCE_SECONDS = 0.3\n"
         "from mc_sink.connector.cli.app import main; main(['run', sys.argv[1], '--json'])"
     )
     ran = subprocess.run(

@@ -357,5 +357,5 @@ def test_sorted_rows_say_so_in_each_row_group() -> None:
         format = Parquet(sorted_by=columns_)
         with pytest.raises(ConfigurationError, match=message):
             mc_sink.sink_madconnect(iter(rows.iter_slices(1)), "never.parquet", format=format, progress=False)
-    with pytest.raises(ConfigurationError, match="not a list of columns"):
+    with pytest.raises(ConfigurationError, match="Give a text or a list of texts"):
         Parquet(sorted_by=[1])  # type: ignore[list-item]
