@@ -168,14 +168,22 @@ def _to_its_end(frame: Iterable[Any]) -> Iterator[Any]:
 
 
 def _no_frame(thing: object, why: str) -> ConfigurationError:
-    files = (
-        " For a file, pass polars.scan_csv(…) or polars.scan_parquet(…)." if isinstance(thing, str | PathLike) else ""
-    )
     kind = f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
     return ConfigurationError(
         f"A value of type {kind} is not a frame.{why} Pass a Polars frame, an object with __arrow_c_stream__, or an "
-        f"iterable of record batches.{files}"
+        f"iterable of record batches.{_advice(thing)}"
     )
+
+
+def _advice(thing: object) -> str:
+    """Return how to make a frame of a value that is often passed in place of one, after a space."""
+    if isinstance(thing, str | PathLike):
+        return " For a file, pass polars.scan_csv(…) or polars.scan_parquet(…)."
+    if isinstance(thing, pl.Series):
+        return " For a Series, pass series.to_frame()."
+    if isinstance(thing, Mapping):
+        return " For a mapping, pass polars.DataFrame(…) of it."
+    return ""
 
 
 def _not_consumed(batches: Batches, source: str) -> Batches:
@@ -242,4 +250,7 @@ class Arrivals:
 
 
 def _no_batch(item: object, why: str) -> ConfigurationError:
-    return ConfigurationError(f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why}")
+    rows = " For rows as mappings, pass polars.DataFrame(rows)." if isinstance(item, Mapping) else ""
+    return ConfigurationError(
+        f"A batch is a {type(item).__qualname__}, not a DataFrame or an Arrow record batch.{why}{rows}"
+    )

@@ -67,6 +67,7 @@ class DeliverySpec:
     if_exists: IfExists
     stale: Stale
     previous: Frame | str | os.PathLike[str] | None
+    action_column: str
     keys: tuple[str, ...]
     manifest: Target | None
     manifest_form: ManifestForm
@@ -98,10 +99,17 @@ class DeliverySpec:
         return Stores(self.storage_options, self.object_options, self.support_memory, self.report, self.note)
 
     def check_places(self, stores: Stores) -> None:
-        """Raise for a store that can't be used, before a row is read; sends nothing."""
-        stores.check(self.target, self.if_exists, is_new=not self.run_id_given)
-        if self.rejects:
-            stores.check(self.rejects[0], self.if_exists, is_new=not self.run_id_given)
+        """Raise for a store that can't be used, before a row is read; sends nothing.
+
+        Where an earlier attempt has published on a disk, nothing may be left to write, and nothing is tried.
+        """
+        store, names, is_local = stores.of(self.target), self.names, self.target.protocol == "file"
+        if is_local and self.run_id_given:
+            stem = names.stem if names.target.is_prefix else names.target
+            if names.of_this_run(store.listing(stem, exact=not names.target.is_prefix)):
+                return
+        for place in (self.target, *(self.rejects or ())[:1]):
+            stores.check(place, self.if_exists)
 
     def partitioning(self, schema: pl.Schema) -> Partitioning:
         """Return how rows with these columns are partitioned; raises `ConfigurationError` where they can't be."""

@@ -21,7 +21,7 @@ visible. Only a panic of an engine is wrapped: it is a `BaseException`, which `e
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mc_sink import _display
@@ -81,8 +81,12 @@ class SinkError(Exception):
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Add a note of this library to an error, which may come from any library."""
-    error.add_note(printable(f"{OUR_NOTE}{text}"))
+    """Add a note of this library to an error, which may come from any library.
+
+    An error that can't take a note stays as it is: what its class raises would hide it.
+    """
+    with suppress(Exception):
+        error.add_note(printable(f"{OUR_NOTE}{text}"))
 
 
 class TargetError(SinkError, ValueError):

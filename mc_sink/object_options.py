@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
 from urllib.parse import urlencode
 
+from mc_sink._argument_kinds import check_kinds
+from mc_sink._hints import hints_fields
 from mc_sink.exceptions import ConfigurationError
 
 CannedAcl = Literal[
@@ -59,6 +61,10 @@ class ReadOnly(dict[str, str]):
         return hash(frozenset(self.items()))
 
 
+_CHECKED_KINDS = ("acl", "sse", "sse_kms_key_id", "object_lock_mode", "storage_class", "metadata", "tags")
+
+
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectOptions:
     """How S3 should keep the object; every value is checked here, before anything is opened.
@@ -91,6 +97,7 @@ class ObjectOptions:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_kinds(self, *_CHECKED_KINDS)
         _one_of("acl", self.acl, get_args(CannedAcl))
         _one_of("sse", self.sse, get_args(Encryption))
         _one_of("storage_class", self.storage_class, get_args(StorageClass))

@@ -27,6 +27,7 @@ MAX_SHOWN = 200
 # Filesystems of fsspec's that rename; their URLs begin with a host, which may be empty.
 RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PASSWORD_INSIDE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 # s3:/bucket, which is what pathlib makes of a URL, and simplecache::s3://bucket.
 _ALMOST_URL = re.compile(r"(s3a?(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:[/:]))", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -41,6 +42,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _PATTERN = re.compile(r"[*\[]")
 _GLOB = re.compile(r"[*?]")
+_IN_BRACES = re.compile(r"\{\w+(?::[^{}]*)?\}")
 _S3 = {"s3", "s3a"}
 # What stores that speak S3's language, and older libraries, call their URLs.
 _S3_LIKE = {"s3n", "s3b", "r2", "minio", "ceph", "wasabi", "b2"}
@@ -136,6 +138,11 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
 def _no_url(text: str, folder: Path | None, *, is_text: bool) -> Target:
     if is_arn(text):
         raise _arn(text)
+    if _PASSWORD_INSIDE.search(text):
+        raise TargetError(
+            "The target seems to have credentials in a URL within it, and targets end up in logs. Write the target "
+            "alone, and pass credentials in storage_options, or let the environment provide them."
+        )
     if almost := _ALMOST_URL.match(text):
         scheme, path = almost.group(1), text[almost.end() :].lstrip(":/\\")
         is_s3, is_file = scheme.lower() in _S3, scheme.lower() == "file"
@@ -211,6 +218,13 @@ def _local(text: str, folder: Path | None = None) -> Target:
             raise TargetError(
                 f"The path {text!r} contains the pattern {pattern.name!r}, and no file or folder has that name. "
                 "Write a name without * and ?."
+            )
+        if token := next(
+            (one for one in (whole, *whole.parents) if _IN_BRACES.search(one.name) and not one.exists()), None
+        ):
+            raise TargetError(
+                f"The path {text!r} contains {token.name!r}, and no file or folder has that name. Tokens such as "
+                "{date} go into name=, and f-strings need an f in front."
             )
     except (RuntimeError, OSError) as error:
         raise TargetError(f"The path {text!r} leads nowhere: {error} Write the whole path, from /.") from error

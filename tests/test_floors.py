@@ -34,8 +34,11 @@ FLOORS: dict[int, list[set[str]]] = {
     4: [{"platforms", "writing"}, {"delivery_spec"}],
     3: [{"comparison", "presets", "storage"}],
     2: [{"formats", "keys", "staged", "testing", "validation"}],
-    1: [{"_frames", "object_options", "receipt", "secret", "target"}, {"_arrow", "_runtime", "_s3_names", "sweep"}],
-    0: [{"_nested", "exceptions"}, {"_display", "_lazy", "_polars"}],
+    1: [
+        {"_frames", "object_options", "receipt", "secret", "target"},
+        {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "sweep"},
+    ],
+    0: [{"_hints", "_nested", "exceptions"}, {"_display", "_lazy", "_polars"}],
 }
 HEIGHT = {
     part: (number, -step) for number, steps in FLOORS.items() for step, parts in enumerate(steps) for part in parts

@@ -57,6 +57,7 @@ DEFAULTS = {
     "previous": None,
     "keys": None,
     "changes": "files",
+    "action_column": None,
     "max_rows_per_file": None,
     "max_bytes_per_file": None,
     "row_group_size": None,
@@ -127,6 +128,7 @@ def test_a_type_checker_sees_the_options_that_there_are() -> None:
     """By the same names and types, in the same order."""
     assert Options.__annotations__.keys() == DEFAULTS.keys()
     types = {field.name: field.type for field in fields(SinkOptions) if field.name != "target"}
+    types["max_bytes_per_file"] = "int | str | None"  # a size as text is read before it is kept
     assert types == {name: hint.__forward_arg__ for name, hint in Options.__annotations__.items()}
 
 

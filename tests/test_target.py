@@ -418,3 +418,11 @@ def test_a_file_that_could_not_be_published_is_refused_when_it_is_named() -> Non
     assert parse_target("sftp://host/p/").file("email=a@b.c/x.csv").url == "sftp://host/p/email=a@b.c/x.csv"
     with pytest.raises(TargetError, match="credentials in its URL"):
         parse_target("sftp://host:22/p/").file("email=a@b.c/x.csv")
+
+
+@pytest.mark.parametrize("start", ["~", "//", "C:\\", "\\", "./", "a/", "s3:"])
+def test_a_password_within_a_path_is_not_repeated(start: str) -> None:
+    """However the URL was mangled: the message says what it seems to be, and no more."""
+    with pytest.raises(TargetError, match="credentials") as raised:
+        parse_target(f"{start}s3://user:pass-4711@host/x/")
+    assert "4711" not in str(raised.value)

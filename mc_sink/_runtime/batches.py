@@ -248,14 +248,7 @@ def most_bytes(frame: pl.DataFrame) -> int:
     """Return an upper bound of the bytes of a frame's values: Polars' cheap estimate, which counts bitmaps too."""
     # Column by column, because a frame's own estimate has a value that is the same in all rows once.
     # A column with categories, at any depth, stores their text once.
-    return int(
-        sum(
-            _sizes(column).sum()
-            if _has_labels(column.dtype)
-            else column.estimated_size()
-            for column in frame
-        )
-    )
+    return int(sum(_sizes(column).sum() if _has_labels(column.dtype) else column.estimated_size() for column in frame))
 
 
 @lru_cache(maxsize=1_000)

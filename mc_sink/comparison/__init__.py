@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 _BEFORE = "before:"
+# The actions in a column of the frame's own, as the `audience` feed has them. Rows that changed keep their own.
+OWN_ACTIONS = ("add", "remove")
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
 _NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal, pl.Boolean)
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
@@ -62,15 +64,18 @@ def compare(  # noqa: PLR0913  the options of a delivery
     """Prepare to compare this run, whose columns are `schema`, with the last delivery; read only its header.
 
     `previous` is a frame, or the path or glob of local files: Parquet, CSV, csv.gz, Arrow IPC or JSON lines. `dialect`
-    is the dialect of CSV files, by default `Csv()`. `action` names the column with the action of each row.
+    is the dialect of CSV files, by default `Csv()`. `action` names the column with the action of each row. If the frame
+    has a column of that name, it is the action: its values are "add" and "remove", and removed rows get "remove".
 
     Raises `ConfigurationError` for keys that don't identify rows, other columns than the run's, dtypes that can't be
-    cast, a URL, and an action column that the run has already.
+    cast, a URL, and a column of the frame that can't be the action.
     """
     names = check_keys(keys, schema)
-    if action in schema:
+    if action in schema and (action in names or not _takes_actions(schema[action])):
+        reason = "it is one of keys=" if action in names else f"its dtype is {schema[action]}, and not text"
         raise ConfigurationError(
-            f"The column of the actions can't be named {action!r}: the frame has a column of this name. Rename it."
+            f"The frame's column {action!r} can't have the action of each row: {reason}. Rename it, or name another "
+            "column in action_column=."
         )
     if objects := [name for name, dtype in schema.items() if isinstance(dtype, pl.Object)]:
         raise ConfigurationError(
@@ -80,6 +85,12 @@ def compare(  # noqa: PLR0913  the options of a delivery
     recast = Recast(opened.frame.collect_schema(), schema, opened.dialect)
     expected = known_num_rows(previous)
     return Comparison(opened.frame, schema, names, action, recast, bounds or Bounds(), expected)
+
+
+def _takes_actions(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Enum):
+        return set(OWN_ACTIONS) <= set(dtype.categories)
+    return isinstance(dtype, (pl.String, pl.Categorical))
 
 
 def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
@@ -118,8 +129,13 @@ class Comparison:
 
     @property
     def delivered(self) -> pl.Schema:
-        """The columns that are delivered: the action first, then the run's."""
-        return pl.Schema({self.action: pl.String(), **self.schema})
+        """The columns that are delivered: the action first, unless it is one of the run's, then the run's."""
+        return self.schema if self.has_own_action else pl.Schema({self.action: pl.String(), **self.schema})
+
+    @property
+    def has_own_action(self) -> bool:
+        """Whether the action is a column of the frame."""
+        return self.action in self.schema
 
     @property
     def counts(self) -> Changes:
@@ -155,7 +171,7 @@ class Comparison:
 
     def _fill(self, sides: list[KeyBuckets], batches: Iterable[pl.DataFrame]) -> None:
         now, before = sides
-        now.fill(map(_by_place, batches))
+        now.fill(map(_by_place, map(self._checked, batches)))
         before.fill(self.recast.batches(pull(self.frame, ROW_GROUP_SIZE)))
         check_num_rows(before.buckets.num_rows, self.expected)
 
@@ -179,8 +195,27 @@ class Comparison:
         refuse_duplicates(now.duplicates, before.duplicates)
         self._counts = Changes(**{name: rows.num_rows for name, rows in ordered.items()}, unchanged=unchanged)
 
+    def _checked(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Return a batch; raise if the frame has the action of its rows, and one is neither "add" nor "remove"."""
+        if self.has_own_action:
+            found = batch.get_column(self.action).cast(pl.String).is_in(OWN_ACTIONS).fill_null(value=False)
+            if wrong := batch.height - int(found.sum()):
+                raise ConfigurationError(
+                    f"The frame's column {self.action!r} has the action of each row, and "
+                    f"{counted(wrong, 'value', 'are')} neither 'add' nor 'remove'. Rename the column, or name another "
+                    "one in action_column=."
+                )
+        return batch
+
     def _named(self, action: Action, batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        own = list(self.schema).index(self.action) if self.has_own_action else -1
         for batch in batches:
+            if self.has_own_action:
+                columns = list(batch)
+                if action == "removed":
+                    columns[own] = pl.Series([OWN_ACTIONS[1]], dtype=columns[own].dtype).new_from_index(0, batch.height)
+                yield pl.DataFrame(dict(zip(self.delivered, columns, strict=True)))
+                continue
             actions = pl.Series([action], dtype=pl.String).new_from_index(0, batch.height)
             yield pl.DataFrame(dict(zip(self.delivered, [actions, *batch], strict=True)))
 

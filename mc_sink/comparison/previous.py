@@ -113,6 +113,11 @@ def _scan_csv(path: str, schema: pl.Schema, dialect: Csv, *, glob: bool) -> pl.L
 def _check_dialect(dialect: Csv, schema: pl.Schema, path: str) -> None:
     """Refuse options that change values when they are written: a row would never equal itself."""
     change = ""
+    if dialect.encoding != "utf-8":
+        raise ConfigurationError(
+            f"Cannot compare with {path}: a CSV in {dialect.encoding} isn't read here. Pass the last delivery as a "
+            "frame, or keep it as Parquet."
+        )
     if dialect.formulas == "escape" and any(
         isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) for dtype in schema.values()
     ):

@@ -18,8 +18,14 @@ _HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
 _LOOKS_SECRET = (_KEY_ID, _PASSWORD_IN_URL, _QUERY, _HEADER)
 # As libpq and ODBC write it. In a query it may be the name of a column.
 _ADDRESS = re.compile(r"(?:^|[\s;,])(password|passwd|pwd|token|secret)\s*=", re.IGNORECASE)
+# A credential by its name in a database's DSN, an ODBC string or a query, with its value in any of their quotes.
+_NAMED = re.compile(
+    r"\b((?:ssl)?password|passwd|pwd|passphrase|token|secret|sig|signature|x-amz-signature)( = |=)"
+    r"('(?:[^'\\]|\\.)*'|\"[^\"]*\"|\{[^}]*\}|[^\s;&,'\"]+)",
+    re.IGNORECASE,
+)
 _SECRET_VARIABLE = re.compile(
-    r"AWS_ACCESS_KEY_ID|.*(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|(ACCESS|ACCOUNT|API|PRIVATE|SECRET)_KEY|_URI|_DSN)"
+    r"AWS_ACCESS_KEY_ID|.*(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|(ACCESS|ACCOUNT|API|PRIVATE|SECRET)_KEY|_URI|_DSN|(DATABASE|DB)_URL)"
 )
 # Shorter values would remove unrelated words.
 _MIN_SECRET = 8
@@ -35,13 +41,13 @@ def looks_secret(text: str, *, is_address: bool = False) -> bool:
 
 
 def masked(text: str) -> str:
-    """Replace credentials in a text: the environment's, key ids, and the user part of URLs."""
+    """Replace credentials in a text: the environment's, key ids, the user part of URLs, and those that are named."""
     known = {
         value for name, value in os.environ.items() if _SECRET_VARIABLE.fullmatch(name) and len(value) >= _MIN_SECRET
     }
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, "…")
-    return _USER_INFO.sub("…@", _KEY_ID.sub("…", text))
+    return _NAMED.sub(r"\1\2…", _USER_INFO.sub("…@", _KEY_ID.sub("…", text)))
 
 
 def without_uri(text: str, uri: Secret) -> str | None:
@@ -50,11 +56,12 @@ def without_uri(text: str, uri: Secret) -> str | None:
     parts = urlsplit(uri.reveal())
     values = [parts.netloc.rpartition("@")[0].partition(":")[2]]
     values += [value for name, value in parse_qsl(parts.query) if name.lower() not in _PLAIN]
+    values += [found.group(3).strip("'\"{}") for found in _NAMED.finditer(uri.reveal())]
     # Each part that may be a password, in every form in which a library may repeat it.
     for secret in (form.casefold() for value in values if value for form in _forms(value)):
         if any(secret[at : at + _PIECE] in low for at in range(max(len(secret) - _PIECE, 0) + 1)):
             return None
-    forms = _forms(uri.reveal().partition("://")[2])
+    forms = _forms(uri.reveal().rpartition("://")[2])
     words = {word for form in forms for word in re.findall(r"\w+", form) if len(word) >= _WORD}
     for word in sorted(words, key=len, reverse=True):
         text = re.sub(re.escape(word), "…", text, flags=re.IGNORECASE)

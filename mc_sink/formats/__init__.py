@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from mc_sink._hints import hint
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv import Csv
 from mc_sink.formats.csv_values import as_json
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 BY_NAME: dict[str, Format] = {"csv": Csv(), "csv.gz": Csv(compression="gzip"), "parquet": Parquet()}
+_FORMAT_NAMES = dict.fromkeys(("gzip", "gz", "csv_gz", "csv.gzip"), "Did you mean 'csv.gz'?")
 BY_SUFFIX = {f".{name}": value for name, value in BY_NAME.items()}
 _SUFFIXES = f"{', '.join([*BY_SUFFIX][:-1])} or {[*BY_SUFFIX][-1]}"
 # Suffixes of other formats.
@@ -77,7 +79,10 @@ def choose_format(name: str, asked: str | Format | None, defaults: Sequence[Form
     else:
         shown = repr(asked) if isinstance(asked, str) else getattr(asked, "__name__", f"a {type(asked).__name__}")
         names = ", ".join(map(repr, BY_NAME))
-        raise ConfigurationError(f"format={shown} is not supported. Use one of {names}, Csv(...) or Parquet(...).")
+        meant = hint(asked, _FORMAT_NAMES, BY_NAME) if isinstance(asked, str) else ""
+        raise ConfigurationError(
+            f"format={shown} is not supported.{meant} Use one of {names}, Csv(...) or Parquet(...)."
+        )
     _refuse_contradiction(name, chosen, by_suffix)
     for dialect in defaults:
         if chosen.extension == dialect.extension:

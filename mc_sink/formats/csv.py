@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._display import counted
 from mc_sink._frames import from_batches
+from mc_sink._hints import CSV, hints_fields
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
 from mc_sink.formats.csv_dialect import (
@@ -23,6 +25,7 @@ from mc_sink.formats.csv_dialect import (
     keeps_zones,
     takes_naive,
 )
+from mc_sink.formats.csv_encoding import CODECS, UTF8, Encoder, is_encodable, refuse_names
 from mc_sink.formats.csv_moments import has_moments, moments_as_text
 from mc_sink.formats.csv_values import as_json, has_json, starts_like_formula
 from mc_sink.formats.format import Gathers, as_io, column_named, refuse_dtypes
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 QuoteStyle = Literal["necessary", "always", "non_numeric"]
 _CHOICES: dict[str, tuple[object, ...]] = {
     "compression": ("uncompressed", "gzip"),
+    "encoding": tuple(CODECS),
     "quote_style": ("necessary", "always", "non_numeric"),
     "line_terminator": ("\n", "\r\n"),
     "non_finite": ("write", "null", "raise"),
@@ -50,6 +54,7 @@ _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt
 _NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _LABELS = (pl.Categorical, pl.Enum)
 _TAKEN = (*_NUMBERS, *_LABELS, pl.String, pl.Boolean, pl.Date, pl.Time, pl.Datetime, pl.Null)
+_CHARSETS = {"latin-1": "iso-8859-1"}
 _GZIP_LEVELS = range(4)
 _TRUE_FALSE = ("true", "false")
 _BOM = "\ufeff"
@@ -61,9 +66,13 @@ _LINES_AT_ONCE, _LINES_BYTES = 1_024, 8 * 2**20
 _PIECE_ROWS = 10_000
 
 
+_FLAGS = ("include_header", "include_bom", "float_scientific", "decimal_comma")
+
+
+@hints_fields(CSV)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Csv:
-    r"""CSV as in RFC 4180, UTF-8. Options that Polars' `sink_csv` also has keep their names there.
+    r"""CSV as in RFC 4180, by default in UTF-8. Options that Polars' `sink_csv` also has keep their names there.
 
     Every cell can be read back unchanged. A dialect that would lose something is refused here, and a cell that the
     dialect can't hold is refused when it is written. docs/csv.md shows how to read each option back.
@@ -77,6 +86,8 @@ class Csv:
             `null_value` states that nulls and empty strings may read alike.
         line_terminator: "\n" or "\r\n".
         include_bom: Whether the file starts with UTF-8's byte order mark.
+        encoding: "utf-8", "utf-16" (little-endian, after its byte order mark), "windows-1252", "latin-1" or
+            "shift_jis". A text that can't be read back from it is refused with its row.
         boolean_format: The texts of true and false.
         date_format, time_format, datetime_format: A format of the specifiers in docs/csv.md, or "iso" or "iso:strict"
             as in `dt.to_string`. A value with digits that the format would drop (seconds, a time zone) is refused.
@@ -100,6 +111,7 @@ class Csv:
     null_value: str | None = None
     line_terminator: Literal["\n", "\r\n"] = "\n"
     include_bom: bool = False
+    encoding: Literal["utf-8", "utf-16", "windows-1252", "latin-1", "shift_jis"] = "utf-8"
     boolean_format: tuple[str, str] = _TRUE_FALSE
     date_format: str | None = None
     time_format: str | None = None
@@ -113,9 +125,12 @@ class Csv:
     compression_level: int | None = None
 
     def __post_init__(self) -> None:
+        check_kinds(self, *_FLAGS)
         for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                reason = "corrupts data" if (name, value) == ("quote_style", "never") else "is not supported"
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in choices:
+                is_never = name == "quote_style" and isinstance(value, str) and value == "never"
+                reason = "corrupts data" if is_never else "is not supported"
                 raise ConfigurationError(f"Csv({name}={value!r}) {reason}. Use {' or '.join(map(repr, choices))}.")
         level = self.compression_level
         fits = type(level) is int and level in _GZIP_LEVELS  # 1.0 and True are equal to 1, but isal refuses them
@@ -134,11 +149,28 @@ class Csv:
         check_formats(self._formats, ends)
         if self.decimal_comma and "," in ends:
             raise ConfigurationError("Csv(decimal_comma=True) needs ',' for its numbers. Use separator=';'.")
+        if self.encoding != UTF8:
+            self._check_encoding()
         if self.quote_style == "always" and self.null_value is None:
             raise ConfigurationError(
                 "Csv(quote_style='always') would write nulls in quotes, like empty strings. Pass null_value='NULL', or "
                 "null_value='' if nulls and empty strings may read alike."
             )
+
+    def _check_encoding(self) -> None:
+        if self.include_bom:
+            raise ConfigurationError(
+                f"Csv(include_bom=True) is for UTF-8 only: {self.encoding} has "
+                f"{'its own' if self.encoding == 'utf-16' else 'none'}. Leave it out."
+            )
+        options = {name: getattr(self, name) for name in ("null_value", *OPTIONS.values())}
+        options |= {f"boolean_format[{number}]": text for number, text in enumerate(self.boolean_format)}
+        for name, text in options.items():
+            if text and not is_encodable(text, self.encoding):
+                raise ConfigurationError(
+                    f"Csv({name}={text!r}) can't be written as {self.encoding}, which doesn't have all of its "
+                    "characters. Use another text."
+                )
 
     @property
     def extension(self) -> str:
@@ -147,8 +179,12 @@ class Csv:
 
     @property
     def content_type(self) -> str:
-        """`text/csv` (RFC 7111) or `application/gzip` (RFC 6713)."""
-        return "application/gzip" if self.compression == "gzip" else "text/csv"
+        """`text/csv` (RFC 7111, UTF-8 unless it names another charset) or `application/gzip` (RFC 6713)."""
+        if self.compression == "gzip":
+            return "application/gzip"
+        return (
+            "text/csv" if self.encoding == UTF8 else f"text/csv; charset={_CHARSETS.get(self.encoding, self.encoding)}"
+        )
 
     def gathers(self, row_group_size: int) -> Gathers:  # noqa: ARG002  CSV has no row groups
         """Return the bounds of what Polars' encoder formats at once."""
@@ -163,6 +199,8 @@ class Csv:
             self._check_zones(schema, self.datetime_format)
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and CSV can't hold rows without one. Add a column.")
+        if self.encoding != UTF8:
+            refuse_names(schema, self.encoding, include_header=self.include_header)
         if self.include_header:
             self._check_header(schema)
 
@@ -177,9 +215,10 @@ class Csv:
         """Encode the rows by Polars, and count the cells that the receiver should know of."""
         counts = CellCounts()
         with gzip_into(file, self.compression_level) if self.compression == "gzip" else nullcontext(file) as opened:
-            self._encode(runs, opened, counts)
+            text = opened if self.encoding == UTF8 else Encoder(opened, self.encoding)
+            self._encode(runs, text, counts)
             while runs.more:
-                self._encode(runs, opened, counts)
+                self._encode(runs, text, counts)
         return counts.warnings()
 
     @panics_as_query_errors()
@@ -216,6 +255,7 @@ class Csv:
             formats=self._formats,
             shows_nulls=self.quote_style == "always" or bool(self.null_value),
             starts_with_cell=not self.include_header,
+            encoding=self.encoding,
         )
         steps, numbered = rules.steps(schema, counts)
         if labels:

@@ -16,6 +16,7 @@ from mc_sink._display import counted
 from mc_sink._nested import leaf_dtypes, leaves
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_dialect import OPTIONS, STEPS, finest, finest_of
+from mc_sink.formats.csv_encoding import UTF8, find_unencodable
 from mc_sink.formats.csv_values import (
     escaped,
     find_dropped,
@@ -68,6 +69,7 @@ class Refusal:
     verb: str
     what: str
     advice: str
+    format_name: str = "CSV"
 
     def __call__(self, batch: pl.DataFrame, rows: pl.Series | None) -> pl.DataFrame:
         """Return the batch unchanged, or raise with counts, columns and, where they are known, row numbers."""
@@ -82,7 +84,7 @@ class Refusal:
             where.append(f"{name!r} (row {', '.join(first + more)})" if first else repr(name))
         cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
         raise ConfigurationError(
-            f"A batch can't be written as CSV: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
+            f"A batch can't be written as {self.format_name}: {cells} {self.what}, in {', '.join(where)}. {self.advice}"
         )
 
 
@@ -166,6 +168,7 @@ class CellRules:
     formats: Mapping[DataTypeClass, str | None]
     shows_nulls: bool
     starts_with_cell: bool
+    encoding: str = UTF8
 
     def steps(self, schema: pl.Schema, counts: CellCounts) -> tuple[list[Step], bool]:
         """Return the steps that every batch has to pass, and whether they need row numbers."""
@@ -179,8 +182,18 @@ class CellRules:
         floats = _having(schema, lambda dtype: dtype.is_float())
         steps = [*self._formula_steps(suspects, counts), *self._float_steps(schema, floats, counts)]
         steps += [*self._time_steps(schema), *self._ambiguity_steps(schema, texts)]
-        numbered = bool((self.formulas == "raise" and suspects) or (self.non_finite == "raise" and floats))
+        if others := _having(schema, lambda dtype: isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))):
+            steps += self._encoding_steps(others)
+        numbered = self.encoding != UTF8 or bool(
+            (self.formulas == "raise" and suspects) or (self.non_finite == "raise" and floats)
+        )
         return steps, numbered
+
+    def _encoding_steps(self, columns: list[str]) -> Iterator[Step]:
+        if self.encoding != UTF8:
+            what = f"characters that {self.encoding} doesn't have"
+            advice = "Replace them in the query, or use another encoding."
+            yield Refusal(columns, find_unencodable(self.encoding), "have", what, advice)
 
     def _formula_steps(self, suspects: list[str], counts: CellCounts) -> Iterator[Step]:
         if suspects and self.formulas == "allow":

@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._frames import from_batches
-from mc_sink._nested import inner_dtypes, with_leaves, without_categories
+from mc_sink._hints import PARQUET, hints_fields
+from mc_sink._nested import inner_dtypes, leaf_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
+from mc_sink.formats.csv_cells import CellCounts, apply_steps
 from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
-from mc_sink.formats.parquet_footer import Joined
+from mc_sink.formats.parquet_cells import ParquetRules, arrow_schema, check_columns
+from mc_sink.formats.parquet_footer import Amendments, Joined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from polars.datatypes import DataTypeClass
 
+    from mc_sink.formats.csv_cells import Step
     from mc_sink.formats.format import BinaryFile, Runs
     from mc_sink.receipt import CountedWarning
 
@@ -43,10 +48,21 @@ _TIMES = (pl.Date, pl.Time, pl.Datetime, pl.Duration)
 _NUMBERS = (pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
-_READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean, pl.Null)
+_READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "compression": get_args(ParquetCompression),
+    "int128": ("raise", "decimal"),
+    "non_finite": ("write", "null", "raise"),
+    "null_dtype": ("raise", "write"),
+}
+_NULL_ADVICE = (
+    "A column without values has no type there, so the files of other days can't be read together with it. Cast it "
+    "to its dtype on other days, or give a schema= that does."
+)
 WIDE = (pl.Int128, pl.UInt128)
 
 
+@hints_fields(PARQUET)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parquet:
     """Parquet. The options are those of Polars' `sink_parquet`, under its names.
@@ -60,6 +76,13 @@ class Parquet:
         data_page_size: In bytes.
         int128: "raise" refuses 128-bit integers, which Parquet doesn't have. "decimal" writes them as decimals of 38
             digits, and raises for a longer one.
+        non_finite: "write" writes NaN and infinities. A column of a file with NaN then has no least and greatest value
+            in its statistics, because readers would miss rows by them. "null" writes and counts nulls, "raise" refuses.
+        null_dtype: "raise" refuses columns of the dtype Null, which has no type in Parquet: once another day's file has
+            values, readers can't read the two together. "write" writes them.
+        required: Columns that are written as REQUIRED. A null in them is refused.
+        sorted_by: Columns by which the rows are sorted, ascending, which each row group then states. Rows in another
+            order, and nulls, are refused.
 
     Raises `ConfigurationError`, as does writing with it.
     """
@@ -69,16 +92,24 @@ class Parquet:
     statistics: bool | Mapping[str, bool] = True
     data_page_size: int | None = None
     int128: Literal["raise", "decimal"] = "raise"
+    non_finite: Literal["write", "null", "raise"] = "write"
+    null_dtype: Literal["raise", "write"] = "raise"
+    required: str | Sequence[str] = ()
+    sorted_by: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.compression not in get_args(ParquetCompression):
-            codecs = " or ".join(map(repr, get_args(ParquetCompression)))
-            raise ConfigurationError(f"Parquet(compression={self.compression!r}) is not supported. Use {codecs}.")
+        check_kinds(self)
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                shown = " or ".join(map(repr, choices))
+                raise ConfigurationError(f"Parquet({name}={value!r}) is not supported. Use {shown}.")
         self._check_level()
         self._check_statistics()
-        if self.int128 not in {"raise", "decimal"}:
-            raise ConfigurationError(f"Parquet(int128={self.int128!r}) is not supported. Use 'raise' or 'decimal'.")
-        if self.data_page_size is not None and not (_is_int(self.data_page_size) and self.data_page_size > 0):
+        for name in ("required", "sorted_by"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        size = self.data_page_size
+        if size is not None and not (_is_int(size) and 0 < size < 2**63):
             raise ConfigurationError(
                 f"Parquet(data_page_size={self.data_page_size!r}) is not a size. Use 1 byte or more."
             )
@@ -118,10 +149,13 @@ class Parquet:
         advice = "Other readers can't read them. Cast or drop them."
         if self.int128 == "raise" and any(narrowed(dtype) != dtype for dtype in schema.dtypes()):
             advice += " Parquet(int128='decimal') writes 128-bit integers as decimals."
-        readable = (*_READABLE, *WIDE) if self.int128 == "decimal" else _READABLE
+        readable = (*_READABLE, pl.Null, *(WIDE if self.int128 == "decimal" else ()))
+        if self.null_dtype == "raise":
+            refuse_dtypes(schema, "Parquet", _has_null, _NULL_ADVICE)
         refuse_dtypes(schema, "Parquet", lambda dtype: not _is_readable(dtype, readable), advice)
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one. Add a column.")
+        check_columns(schema, self.required, self.sorted_by, sets_null=self.non_finite == "null")
 
     def gathers(self, row_group_size: int) -> Gathers:
         """Return the bounds of a row group, which is encoded once all its rows have arrived."""
@@ -134,11 +168,14 @@ class Parquet:
 
         The last row group of each run may be smaller.
         """
-        joined = Joined(file, runs)
+        counts, amendments = CellCounts(), Amendments(sorted_by=tuple(self.sorted_by))
+        keeps_bounds = self.statistics if isinstance(self.statistics, bool) else any(self.statistics.values())
+        rules = ParquetRules(self.non_finite, tuple(self.required), tuple(self.sorted_by), keeps_bounds=keeps_bounds)
+        joined, steps = Joined(file, runs, amendments), rules.steps(runs.schema, counts, amendments)
         while True:
-            self._encode(recast(runs), joined, row_group_size, metadata)
+            self._encode(recast(runs, steps), joined, row_group_size, metadata)
             if not joined.end_run():
-                return ()
+                return counts.warnings()
 
     @panics_as_query_errors()
     def _encode(
@@ -153,8 +190,13 @@ class Parquet:
             row_group_size=row_group_size,
             data_page_size=self.data_page_size,
             metadata=dict(metadata) if metadata else None,
+            arrow_schema=arrow_schema(frame.collect_schema(), self.required) if self.required else None,
             engine="streaming",
         )
+
+
+def _has_null(dtype: pl.DataType) -> bool:
+    return any(isinstance(leaf, pl.Null) for leaf in leaf_dtypes(dtype))
 
 
 def _is_int(value: object) -> bool:
@@ -177,8 +219,8 @@ def narrowed(dtype: AnyType) -> AnyType:
     return with_leaves(dtype, lambda leaf, _nested: pl.Decimal(38, 0) if leaf in WIDE else leaf)
 
 
-def recast(runs: Runs) -> pl.LazyFrame:
-    """Return the plan of the next run, with columns cast that need it.
+def recast(runs: Runs, steps: Sequence[Step] = ()) -> pl.LazyFrame:
+    """Return the plan of the next run: its batches through the steps, and with columns cast that need it.
 
     It raises `ConfigurationError` for an integer of more than 38 digits.
     """
@@ -202,7 +244,11 @@ def recast(runs: Runs) -> pl.LazyFrame:
                 "digits, the most that a decimal has. Cast them to text, or use CSV."
             ) from error
 
-    return from_batches(lambda: map(cast, runs.pull()) if casts else runs.pull(), pl.Schema({**runs.schema, **casts}))
+    def batches() -> Iterator[pl.DataFrame]:
+        given = apply_steps(runs.pull(), steps, first_row=runs.num_rows) if steps else runs.pull()
+        return map(cast, given) if casts else given
+
+    return from_batches(batches, pl.Schema({**runs.schema, **casts}))
 
 
 def _lists_maps(dtype: AnyType, *, listed: bool = False) -> bool:

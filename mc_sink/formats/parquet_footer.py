@@ -5,7 +5,7 @@
 
 Polars' encoder gathers as many rows as a row group was asked to have, however large they are, and ends a smaller one
 only where its rows end. So we end its rows where a row group would take too much memory, and run it again for the rows
-that follow. A file of one run is passed on unchanged.
+that follow. A file of one run is passed on unchanged, unless its footer has to be amended.
 
 The footer's fields: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 The protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -15,6 +15,7 @@ Fields that have no meaning here are kept.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import UploadError
@@ -30,6 +31,12 @@ _NUM_ROWS, _ROW_GROUPS = 3, 4
 _COLUMNS, _GROUP_OFFSET, _ORDINAL = 1, 5, 7
 # ColumnChunk: its offset, its metadata, and the offsets and lengths of its page indexes
 _COLUMN_OFFSET, _METADATA, _INDEX_OFFSETS, _INDEXES = 2, 3, (4, 6), (4, 5, 6, 7)
+# RowGroup: the columns that sort its rows. ColumnMetaData: its type, path and statistics
+_SORTING, _TYPE, _PATH, _STATISTICS = 4, 1, 3, 12
+# Statistics: the least and greatest values, in the old and the new form, and whether they are exact
+_LEAST_AND_GREATEST = (1, 2, 5, 6, 7, 8)
+# The physical types of floats: FLOAT, DOUBLE, and FIXED_LEN_BYTE_ARRAY of two bytes
+_FLOATS = {4, 5, 7}
 # ColumnMetaData: the offsets of its data, index and dictionary pages, and of its Bloom filter
 _PAGE_OFFSETS = (9, 10, 11, 14)
 # A struct maps the number of each field to its type and value. A list is the type of its items, and the items.
@@ -40,15 +47,49 @@ _LONG = 15  # marks a size or a step that doesn't fit in four bits, and follows 
 _DOUBLE_BYTES = 8
 
 
+@dataclass(slots=True, eq=False)
+class Amendments:
+    """What a footer has to contain otherwise than the encoder writes it.
+
+    with_nan
+        Columns with NaN. The encoder leaves NaN out of the least and greatest value, and readers that skip row groups
+        by them miss its rows: measured, DuckDB 2.0 and Spark 4.0. So those values are left out, as by DuckDB's writer.
+    sorted_by
+        The columns by which the rows of each row group are sorted, ascending and without nulls.
+    """
+
+    with_nan: set[str] = field(default_factory=set)
+    sorted_by: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.with_nan or self.sorted_by)
+
+    def apply(self, footer: Struct) -> None:
+        """Change the row groups of a footer."""
+        for group in _items(footer, _ROW_GROUPS):
+            places: dict[str, int] = {}
+            for number, column in enumerate(_items(group, _COLUMNS)):
+                metadata: Struct = column[_METADATA][1]
+                name = _items(metadata, _PATH)[0].decode()
+                places[name] = number
+                if name in self.with_nan and metadata[_TYPE][1] in _FLOATS and _STATISTICS in metadata:
+                    for each in _LEAST_AND_GREATEST:
+                        metadata[_STATISTICS][1].pop(each, None)
+            if self.sorted_by:
+                columns = [{1: (I32, places[name]), 2: (FALSE, False), 3: (FALSE, False)} for name in self.sorted_by]
+                group[_SORTING] = LIST, (STRUCT, columns)
+
+
 class Joined:
     """A file that an encoder writes run by run, and that passes on the bytes of one Parquet file.
 
     It holds in memory what is written after the rows of a run have ended: the last row groups and a footer. Page
-    indexes, which contain offsets and which no reader needs, are left out of a file of several runs.
+    indexes, which contain offsets and which no reader needs, are left out of a file of several runs, and of a file with
+    amendments, which are known once the rows of a run have ended.
     """
 
-    def __init__(self, file: BinaryFile, runs: Runs) -> None:
-        self._file, self._runs = file, runs
+    def __init__(self, file: BinaryFile, runs: Runs, amendments: Amendments) -> None:
+        self._file, self._runs, self._amendments = file, runs, amendments
         self._passed = self._taken = 0
         self._held: list[bytes] = []
         self._footer: Struct | None = None
@@ -56,7 +97,7 @@ class Joined:
     def write(self, data: bytes) -> int:
         """Write bytes of the current run."""
         # The encoder writes a footer only after it has seen the end of its rows.
-        if self._runs.ended and (self._runs.more or self._footer is not None):
+        if self._runs.ended and self._is_rewritten:
             self._held.append(data)
         else:
             self._pass_on(data)
@@ -71,7 +112,7 @@ class Joined:
 
     def end_run(self) -> bool:
         """Join a run that has been written to those before, and return True if another run follows."""
-        if not self._runs.more and self._footer is None:
+        if not self._is_rewritten:
             return False
         end = self._tail(_TAIL)
         length = int.from_bytes(end[:4], "little")
@@ -87,6 +128,10 @@ class Joined:
         if not self._runs.more:
             self._finish(self._footer or footer)
         return self._runs.more
+
+    @property
+    def _is_rewritten(self) -> bool:
+        return self._runs.more or self._footer is not None or bool(self._amendments)
 
     def _tail(self, size: int) -> bytes:
         """Return the last bytes that are held back; raise if they don't end like a Parquet file."""
@@ -135,6 +180,7 @@ class Joined:
                 f"The encoder wrote {footer[_NUM_ROWS][1]:,} of {self._runs.num_rows:,} rows. "
                 "This is a bug; please report it."
             )
+        self._amendments.apply(footer)
         encoded = write_struct(footer)
         self._file.write(encoded + len(encoded).to_bytes(4, "little") + _MAGIC)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from mc_sink import _display
+from mc_sink._argument_kinds import check_kinds
+from mc_sink._hints import hints_fields
 from mc_sink._s3_names import find_access_point
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
@@ -45,6 +47,7 @@ class Checked:
     target: str | None = None
 
 
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """Named credentials with their endpoint, bounds and object options. Its secrets are neither shown nor pickled.
@@ -83,13 +86,16 @@ class Platform:
     last_check: Checked = field(default=Checked(), compare=False)
 
     def __post_init__(self) -> None:
+        buckets: Any = self.buckets
+        if isinstance(buckets, str):
+            object.__setattr__(self, "buckets", (buckets,))
+        check_kinds(self, "name", "buckets", "last_check", Checked=Checked)  # `invalid` has the others
         for name in CREDENTIALS:
             text = getattr(self, name)
             if isinstance(text, str):
                 object.__setattr__(self, name, Secret(text.strip()) if text.strip() else None)
             del text
-        buckets: Any = self.buckets
-        object.__setattr__(self, "buckets", (buckets,) if isinstance(buckets, str) else tuple(buckets))
+        object.__setattr__(self, "buckets", tuple(self.buckets))
 
     def __repr__(self) -> str:
         return f"Platform({', '.join(f'{name}={value!r}' for name, value in self.shown().items() if value)})"

@@ -283,6 +283,11 @@ def stores_for(
     """Return the stores of a target, unopened; raises `ConfigurationError` where the platform doesn't allow it."""
     if platform is None:
         return Stores(storage_options, object_options)
+    given: Any = platform  # what the types promise is checked here
+    if not isinstance(given, str | Platform):
+        raise ConfigurationError(
+            f"Cannot use platform= with a {type(given).__name__}. Give a saved name or a Platform."
+        )
     chosen = load(platform) if isinstance(platform, str) else platform
     options = chosen.storage_options_for(parse_target(target), storage_options)
     return Stores(options, object_options, memory_of(platform))

@@ -45,6 +45,21 @@ Unit = Literal[
     "rows",
     "rows below the header",
 ]
+# The dtypes that a limit can name, with the dtype to cast to.
+DTYPES = {
+    "Time": "String",
+    "Datetime(ns)": "Datetime('us')",
+    "UInt8": "Int16",
+    "UInt16": "Int32",
+    "UInt32": "Int64",
+    "UInt64": "Int64 or Decimal(20, 0)",
+    "Int128": "Decimal(38, 0)",
+    "UInt128": "Decimal(38, 0)",
+    "Float16": "Float32",
+    "Duration": "Int64",
+    "Null": "the column's dtype on other days",
+}
+CHARACTERS = {"backslash": "\\", "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}
 _OF_TEXT = {"format", "header characters", "header prefixes", "dtypes", "forbidden characters"}
 _ADVICE: dict[LimitName, str] = {
     "format": "Choose another format=, or leave it to the preset.",
@@ -102,6 +117,12 @@ class Limit:
         if isinstance(self.value, str) != (self.name in _OF_TEXT):
             kind = "a number" if isinstance(self.value, str) else "text"
             raise ConfigurationError(f"Cannot use Limit({self.name!r}, {self.value!r}). Give {kind}.")
+        known = {"dtypes": DTYPES, "forbidden characters": CHARACTERS}.get(self.name)
+        if known and (unknown := [text for text in self.texts if text not in known]):
+            raise ConfigurationError(
+                f"Cannot use Limit({self.name!r}, {self.value!r}): {unknown[0]} is unknown. "
+                f"Give some of {' '.join(known)}."
+            )
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.shown, self.unit)))

@@ -21,7 +21,7 @@ import polars as pl
 from mc_sink._nested import leaf_dtypes
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, OneRun, as_json
-from mc_sink.presets.limit import Excess, refusal
+from mc_sink.presets.limit import CHARACTERS, DTYPES, Excess, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,21 +32,6 @@ if TYPE_CHECKING:
 _MAX_SHOWN, _MAX_NAME = 5, 50
 _DIGITS = {pl.Int64: 19, pl.UInt64: 20, pl.Int128: 39, pl.UInt128: 39, pl.Float64: 17}
 _TEXT_OPTIONS = ("separator", "quote_char", "null_value", "boolean_format")
-# The dtypes that a limit can name, with the dtype to cast to.
-DTYPES = {
-    "Time": "String",
-    "Datetime(ns)": "Datetime('us')",
-    "UInt8": "Int16",
-    "UInt16": "Int32",
-    "UInt32": "Int64",
-    "UInt64": "Int64 or Decimal(20, 0)",
-    "Int128": "Decimal(38, 0)",
-    "UInt128": "Decimal(38, 0)",
-    "Float16": "Float32",
-    "Duration": "Int64",
-    "Null": "the column's dtype on other days",
-}
-CHARACTERS = {"backslash": "\\", "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
 _WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
@@ -288,6 +273,7 @@ def _measure(rows: pl.DataFrame, format: Csv, limit: Limit) -> list[int]:
     if not rows.height:
         return []
     plain = replace(format, include_header=False, include_bom=False, compression="uncompressed", compression_level=None)
+    plain = replace(plain, encoding="utf-8")
     file = BytesIO()
     try:
         plain.write(OneRun(iter([rows]), rows.schema), file, rows.height)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from mc_sink._argument_kinds import check_kinds
 from mc_sink._display import logger
-from mc_sink.formats import Csv, Parquet, options_of
+from mc_sink._hints import hints_fields
+from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.presets.limit import Excess, Limit, refusal
 from mc_sink.presets.limit_checks import (
     check_schema,
@@ -29,7 +31,6 @@ from mc_sink.presets.limit_checks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from mc_sink.formats import Format
     from mc_sink.presets.limit import LimitName
     from mc_sink.staged import StagedFile
 
@@ -47,6 +48,7 @@ _LOOKS: dict[LimitName, Look] = {
 }
 
 
+@hints_fields({})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """The documented requirements of a receiver: how files are written, split and named, and the limits of the data.
@@ -68,6 +70,9 @@ class Preset:
     manifest: Literal["redshift", True] | None = None
     success_marker: bool = False
     limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kinds(self, Format=Format, Limit=Limit)
 
     @property
     def dialects(self) -> tuple[Format, ...]:

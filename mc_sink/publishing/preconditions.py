@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import lines, logger
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, PermissionDenied
-from mc_sink.staged import Present, in_order
+from mc_sink.staged import Present, Staged, in_order
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
-    from mc_sink.staged import Claim, Staged, StagedFile
+    from mc_sink.staged import Claim, StagedFile
     from mc_sink.storage import Store, Stores
 
 _log = logger(__name__)
 _SHOWN = 5
+
+
+def check_parts(staged: Sequence[Staged], call: str) -> None:
+    """Raise `ConfigurationError` for anything else than a list of what `stage` returned."""
+    given: Any = staged  # what the types promise is checked here
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(part, Staged) for part in given):
+        raise ConfigurationError(
+            f"Cannot use {call}() with a {type(given).__name__}. Pass a list of what stage() returned."
+        )
 
 
 def check_one_run(staged: Sequence[Staged]) -> Staged:

@@ -16,7 +16,7 @@ from mc_sink.platforms import stores_for
 from mc_sink.publishing import journal
 from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.manifest import publish_manifest, publish_marker, written_file
-from mc_sink.publishing.preconditions import accepted_stale, check_one_run, is_closed, standing
+from mc_sink.publishing.preconditions import accepted_stale, check_one_run, check_parts, is_closed, standing
 from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
 from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
@@ -61,6 +61,7 @@ def publish(
     settles it, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped part way. Files that are
     not published then stay staged, and `recover` publishes them by the journal of this machine.
     """
+    check_parts(staged, "publish")
     run = check_one_run(staged)
     _forget_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
@@ -297,6 +298,7 @@ def discard(
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps."""
+    check_parts(staged, "discard")
     target = staged[0].target if staged else ""
     _forget_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)

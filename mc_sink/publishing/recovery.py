@@ -82,7 +82,10 @@ def recover(
         A key has another object than the journal recorded, such as newer data of another run; the latter where some
         files of this run are visible. Nothing more is published.
     """
-    if action not in {"publish", "discard"}:
+    if not isinstance(run_id, str):
+        raise ConfigurationError(f"Cannot use run_id= with a {type(run_id).__name__}. Give the run's id, as text.")
+    asked: Any = action  # what the types promise is checked here
+    if not isinstance(asked, str) or asked not in {"publish", "discard"}:
         raise ConfigurationError(f'Cannot use action={action!r}. Give "publish" or "discard".')
     waiting = _journal_of(run_id, target)
     if waiting is None:

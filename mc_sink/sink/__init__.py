@@ -127,6 +127,9 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
         The columns that identify a row in `previous` and in the frame.
     changes
         "files" (default) delivers changes in folders `action=added/` and so on; "column" adds a column `action`.
+    action_column
+        Another name for that column, or those folders. A column of the frame with that name is the action itself: its
+        values are "add" and "remove", and a row of `previous` that is missing now is delivered with "remove".
     max_rows_per_file
         The number of rows in every file but the last. Needs a prefix. A file is staged as soon as it is full.
     max_bytes_per_file

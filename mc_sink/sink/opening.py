@@ -78,8 +78,14 @@ def open_delivery(
     TargetError, ConfigurationError, ValidationError, PermissionDenied, AlreadyExistsError
         For what `sink_madconnect` raises before the first byte is sent, and for what several shares can't have.
     """
+    if not isinstance(credentials, str | None):
+        raise ConfigurationError(
+            f'Cannot use credentials= with a {type(credentials).__name__}. Give "module:function", as text.'
+        )
+    if not isinstance(by_bucket, bool):
+        raise ConfigurationError(f"Cannot use by_bucket= with a {type(by_bucket).__name__}. Give True or False.")
     given = on_platform(SinkOptions.of("open_delivery", target, options))
-    run_id, place = given.run_id or new_run_id(), parse_target(given.target).url
+    run_id, place = new_run_id() if given.run_id is None else given.run_id, parse_target(given.target).url
     schema: SchemaLike | SchemaText | None = given.schema
     if isinstance(schema, str | Path):
         schema = SchemaText(schema_name(schema) or "unnamed", read_schema(schema))

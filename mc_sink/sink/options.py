@@ -13,7 +13,8 @@ from inspect import Parameter, signature
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args
 
-from mc_sink._display import nearest
+from mc_sink._hints import DELIVERY, hint
+from mc_sink._lazy import type_adapter
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
@@ -48,12 +49,13 @@ class Kind:
     """The values that an option accepts: a check, the words for an error message, and the type in a connection file.
 
     `in_file` is None where a connection file doesn't have the option, because it belongs to a single run. An option
-    without `accepts` is checked by the module that reads its value.
+    without `accepts` is checked by the module that reads its value. `read` returns an accepted value as it is used.
     """
 
     in_file: Any
     accepts: Callable[[Any], bool] | None = None
     words: str = ""
+    read: Callable[[Any], Any] | None = None
 
 
 def _is_count(value: object, least: int | None = None, most: int = _MAX_COUNT) -> bool:
@@ -69,9 +71,26 @@ def _are_names(value: object) -> bool:
     return isinstance(value, str) or (is_list and all(isinstance(name, str) for name in cast("Sequence[Any]", value)))
 
 
-def _kind(in_file: Any, accepts: Callable[[Any], bool] | None = None, words: str = "") -> dict[str, Kind]:
+def _kind(
+    in_file: Any,
+    accepts: Callable[[Any], bool] | None = None,
+    words: str = "",
+    read: Callable[[Any], Any] | None = None,
+) -> dict[str, Kind]:
     """Return the metadata of an option's field."""
-    return {"kind": Kind(in_file, accepts, words)}
+    return {"kind": Kind(in_file, accepts, words, read)}
+
+
+def _num_bytes(value: object) -> object:
+    """Return a size with a unit, such as "256MB" or "1 GiB", as bytes; any other value stays as it is."""
+    if not isinstance(value, str) or not value[-1:].isalpha():
+        return value
+    from pydantic import ByteSize, ValidationError
+
+    try:
+        return int(type_adapter(ByteSize).validate_python(value))
+    except ValidationError:
+        return value
 
 
 def _one_of(in_file: Any, *values: object) -> dict[str, Kind]:
@@ -92,13 +111,19 @@ def _instance(types: Any, words: str, in_file: Any) -> dict[str, Kind]:
 _FLAG = _one_of(bool, True, False)
 _NAMES = _kind(str | list[str], _are_names, "a column's name, or a list of names")
 _MAX_ROWS = _kind(int, _is_count, "a number of rows, 1 or more")
+_MAX_BYTES = _kind(
+    int | str,
+    lambda value: _is_count(_num_bytes(value)),
+    'a number of bytes, 1 or more, or a size such as "256MB" (of 1,000,000 bytes) or "256MiB" (of 1,048,576)',
+    _num_bytes,
+)
 
 
 class Options(TypedDict, total=False):
     """The options of a delivery for type checkers: the fields of `SinkOptions` without the target."""
 
     format: FormatName | Format | None
-    preset: PresetName | Preset | None
+    preset: PresetName | str | os.PathLike[str] | Preset | None
     schema: SchemaLike | None
     on_invalid: OnInvalid
     rejects: str | os.PathLike[str] | None
@@ -113,8 +138,9 @@ class Options(TypedDict, total=False):
     previous: Frame | str | os.PathLike[str] | None
     keys: str | Sequence[str] | None
     changes: ChangesIn
+    action_column: str | None
     max_rows_per_file: int | None
-    max_bytes_per_file: int | None
+    max_bytes_per_file: int | str | None
     row_group_size: int | None
     manifest: Manifest
     success_marker: bool
@@ -131,7 +157,7 @@ class SinkOptions:
 
     target: str | os.PathLike[str]
     format: FormatName | Format | None = field(default=None, metadata=_kind(str | Mapping[str, Any]))
-    preset: PresetName | Preset | None = field(default=None, metadata=_kind(str))
+    preset: PresetName | str | os.PathLike[str] | Preset | None = field(default=None, metadata=_kind(str))
     schema: SchemaLike | None = field(default=None, metadata=_kind(str))
     on_invalid: OnInvalid = field(default="fail", metadata=_one_of(OnInvalid))
     rejects: str | os.PathLike[str] | None = field(
@@ -157,8 +183,11 @@ class SinkOptions:
     previous: Frame | str | os.PathLike[str] | None = field(default=None, metadata=_kind(str))
     keys: str | Sequence[str] | None = field(default=None, metadata=_NAMES)
     changes: ChangesIn = field(default="files", metadata=_one_of(ChangesIn))
+    action_column: str | None = field(
+        default=None, metadata=_kind(str, lambda value: isinstance(value, str) and value != "", "a column's name")
+    )
     max_rows_per_file: int | None = field(default=None, metadata=_MAX_ROWS)
-    max_bytes_per_file: int | None = field(default=None, metadata=_kind(int, _is_count, "a number of bytes, 1 or more"))
+    max_bytes_per_file: int | None = field(default=None, metadata=_MAX_BYTES)
     row_group_size: int | None = field(
         default=None,
         metadata=_kind(
@@ -186,9 +215,11 @@ class SinkOptions:
         Raises `TypeError` for an unknown option, and `ConfigurationError` for a value that an option doesn't accept.
         """
         if unknown := next((name for name in options if name not in KINDS), None):
-            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{nearest(unknown, KINDS)}")
+            raise TypeError(f"{call}() got an unexpected option {unknown!r}.{hint(unknown, DELIVERY, KINDS)}")
         check_values(options)
-        return cls(target=target, **options)
+        given: dict[str, Any] = {**options}
+        given |= {name: read(given[name]) for name in given if (read := KINDS[name].read)}
+        return cls(target=target, **given)
 
     def __repr__(self) -> str:
         return "SinkOptions(…)"  # the values may be credentials and cells
@@ -202,7 +233,12 @@ class SinkOptions:
     def columns(self) -> tuple[str, ...]:
         """The columns that divide the rows into files: the action of a change first, unless it is a column."""
         divides = self.previous is not None and self.changes == "files"
-        return ((ACTION,) if divides else ()) + column_names(self.partition_by)
+        return ((self.action,) if divides else ()) + column_names(self.partition_by)
+
+    @property
+    def action(self) -> str:
+        """The name of the column, or of the folders, that have the action of each row with `previous`."""
+        return ACTION if self.action_column is None else self.action_column
 
 
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(SinkOptions) if one.name != "target"}
@@ -222,6 +258,12 @@ def takes_options(call: Call) -> Call:
     return call
 
 
+def _names_fields(name: str, value: object) -> bool:
+    """Return True for a mapping in place of `ObjectOptions`, with names of its fields."""
+    known = {one.name for one in fields(ObjectOptions)}
+    return name == "object_options" and isinstance(value, Mapping) and len(value) > 0 and known.issuperset(value)
+
+
 def check_values(options: Mapping[str, Any]) -> None:
     """Raise `ConfigurationError` for the first option with a value that it doesn't accept."""
     for name, value in options.items():
@@ -232,4 +274,7 @@ def check_values(options: Mapping[str, Any]) -> None:
             # Of other values only the type is shown: they may hold secrets.
             is_plain = isinstance(value, str | bool | int | float | None) and len(repr(value)) <= _MAX_SHOWN
             shown = repr(value) if is_plain else f"a {type(value).__name__}"
-            raise ConfigurationError(f"Cannot use {name}={shown}. Give {kind.words}.")
+            words = (
+                f"ObjectOptions({', '.join(f'{key}=…' for key in value)})" if _names_fields(name, value) else kind.words
+            )
+            raise ConfigurationError(f"Cannot use {name}={shown}. Give {words}.")

@@ -7,15 +7,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc_sink import validation
 from mc_sink._display import counted, printable
 from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
-from mc_sink.exceptions import UploadError, ValidationError
+from mc_sink.exceptions import ConfigurationError, UploadError, ValidationError
 from mc_sink.formats import Csv
-from mc_sink.sink.options import ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -124,11 +123,19 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
             spec.schema, plan, on_invalid=spec.on_invalid, max_rejects=spec.max_rejects, share=spec.names.share
         )
     ) as compiled:
+        if shown := [column for column in spec.partition_by if column in compiled.personal]:
+            raise ConfigurationError(
+                f"Cannot partition by {shown[0]!r}: schema {compiled.name!r} marks it as personal data, and names of "
+                "folders and files are seen in listings, manifests, logs and messages. Partition by another column, "
+                "such as a keyed hash that you add to the query."
+            )
         comparison = None
         if spec.previous is not None:
             dialect = spec.format if isinstance(spec.format, Csv) else None
             compare = load_part("comparison").compare
-            comparison = compare(spec.previous, compiled.delivered, keys=spec.keys, action=ACTION, dialect=dialect)
+            comparison = compare(
+                spec.previous, compiled.delivered, keys=spec.keys, action=spec.action_column, dialect=dialect
+            )
         used = {
             "max_rejects=": spec.max_rejects is not None,
             "previous=": spec.previous is not None,
@@ -147,7 +154,8 @@ def show_progress(title: str, *, progress: bool | None) -> Iterator[Advance]:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     in_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})  # a notebook's kernel
-    if not (in_notebook or _is_terminal() if progress is None else progress):
+    is_drawable = in_notebook or sys.stderr is not None
+    if not is_drawable or not (in_notebook or _is_terminal() if progress is None else progress):
         yield lambda _rows, _num_bytes: None
         return
     has_widgets = in_notebook and find_spec("ipywidgets")

@@ -13,10 +13,9 @@ from mc_sink._frames import ROW_GROUP_SIZE
 from mc_sink._lazy import load_part
 from mc_sink.delivery_spec import DeliverySpec
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, TargetError
-from mc_sink.formats import choose_format
+from mc_sink.formats import Parquet, choose_format
 from mc_sink.keys import FileNames, check_run_id, column_names, new_run_id, parse_template
 from mc_sink.platforms import load, memory_of
-from mc_sink.sink.options import ACTION
 from mc_sink.storage import not_a_file, odd_kind
 from mc_sink.target import Target, parse_target
 from mc_sink.validation import load_schema
@@ -36,8 +35,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     made for this call, so that no earlier attempt can have used it. `share` is the number of one worker's part of it.
     Raises `TargetError` and `ConfigurationError`.
     """
-    given = on_platform(options)
-    target = parse_target(given.target)
+    target = parse_target((given := on_platform(options)).target)
     preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
     _check_place(target, given.if_exists)
     chosen = _with_preset(given, preset, target, is_share=share is not None) if preset else given
@@ -66,6 +64,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         stale=chosen.stale,
         previous=chosen.previous,
         keys=column_names(chosen.keys),
+        action_column=chosen.action,
         manifest=names.manifest if has_manifest else None,
         manifest_form="redshift" if chosen.manifest == "redshift" else "mc_sink",
         success_marker=names.success_marker if chosen.success_marker else None,
@@ -133,6 +132,8 @@ def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | 
     target = options.rejects_target
     _check_place(target, options.if_exists)
     format = choose_format(target.name, "parquet" if target.is_prefix else None, url=target.url)
+    if isinstance(format, Parquet):  # rejected rows are kept as they are
+        format = replace(format, null_dtype="write")
     number = "" if names.share is None else f"-{names.share:05d}"
     file = target.file(f"{names.run_id}.rejects{number}{format.extension}")
     if names.claims(file.url):
@@ -225,6 +226,8 @@ def _check_shared(options: SinkOptions, target: Target) -> None:
 
 
 def _check_splitting(options: SinkOptions, target: Target) -> None:
+    if options.action_column is not None and options.previous is None:
+        raise ConfigurationError("action_column= names the column of what changed. Add previous=, or leave it out.")
     bounds = {"max_rows_per_file": options.max_rows_per_file, "max_bytes_per_file": options.max_bytes_per_file}
     for name, bound in bounds.items():
         if bound is not None and bound < 1:
@@ -233,7 +236,7 @@ def _check_splitting(options: SinkOptions, target: Target) -> None:
         raise ConfigurationError("include_key= is about partition columns. Add partition_by=, or leave it out.")
     several: dict[str, Any] = {
         **bounds,
-        'changes="files"': ACTION if ACTION in options.columns else None,
+        'changes="files"': options.action if options.action in options.columns else None,
         "partition_by": options.partition_by,
         "success_marker": options.success_marker or None,
     }

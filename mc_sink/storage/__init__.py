@@ -124,15 +124,11 @@ class Stores(Unpicklable):
         store = self.of(where)
         return store.abort_reported(where, upload_id, settled) if isinstance(store, S3Store) else None
 
-    def check(self, target: Target, if_exists: IfExists, *, is_new: bool) -> None:
-        """Open the store of a target, and raise if it can't be used; sends nothing.
-
-        A local folder in which files can't be published is refused. Of a run that is not new, all may be there already,
-        and then a folder that can't be written is none.
-        """
+    def check(self, target: Target, if_exists: IfExists) -> None:
+        """Open the store of a target, and raise for a local folder in which files can't be published; sends nothing."""
         store = self.of(target)
         if isinstance(store, LocalStore):
-            store.check(target, if_exists, is_new=is_new)
+            store.check(target, if_exists)
 
     def most_bytes(self, target: Target) -> int | None:
         """Return the largest file, in bytes, if all parts must have one size, else None; sends nothing."""

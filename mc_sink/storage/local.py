@@ -45,7 +45,6 @@ _ATTEMPTS = 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # The path is right, but the disk is full or the program has too many files open.
 _NO_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISDIR: "a folder",
     stat.S_ISLNK: "a symbolic link",
@@ -147,18 +146,13 @@ class LocalStore:
     def __init__(self, note: NoteHidden = lambda _url, _place: None) -> None:
         self._note, self._made = note, set[str]()
 
-    def check(self, target: Target, if_exists: IfExists, *, is_new: bool) -> None:
+    def check(self, target: Target, if_exists: IfExists) -> None:
         """Raise where no file can be made, or where none can be published because the filesystem has no hard links."""
         above = Path(target.path, "x" if target.is_prefix else "").parents
         place = next(folder for folder in above if os.path.lexists(folder))
         made, linked = hidden_name(f"{place}/check"), hidden_name(f"{place}/check")
         with _opening(str(place)):
-            try:
-                Path(made).open("xb").close()
-            except OSError as error:
-                if error.errno in _DENIED and not is_new:
-                    return  # all files may be there already
-                raise
+            Path(made).open("xb").close()
         try:
             if if_exists == "fail":
                 os.link(made, linked)
@@ -166,7 +160,8 @@ class LocalStore:
             if error.errno in _NO_LINKS:
                 raise TargetError(
                     f"Files can't be published in {place}: its filesystem has no hard links, and without them a file "
-                    f'could be replaced by mistake. Deliver to a folder on another filesystem, or use if_exists="overwrite".'
+                    "could be replaced by mistake. Deliver to a folder on another filesystem, or use "
+                    'if_exists="overwrite".'
                 ) from error
         finally:
             for path in (made, linked):

@@ -72,6 +72,10 @@ class Compiled(Protocol):
         """The keys that must be unique over all rows of the run."""
 
     @property
+    def personal(self) -> frozenset[str]:
+        """The columns that the schema marks as personal data."""
+
+    @property
     def num_rows(self) -> int:
         """Rows judged so far."""
 
@@ -142,6 +146,7 @@ class NoSchema:
     num_rejected: int = field(default=0, init=False)
     validated: bool = field(default=False, init=False)
     unique: tuple[Uniqueness, ...] = field(default=(), init=False)
+    personal: frozenset[str] = field(default=frozenset(), init=False)
 
     @property
     def delivered(self) -> pl.Schema:

@@ -179,6 +179,11 @@ class Validated:
         for unique in self.unique if self.share is not None else ():
             unique.seen = bytearray(NUM_BUCKETS // 8)
 
+    @property
+    def personal(self) -> frozenset[str]:
+        """The columns that the schema marks as personal data."""
+        return self.failures.personal
+
     def judge(self, batches: Iterable[pl.DataFrame]) -> Generator[pl.DataFrame, None, None]:
         """Yield what may be delivered, in order; raise `ValidationError` at the end if the run can't succeed."""
         for batch in batches:

@@ -11,6 +11,7 @@ import pytest
 
 import mc_sink
 from mc_sink import AlreadyExistsError, Changes, ConfigurationError
+from mc_sink.testing import sample
 from tests.support.frames import FORMATS, as_text, read_back
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ NOW = pl.concat([BEFORE.slice(100), pl.DataFrame({"id": range(1_000, 1_050), "te
 )
 ADDED, REMOVED = NOW.filter(pl.col("id") >= 1_000), BEFORE.head(100)
 CHANGED = NOW.filter(pl.col("text") == "changed")
+AUDIENCE = sample("audience", 200).collect().with_columns(external_id=pl.format("p{}", pl.int_range(200)))
 COUNTS = Changes(added=50, changed=90, removed=100, unchanged=810)
 
 
@@ -146,8 +148,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one file": ({"previous": BEFORE, "to": "x.csv"}, 'x.csv is a single file, and changes="files" may need several'),
     "a column of that name": (
         {"frame": NOW.with_columns(action=1), "previous": BEFORE.with_columns(action=1)},
-        "can't be named 'action'",
+        "column 'action' can't have the action of each row: its dtype is Int32",
     ),
+    "other words in it": (
+        {"frame": NOW.with_columns(action=pl.lit("click")), "previous": BEFORE.with_columns(action=pl.lit("add"))},
+        "950 values are neither 'add' nor 'remove'",
+    ),
+    "a key with the action": (
+        {"frame": AUDIENCE, "previous": AUDIENCE, "keys": ["external_id", "action"]},
+        "column 'action' can't have the action of each row: it is one of keys=",
+    ),
+    "a column of another name that isn't text": (
+        {"previous": BEFORE, "action_column": "id", "keys": "text"},
+        "'id' can't have the action of each row: its dtype is Int64",
+    ),
+    "the name of an action without changes": ({"previous": None, "keys": None, "action_column": "x"}, "Add previous="),
 }
 
 
@@ -190,3 +205,55 @@ def test_a_preview_of_changes_counts_no_files() -> None:
         NOW, "s3://bucket/p/", previous=BEFORE, keys="id", changes="column", max_rows_per_file=100, run_id="a"
     )
     assert (seen.num_files, seen.pattern) == (None, "s3://bucket/p/a-{part:05d}.csv")
+
+
+LAST, LATER = AUDIENCE.head(150), AUDIENCE.tail(150).with_columns(consent=pl.lit("granted"))
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum(["remove", "add"])], ids=str)
+def test_a_feed_with_an_action_of_its_own_keeps_it(tmp_path: Path, dtype: Any) -> None:
+    """Rows keep their action, and one that is missing now gets "remove"; the columns are those of the schema."""
+    last, now = (each.with_columns(pl.col("action").cast(dtype)) for each in (LAST, LATER))
+    options: dict[str, Any] = {"previous": last, "keys": ["external_id", "segment_id"], "changes": "column"}
+    receipt = mc_sink.sink_madconnect(now, tmp_path / "x.csv", **options, progress=False)
+    found = pl.read_csv(tmp_path / "x.csv", schema_overrides={"external_id": pl.String})
+    both = LATER.slice(0, 100).join(LAST.slice(50), on=["external_id", "segment_id"])
+    changed = both.filter(pl.col("consent") != pl.col("consent_right"))["external_id"]
+    assert receipt.changes == Changes(50, len(changed), 50, 100 - len(changed))
+    assert found.columns == AUDIENCE.columns
+    expected = [
+        *LATER.tail(50).select("external_id", "action").rows(),
+        *LATER.filter(pl.col("external_id").is_in(changed.to_list())).select("external_id", "action").rows(),
+        *((name, "remove") for name in LAST.head(50)["external_id"]),
+    ]
+    assert found.select("external_id", "action").rows() == expected
+    assert {"add", "remove"} == set(found["action"])
+
+
+def test_such_a_feed_has_its_schema_and_its_folders(tmp_path: Path) -> None:
+    """The schema holds for the rows of this run, and each action has its own folder."""
+    receipt = mc_sink.sink_madconnect(
+        LATER,
+        f"{tmp_path}/p/",
+        schema="audience",
+        previous=LAST,
+        keys=["external_id", "segment_id"],
+        format="parquet",
+        progress=False,
+    )
+    assert {file.partition["action"] for file in receipt.files if file.partition} == {"add", "remove"}
+    read = pl.read_parquet(f"{tmp_path}/p/**/*.parquet", hive_partitioning=True)
+    gone = LAST.head(50)["external_id"].to_list()
+    assert set(read.filter(pl.col("external_id").is_in(gone))["action"]) == {"remove"}
+    assert receipt.changes is not None
+    assert read.height == receipt.changes.num_rows
+
+
+def test_the_action_can_have_another_name(tmp_path: Path) -> None:
+    """As a column, as folders, and beside a column of the frame that is called "action"."""
+    events = NOW.with_columns(action=pl.lit("click")), BEFORE.with_columns(action=pl.lit("click"))
+    options: dict[str, Any] = {"keys": "id", "action_column": "what", "progress": False, "format": "csv"}
+    mc_sink.sink_madconnect(events[0], tmp_path / "x.csv", previous=events[1], changes="column", **options)
+    assert pl.read_csv(tmp_path / "x.csv").columns == ["what", "id", "text", "action"]
+    mc_sink.sink_madconnect(events[0], f"{tmp_path}/p/", previous=events[1], **options)
+    assert {path.name for path in (tmp_path / "p").iterdir()} >= {"what=added", "what=changed", "what=removed"}

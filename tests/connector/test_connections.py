@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mc_sink import AlreadyExistsError, ConfigurationError, Csv, ObjectOptions, sink_madconnect
-from mc_sink.connector.connections import PASSED_ON, Connection, deliver, load, rehearse
+from mc_sink.connector.connections import Connection, deliver, load, rehearse
 from mc_sink.connector.connections.connection_file import GIVEN_BY_RUN, arguments_for
+from mc_sink.connector.connections.hooks import PASSED_ON
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import find_named
 from mc_sink.connector.history import Busy, list_runs

@@ -16,6 +16,8 @@ from mc_sink.connector.connections import load
 from mc_sink.connector.connections.queries import read_database
 from mc_sink.connector.connections.settings import Source
 from mc_sink.connector.history.redact import failure_of
+from mc_sink.connector.scrub import masked, without_uri
+from mc_sink.secret import Secret
 from tests.support.command_line import Machine
 
 if TYPE_CHECKING:
@@ -189,3 +191,21 @@ def test_a_database_that_is_there_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     database.close()
     monkeypatch.setenv("AUDIENCE_DB", f"sqlite://{tmp_path}/some.db")
     assert read_database(Source(query="select * from audience", uri_env="AUDIENCE_DB"))["id"].to_list() == [7]
+
+
+NAMED = {
+    "libpq": "host=127.0.0.1 user=u password=CANARY4711 dbname=d",
+    "libpq, quoted": r"host=h password = 'CANARY 4711 \' x' dbname=d",
+    "ODBC": "Driver=x;Server=h;UID=u;PWD={CANARY4711;};Database=d",
+    "a query": "postgresql://h/d?user=u&password=CANARY4711&sslmode=require",
+    "a token": "snowflake://h/d?token=CANARY4711",
+}
+
+
+@pytest.mark.parametrize("text", NAMED.values(), ids=NAMED)
+def test_a_credential_by_its_name_is_masked(text: str) -> None:
+    """As a source of Python may repeat the address of its database; the rest stays."""
+    shown = masked(f"connection to {text} failed: timeout")
+    assert "4711" not in shown
+    assert shown.endswith("failed: timeout")
+    assert "4711" not in (without_uri(f"connection to {text} failed", Secret(text)) or "")

@@ -64,7 +64,7 @@ def test_the_header_can_be_left_out() -> None:
 
 def test_no_csv_option_is_untested() -> None:
     """Every field of Csv stands in the table of effects, or in a test of its own."""
-    elsewhere = {"include_header", "boolean_format", "non_finite", "formulas", "nested"}
+    elsewhere = {"encoding", "include_header", "boolean_format", "non_finite", "formulas", "nested"}
     tested = {name for options, _ in CSV_EFFECTS for name in options} | elsewhere
     assert tested == {field.name for field in fields(Csv)}
 

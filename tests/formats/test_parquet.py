@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import mc_sink
 from mc_sink import ConfigurationError, Parquet
 from mc_sink.formats import OneRun
 from tests.support.dtypes import Map, needs_map
 from tests.support.format_readers import FRAME, Tape, encoded, parquet
 from tests.support.versions import PYARROW_READS_NULL_ARRAYS, pyarrow_finds
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BERLIN = "Europe/Berlin"
 
@@ -99,7 +105,6 @@ def test_every_dtype_that_is_taken_is_read_back() -> None:
             "struct": [{"a": 1, "b": "x"}, None],
             "category": pl.Series(["x", None], dtype=pl.Categorical),
             "enum": pl.Series(["x", None], dtype=pl.Enum(["x", "y"])),
-            "null": [None, None],
         }
     )
     Parquet().check(frame.schema)
@@ -236,3 +241,121 @@ def test_an_extension_is_written_as_what_it_is_made_of() -> None:
     for format in (Parquet(), Parquet(int128="decimal")):
         with pytest.raises(ConfigurationError, match="'x'"):
             format.check(pl.Schema({"x": wide}))
+
+
+NAN = pl.DataFrame(
+    {
+        "id": [1, 2, 3],
+        "v": [1.0, float("nan"), -5.0],
+        "w": [1.0, 2.0, None],
+        "s": pl.Series([{"x": float("nan"), "n": 1}, {"x": 1.0, "n": 2}, None]),
+        "l": [[1.0], [float("nan")], []],
+        "f": pl.Series([1.0, 2.0, float("nan")], dtype=pl.Float32),
+    }
+)
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_rows_are_found_by_readers_that_skip_row_groups(tmp_path: Path, group: int) -> None:
+    """A column with NaN has no least and greatest value, and readers that go by them find its rows."""
+    path = tmp_path / "x.parquet"
+    path.write_bytes(encoded(Parquet(), NAN, group))
+    for where, rows in {
+        "isnan(v)": 1,
+        "v = 'nan'::double": 1,
+        "v > 1": 1,
+        "v > 4": 1,
+        "w > 1": 1,
+        "isnan(s.x)": 1,
+    }.items():
+        assert duckdb.read_parquet(str(path)).filter(where).count("*").fetchall() == [(rows,)]
+    assert pl.scan_parquet(path).filter(pl.col("v").is_nan()).collect().height == 1
+    assert pl.read_parquet(path).equals(NAN)
+    assert pq.read_table(path).num_rows == 3
+    file = pq.ParquetFile(path)
+    for number in range(file.num_row_groups):
+        columns = [file.metadata.row_group(number).column(place) for place in range(file.metadata.num_columns)]
+        with_bounds = {column.path_in_schema for column in columns if column.statistics.has_min_max}
+        assert with_bounds - {"w"} == {"id", "s.n"} - ({"s.n"} if group == 1 and number == 2 else set())
+        assert all(column.statistics.has_null_count for column in columns)
+
+
+def test_a_file_without_nan_has_all_its_statistics() -> None:
+    """Infinities are in order with all other numbers."""
+    frame = pl.DataFrame({"v": [1.0, float("inf"), None]})
+    statistics = parquet(Parquet(), frame).metadata.row_group(0).column(0).statistics
+    assert (statistics.min, statistics.max) == (1.0, float("inf"))
+
+
+def test_what_is_not_finite_can_be_null_or_refused(tmp_path: Path) -> None:
+    """Nulls are counted; a refusal has the column and the row; floats inside nested values can't be replaced."""
+    flat = NAN.select("id", "v", "f")
+    receipt = mc_sink.sink_madconnect(flat, tmp_path / "x.parquet", format=Parquet(non_finite="null"), progress=False)
+    assert {(one.kind, one.column, one.num_cells) for one in receipt.warnings} == {
+        ("nulled", "v", 1),
+        ("nulled", "f", 1),
+    }
+    assert pl.read_parquet(tmp_path / "x.parquet").equals(flat.with_columns(cs.float().fill_nan(None)))
+    for frame, options, message in [
+        (flat, {"non_finite": "raise"}, r"written as Parquet: 2 cells are NaN.*'v' \(row 1\), 'f' \(row 2\)"),
+        (NAN, {"non_finite": "raise"}, "4 cells are NaN"),
+        (NAN, {"non_finite": "null"}, "floats inside 's', 'l'"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            mc_sink.sink_madconnect(frame, tmp_path / "y.parquet", format=Parquet(**options), progress=False)  # type: ignore[arg-type]
+    assert not (tmp_path / "y.parquet").exists()
+
+
+@pytest.mark.parametrize("dtype", [pl.Null, pl.List(pl.Null), pl.Struct({"a": pl.Null, "b": pl.Int64})], ids=str)
+def test_a_column_without_a_type_is_refused(tmp_path: Path, dtype: Any) -> None:
+    """Files of other days couldn't be read together with it; one that is wanted is written."""
+    frame = pl.DataFrame({"a": pl.Series([None], dtype=dtype), "b": [1]})
+    with pytest.raises(ConfigurationError, match=r"1 column can't be written as Parquet: 'a' \(.*Null.* Cast it"):
+        mc_sink.sink_madconnect(frame, tmp_path / "x.parquet", progress=False)
+    assert not list(tmp_path.iterdir())
+    assert encoded(Parquet(null_dtype="write"), frame)
+    other = pl.DataFrame({"a": pl.Series([None], dtype=pl.String), "b": [1]})
+    mc_sink.sink_madconnect(other, tmp_path / "1.parquet", progress=False)
+    mc_sink.sink_madconnect(pl.DataFrame({"a": ["x"], "b": [1]}), tmp_path / "2.parquet", progress=False)
+    assert pl.read_parquet(tmp_path / "*.parquet").height == pq.read_table(tmp_path).num_rows == 2
+
+
+def test_required_columns_have_no_nulls_in_the_file() -> None:
+    """They are REQUIRED there, all others stay OPTIONAL; a null is refused with its row."""
+    frame = pl.DataFrame({"id": [1, 2], "s": ["a", None], "e": pl.Series(["x", None], dtype=pl.Enum(["x"]))})
+    for names in ("id", ["id"]):
+        file = parquet(Parquet(required=names), frame)
+        assert [file.schema.column(place).max_definition_level for place in range(3)] == [0, 1, 1]
+        assert pl.DataFrame(file.read()).equals(frame.cast({"e": pl.String}))
+    for required, message in [
+        ("s", r"1 null in 's' \(first in row 1,"),
+        ("S", "names 'S', which is not a column.*'s'"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            mc_sink.sink_madconnect(frame, "never.parquet", format=Parquet(required=required), progress=False)
+
+
+def test_sorted_rows_say_so_in_each_row_group() -> None:
+    """By the columns in their order; rows in another order, across batches too, and nulls are refused."""
+    frame = pl.DataFrame({"n": [{"x": 1, "y": 1}] * 4, "a": ["a", "a", "b", "b"], "b": [1, 2, 1, 1]})
+    file = parquet(Parquet(sorted_by=["a", "b"]), frame, 2)
+    for number in range(2):
+        columns = file.metadata.row_group(number).sorting_columns
+        assert [(one.column_index, one.descending, one.nulls_first) for one in columns] == [
+            (2, False, False),
+            (3, False, False),
+        ]
+    assert pl.DataFrame(file.read()).equals(frame)
+    wrong: list[tuple[Any, pl.DataFrame, str]] = [
+        ("b", frame, "not sorted by 'b'.*row 2, counted from 0"),
+        (["a", "b"], frame[[0, 1, 3, 0]], "row 3, counted from 0"),
+        ("a", frame.with_columns(a=pl.Series([None, "a", "b", "c"])), r"1 null in 'a' \(first in row 0"),
+        ("n", frame, "don't agree on an order"),
+        ("c", frame, "'c', which is not a column"),
+    ]
+    for columns_, rows, message in wrong:
+        format = Parquet(sorted_by=columns_)
+        with pytest.raises(ConfigurationError, match=message):
+            mc_sink.sink_madconnect(iter(rows.iter_slices(1)), "never.parquet", format=format, progress=False)
+    with pytest.raises(ConfigurationError, match="Give a text or a list of texts"):
+        Parquet(sorted_by=[1])  # type: ignore[list-item]

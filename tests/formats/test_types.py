@@ -83,6 +83,8 @@ def parquet_row(dtype: pl.DataType, value: Any, folder: Path) -> list[str]:
     format, told = Parquet(), "as it is"
     if "Int128" in str(dtype):
         format, told = Parquet(int128="decimal"), 'refused, or with `int128="decimal"` a decimal'
+    if isinstance(dtype, pl.Null):
+        format, told = Parquet(null_dtype="write"), 'refused, or with `null_dtype="write"` as it is'
     if isinstance(dtype, pl.Enum):
         told = "as text"
     try:

@@ -21,7 +21,7 @@ from mc_sink._display import counted
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, LimitError
 from mc_sink.formats import Csv, OneRun, Parquet
 from mc_sink.presets import PRESETS, Limit, Preset, preset_of
-from mc_sink.presets.limit_checks import CHARACTERS, DTYPES
+from mc_sink.presets.limit import CHARACTERS, DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

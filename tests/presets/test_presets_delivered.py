@@ -52,7 +52,7 @@ def test_ones_own_arguments_override(fault_s3: FaultServer, preset: str, how: di
     receipt = send(fault_s3, preset=preset, **how)
     assert [file.path for file in receipt.files] == [fault_s3.writer.target(key)]
     how = {"to": "p/"} | how
-    seen = mc_sink.preview(FRAME, fault_s3.writer.target(how.pop("to")), preset=preset, run_id="a", **how)  # type: ignore[arg-type]
+    seen = mc_sink.preview(FRAME, fault_s3.writer.target(how.pop("to")), preset=preset, run_id="a", **how)
     assert seen.files[0] == receipt.files[0].path
 
 
@@ -93,7 +93,7 @@ def test_data_that_break_a_limit_fail_with_its_name(
     assert bool(fault_s3.log.of("List")) == bool(listed)
     if not listed:
         with pytest.raises(LimitError, match=limit):
-            mc_sink.preview(frame, "s3://bucket/p/", preset=preset)  # type: ignore[arg-type]
+            mc_sink.preview(frame, "s3://bucket/p/", preset=preset)
 
 
 def test_a_sheet_too_long_is_two_files_or_an_error(tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_rows_of_each_file_are_counted(tmp_path: Path) -> None:
 def test_a_receiver_that_is_not_known_is_an_error(tmp_path: Path) -> None:
     """With the name that may have been meant."""
     with pytest.raises(ConfigurationError, match=r"preset='live-ramp'.*Did you mean 'liveramp'"):
-        mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", preset="live-ramp")  # type: ignore[arg-type]
+        mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", preset="live-ramp")

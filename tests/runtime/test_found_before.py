@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -16,9 +16,11 @@ import mc_sink
 from mc_sink import ConfigurationError, TargetError, UploadError
 from mc_sink._runtime import state_dir
 from mc_sink.connector.connections import deliver, load
-from tests.servers.fault import FaultServer
 from tests.support.child_deliveries import ROOT, start_python
 from tests.support.refusing import needs_filters
+
+if TYPE_CHECKING:
+    from tests.servers.fault import FaultServer
 
 UNREAD = """
 import errno, os, sys
@@ -39,7 +41,7 @@ def deliver(target, **options):
 NAMESPACE = ("unshare", "-rm", "sh", "-c")
 
 
-def told(code: str, *arguments: str, under: tuple[str, ...] = (), **environment: str | None) -> str:
+def told(code: str, *arguments: str, under: tuple[str, ...] = (), **environment: Any) -> str:
     """Return what a child printed that runs `code` after the functions above."""
     child = start_python("-c", UNREAD + code, *arguments, under=under, env=environment)
     out, err = child.communicate(timeout=60)
@@ -180,7 +182,7 @@ def test_a_relative_state_folder_is_one_for_everything(tmp_path: Path) -> None:
     assert (tmp_path / "state" / "history.sqlite3").exists()
 
 
-HOMES: dict[str, dict[str, str | None]] = {
+HOMES: dict[str, dict[str, Any]] = {
     "none": {"HOME": None},
     "empty": {"HOME": ""},
     "relative": {"HOME": "home"},
@@ -189,8 +191,8 @@ HOMES: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
-def test_without_a_home_the_variable_is_named(tmp_path: Path, home: dict[str, str | None]) -> None:
-    """Or the system knows the user's home: one that has no HOME and no entry there is told what to set."""
+def test_without_a_home_the_variable_is_named(tmp_path: Path, home: dict[str, Any]) -> None:
+    """A user without HOME, whom the system does not know either, can set one of the two."""
     code = "deliver(sys.argv[1]); del os.environ['MC_SINK_STATE_DIR']; os.setuid(54321); deliver(sys.argv[1])"
     if os.geteuid():
         pytest.skip("only root becomes a user without an entry")
@@ -207,7 +209,7 @@ def test_a_folder_of_the_start_that_is_gone_is_told(tmp_path: Path) -> None:
     )
     shell = f'mkdir "{tmp_path}/gone" && cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "$@"'
     ran = subprocess.run(
-        ["sh", "-c", shell, "sh", sys.executable, "-c", code, f"{tmp_path}/out/"],
+        ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", code, f"{tmp_path}/out/"],
         env=os.environ | {"MC_SINK_STATE_DIR": "state", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

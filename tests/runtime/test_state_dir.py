@@ -6,20 +6,19 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 import pytest
 
-from mc_sink import SinkError, platforms, sink_madconnect
-from mc_sink._runtime.state_dir import Lock, prepare_folder, read_private, write_private
+from mc_sink import SinkError, platforms
+from mc_sink._runtime.state_dir import Lock, prepare_folder, read_private, state_folder, write_private
 from mc_sink.connector.history import Beginning, begin, hold, list_runs
 from mc_sink.platforms import Platform
 from mc_sink.publishing import journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 PRECIOUS = "precious"
@@ -118,16 +117,11 @@ def test_a_folder_that_others_may_write_to_is_closed(state: Path) -> None:
 
 
 def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It begins where it was first asked for, whatever the working directory is later."""
+    """It begins where the program was started, whatever the working directory is later."""
+    began = Path.cwd()
     monkeypatch.setenv("MC_SINK_STATE_DIR", f"state-{tmp_path.name}")
-    (tmp_path / "later").mkdir()
     monkeypatch.chdir(tmp_path)
-    use_history(tmp_path)
-    monkeypatch.chdir(tmp_path / "later")
-    sink_madconnect(pl.DataFrame({"a": [1]}), f"{tmp_path}/out/")
-    use_history(tmp_path)
-    assert len(list_runs()) == 2
-    assert list((tmp_path / "later").iterdir()) == []
+    assert state_folder() == began / f"state-{tmp_path.name}"
 
 
 def test_a_lock_that_its_holder_removed_is_not_held_by_two(state: Path) -> None:

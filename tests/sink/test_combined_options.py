@@ -17,6 +17,7 @@ from tests.servers.faults import Status
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from tests.servers.fault import FaultServer
 
@@ -154,3 +155,21 @@ def test_a_query_is_let_go_where_a_limit_ends_the_run() -> None:
     with pytest.raises(LimitError) as raised:
         next(to.watch(batches))
     assert (ended, raised.value.limit) == (["source"], "cell size")
+
+
+def test_personal_data_is_in_no_name(tmp_path: Path) -> None:
+    """A column that the schema marks is refused before a row is read: as a folder, in a template, and in a preview."""
+    marked = pa.Column(str, metadata={"personal_data": True})
+    schema = pa.DataFrameSchema({"email": marked, "country": pa.Column(str)}, name="people")
+    frame = pl.DataFrame({"email": ["a@b.example"], "country": ["DE"]})
+    options: dict[str, Any] = {"schema": schema, "format": "csv"}
+    for more in (
+        {"partition_by": "email"},
+        {"partition_by": ["country", "email"], "name": "{country}/{email}/{run_id}{ext}"},
+    ):
+        for call in (mc_sink.sink_madconnect, mc_sink.stage, mc_sink.preview):
+            with pytest.raises(ConfigurationError, match="schema 'people' marks it as personal data") as raised:
+                call(frame, f"{tmp_path}/out/", **options, **more)
+            assert "@" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+    assert mc_sink.sink_madconnect(frame, f"{tmp_path}/out/", partition_by="country", **options).num_rows == 1

@@ -45,6 +45,7 @@ ODD: dict[str, list[Any]] = {
     "if_exists": CHOICES,
     "stale": CHOICES,
     "changes": CHOICES,
+    "action_column": [*TEXTS, ""],
     "platform": [5, b"x", {}, True, ""],
     "object_options": [{"acl": "private"}, "private", 5, ObjectOptions],
     "storage_options": [[], "key=x", 5, {"key"}],
@@ -60,6 +61,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "stale": {"if_exists": "overwrite"},
     "keys": {"previous": FRAME},
     "changes": {"previous": FRAME, "keys": "x"},
+    "action_column": {"previous": FRAME, "keys": "x"},
     "previous": {"keys": "x"},
 }
 

@@ -119,15 +119,19 @@ def test_the_defaults_of_fsspec_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client_of(GIVEN) is not before
 
 
+# A comment of a configuration, by which the same file passes for one of certificates.
+HEAD = "# -----BEGIN CERTIFICATE-----\n"
+
+
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_CA_BUNDLE"])
 def test_the_files_count(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was changed in place is read again by the next delivery."""
     path = tmp_path / "file"
-    path.write_text("[default]\n", "utf-8")
+    path.write_text(f"{HEAD}[default]\n", "utf-8")
     monkeypatch.setenv(name, str(path))
     before = client_of(GIVEN)
     assert client_of(GIVEN) is before
-    path.write_text("[default]\ns3 =\n  addressing_style = path\n", "utf-8")
+    path.write_text(f"{HEAD}[default]\ns3 =\n  addressing_style = path\n", "utf-8")
     assert client_of(GIVEN) is not before
 
 

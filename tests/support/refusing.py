@@ -13,7 +13,7 @@ import sys
 import pytest
 
 # By machine: the calls' numbers, from Linux' tables of them.
-_NUMBERS = {
+_NUMBERS: dict[str, dict[str, tuple[int, ...]]] = {
     "x86_64": {"link": (86, 265), "flock": (73,)},
     "aarch64": {"link": (37,), "flock": (32,)},
 }

@@ -3,33 +3,23 @@
 file ─load─► Connection ─deliver─► record: running ─► sink_madconnect ─► record: delivered ─► hooks
                  └─rehearse─► Rehearsal: schema, sample, keys; nothing is written
 
-Every run leaves a record, however it ends. Hooks are called with the record: those of the connection, and the entry
-points of the groups `mc_sink.on_success` and `mc_sink.on_failure`. A command gets the record as JSON on its standard
-input and its main facts in the environment. Of this program's environment it gets only `PASSED_ON` and the variables
-that the connection names. A failing hook never changes how a run ended.
+Every run leaves a record, however it ends. `hooks.py` calls the hooks with the record.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import subprocess
-import sys
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import signature
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._display import counted, lines, logger
+from mc_sink._display import counted, logger
 from mc_sink._frames import as_lazyframe
-from mc_sink._runtime import state_dir
 from mc_sink.connector import history
 from mc_sink.connector.connections.connection_file import (
     Connection,
@@ -39,11 +29,11 @@ from mc_sink.connector.connections.connection_file import (
     of_document,
     target_of,
 )
+from mc_sink.connector.connections.hooks import call_hooks
 from mc_sink.connector.connections.scheduler import Scheduler
 from mc_sink.connector.connections.settings import Settings
-from mc_sink.connector.connections.sources import find_named, opened, refuse_own_target
+from mc_sink.connector.connections.sources import opened, refuse_own_target
 from mc_sink.connector.connections.triggers import seconds_of
-from mc_sink.connector.history import TimedOut
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
@@ -56,7 +46,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mc_sink.connector.connections.settings import Hook
     from mc_sink.connector.history import Beginning, Run
     from mc_sink.receipt import Receipt
     from mc_sink.sink import Preview
@@ -76,13 +65,6 @@ __all__ = [
 
 _log = logger(__name__)
 SAMPLE_ROWS = 5
-# Seconds that a hook may take; an interrupted run has little time left.
-PATIENCE_SECONDS, LEAVING_SECONDS = 60, 3
-# Variables that a command may need to run, and that are not secret; docs/cli.md lists them.
-PASSED_ON = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "MC_SINK_STATE_DIR"}
-)
-MAX_PRINTED = 2**20
 # Of a run id's 64 characters, 17 are those of the time.
 MAX_NAME = 47
 _NAME = "mc_sink"
@@ -225,55 +207,6 @@ def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | N
         with panics_as_query_errors():
             sample = None if rows is None else as_lazyframe(frame).head(rows).collect()
     return Rehearsal(sample, seen)
-
-
-def call_hooks(run: Run, connection: Connection) -> None:
-    """Run every hook of this end. A failure is logged with the hook's name and the type of the error."""
-    group = "on_success" if run.status in {"delivered", "skipped"} else "on_failure"
-    hook: Hook | None = getattr(connection.settings.hooks, group)
-    calls: list[tuple[str, Callable[[], object]]] = []
-    if isinstance(hook, str):
-        calls.append((hook, lambda: find_named(hook, connection.folder)(run)))
-    elif hook:
-        calls.append((hook[0], lambda: _command(hook, connection, run)))
-    points = entry_points(group=f"mc_sink.{group}")
-    calls.extend((point.name, lambda point=point: point.load()(run)) for point in points)  # type: ignore[misc]
-    for name, call in calls:
-        try:
-            call()
-        except (Exception, SystemExit) as error:  # a hook may raise anything, and exit
-            if isinstance(error, SystemExit) and type(error) is not SystemExit:
-                raise  # `Terminated`: this program received SIGTERM
-            _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
-
-
-def _command(words: list[str], connection: Connection, run: Run) -> None:
-    """Run a command, and print its output to standard error when it has ended."""
-    names = {*PASSED_ON, *connection.settings.hooks.environment}
-    environment = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
-    environment |= {
-        state_dir.STATE_DIR: str(state_dir.state_folder())
-    }  # a relative one begins at this program's folder
-    environment |= {"MC_SINK_RUN_ID": run.run_id, "MC_SINK_CONNECTION": run.connection, "MC_SINK_STATUS": run.status}
-    is_leaving = run.status == "interrupted" or bool(run.error and run.error.kind == TimedOut.__name__)
-    with TemporaryFile() as printed:  # a pipe would stay open as long as any child of the command lives
-        try:
-            subprocess.run(  # noqa: S603  the connection's owner chose it
-                words,
-                input=json.dumps(run.as_json()).encode(),
-                cwd=connection.folder,
-                env=environment,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                check=True,
-                timeout=LEAVING_SECONDS if is_leaving else PATIENCE_SECONDS,
-            )
-        finally:
-            printed.seek(0)
-            text = printed.read(MAX_PRINTED).decode(errors="replace").rstrip("\n")
-            if text and sys.stderr is not None:
-                with suppress(OSError, ValueError):
-                    print(lines(*text.split("\n")), file=sys.stderr, flush=True)  # noqa: T201  the hook's output
 
 
 @contextmanager

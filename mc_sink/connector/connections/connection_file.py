@@ -270,9 +270,9 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
         if kind not in _FORMATS:
             raise ConfigurationError(f"[format] needs a type, one of {', '.join(_FORMATS)}.")
         return _made(_FORMATS[kind], options, name)
-    if name not in {"previous", "schema"} or "://" in value:
+    if name not in {"previous", "schema", "preset"} or "://" in value or (name == "preset" and ".toml" not in value):
         return value
-    if name == "previous" or value.endswith(_YAML):
+    if name == "previous" or value.endswith((*_YAML, ".toml")):
         return str(folder / value) if name == "previous" else folder / value
     return find_named(value, folder) if ":" in value else value
 

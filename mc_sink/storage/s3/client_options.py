@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._hints import STORAGE, hint
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import Sealed, Secret, has_control, seal, shown
 from mc_sink.storage.quiet_logs import silence
@@ -188,14 +189,11 @@ def check_names(
     options: Mapping[str, Any], known: Iterable[str], owner: str, *, place: str = "storage_options"
 ) -> None:
     """Raise `ConfigurationError` for a name that `owner` doesn't know, with the nearest name that it knows."""
-    from difflib import get_close_matches
-
     names = sorted(known)
     for name in options:
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            advice = f"Did you mean {near[0]!r}?" if near else f"It knows {', '.join(names)}."
-            raise ConfigurationError(f"{place} has {shown(name)!r}, which {owner} doesn't know. {advice}")
+            advice = hint(name, STORAGE, names) or f" It knows {', '.join(names)}."
+            raise ConfigurationError(f"{place} has {shown(name)!r}, which {owner} doesn't know.{advice}")
 
 
 def check_owner(owner: Secret | str | None, place: str) -> None:

@@ -1,0 +1,1 @@
+"""Generated input, steered by what it reaches."""
