@@ -198,6 +198,20 @@ def test_a_scheduler_that_was_killed_before_the_first_run_loses_nothing(tmp_path
     assert missed(list_runs()) == ["2 runs that were due did not take place: one run makes up for all of them."]
 
 
+def test_a_run_that_is_stopped_before_it_begins_is_made_up_for(tmp_path: Path) -> None:
+    """A child that SIGTERM ends while Python is loading leaves no record, and its time stays due."""
+    file = connection_file(tmp_path, "nightly", 'cron = "@daily"')
+    history.plan_from([str(file)], datetime(2026, 11, 3, 12, tzinfo=UTC))
+    noon, started = datetime(2026, 11, 4, 12, tzinfo=UTC), tmp_path / "begun"
+    code = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(3600)"
+    with scheduling([file], code, clock=lambda: noon) as ended:
+        wait_until(started.exists)
+    assert [child.code for child in ended] == [-signal.SIGTERM]
+    assert list_runs() == []
+    with scheduling([file], "", clock=lambda: noon) as ended:
+        wait_until(lambda: ended)
+
+
 def test_times_beyond_counting_take_no_time(tmp_path: Path) -> None:
     """A second's schedule that stood still for ten years begins one run at once."""
     file = connection_file(tmp_path, "nightly", 'every = "1s"')
@@ -336,7 +350,7 @@ def test_two_machines_deliver_once(writer: Writer, seaweed: Admin, tmp_path: Pat
     finally:
         logs = [stop(scheduler) for scheduler in schedulers]
     codes = {int(code) for log in logs for code in re.findall(r"exit code (-?\d+)", log)}
-    assert codes <= {0, int(Code.TERMINATED)}, logs
+    assert codes <= {0, int(Code.TERMINATED), -signal.SIGTERM}, logs  # the last one before its child had begun
     both = delivered(states[0]) | delivered(states[1])
     keys = seaweed.listing(writer.bucket)
     assert all(run_id.startswith("nightly-2") for run_id in both)

@@ -243,7 +243,9 @@ class Scheduler:
         _log.log(logging.WARNING if code else logging.INFO, "%s ended with exit code %s%s.", name, code, reason)
         with _logged(f"record how {name} ended"):
             run = history.find_due(plan.file, due)
-            if run is None and code == BUSY:
+            if run is None and self._is_stopped:
+                pass  # it was stopped before it began: the next scheduler finds its time open
+            elif run is None and code == BUSY:
                 self._record_missed(plan, 1, due, "another run of the connection was going on")
             elif run is None and code:
                 text = f"The run ended with exit code {code} before it began. Check the connection file."
