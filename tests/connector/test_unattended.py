@@ -1,4 +1,4 @@
-"""What goes wrong while nobody looks: runs that hang, die or don't begin, times that pass, and what is told of it."""
+"""What goes wrong unattended: runs that hang, die or don't begin, times that pass, and what the log has of it."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_times_beyond_counting_take_no_time(tmp_path: Path) -> None:
 def test_a_connection_that_fails_again_and_again_is_paused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told once, and with the command that resumes it; then its times count as missed, and it runs again."""
+    """It is logged once, and with the command that resumes it; then its times count as missed, and it runs again."""
     monkeypatch.setattr("mc_sink.connector.connections.scheduler.LOOK_SECONDS", 0.2)
     file = connection_file(tmp_path, "nightly", 'every = "1s"\npause_after = 2')
     code = "raise SystemExit(5)"
@@ -231,8 +231,8 @@ def test_a_connection_that_fails_again_and_again_is_paused(
         wait_until(history.paused_files)
         time.sleep(1.2)
         assert len(ended) == 2
-    told = [record.getMessage() for record in caplog.records if "paused after" in record.getMessage()]
-    assert told == [f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"]
+    messages = [record.getMessage() for record in caplog.records if "paused after" in record.getMessage()]
+    assert messages == [f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"]
     with scheduling([file], code) as ended:  # a new scheduler keeps to it
         time.sleep(1.5)
         assert not ended
@@ -245,7 +245,7 @@ def test_a_connection_that_fails_again_and_again_is_paused(
 
 
 def test_a_connection_that_succeeds_in_between_is_not_paused(tmp_path: Path) -> None:
-    """Failures count in a row, and a stopped scheduler is no failure of its connections."""
+    """Failures count in a row, and a stopped scheduler fails no connection."""
     file = str(tmp_path / "nightly.toml")
     facts: dict[str, Any] = {"connection": "nightly", "target": "out/", "file": file, "trigger": "schedule"}
     for number, error in enumerate([ValueError(), ValueError(), KeyboardInterrupt(), ValueError()]):
@@ -273,7 +273,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, keys: str, shown: str)
 
 
 def test_the_history_keeps_so_many_records(tmp_path: Path, state: Path) -> None:
-    """The newest, and that of the last delivery, which the guard compares with; other connections keep theirs."""
+    """The newest, and that of the last delivery, which the guard compares with; other connections keep their own."""
     file = write_connection(tmp_path, str(tmp_path / "out") + "/", "[history]\nkeep = 3")
     delivered = deliver(load(file))
     other = Beginning(run_id="other", connection="other", target="out/")
@@ -336,7 +336,7 @@ def test_two_machines_deliver_once(writer: Writer, seaweed: Admin, tmp_path: Pat
     finally:
         logs = [stop(scheduler) for scheduler in schedulers]
     codes = {int(code) for log in logs for code in re.findall(r"exit code (-?\d+)", log)}
-    assert codes <= {0, int(Code.TERMINATED)}, logs
+    assert codes <= {0, int(Code.TERMINATED), -signal.SIGTERM}, logs  # of a child that has only begun to start
     both = delivered(states[0]) | delivered(states[1])
     keys = seaweed.listing(writer.bucket)
     assert all(run_id.startswith("nightly-2") for run_id in both)

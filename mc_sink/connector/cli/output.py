@@ -121,9 +121,11 @@ def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
 
 @contextmanager
 def _alone(stdout: TextIO) -> Iterator[None]:
-    """Let one run at a time print to this file or pipe: a line that is longer than a page may be written in pieces.
+    """Lock this file or pipe, so that one run at a time prints to it.
 
-    Where the lock can't be had, the line is printed all the same.
+    A line that is longer than a page may be written in pieces.
+    Without the lock it is printed all the
+    same.
     """
     try:
         place = os.fstat(stdout.fileno())

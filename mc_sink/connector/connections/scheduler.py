@@ -180,7 +180,7 @@ class Scheduler:
         return LOOK_SECONDS if due is None else min(LOOK_SECONDS, max(0.0, (due - now).total_seconds()))
 
     def _look(self, now: datetime) -> None:
-        """Settle the runs that have ended, and begin those that are due, the longest due first."""
+        """Record the runs that have ended, and begin those that are due, the longest due first."""
         self._settle(now)
         if any(plan.is_paused for plan in self._plans):
             with _logged("read which connections are paused"):
@@ -220,7 +220,7 @@ class Scheduler:
             self._record(plan, last, "NotStarted", "The system can't start another process.", status="failed")
 
     def _settle(self, now: datetime) -> None:
-        """Account for the runs that have ended, and kill those that outlast their timeout."""
+        """Record the runs that have ended, and kill those that outlast their timeout."""
         for plan in self._plans:
             if plan.child is None:
                 continue
@@ -236,7 +236,7 @@ class Scheduler:
                 self._account(plan, code, now)
 
     def _account(self, plan: _Plan, code: int, now: datetime) -> None:
-        """See that the run that has ended has a record, and pause a connection that fails again and again."""
+        """Ensure that the run that has ended has a record, and pause a connection that fails again and again."""
         name, due = plan.connection.name, plan.serves or now
         is_timed_out = plan.is_timed_out or code == TIMED_OUT
         reason = f" (it took longer than timeout = {plan.schedule.timeout})" if is_timed_out else ""

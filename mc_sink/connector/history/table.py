@@ -46,7 +46,7 @@ def insert(table: sqlite3.Connection, run: Run) -> int:
 
 
 def update(run: Run, facts: Mapping[str, Any], *, keep: int | None = None) -> Run:
-    """Change the record of a run and return it. With `keep`, remove the oldest ones of its connection."""
+    """Update the record of a run and return it. With `keep`, remove the oldest ones of its connection."""
     row, number = as_row(facts, run.target), run.number
     changes = ", ".join(f"{name} = :{name}" for name in row)
     with transaction() as table:

@@ -87,7 +87,7 @@ def write_metrics(file: Path) -> None:
 
 @contextmanager
 def serve_metrics(port: int, address: str = "127.0.0.1") -> Iterator[int]:
-    """Answer `GET /metrics` within the `with`, and yield the port; 0 chooses a free one."""
+    """Serve `GET /metrics` within the `with`, and yield the port; 0 chooses a free one."""
     with _installed():
         from prometheus_client import start_http_server
 
