@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -231,8 +232,8 @@ def test_a_connection_that_fails_again_and_again_is_paused(
         wait_until(history.paused_files)
         time.sleep(1.2)
         assert len(ended) == 2
-    messages = [record.getMessage() for record in caplog.records if "paused after" in record.getMessage()]
-    assert messages == [f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"]
+    paused = f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"
+    assert [one for one in map(logging.LogRecord.getMessage, caplog.records) if "paused after" in one] == [paused]
     with scheduling([file], code) as ended:  # a new scheduler keeps to it
         time.sleep(1.5)
         assert not ended

@@ -123,9 +123,7 @@ def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
 def _alone(stdout: TextIO) -> Iterator[None]:
     """Lock this file or pipe, so that one run at a time prints to it.
 
-    A line that is longer than a page may be written in pieces.
-    Without the lock it is printed all the
-    same.
+    A line that is longer than a page may be written in pieces. Without the lock it is printed all the same.
     """
     try:
         place = os.fstat(stdout.fileno())
