@@ -124,8 +124,8 @@ def _leave_all() -> None:
     """End the runs that daemon threads wait for, and wait for engines that were stopped, before the interpreter exits.
 
     An engine thread that comes back into a Python source while the interpreter goes away aborts the process: Python
-    ends such a thread by unwinding it, through frames of Rust. So a source that sleeps for less than 3 s is waited for. One
-    that sleeps longer aborts the process only if it wakes in the milliseconds in which the interpreter goes away;
+    ends such a thread by unwinding it, through frames of Rust. So a source that sleeps for less than 3 s is waited for.
+    One that sleeps longer aborts the process only if it wakes in the milliseconds in which the interpreter goes away;
     `leave_at_once` has no such risk.
     """
     if not _running and not _ended_early.is_set():
