@@ -114,9 +114,8 @@ def _account(files: list[Path], state: Path, begin: datetime, end: datetime) -> 
         settings = load(file).settings
         assert settings.schedule is not None
         trigger, due, previous = trigger_of(settings.schedule, "c"), [], begin
-        while (found := trigger.get_next_fire_time(previous, previous)) is not None and found < end + timedelta(
-            hours=6
-        ):
+        beyond = end + timedelta(hours=6)
+        while (found := trigger.get_next_fire_time(previous, previous)) is not None and found < beyond:
             due.append(found)
             previous = found
         own = [run for run in runs if run.file == str(file)]
