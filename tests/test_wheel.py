@@ -158,7 +158,7 @@ def test_connections_work_from_python(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("n\n1\n", encoding="utf-8")
     plain = 'target = "out/"\n[source]\nfiles = "rows.csv"\n'
     (tmp_path / "plain.toml").write_text(plain, encoding="utf-8")
-    (tmp_path / "scheduled.toml").write_text(f'{plain}[schedule]\nevery = "6h"\n', encoding="utf-8")
+    (tmp_path / "scheduled.toml").write_text(f'{plain}[schedule]\ncron = "0 3 * * *"\n', encoding="utf-8")
     out, _ = run(clean, tmp_path, "python", "-c", SCHEDULED)
     status, refused = out.splitlines()
     assert status == "delivered"

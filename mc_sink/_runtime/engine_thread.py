@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -24,9 +25,8 @@ T = TypeVar("T")
 # An engine that doesn't react for longer, in a source that blocks, is left behind: it can't publish anything any more.
 PATIENCE_SECONDS = 1.0
 STEP_SECONDS = 0.1
-# Leaving the interpreter takes at most 3 s. Treat an engine as finished after 0.1 s without Python frames, and as
-# blocked after 0.5 s in the same frame.
-LEAVING_SECONDS, QUIET_SECONDS, STILL_SECONDS = 3.0, 0.1, 0.5
+# Leaving the interpreter takes at most 3 s. Treat an engine as finished after 0.1 s without Python frames.
+LEAVING_SECONDS, QUIET_SECONDS = 3.0, 0.1
 
 
 class Stopped(BaseException):
@@ -123,7 +123,10 @@ _ended_early = threading.Event()
 def _leave_all() -> None:
     """End the runs that daemon threads wait for, and wait for engines that were stopped, before the interpreter exits.
 
-    An engine thread that comes back into a Python source while the interpreter goes away would abort the process.
+    An engine thread that comes back into a Python source while the interpreter goes away aborts the process: Python
+    ends such a thread by unwinding it, through frames of Rust. So a source that sleeps for less than 3 s is waited for.
+    One that sleeps longer aborts the process only if it wakes in the milliseconds in which the interpreter goes away;
+    `leave_at_once` has no such risk.
     """
     if not _running and not _ended_early.is_set():
         return
@@ -135,24 +138,28 @@ def _leave_all() -> None:
     _wait_for_engines(deadline)
 
 
-def _wait_for_engines(deadline: float) -> None:
-    """Wait until no engine has run for a while; an engine that blocks in Python is not waited for."""
-    places: dict[int, tuple[tuple[int, int], float]] = {}
+def leave_at_once(code: int) -> None:
+    """End the process with a code if an engine is in a source that blocks; do nothing if none is, seconds later."""
+    if not _ended_early.is_set() or _wait_for_engines(time.monotonic() + LEAVING_SECONDS):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # None, broken, or closed
+            stream.flush()
+    os._exit(code)
+
+
+def _wait_for_engines(deadline: float) -> bool:
+    """Wait until no engine has run for a while; return whether that was so before the deadline."""
     now = quiet_since = time.monotonic()
     while now < deadline and now - quiet_since < QUIET_SECONDS:
         time.sleep(0.005)
         now = time.monotonic()
         # The engine's threads are those that Python did not start.
         started = {thread.ident for thread in threading.enumerate()}
-        frames = sys._current_frames().items()  # noqa: SLF001  the documented way to see other threads
-        found = {thread: (id(frame), frame.f_lasti) for thread, frame in frames if thread not in started}
-        places = {
-            thread: (place, places[thread][1] if places.get(thread, (None,))[0] == place else now)
-            for thread, place in found.items()
-        }
-        blocked = sum(now - since >= STILL_SECONDS for _, since in places.values())
-        if blocked < len(places) or blocked < sum(not worker.done for worker in _left_behind):
+        found = sys._current_frames().keys() - started  # noqa: SLF001  the documented way to see other threads
+        if found or not all(worker.done for worker in _left_behind):
             quiet_since = now
+    return now - quiet_since >= QUIET_SECONDS
 
 
 def _count_cancels() -> int:

@@ -58,10 +58,10 @@ def check_formats(formats: dict[DataTypeClass, str | None], ends: str) -> None:
     """Refuse formats with an unsupported specifier, with one of `ends`, or in which two days or hours read alike."""
     for kind, pattern in formats.items():
         option = f"Csv({OPTIONS[kind]}={pattern!r})"
+        if not isinstance(pattern, str | None):
+            raise ConfigurationError(f"{option} is not a text. Use a format such as '%Y-%m-%d'.")
         if pattern is None or pattern in ISO:
             continue
-        if not isinstance(pattern, str):
-            raise ConfigurationError(f"{option} is not a text. Use a format such as '%Y-%m-%d'.")
         unknown = [name for name in _SPECIFIER.findall(pattern) if name not in _SPECIFIERS[kind]]
         if unknown:
             raise ConfigurationError(

@@ -65,7 +65,7 @@ class Amendments:
         return bool(self.with_nan or self.sorted_by)
 
     def apply(self, footer: Struct) -> None:
-        """Change the row groups of a footer."""
+        """Rewrite the row groups of a footer."""
         for group in _items(footer, _ROW_GROUPS):
             places: dict[str, int] = {}
             for number, column in enumerate(_items(group, _COLUMNS)):

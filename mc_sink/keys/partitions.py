@@ -124,17 +124,25 @@ class Partitioning:
         return list(zip(self._partitions(firsts), (group.select(names) for group in groups), strict=True))
 
     def _keys(self) -> list[pl.Expr]:
-        """Return the key columns, with null for the empty text."""
+        """Return the key columns: null for the empty text, and the text of instants, which two of them may share."""
         return [
             pl.when(_column(name).cast(pl.String) != "").then(_column(name)).alias(name)
             if isinstance(self.schema[name], _TEXTS)
+            else _text(name, self.schema[name])
+            if self._are_instants(name)
             else _column(name)
             for name in self.columns
         ]
 
+    def _are_instants(self, name: str) -> bool:
+        """Return True for datetimes with a zone. Some zones had offsets with seconds, which the text leaves out."""
+        return getattr(self.schema[name], "time_zone", None) is not None
+
     def _partitions(self, keys: pl.DataFrame) -> list[Partition]:
         """Return the partition of each row."""
-        texts = keys.select(_text(name, self.schema[name]) for name in self.columns).rows()
+        texts = keys.select(
+            _column(name) if self._are_instants(name) else _text(name, self.schema[name]) for name in self.columns
+        ).rows()
         return [_checked(Partition(self.columns, row)) for row in texts]
 
     def _check_names(self) -> None:

@@ -175,12 +175,15 @@ def look_at_platforms(ended_text: Told) -> None:
 
 
 def print_the_rest(ended_text: Told) -> None:
-    """Preview and check a connection, print a policy and a lifecycle."""
+    """Preview, check and resume a connection, print a policy, a lifecycle and metrics."""
     ended_text.run("preview", connection(ended_text), "--json")
     ended_text.run("connections", "check", connection(ended_text))
     ended_text.run("connections", "check", connection(ended_text, more=f'storage_options.secret = "{SECRET}"'), code=3)
     ended_text.run("policy", "s3://bucket/p/")
     ended_text.run("lifecycle", "s3://bucket/p/")
+    ended_text.run("resume", connection(ended_text))
+    ended_text.run("metrics")
+    ended_text.run("metrics", str(ended_text.machine.folder / "mc_sink.prom"))
 
 
 CASES: dict[Callable[[Told], None], list[str]] = {
@@ -191,7 +194,7 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     schedule_runs: ["schedule"],
     come_back: ["history", "show", "verify", "recover"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
-    print_the_rest: ["preview", "connections check", "policy", "lifecycle"],
+    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics"],
 }
 
 

@@ -91,6 +91,6 @@ def test_clocks_that_are_set(zone: str, cron: str, begin: str, expected: list[st
 
 
 def test_a_day_that_never_comes_is_refused() -> None:
-    """A cron that no day matches would never run, and no alarm would show it."""
+    """A cron that no day matches would never run, and no record would say so."""
     with pytest.raises(ConfigurationError, match="no day matches cron"):
         trigger_of(Schedule(cron="0 0 30 2 *"), "nightly")

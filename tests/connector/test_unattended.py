@@ -1,8 +1,9 @@
-"""What goes wrong unattended: runs that hang, die or don't begin, times that pass, and the records of all of them."""
+"""What goes wrong unattended: runs that hang, die or don't begin, times that pass, and what the log has of it."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -237,7 +238,7 @@ def test_times_beyond_counting_take_no_time(tmp_path: Path) -> None:
 def test_a_connection_that_fails_again_and_again_is_paused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log has one line, with the command that resumes it; then its times count as missed, and it runs again."""
+    """It is logged once, and with the command that resumes it; then its times count as missed, and it runs again."""
     monkeypatch.setattr("mc_sink.connector.connections.scheduler.LOOK_SECONDS", 0.2)
     file = connection_file(tmp_path, "nightly", 'every = "1s"\npause_after = 2')
     code = "raise SystemExit(5)"
@@ -245,8 +246,8 @@ def test_a_connection_that_fails_again_and_again_is_paused(
         wait_until(history.paused_files)
         time.sleep(1.2)
         assert len(ended) == 2
-    told = [record.getMessage() for record in caplog.records if "paused after" in record.getMessage()]
-    assert told == [f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"]
+    paused = f"nightly is paused after 2 failed runs in a row. Correct the cause, then: mc-sink resume {file}"
+    assert [one for one in map(logging.LogRecord.getMessage, caplog.records) if "paused after" in one] == [paused]
     with scheduling([file], code) as ended:  # a new scheduler keeps to it
         time.sleep(1.5)
         assert not ended
@@ -259,7 +260,7 @@ def test_a_connection_that_fails_again_and_again_is_paused(
 
 
 def test_a_connection_that_succeeds_in_between_is_not_paused(tmp_path: Path) -> None:
-    """Failures count in a row, and the end of a scheduler doesn't count."""
+    """Failures count in a row, and a stopped scheduler fails no connection."""
     file = str(tmp_path / "nightly.toml")
     facts: dict[str, Any] = {"connection": "nightly", "target": "out/", "file": file, "trigger": "schedule"}
     for number, error in enumerate([ValueError(), ValueError(), KeyboardInterrupt(), ValueError()]):
@@ -287,7 +288,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, keys: str, shown: str)
 
 
 def test_the_history_keeps_so_many_records(tmp_path: Path, state: Path) -> None:
-    """The newest, and that of the last delivery, which the guard compares with; records of other connections stay."""
+    """The newest, and that of the last delivery, which the guard compares with; other connections keep their own."""
     file = write_connection(tmp_path, str(tmp_path / "out") + "/", "[history]\nkeep = 3")
     delivered = deliver(load(file))
     other = Beginning(run_id="other", connection="other", target="out/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +186,18 @@ def test_runs_hold_every_row_in_order(pairs: list[tuple[Any, Any]]) -> None:
     if found is not None:
         assert [partition.texts for partition, _ in found] == begun
         assert pl.concat([run for _, run in found])["n"].to_list() == list(range(len(pairs)))
+
+
+def test_instants_that_share_a_text_are_one_partition(tmp_path: Path) -> None:
+    """Kolkata's clock went back by 8 seconds in 1854, from one offset with seconds to another."""
+    start = datetime(1854, 6, 27, 18, 6, 28, tzinfo=UTC)
+    instants = pl.Series("t", [start + timedelta(seconds=second) for second in range(20)])
+    frame = pl.DataFrame([instants.dt.convert_time_zone("Asia/Kolkata"), pl.Series("x", range(20))])
+    twice = pl.concat([frame, frame]).sample(fraction=1, shuffle=True, seed=1)
+    for rows in (frame, twice):
+        receipt = mc_sink.sink_madconnect(rows, f"{tmp_path}/{rows.height}/", partition_by="t", progress=False)
+        assert receipt.num_rows == rows.height
+        assert len(receipt.files) == frame["t"].dt.to_string("%F %T%:z").n_unique() < frame.height
 
 
 def test_the_argument_takes_one_column_or_several() -> None:

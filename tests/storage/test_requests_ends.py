@@ -7,10 +7,14 @@ import errno
 import gc
 import os
 import resource
+import socket
+import socketserver
 import time
 import weakref
+from threading import Thread
 from typing import cast
 
+import polars as pl
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 from fsspec.asyn import get_loop
@@ -27,11 +31,20 @@ from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
 from tests.servers.rules import Rules
+from tests.servers.s3_admin import Credentials
 from tests.support.frames import SMALL_PARTS, numbers
 from tests.support.plain_requests import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, ready, requests_to
 
 # Generous for read timeouts of a second, and half of what the default would take.
 SOON = 60.0
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port of this machine that refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -247,3 +260,59 @@ def test_a_store_that_cannot_be_reached_ends_in_an_error(endpoint: str) -> None:
     assert (raised.value.status, raised.value.code) == (None, "EndpointConnectionError")
     assert raised.value.attempts > 1
     assert not raised.value.uncertain
+
+
+@pytest.mark.parametrize("operation", ["list_objects_v2", "create_multipart_upload", "put_object"])
+def test_a_store_that_restarts_is_waited_for(
+    free_port: int, operation: Operation, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While connections are refused, the deadline alone ends the attempts, and a warning says so."""
+    options = {"key": "k", "secret": "s", "endpoint_url": f"http://127.0.0.1:{free_port}"}
+    requests = Requests(options | {"config_kwargs": {"read_timeout": 20}})
+    body = {"Body": b"abc"} if operation == "put_object" else {}
+    key = {} if operation == "list_objects_v2" else {"Key": "key"}
+    future = requests.start(operation, Bucket="bucket", **key, **body)
+    waiting = Stopwatch()
+    while not any("The request is sent again for up to 40 s." in record.getMessage() for record in caplog.records):
+        assert waiting.seconds < SOON
+        time.sleep(0.02)
+    assert not future.done()
+    with FaultServer(Rules(credentials=(Credentials("k", "s"),)), port=free_port):
+        assert future.result(60)
+
+
+def test_a_store_that_stays_away_ends_at_the_deadline(free_port: int) -> None:
+    """The usual number of attempts has been made long before, and nothing can have taken effect."""
+    options = {"key": "k", "secret": "s", "endpoint_url": f"http://127.0.0.1:{free_port}"}
+    requests = Requests(options | {"config_kwargs": {"read_timeout": 1.5}})
+    watch = Stopwatch()
+    failed = failure(requests, "put_object", Bucket="bucket", Key="key", Body=b"abc")
+    assert failed.attempts > Pace().attempts
+    assert not failed.uncertain
+    assert watch.seconds < 2 * Pace(1.5).deadline
+
+
+def test_a_name_that_was_never_known_is_not_waited_for() -> None:
+    """It is probably misspelt."""
+    endpoint = "https://no-such-store.invalid"
+    requests = Requests({"key": "k", "secret": "s", "endpoint_url": endpoint, "config_kwargs": {"read_timeout": 3}})
+    failed = failure(requests, "list_objects_v2", Bucket="bucket")
+    assert failed.attempts <= Pace().attempts
+
+
+def test_a_port_without_tls_is_a_mistake_at_once() -> None:
+    """The first attempt shows it, and the message says what to write."""
+
+    class Plain(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        options = {"key": "k", "secret": "s", "endpoint_url": f"https://127.0.0.1:{server.server_address[1]}"}
+        failed = failure(Requests(options), "list_objects_v2", Bucket="bucket")
+        with pytest.raises(mc_sink.ConfigurationError, match=r"answers without TLS at this port.*http:// in endpoint"):
+            mc_sink.sink_madconnect(pl.DataFrame({"a": [1]}), "s3://bucket/p/", storage_options=options)
+        server.shutdown()
+    assert (failed.code, failed.attempts) == ("NoTLS", 1)

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from mc_sink._display import nearest
+from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
 from mc_sink.connector.cli import output, platform_commands, run_commands, schedule_commands
 from mc_sink.connector.cli.examples import example
@@ -100,4 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if os.environ.get(STATE_DIR):
         with suppress(SinkError):  # a relative path begins here, also for a source or a hook that starts elsewhere
             os.environ[STATE_DIR] = str(state_folder())
-    app(list(arguments) if arguments is not None else None, prog_name="mc-sink")
+    try:
+        app(list(arguments) if arguments is not None else None, prog_name="mc-sink")
+    except SystemExit as leaving:
+        if isinstance(leaving.code, int):
+            leave_at_once(leaving.code)
+        raise

@@ -121,9 +121,9 @@ def ended(run: Run, stdout: TextIO, *, as_json: bool) -> None:
 
 @contextmanager
 def _alone(stdout: TextIO) -> Iterator[None]:
-    """Hold this file or pipe for one run at a time: a line that is longer than a page may be written in pieces.
+    """Lock this file or pipe, so that one run at a time prints to it.
 
-    Where the lock can't be had, the line is printed all the same.
+    A line that is longer than a page may be written in pieces. Without the lock it is printed all the same.
     """
     try:
         place = os.fstat(stdout.fileno())

@@ -220,7 +220,7 @@ class Scheduler:
             self._record(plan, last, "NotStarted", "The system can't start another process.", status="failed")
 
     def _settle(self, now: datetime) -> None:
-        """Find the runs that have ended, and kill those that outlast their timeout."""
+        """Record the runs that have ended, and kill those that outlast their timeout."""
         for plan in self._plans:
             if plan.child is None:
                 continue

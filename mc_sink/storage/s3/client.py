@@ -28,6 +28,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mc_sink._display import logger
 from mc_sink.secret import Unpicklable, seal
 from mc_sink.storage.quiet_logs import silence
 from mc_sink.storage.s3.checksums import sums_in
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from mc_sink.staged import Sums
     from mc_sink.storage.s3.retry_rules import Operation
 
+_log = logger(__name__)
 _OK, _PRECONDITION_FAILED = 200, 412
 _ENDING = {"complete_multipart_upload", "abort_multipart_upload"}
 
@@ -84,6 +86,7 @@ class Requests(Unpicklable):
         self._client = CLIENTS.get(self._options)
         self._awaited: set[Future[dict[str, Any]]] = set()
         self._begun: set[str] = set()
+        self._is_reached = False
         self._pace, self._allowed, self.endpoint = self._client.pace, self._client.allowed, self._client.endpoint
         host = urlsplit(self.endpoint or "").hostname
         self._on_aws = is_aws(host)
@@ -161,6 +164,7 @@ class Requests(Unpicklable):
             answer = await self._with_retries(sending)
         if isinstance(answer, RequestFailed):
             raise answer
+        self._is_reached = True
         if sending.operation == "upload_part":
             self._begun.add(sending.parameters["UploadId"])
         elif sending.operation in _ENDING:
@@ -180,7 +184,7 @@ class Requests(Unpicklable):
         pace, began = self._pace, time.monotonic()
         for attempt in count(1):
             answer = await self._with_renewal(sending)
-            if attempt >= pace.attempts or not (isinstance(answer, RequestFailed) and answer.transient):
+            if not (isinstance(answer, RequestFailed) and answer.transient) or not self._may_repeat(answer, attempt):
                 break
             pause = random.uniform(0, min(pace.longest_wait, pace.first_wait * 2 ** (attempt - 1)))  # noqa: S311  no secret
             # The time in which the body moved doesn't count.
@@ -188,6 +192,18 @@ class Requests(Unpicklable):
                 break
             await asyncio.sleep(pause)
         return answer
+
+    def _may_repeat(self, failed: RequestFailed, attempt: int) -> bool:
+        """Return True if another attempt may follow: while a store can't be reached, only the deadline ends them."""
+        is_down = failed.outage == "no route" or (failed.outage == "no name" and self._is_reached)
+        self._is_reached |= not failed.outage
+        if is_down and attempt == self._pace.attempts:
+            _log.warning(
+                "The store can't be reached (%s). The request is sent again for up to %.0f s.",
+                failed.message,
+                self._pace.deadline,
+            )
+        return is_down or attempt < self._pace.attempts
 
     async def _with_renewal(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, and once more if only expired credentials made it fail and they can be looked up again."""

@@ -17,6 +17,7 @@ from mc_sink.exceptions import (
     UploadError,
 )
 from mc_sink.storage.s3.denials import ACCOUNT_CODES, CREDENTIALS, Meaning, denial
+from mc_sink.storage.s3.failures import NO_TLS
 from mc_sink.storage.s3.refusals import (
     advised,
     asks_for_equal_parts,
@@ -54,7 +55,7 @@ _SLOW = Meaning(
 _UNREACHABLE = Meaning(
     UploadError,
     "the connection to the store failed or broke",
-    "Check endpoint_url, the network, and how many files this program has open; then rerun.",
+    "Check endpoint_url, its http or https too, the network, and how many files this program has open; then rerun.",
 )
 _FULL = Meaning(
     UploadError, "the store is full, or a quota is used up", "Ask the bucket's owner for more space, and rerun."
@@ -103,6 +104,11 @@ _BY_CODE: Final = {
     "InvalidTag": Meaning(ConfigurationError, "the store does not accept these tags", "Change tags in object_options."),
     "ParamValidationError": Meaning(
         ConfigurationError, "an option has a form that S3 does not accept", "Change it in object_options."
+    ),
+    NO_TLS: Meaning(
+        ConfigurationError,
+        "the store answers without TLS at this port",
+        "Write http:// in endpoint_url, with use_ssl=False in storage_options, or the port that answers with TLS.",
     ),
     "SSLError": Meaning(
         ConfigurationError,

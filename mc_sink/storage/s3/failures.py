@@ -6,10 +6,12 @@ access key id, the signature and the text that was signed.
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from dataclasses import dataclass
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, NO_REPLY, REFUSED, RULES
 
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 NOT_SENT = 0
 FORBIDDEN, NOT_IMPLEMENTED = 403, 501
 _FINDS_CREDENTIALS = {"botocore.credentials", "aiobotocore.credentials", "botocore.tokens", "aiobotocore.tokens"}
+# The system's errors for a store that is down, or that no way leads to.
+_NO_ROUTE = {
+    errno.ECONNREFUSED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
 # The end of a longer message is shown too: there AWS names the policy that denied a request.
 LONGEST_MESSAGE, SHOWN_END = 500, 150
 # Advice repeats a store's words only where they have the form of a header, a region or a host.
@@ -27,6 +38,9 @@ _REGION = re.compile(r"(?!unspecified$)[a-z][a-z0-9]{1,15}(?:-[a-z0-9]{1,12}){0,
 _IN_WORDS = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
 _IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
+# The code of a port that answers without TLS, and what OpenSSL says of one.
+NO_TLS = "NoTLS"
+_PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure", re.IGNORECASE)
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
 _SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
 
@@ -46,6 +60,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     - `sent`: the names of the request's parameters, and "aws:kms" where it asked for encryption by KMS.
     - `named`: the header or argument that the store complained of.
     - `region`, `endpoint`: where the store says that the bucket is.
+    - `outage`: no connection was made. The host refused it or has no route, or its name is unknown.
     """
 
     operation: str
@@ -58,6 +73,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     named: str = ""
     region: str | None = None
     endpoint: str | None = None
+    outage: Literal["", "no route", "no name"] = ""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
@@ -170,12 +186,25 @@ def _unanswered(operation: str, error: Exception, scrubbed: Callable[[str], str]
 
     message = cleaned(_words(error), scrubbed)
     # No retry can succeed: missing credentials, an untrusted certificate, a value of a wrong form.
-    is_mistake = isinstance(error, known.BotoCoreError | TypeError | ValueError)
+    is_mistake, name = isinstance(error, known.BotoCoreError | TypeError | ValueError), type(error).__name__
     if isinstance(error, known.ConnectionError | known.HTTPClientError | ResponseParserError):
-        is_mistake = isinstance(error, known.SSLError) and "certificate" in str(error).lower()
+        is_plain = _PLAIN.search(str(error)) is not None
+        is_mistake = isinstance(error, known.SSLError) and (is_plain or "certificate" in str(error).lower())
+        name = NO_TLS if is_mistake and is_plain else name
     # The connection was never made, so nothing was sent.
     unconnected = isinstance(error, known.ConnectTimeoutError | known.ProxyConnectionError | known.SSLError) or (
         isinstance(error, known.EndpointConnectionError) and isinstance(error.kwargs.get("error"), ClientConnectorError)
     )
     status, uncertain = NOT_SENT if is_mistake else None, not (is_mistake or unconnected)
-    return RequestFailed(operation, status, type(error).__name__, message, uncertain=uncertain)
+    failed = RequestFailed(operation, status, name, message, uncertain=uncertain)
+    inner = getattr(error, "kwargs", {}).get("error")
+    if isinstance(inner, ClientConnectorError):
+        failed.outage = _outage(inner.os_error)
+    return failed
+
+
+def _outage(error: OSError) -> Literal["", "no route", "no name"]:
+    """Return why no connection was made, if the network or the store's machine is the cause."""
+    if isinstance(error, socket.gaierror):
+        return "no route" if error.errno == socket.EAI_AGAIN else "no name"
+    return "no route" if error.errno in _NO_ROUTE else ""

@@ -135,6 +135,7 @@ class Pace:
 
     - An attempt ends when nothing moves for two read timeouts (a Complete: five).
     - No attempt begins later than two read timeouts after the first, not counting the time in which a body moved.
+    - At most `attempts` are made, unless no connection can be made: a store that restarts is waited for.
     - The pauses are random shares of a bound that doubles from `first_wait` to `longest_wait` (full jitter).
 
     So a request that stands still is over after four read timeouts, a Complete after seven. A caller in a hurry sets
