@@ -42,11 +42,21 @@ _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5}
 NO_TLS = "NoTLS"
 _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure", re.IGNORECASE)
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
-_SIGNED = re.compile(r"[<(\s]*(?:the\s+)?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"[<(\s]{0,9}(?:the\s{1,9})?(?:canonical|string)[-_ ]?(?:request|string|to[-_ ]?sign)", re.IGNORECASE
+)
 
 
 # Stands in `RequestFailed.sent` for any kind of encryption by KMS.
 KMS = "aws:kms"
+
+
+class ReplySizeError(Exception):
+    """A reply has more bytes than any answer to its request."""
+
+    def __init__(self, status: int, most: int) -> None:
+        super().__init__(f"the reply has more than {most:,} bytes")
+        self.status = status
 
 
 @dataclass(slots=True, eq=False)
@@ -198,6 +208,8 @@ def _unanswered(operation: str, error: Exception, scrubbed: Callable[[str], str]
     status, uncertain = NOT_SENT if is_mistake else None, not (is_mistake or unconnected)
     failed = RequestFailed(operation, status, name, message, uncertain=uncertain)
     inner = getattr(error, "kwargs", {}).get("error")
+    if isinstance(inner, ReplySizeError):
+        return RequestFailed(operation, inner.status, "", str(inner), uncertain=True)
     if isinstance(inner, ClientConnectorError):
         failed.outage = _outage(inner.os_error)
     return failed
