@@ -7,7 +7,7 @@ import socketserver
 import zlib
 from contextlib import contextmanager
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
@@ -73,25 +73,22 @@ def flood(head: bytes, piece: bytes) -> Iterator[tuple[Flood, Requests]]:
     with Flood(head, piece) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         where = f"http://127.0.0.1:{server.server_address[1]}"
-        yield (
-            server,
-            Requests(
-                {"key": "k", "secret": "s", "endpoint_url": where, "config_kwargs": {"read_timeout": READ_TIMEOUT}}
-            ),
-        )
+        config = {"read_timeout": READ_TIMEOUT}
+        yield server, Requests({"key": "k", "secret": "s", "endpoint_url": where, "config_kwargs": config})
         server.shutdown()
 
 
-def parameters_of(operation: Operation) -> dict[str, object]:
+def parameters_of(operation: Operation) -> dict[str, Any]:
     """Return parameters of a request."""
-    upload = {"Bucket": "bucket", "Key": "key", "UploadId": "id"}
-    return {
+    upload: dict[str, Any] = {"Bucket": "bucket", "Key": "key", "UploadId": "id"}
+    known: dict[str, dict[str, Any]] = {
         "create_multipart_upload": {"Bucket": "bucket", "Key": "key"},
         "put_object": {"Bucket": "bucket", "Key": "key", "Body": b"abc"},
         "upload_part": upload | {"PartNumber": 1, "Body": b"abc"},
         "complete_multipart_upload": upload | {"MultipartUpload": {"Parts": [{"ETag": "e", "PartNumber": 1}]}},
         "abort_multipart_upload": upload,
-    }.get(operation, {"Bucket": "bucket"})
+    }
+    return known.get(operation, {"Bucket": "bucket"})
 
 
 CHUNKED = b"Content-Type: application/xml\r\nTransfer-Encoding: chunked\r\n\r\n"
