@@ -175,6 +175,8 @@ class S3Parts:
             **({SUMS[self._sums].parameter: sent.part.checksum} if sent.part.checksum else {}),
         )
         self._in_flight[future] = sent
+        if self._stopped.done():  # `stop` may have looked before this one was noted
+            future.cancel()
 
     def _bytes_in_flight(self) -> int:
         return sum(sent.part.num_bytes for sent in self._in_flight.values())
