@@ -15,6 +15,7 @@ from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
+from mc_sink._runtime.turns import turn
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, hidden_files
@@ -75,7 +76,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     spec.check_places(stores)
     if spec.run_id_given:
         hidden_files.remove_left(spec.names.run_id, spec.target.url, stores)
-    with stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
+    with turn(), stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
