@@ -31,6 +31,10 @@ class _Turns:
     """The deliveries that run, and how many have ended."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all deliveries, as the child of a fork must: its parent's don't run there."""
         self.changed = Condition()
         self.num_running = self.num_ended = 0
 
@@ -54,9 +58,9 @@ def turn() -> Iterator[None]:
             elif time.monotonic() - since > PATIENCE_SECONDS:
                 raise UploadError(
                     "The delivery can't begin: as many deliveries run in this process as can at once "
-                    f"({turns.num_running}), and none ended for {PATIENCE_SECONDS:,.0f} s. Start fewer at once, deliver "
-                    f"from several processes, or set {NUM_THREADS} higher than {_num_threads()} before Polars is "
-                    "first used."
+                    f"({turns.num_running}), and none ended for {PATIENCE_SECONDS:,.0f} s. Start fewer at once, "
+                    f"deliver from several processes, or set {NUM_THREADS} higher than {_num_threads()} before Polars "
+                    "is first used."
                 )
         turns.num_running += 1
     try:
@@ -78,4 +82,4 @@ def _num_threads() -> int:
 
 
 if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_turns.__init__)  # type: ignore[misc]  the parent's deliveries don't run there
+    os.register_at_fork(after_in_child=_turns.clear)

@@ -74,7 +74,8 @@ def test_a_delivery_that_waits_for_its_turn_for_too_long_is_told_why(
 def test_a_turn_passes_on_at_each_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries that fail end too, and those that wait are patient as long as others end."""
     monkeypatch.setenv(turns.NUM_THREADS, "8")
-    frame, outcomes = pl.DataFrame({"n": [1]}), []
+    frame = pl.DataFrame({"n": [1]})
+    outcomes: list[object] = []
 
     def deliver(number: int) -> None:
         target = tmp_path / f"{number // 2}.csv"  # the second delivery to each finds the file of the first
