@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 import mc_sink
@@ -322,3 +323,17 @@ def test_a_journal_of_a_later_version_is_left_alone(server: FaultServer, change:
     path.unlink()
     assert deliver(server).verify().ok
     assert len(data_files(server)) == 3
+
+
+def test_a_large_part_size_puts_no_large_file_into_it(server: FaultServer) -> None:
+    """The size of parts is a person's choice. A file of 17 MB is an upload of one part, and a rerun finds it."""
+    sizes: list[int] = []
+    for op in ("Put", "Complete"):
+        server.fault(op, Call(lambda _: sizes.append(Path(mc_sink.list_journals()[0].path).stat().st_size)), times=FOREVER)
+    frame = pl.DataFrame({"text": ["x" * 999]}).select(pl.col("text").repeat_by(17_000).explode())
+    receipt = deliver(server, frame, to="p/x.csv", part_size=2**28)
+    assert receipt.num_bytes > 2**24
+    assert len(sizes) == 1
+    assert sizes[0] < 2_000
+    again = deliver(server, frame, to="p/x.csv", part_size=2**28)
+    assert (again.num_found, again.files[0].etag) == (1, receipt.files[0].etag)

@@ -214,6 +214,19 @@ def test_rejects_are_judged_over_all_shares(server: FaultServer, tmp_path: Path)
     assert found.select("share", "row", "id").rows() == [(0, 9, 55)]
 
 
+def test_a_share_holds_no_bytes_of_rejected_rows(server: FaultServer) -> None:
+    """The rejected rows of a share are fewer than a part, and are uploaded all the same: a share is a small message."""
+    how: dict[str, Any] = {"schema": SMALL, "on_invalid": "reject", "rejects": server.writer.target("bad/")}
+    delivery = open_on(server, part_size=0, format="csv", **how)
+    few = delivery.stage(FRAME[:52], number=0)
+    many = delivery.stage(pl.concat([FRAME[50:]] * 2_000).cast(dict(FRAME.schema)), number=1)
+    assert many.num_rejected == 20_000
+    assert len(many.to_json()) - len(few.to_json()) < 1_000
+    receipt = publish(delivery, [few, many])
+    assert receipt.rejects is not None
+    assert receipt.rejects.num_rows == 20_002
+
+
 def test_only_rejected_rows_are_refused(server: FaultServer) -> None:
     """A share may reject all of its rows, and the run may not."""
     how: dict[str, Any] = {"schema": SMALL, "on_invalid": "reject", "rejects": server.writer.target("bad/")}
