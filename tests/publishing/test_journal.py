@@ -90,6 +90,18 @@ def test_what_is_noted_is_read_back(tmp_path: Path, upload: Any) -> None:
         assert journal.find(made.run_id, made.target) is None
 
 
+def test_the_columns_of_many_parts_are_noted_once(tmp_path: Path) -> None:
+    """A thousand shares of a wide frame have the same columns; each part is read back with its own."""
+    made = staged(tmp_path, UPLOADS["upload"])
+    wide = replace(made.content, columns={f"column_{n}": "String" for n in range(2_000)})
+    parts = [replace(made, content=wide)] * 100 + [made]
+    journal.write(parts)
+    found = journal.find(made.run_id, made.target)
+    assert found is not None
+    assert found.staged == tuple(parts)
+    assert Path(found.path).stat().st_size < 300_000
+
+
 def test_the_state_folder_is_its_owners_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a delivery makes it, whatever the umask lets others do."""
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(tmp_path / "state"))
