@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mc_sink import _display
 from mc_sink._display import logger
@@ -155,10 +155,13 @@ def sent(run_id: str, target: str) -> dict[str, Sent]:
     path = _path(run_id, target).with_suffix(".sent")
     try:
         text, _ = state_dir.read_private(path)
-        return dict(json.loads(line) for line in text.splitlines())
+        noted = [json.loads(line) for line in text.splitlines()]
+        if any(type(upload_id) is not str or state not in get_args(Sent) for upload_id, state in noted):
+            raise _unreadable(path, "a line doesn't name an upload and its state")  # by another it might be aborted
+        return dict(noted)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -252,7 +255,7 @@ def _read(path: Path) -> Journal | None:
     return Journal(run.run_id, run.target, str(path), noted_at, tuple(staged), note.superseded, note.replaces)
 
 
-def _unreadable(path: Path, why: OSError | ValueError | TypeError | IndexError | str) -> SinkError:
+def _unreadable(path: Path, why: Exception | str) -> SinkError:
     """Return the error for an unreadable journal; a lack of descriptors shows nothing about the journal itself."""
     if isinstance(why, OSError) and why.errno in _NO_DESCRIPTORS:
         return UploadError(

@@ -183,6 +183,23 @@ def test_a_journal_that_can_not_be_read_is_named(
     assert deliver(server).num_found == 1
 
 
+@pytest.mark.parametrize("line", ['["id", "another"]', '["id", ["sent"]]', "7", "[" * 5_000, '[1, "sent"]'])
+def test_a_list_of_what_was_sent_that_can_not_be_read_aborts_nothing(server: FaultServer, line: str) -> None:
+    """An upload may be an object, whatever an unknown word means: discarding and rerunning name the file."""
+    path = half(server).with_suffix(".sent")
+    with path.open("a") as opened:
+        opened.write(f"{line}\n")
+    before, pending = seen(server), server.pending_uploads(server.bucket)
+    for call in (
+        lambda: mc_sink.recover(RUN, action="discard", storage_options=options(server)),
+        lambda: deliver(server),
+    ):
+        with pytest.raises(mc_sink.SinkError, match=r"The journal .*\.sent can't be read"):
+            call()
+    assert seen(server) == before
+    assert {one.upload_id for one in pending} <= {one.upload_id for one in server.pending_uploads(server.bucket)}
+
+
 def test_a_journal_that_turns_bad_meanwhile_leaves_no_upload(server: FaultServer) -> None:
     """It is reported when all is staged, and nothing that this attempt has stored stays."""
     path = half(server)
@@ -341,7 +358,9 @@ def test_a_large_part_size_puts_no_large_file_into_it(server: FaultServer) -> No
     """The size of parts is a person's choice. A file of 17 MB is an upload of one part, and a rerun finds it."""
     sizes: list[int] = []
     for op in ("Put", "Complete"):
-        server.fault(op, Call(lambda _: sizes.append(Path(mc_sink.list_journals()[0].path).stat().st_size)), times=FOREVER)
+        server.fault(
+            op, Call(lambda _: sizes.append(Path(mc_sink.list_journals()[0].path).stat().st_size)), times=FOREVER
+        )
     frame = pl.DataFrame({"text": ["x" * 999]}).select(pl.col("text").repeat_by(17_000).explode())
     receipt = deliver(server, frame, to="p/x.csv", part_size=2**28)
     assert receipt.num_bytes > 2**24
