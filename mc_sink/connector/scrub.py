@@ -49,7 +49,7 @@ def masked(text: str) -> str:
 
 
 def _known_secrets() -> set[str]:
-    """Return the credentials in the environment, and the passwords in its URLs, which libraries repeat by themselves."""
+    """Return the credentials in the environment, and the passwords in its URLs: libraries repeat them alone."""
     by_value = (_PASSWORD_IN_URL, _NAMED)
     known = {
         value

@@ -27,7 +27,7 @@ from mc_sink.exceptions import (
     SinkError,
     TargetError,
     ValidationError,
-    Visible,  # noqa: TC001  pydantic reads the types below
+    Visible,
 )
 from mc_sink.publishing import journal
 from mc_sink.staged import (

@@ -248,8 +248,8 @@ class Delivery:
         here = versions()
         if name := next((name for name, one in self.versions.items() if here.get(name) != one), None):
             raise ConfigurationError(
-                f"This process can't take part in run {self.run_id}: it has {name} {here.get(name)}, and the delivery was "
-                f"opened with {self.versions[name]}. Install the same versions everywhere."
+                f"This process can't take part in run {self.run_id}: it has {name} {here.get(name)}, and the delivery "
+                f"was opened with {self.versions[name]}. Install the same versions everywhere."
             )
         places = [parse_target(self.target)]
         places += [parse_target(self.options["rejects"])] if "rejects" in self.options else []

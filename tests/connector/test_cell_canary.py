@@ -256,7 +256,7 @@ def test_no_cell_and_no_credential_is_kept_of_a_run_that_did_not_begin_or_end(
     texts = kept(state_folder) | {
         "printed": printed,
         "metrics at a port": metrics_at_a_port(),
-        "metrics": written.read_text(),
+        "metrics of the scheduler": written.read_text(),
         "hook": (tmp_path / "hook").read_text(),
     }
     assert {word: places_of(word, texts) for word in SEARCHED} == {word: set() for word in SEARCHED}

@@ -185,7 +185,7 @@ def test_a_journal_that_can_not_be_read_is_named(
 
 @pytest.mark.parametrize("line", ['["id", "another"]', '["id", ["sent"]]', "7", "[" * 5_000, '[1, "sent"]'])
 def test_a_list_of_what_was_sent_that_can_not_be_read_aborts_nothing(server: FaultServer, line: str) -> None:
-    """An upload may be an object, whatever an unknown word means: discarding and rerunning name the file."""
+    """An upload with an unknown word may be an object: discarding and rerunning name the file."""
     path = half(server).with_suffix(".sent")
     with path.open("a") as opened:
         opened.write(f"{line}\n")

@@ -34,13 +34,13 @@ def outcome(call: Callable[[], object]) -> int:
 
 
 def steer(got: float) -> None:
-    """Steer towards input that gets further."""
+    """Report to Hypothesis how far an input got, so that it looks for others that get further."""
     if currently_in_test_context():
         target(float(got))
 
 
 def examine(strategy: SearchStrategy[Any], call: Callable[[Any], None], number: int) -> None:
-    """Call a function with that many examples."""
+    """Pass that many examples to a function."""
 
     @settings(max_examples=number, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
@@ -51,7 +51,7 @@ def examine(strategy: SearchStrategy[Any], call: Callable[[Any], None], number: 
 
 
 def examine_for_minutes(strategy: SearchStrategy[Any], call: Callable[[Any], None], each: int) -> None:
-    """Examine rounds of so many examples for 10 minutes; `FUZZ_SECONDS` sets another time."""
+    """Pass rounds of examples to a function for 10 minutes; `FUZZ_SECONDS` sets another time."""
     end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", SECONDS))
     while time.monotonic() < end:
         examine(strategy, call, each)
