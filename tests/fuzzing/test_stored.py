@@ -8,8 +8,10 @@ minutes.
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,12 +24,16 @@ import mc_sink
 from mc_sink import Delivery, Receipt, Share, SinkError
 from mc_sink._display import printable
 from mc_sink.publishing import hidden_files, journal
+from mc_sink.receipt import WrittenFile
 from mc_sink.staged import Temporary
+from mc_sink.storage import Stores
+from mc_sink.storage.s3 import S3Store
 from mc_sink.storage.s3.errors import translated
 from mc_sink.storage.s3.failures import RequestFailed
 from mc_sink.storage.s3.retry_rules import OPERATIONS
+from mc_sink.target import parse_target
 from tests.servers.fault import FaultServer
-from tests.servers.faults import Body, Status
+from tests.servers.faults import FOREVER, Body, Status
 from tests.support.frames import numbers
 from tests.support.fuzzing import SECONDS, examine, examine_for_minutes, outcome, steer
 from tests.support.plain_requests import OPS, ready, requests_to
@@ -68,6 +74,56 @@ XML = [
     *("<CompleteMultipartUploadResult>", "</CompleteMultipartUploadResult>", "<Bucket>b</Bucket>", "<Location/>"),
     *("<ListMultipartUploadsResult>", "</ListMultipartUploadsResult>", "<Upload>", "</Upload>", "{}", "[", "<html>"),
 ]
+# Documents in the form of S3's, of these names and values.
+ROOTS = [
+    *("ListBucketResult", "Error", "InitiateMultipartUploadResult", "CompleteMultipartUploadResult"),
+    *("ListMultipartUploadsResult", "PostResponse"),
+]
+TAGS = [
+    *("Contents", "CommonPrefixes", "Upload", "Error", "Owner", "Key", "Size", "ETag", "LastModified", "IsTruncated"),
+    *("NextContinuationToken", "KeyCount", "EncodingType", "Prefix", "Name", "UploadId", "NextKeyMarker", "Code"),
+    *("NextUploadIdMarker", "Bucket", "Location", "ChecksumType", "ChecksumCRC32", "Message", "Region", "Endpoint"),
+    *("Header", "ArgumentName", "Condition", "StorageClass", "Initiated"),
+]
+VALUES = [
+    *(
+        "",
+        "0",
+        "1",
+        "-1",
+        "1" * 30,
+        "x",
+        "true",
+        "false",
+        "url",
+        "p/x.csv",
+        "p/",
+        "p/r-1.csv",
+        "%zz",
+        "0" * 32,
+        "COMPOSITE",
+    ),
+    *(
+        '"' + "0" * 32 + '"',
+        "9" * 32 + "-1",
+        "2026-01-01T00:00:00.000Z",
+        "0001-01-01T00:00:00Z",
+        "eu-west-1",
+        "127.0.0.1",
+    ),
+    *("AccessDenied", "InternalError", "NoSuchUpload", "PreconditionFailed", "SlowDown", "RequestTimeout", "BadDigest"),
+    *(
+        "InvalidPart",
+        "EntityTooSmall",
+        "NotImplemented",
+        "If-None-Match",
+        "x-amz-acl",
+        "ExpiredToken",
+        "InvalidRequest",
+    ),
+    *("InvalidAccessKeyId", "AuthorizationHeaderMalformed", "PermanentRedirect", "ConditionalRequestConflict", "AAAA"),
+]
+LISTINGS: tuple[Operation, ...] = ("list_objects_v2", "list_multipart_uploads")
 # Of 500 and 503, a request is sent again after a pause. 1xx, 204 and 304 have no body.
 STATUSES = [*(200, 206, 301, 307, 400, 403, 404, 409, 411, 412, 416, 501), 500, 503]
 HEADERS = [
@@ -190,10 +246,23 @@ class Messages:
             assert self.read(again).to_json() == again
 
 
+def documents() -> strategies.SearchStrategy[str]:
+    """Return well-formed documents, of names and values of S3's own."""
+    tags, values = strategies.sampled_from(TAGS), strategies.sampled_from(VALUES)
+
+    def holding(inner: strategies.SearchStrategy[str], size: int) -> strategies.SearchStrategy[str]:
+        elements = strategies.tuples(tags, inner).map(lambda one: f"<{one[0]}>{one[1]}</{one[0]}>")
+        return strategies.lists(elements, max_size=size).map("".join)
+
+    return strategies.tuples(strategies.sampled_from(ROOTS), holding(values | holding(values, 5), 5)).map(
+        lambda one: f'<{one[0]} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{one[1]}</{one[0]}>'
+    )
+
+
 def replies_to(operations: Sequence[str]) -> strategies.SearchStrategy[Reply]:
     """Return replies to one of some operations: put together from pieces of S3's own, or any text."""
     pieces = strategies.lists(strategies.sampled_from(XML) | strategies.text(max_size=4), max_size=12)
-    bodies = pieces.map("".join).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    bodies = (pieces.map("".join) | documents()).map(lambda text: text.encode("utf-8", "surrogatepass"))
     headers = strategies.lists(strategies.sampled_from(HEADERS), max_size=2, unique_by=lambda one: one[0])
     named, statuses = strategies.sampled_from(operations), strategies.sampled_from(STATUSES)
     return strategies.builds(Reply, named, statuses, bodies, headers.map(tuple))
@@ -220,6 +289,29 @@ class Replies:
         else:
             assert isinstance(reply, dict)
             steer(1_000)
+        self.server.heal()
+
+
+class Listings:
+    """A listing of objects or of uploads, as a store reads it: keys and facts, or an error of this library."""
+
+    def __init__(self) -> None:
+        self.server = FaultServer(TINY)
+        self.server.rules = replace(self.server.rules, granted={*self.server.rules.granted, "ListUploads"})
+        self.place = parse_target("s3://bucket/p/")
+        self.store = Stores(self.server.storage_options | {"config_kwargs": {"read_timeout": 1}}).of(self.place)
+        self.texts = strategies.tuples(replies_to(LISTINGS), strategies.sampled_from([1, 2, FOREVER]))
+
+    def attempt(self, drawn: tuple[Reply, float]) -> None:
+        """List what is there, look for one file, and search for lost uploads."""
+        reply, times = drawn
+        self.server.fault(OPS[reply.operation], reply.body, times=times)
+        file = WrittenFile("s3://bucket/p/x.csv", 1, 1, '"0"', None, "")
+        got = outcome(lambda: self.store.listing(self.place, exact=False))
+        got += outcome(lambda: self.store.match(file))
+        if isinstance(self.store, S3Store):
+            got += self.store.sweep(self.place, [re.compile(".*")], (), ()).outcome == "done"
+        steer(got)
         self.server.heal()
 
 
@@ -289,11 +381,12 @@ KINDS: dict[str, Callable[[Path, pytest.MonkeyPatch], Any]] = {
     "shares": lambda _, __: Messages(Share),
     "deliveries of shares": lambda _, __: Messages(Delivery),
     "replies": lambda _, __: Replies(),
+    "listings": lambda _, __: Listings(),
     "replies within a delivery": lambda _, patch: Deliveries(patch),
     "manifests": lambda folder, _: Manifests(folder),
 }
 # A request takes longer than a text, and one that fails is sent again after a pause.
-FEW = {"replies": 20, "replies within a delivery": 20, "manifests": 40}
+FEW = {"replies": 20, "listings": 40, "replies within a delivery": 20, "manifests": 40}
 
 
 @pytest.fixture(params=KINDS)
