@@ -30,6 +30,7 @@ from mc_sink.exceptions import (
     ValidationError,
 )
 from mc_sink.publishing import journal
+from mc_sink.receipt import Stage
 from mc_sink.staged import StagedFile, StagedRejects
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Share:
     rejects: StagedRejects | None = None
     validated: bool = False
     took: timedelta = timedelta(0)
+    stages: tuple[Stage, ...] = ()
     buckets: bytes | None = None
     failure: SinkError | None = None
     rejected: SinkError | None = None
@@ -87,6 +89,7 @@ class Share:
             facts: dict[str, Any] = json.loads(text)
             facts["files"] = type_adapter(tuple[StagedFile, ...]).validate_python(facts["files"])
             facts["rejects"] = type_adapter(StagedRejects | None).validate_python(facts["rejects"])
+            facts["stages"] = type_adapter(tuple[Stage, ...]).validate_python(facts.get("stages", ()))
             facts["took"] = timedelta(seconds=facts["took"])
             facts["buckets"] = facts["buckets"] and urlsafe_b64decode(facts["buckets"])
             for name in ("failure", "rejected"):
