@@ -20,11 +20,11 @@ from mc_sink._runtime.progress import Progress
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, hidden_files
-from mc_sink.receipt import Stage, failed_checks
+from mc_sink.receipt import Content, Stage, failed_checks
 from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import find_prior_attempt
-from mc_sink.staged import Content, Staged, StagedRejects
+from mc_sink.staged import Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
 
 if TYPE_CHECKING:
@@ -83,17 +83,16 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     spec.check_places(stores)
     if spec.run_id_given:
         hidden_files.remove_left(spec.names.run_id, spec.target.url, stores)
-    source, expected = as_lazyframe(frame, columns), known_num_rows(frame)
-    with stores.learning(), open_rows(source, spec, expected) as rows:
+    with stores.learning(), open_rows(source := as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
         prior = prior or find_prior_attempt(spec, stores)
-        schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
-        metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
+        name = rows.compiled.name
+        metadata = {"mc_sink.run_id": spec.names.run_id, **({"mc_sink.schema": name} if name else {})}
         plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
         watch.end("prepare")
-        progress.begin(lambda: count_rows(source) if expected is None else expected)
+        progress.begin(lambda: count_rows(source) if rows.expected is None else rows.expected)
         batches = watch.until_last(spec.watch(rows.batches(spec.row_group_size)))
         files = write_files(batches, plan, stores.of(spec.target), progress.advance)
         watch.end("upload")
@@ -113,8 +112,8 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
             raise
         watch.end("check")
         staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
-        buckets = [bytes(key.seen) for key in rows.compiled.unique if key.seen is not None]
-        return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(iter(buckets), None))
+        buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
+        return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(buckets, None))
 
 
 class Stopwatch:
