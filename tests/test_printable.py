@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mc_sink
-from mc_sink._runtime.progress import show_progress
 from mc_sink import exceptions
 from mc_sink._display import indented, labelled, lines, logger, printable
+from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import SinkError, add_note
 from mc_sink.receipt import CountedWarning, Verification
 from tests.servers.fault import FaultServer

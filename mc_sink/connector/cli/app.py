@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
-from mc_sink.connector.cli import output, platform_commands, run_commands, schedule_commands
+from mc_sink.connector.cli import output, platform_commands, report_commands, run_commands, schedule_commands
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
 from mc_sink.exceptions import SinkError
@@ -82,6 +82,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("metrics", schedule_commands.metrics),
     ("history", run_commands.show_history),
     ("show", run_commands.show),
+    ("report", report_commands.report),
     ("verify", run_commands.verify),
     ("recover", run_commands.recover),
     ("policy", platform_commands.policy),
