@@ -134,7 +134,7 @@ class Attempt:
             journal.remove(self._staged)
             return self._receipt(time.monotonic() - began, stale)
         except BaseException as error:  # Ctrl-C, or SIGTERM
-            add_note(error, f"all {len(urls_of(self._staged))} files of run {self._run.run_id} are visible.")
+            add_note(error, f"every file of run {self._run.run_id} is visible.")
             raise
 
     def _publish_files(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -185,18 +184,6 @@ def test_only_a_report_is_replaced(tmp_path: Path) -> None:
     assert place.read_text() == "rows"
     with pytest.raises(ConfigurationError, match="Choose another path"):
         receipt.report(tmp_path / "no folder" / "run.html")
-
-
-def test_without_its_library_it_says_what_to_install(tmp_path: Path) -> None:
-    """The delivery itself needs no templates."""
-    code = (
-        "import sys; sys.modules['jinja2'] = None; import polars as pl, mc_sink\n"
-        "receipt = mc_sink.sink_madconnect(pl.DataFrame({'a': [1]}), 'out.csv', progress=False)\n"
-        "try: receipt.report('run.html')\n"
-        "except mc_sink.ConfigurationError as error: print(error)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "pip install 'mc-sink[report]'" in ended.stdout
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
