@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mc_sink import _display
 from mc_sink._display import printable
@@ -95,7 +95,8 @@ class SinkError(Exception):
 def _callers(error: BaseException) -> Iterator[str]:
     """Yield a line for each place that led to a call of this package, the last few of them."""
     ipython = sys.modules.get("IPython")
-    shell, frames, trace = ipython.get_ipython() if ipython else None, list[str](), error.__traceback__
+    shell: Any = ipython.get_ipython() if ipython else None
+    frames, trace = list[str](), error.__traceback__
     while trace is not None and (module := str(trace.tb_frame.f_globals.get("__name__"))).partition(".")[0] != _OWN:
         place = f"File {trace.tb_frame.f_code.co_filename}"
         with suppress(Exception):  # a cell has a name, and a file that the person never sees

@@ -14,7 +14,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mc_sink._display import counted, printable, size
 from mc_sink.exceptions import ConfigurationError
@@ -74,7 +74,7 @@ def run_page(facts: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] = ()) -
     `runs` are the last runs of its connection, the oldest first: `run_id`, `status`, `started_at`, `num_rows` and
     `elapsed`.
     """
-    facts = dict.fromkeys(_OF_RECORDS) | dict(facts)
+    facts = cast("dict[str, Any]", dict.fromkeys(_OF_RECORDS)) | dict(facts)
     delivered = "skipped" if facts["skipped"] else "repeated" if facts["repeated"] else "delivered"
     status = facts["status"] or delivered
     status = delivered if status == "delivered" else status

@@ -120,7 +120,8 @@ def test_a_history_of_an_earlier_version_is_read_and_reported(machine: Machine) 
     assert not re.search("Contents|Make the files visible", page.text)
 
 
-def test_the_record_gives_back_what_the_receipt_had(machine: Machine) -> None:
+@pytest.mark.usefixtures("machine")
+def test_the_record_gives_back_what_the_receipt_had() -> None:
     """Contents, stages and checks, as they were delivered."""
     receipt = find_run("r-2").receipt()
     assert receipt.content
@@ -130,4 +131,3 @@ def test_the_record_gives_back_what_the_receipt_had(machine: Machine) -> None:
     assert receipt.rejects
     assert [(one.column, one.num_failures) for one in receipt.rejects.checks] == [("kind", 2)]
     assert list_runs()[0].as_json()["details"]["content"]["format"] == "csv"
-    assert machine.folder
