@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SPACES = "Zs"  # no-break and other spaces, which Python's `isprintable` leaves out, too
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}
-_LEFT, _RIGHT = (f'style="text-align:{side}"' for side in ("left", "right"))
+_LEFT, _RIGHT = 'style="text-align:left"', 'class="number" style="text-align:right"'
 
 
 class Printable(str):

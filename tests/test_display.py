@@ -40,7 +40,7 @@ RECEIPT = Receipt(
     elapsed=timedelta(seconds=1.5),
     changes=mc_sink.Changes(1_000, 2, 3, 4),
 )
-STYLES = {("class", "mc-sink"), ("style", "text-align:left"), ("style", "text-align:right")}
+STYLES = {("class", "mc-sink"), ("class", "number"), ("style", "text-align:left"), ("style", "text-align:right")}
 ALLOWED = {"table", "thead", "tbody", "tr", "th", "td", "p", "b"}
 
 
@@ -158,7 +158,7 @@ def test_it_is_a_table_of_escaped_text_without_secrets(
 def test_one_look_for_all() -> None:
     """Each cell aligns itself, paths to the left and numbers to the right: a page may drop style sheets."""
     html = _display.rows(("file", "rows", "seen"), [("a", 1_234, True), ("b", None, False)])
-    left, right = '<td style="text-align:left">', '<td style="text-align:right">'
+    left, right = '<td style="text-align:left">', '<td class="number" style="text-align:right">'
     assert html.count('<table class="mc-sink">') == 1
     assert "<style" not in html
     assert f"{left}a</td>{right}1,234</td>{left}True</td>" in html

@@ -48,6 +48,7 @@ class Cells(HTMLParser):
         """Note a tag that opens."""
         assert set(dict(attrs).items()) <= {
             ("class", "mc-sink"),
+            ("class", "number"),
             ("style", "text-align:left"),
             ("style", "text-align:right"),
         }

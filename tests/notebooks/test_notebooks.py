@@ -64,6 +64,7 @@ EXPECTED = {
         "PermissionDenied: s3:PutObject at",
     ],
 }
+_STYLES = re.compile(r' style="text-align:(?:left|right)"')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -97,7 +98,7 @@ async def executed(path: Path, folder: Path) -> str:
 
 def _shown(output: nbformat.NotebookNode) -> str:
     data = output.get("data", {})
-    return unescape(data.get("text/html") or data.get("text/plain", "")) + "\n"
+    return unescape(_STYLES.sub("", data.get("text/html") or data.get("text/plain", ""))) + "\n"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own machinery
