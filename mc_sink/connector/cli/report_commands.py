@@ -9,6 +9,7 @@ import typer
 
 from mc_sink import platforms
 from mc_sink.connector import history
+from mc_sink.connector.cli.completion import run_ids
 from mc_sink.connector.cli.output import out
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.report import index_page, run_page, write_page
@@ -23,7 +24,9 @@ LISTED_RUNS = 200  # in the index, each with a page
 
 
 def report(
-    run_id: Annotated[str | None, typer.Argument(help="The id of a run. Default: the last run.")] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(help="The id of a run. Default: the last run.", autocompletion=run_ids)
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Write an index of all runs, and a page for each.")] = False,
     output: Annotated[
