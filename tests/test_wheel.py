@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-EXTRA = ("typer", "rich", "keyring", "apscheduler")
+EXTRA = ("typer", "rich", "keyring", "apscheduler", "jinja2")
 DELIVER = """
 import sys
 from importlib.util import find_spec
@@ -38,6 +38,16 @@ for name in ("rows.csv", "rows.csv.gz", "rows.parquet"):
     assert receipt.validated and receipt.num_rows == 50, receipt
     assert receipt.verify().ok
 assert pl.read_parquet(f"{folder}/rows.parquet").height == pl.read_csv(f"{folder}/rows.csv").height == 50
+"""
+REPORT = """
+import mc_sink
+from mc_sink.testing import sample
+
+receipt = mc_sink.sink_madconnect(sample("audience", 5), "rows.csv", progress=False)
+try:
+    receipt.report("run.html")
+except mc_sink.ConfigurationError as error:
+    print(error.message)
 """
 SAVE = """
 import sys
@@ -151,6 +161,15 @@ def test_platforms_work_without_a_keyring(clean: Path, tmp_path: Path) -> None:
     for line in refused:
         assert re.search(r"keyring is not installed\. Install it \(pip install 'mc-sink\[cli\]'\)", line)
         assert "never-shown" not in line
+
+
+def test_the_wheel_has_the_templates_of_reports(clean: Path, tmp_path: Path) -> None:
+    """They are there for when the library that reads them is; without it, the error names the extra."""
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(clean)}))
+    stored = {path.name for path in (ROOT / "mc_sink" / "report" / "templates").iterdir()}
+    assert {path.name for path in (packages / "mc_sink" / "report" / "templates").iterdir()} == stored
+    out, _ = run(clean, tmp_path, "python", "-c", REPORT)
+    assert out == "A report needs the library jinja2. Install it: pip install 'mc-sink[report]'.\n"
 
 
 def test_connections_work_from_python(clean: Path, tmp_path: Path) -> None:
