@@ -63,4 +63,4 @@ def broken_links(site: Path) -> list[str]:
 
 if __name__ == "__main__":
     found = broken_links(Path(sys.argv[1]))
-    sys.exit("\n".join(found))
+    sys.exit("\n".join(found) or None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/madconnect/mc-sink"
 PICTURES = "https://raw.githubusercontent.com/madconnect/mc-sink/main/docs/"
-ENGINES = ("engines.spark", "engines.ray", "engines.dask")
+ENGINES = ROOT / "mc_sink" / "engines"
 BACKSPACE = "\b"  # click's mark before lines that it leaves as they are
 COMMANDS = "reference/commands.md"
 START = ["index", "first-delivery"]
@@ -89,8 +88,8 @@ def reference() -> dict[str, str]:
     functions = [name for name in names if callable(found[name]) and not isinstance(found[name], type)]
     values = [name for name in names if name not in {*errors, *functions}]
     options = {"Csv", "Parquet", "ObjectOptions", "Secret", "Platform", "Preset", "Limit", "PRESETS"}
-    modules = {name: import_module(f"mc_sink.{name}").__all__ for name in ("platforms", "connector")}
-    modules |= {name: exported(f"{name.replace('.', '/')}.py") for name in (*ENGINES, "testing")}
+    modules = {name: sorted(listed) for name, listed in public_modules().items() if listed}
+    modules |= {f"engines.{path.stem}": functions_of(path) for path in sorted(ENGINES.glob("[a-z]*.py"))}
     return {
         "reference/python.md": page(
             "mc_sink",
@@ -103,18 +102,31 @@ def reference() -> dict[str, str]:
         "reference/options.md": page("Options", {"Formats, objects, credentials and receivers": sorted(options)}),
         "reference/modules.md": "# Modules\n\n"
         + "\n\n".join(
-            f"## mc_sink.{module}\n\n" + directives(f"mc_sink.{module}", [*names]) for module, names in modules.items()
+            f"## mc_sink.{module}\n\n" + directives(f"mc_sink.{module}", names) for module, names in modules.items()
         ),
         COMMANDS: "# Commands\n\nAs `--help` shows them; [cli](../cli.md) has what they have in common.\n\n"
         + "\n".join(described(typer.main.get_command(app), "mc-sink")),
     }
 
 
-def exported(path: str) -> list[str]:
-    """Return the names that a module exports, without importing the engine that it loads."""
-    tree = ast.parse((ROOT / "mc_sink" / path).read_text(encoding="utf-8"))
-    named = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    return [node.name for node in named if not node.name.startswith("_") and ast.get_docstring(node)]
+def public_modules() -> dict[str, set[str]]:
+    """Return the public modules with their names, as the test of the public names lists them."""
+    tree = ast.parse((ROOT / "tests" / "test_floors.py").read_text(encoding="utf-8"))
+    (listed,) = [node.value for node in tree.body if isinstance(node, ast.AnnAssign) and named(node.target) == "PUBLIC"]
+    found: dict[str, set[str]] = ast.literal_eval(listed or ast.Dict())
+    return found
+
+
+def named(node: ast.expr) -> str:
+    """Return the name that a variable has."""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def functions_of(path: Path) -> list[str]:
+    """Return the public functions and classes of a module, without importing the engine that it loads."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    listed = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [node.name for node in listed if not node.name.startswith("_") and ast.get_docstring(node)]
 
 
 def page(title: str, sections: dict[str, list[str]]) -> str:
