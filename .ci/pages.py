@@ -29,13 +29,15 @@ ENGINES = ROOT / "mc_sink" / "engines"
 BACKSPACE = "\b"  # click's mark before lines that it leaves as they are
 COMMANDS = "reference/commands.md"
 START = ["index", "first-delivery"]
+FEEDS = sorted(f"schemas/{path.stem}" for path in (ROOT / "docs" / "schemas").glob("*.md"))
 SECTIONS = {
-    "What the receiver gets": ["names", "partitions", "csv", "types", "manifest", "receivers", "changes", "validation"],
+    "What the receiver gets": ["names", "partitions", "csv", "types", "manifest", "receivers", "loading", "changes"],
+    "Rows": ["validation", "identity"],
     "Delivering": ["reruns", "errors", "platforms", "stores", "environment", "performance"],
     "Unattended": ["cli", "json", "schedules", "operations", "hooks", "containers"],
     "Several machines": ["shares", "spark", "ray", "dask", "orchestrators"],
     "Reference": ["reference/python", "reference/options", "reference/modules", "reference/commands"],
-    "Feeds": ["schemas/audience", "schemas/payload", "schemas/report"],
+    "Feeds": FEEDS,
     "The project": ["architecture", "faults", "contributing", "changelog", "security"],
 }
 TITLES = {"index": "mc_sink", "reference/commands": "Commands"}
