@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/madconnect/mc-sink"
-PICTURES = "https://raw.githubusercontent.com/madconnect/mc-sink/main/docs/"
 ENGINES = ROOT / "mc_sink" / "engines"
 BACKSPACE = "\b"  # click's mark before lines that it leaves as they are
 COMMANDS = "reference/commands.md"
@@ -72,14 +71,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links to the repository's pages to those of the site, and drop the notes for the tests."""
+    """Lead links of the pages beside docs/ to those of the site, and drop the notes for the tests."""
     markdown = re.sub(r"^<!-- (?:run by|not run).*? -->\n", "", markdown, flags=re.MULTILINE)
-    markdown = markdown.replace(PICTURES, "")
-    markdown = re.sub(rf"\({re.escape(REPOSITORY)}/blob/main/docs/([^)]+)\)", r"(\1)", markdown)
-    markdown = re.sub(r"\(docs/([^)]+\.md)", r"(\1", markdown)  # of CONTRIBUTING.md and the changelog
+    markdown = markdown.replace("(docs/schemas)", f"({FEEDS[0]}.md)").replace("](docs/", "](")
     for page, source in COPIES.items():
-        markdown = markdown.replace(f"({REPOSITORY}/blob/main/{source}.md)", f"({page}.md)")
-    return markdown
+        markdown = markdown.replace(f"]({source}.md)", f"]({page}.md)")
+    return markdown.replace("](notebooks/", f"]({REPOSITORY}/blob/main/notebooks/")
 
 
 def reference() -> dict[str, str]:

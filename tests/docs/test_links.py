@@ -8,6 +8,8 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
 
 from tests.support.doc_blocks import PAGES, ROOT
 
@@ -45,10 +47,15 @@ def test_every_link_leads_to_a_file_and_its_heading(page: Path) -> None:
 
 
 def test_the_readme_reads_on_a_package_index() -> None:
-    """Its links and pictures are whole URLs, since an index has no files beside it."""
-    text = CODE.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [link for link in LINK.findall(text) if not re.match(r"https://|#", link)] == []
-    assert (ROOT / "README.md").read_text(encoding="utf-8").index("pip install mc-sink") < 300
+    """As it is in the metadata: its links and pictures are whole URLs of files that exist, and it begins with pip."""
+    metadata = ProjectMetadata(str(ROOT), PluginManager())
+    text = CODE.sub("", metadata.core.readme)
+    links = LINK.findall(text)
+    assert {bool(REPOSITORY.match(link)) for link in links} == {True}
+    assert [link for link in links if not (ROOT / REPOSITORY.sub("", link).partition("#")[0]).exists()] == []
+    assert "https://raw.githubusercontent.com/madconnect/mc-sink/main/docs/pictures/terminal.svg" in links
+    assert metadata.core.readme.index("pip install mc-sink") < 300
+    assert {"Homepage", "Documentation", "Source", "Issues", "Changelog"} <= {*metadata.core.urls}
 
 
 def test_the_checker_of_the_site_finds_what_is_broken(tmp_path: Path) -> None:
