@@ -183,7 +183,10 @@ class CommitError(SinkError, OSError):
 
 
 class CommitUnknown(CommitError):  # noqa: N818  it is not known to be an error
-    """A reply was lost, and it is unknown whether the object is visible. Look before you rerun."""
+    """A reply was lost, and it is unknown whether the object is visible.
+
+    `recover(run_id)`, or a rerun with the same run id, looks and completes the delivery.
+    """
 
     visible = "unknown"
 

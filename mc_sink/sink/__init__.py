@@ -70,9 +70,10 @@ if not TYPE_CHECKING:
 def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
     """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
 
-    After any exception, Ctrl-C included, nothing is visible, with two exceptions: a `CommitError` lists the visible
-    files, and a `CommitUnknown` names the file to look for. Of several files the first may be visible before the last;
-    the manifest comes last. `recover(run_id)`, or a rerun with the same `run_id`, completes such a delivery.
+    After an exception nothing is visible, with three exceptions: a `CommitError` lists the visible files, a
+    `CommitUnknown` names the file to look for, and Ctrl-C while files are published has a note that says so.
+    Of several files the first may be visible before the last; the manifest comes last. `recover(run_id)`, or a rerun
+    with the same `run_id`, completes such a delivery.
 
         import polars as pl
         import mc_sink
