@@ -9,13 +9,15 @@ from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink._display import counted, labelled, lines
+from mc_sink._display import byte_size, counted, labelled, lines
+from mc_sink._lazy import load_part
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
+    from mc_sink.content import Content
     from mc_sink.sweep import Sweep
 
     Verifier = Callable[["Receipt"], "Verification"]
@@ -214,6 +216,7 @@ class Receipt:
     skipped: bool = False
     stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
+    content: Content | None = None  # what all files share; None in records of earlier versions
     sweep: Sweep | None = None  # of uploads of lost workers; None for a delivery of one process
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
@@ -235,9 +238,15 @@ class Receipt:
             )
         return self._verifier(self)
 
+    def load_statement(self, table: str, dialect: str | None = None, *, access: str | None = None) -> str:
+        """Return the statement by which a receiver loads this delivery into a table; see docs/loading.md."""
+        load, files = load_part("loading").load_statement, {file.path: file.partition for file in self.files}
+        statement: str = load(self.content, self.target, files, self.manifest, table, dialect, access)
+        return statement
+
     def __str__(self) -> str:
         rows = labelled(self._facts(), LABELS)
-        rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
+        rows += [f"  {f.path}  {f.num_rows:,} rows  {byte_size(f.num_bytes)}  {f.checksum}" for f in self.files]
         return lines(*rows)
 
     def _repr_html_(self) -> str:
@@ -246,7 +255,7 @@ class Receipt:
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
         rows, files = counted(self.num_rows, "row"), counted(len(self.files), "file")
-        done = ("delivered", f"{rows}{rejected}, {_size(self.num_bytes)}, {files}")
+        done = ("delivered", f"{rows}{rejected}, {byte_size(self.num_bytes)}, {files}")
         return [
             ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
@@ -292,16 +301,6 @@ def _listed(files: Iterable[WrittenFile]) -> str:
     """Return files as a table for notebooks."""
     rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
     return _display.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
-
-
-def _size(num_bytes: int) -> str:
-    """Return a number of bytes in binary units, exact below 1 KiB."""
-    size = float(num_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004  the step between binary units
-            return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from datetime import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mc_sink.content import Content  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
@@ -144,20 +145,6 @@ class Claim:
         """Each stem with its patterns."""
         files = ((self.stem, self.patterns),) if self.stem is not None else ()
         return files + (((self.rejects[0], (self.rejects[1],)),) if self.rejects else ())
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The facts that all files of a delivery share: format and its options, columns with their dtypes, the schema.
-
-    `partition_by` are the partition columns; `columns` has them only if the files do.
-    """
-
-    format: str
-    dialect: Mapping[str, Any]
-    columns: Mapping[str, str]
-    schema: str | None
-    partition_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

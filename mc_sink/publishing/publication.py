@@ -257,6 +257,7 @@ class Attempt:
             started_at=min(part.started_at for part in staged),
             elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
             closing=tuple(self._closing),
+            content=run.content,
             stale=stale,
             sweep=self._sweep,
             _verifier=lambda receipt: verify_with(receipt, stores),

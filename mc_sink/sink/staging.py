@@ -15,16 +15,19 @@ from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
+from mc_sink.content import Content
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, hidden_files
 from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows, show_progress
 from mc_sink.sink.prior_attempt import find_prior_attempt
-from mc_sink.staged import Content, Staged, StagedRejects
+from mc_sink.staged import Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     from mc_sink._frames import Frame
@@ -105,14 +108,22 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
 
 def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
     """Return the staged delivery of these files, without its rejects."""
-    schema = spec.partitioning(rows.delivered).file_schema
-    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
-    kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
+    content = Content(
+        format=spec.format.extension.removeprefix("."),
+        dialect=options_of(spec.format),
+        columns=_as_text(spec.partitioning(rows.delivered).file_schema),
+        schema=rows.compiled.name,
+        partition_by=spec.partition_by,
+        keys={} if spec.include_key else _as_text({name: rows.delivered[name] for name in spec.partition_by}),
+        preset=spec.preset.name if spec.preset else None,
+        pattern=spec.names.glob,
+        manifest_form=spec.manifest_form,
+    )
     return Staged(
         run_id=spec.names.run_id,
         target=spec.target.url,
         files=files,
-        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
+        content=content,
         validated=rows.compiled.validated,
         if_exists=spec.if_exists,
         stale=spec.stale,
@@ -127,6 +138,11 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
         object_options=spec.object_options,
         over_all_rows=rows.over_all_rows,
     )
+
+
+def _as_text(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Return the text of each dtype; that of an Enum would hold values."""
+    return {name: str(without_categories(dtype)) for name, dtype in schema.items()}
 
 
 def _if_empty(staged: Staged, stores: Stores) -> Staged:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
+from mc_sink.content import Content
 from mc_sink.publishing import verification as aliases
 from mc_sink.receipt import Receipt, Rejects, WrittenFile
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mc_sink.exceptions import Visible
 
 Status = Literal["running", "delivered", "failed", "interrupted", "skipped", "missed"]
-_JSON = ("storage_options", "files", "rejects", "error")
+_JSON = ("storage_options", "files", "rejects", "content", "error")
 # Records of version 0.1 have this field of a file under another name.
 _RENAMED = {"found": "from_prior_attempt"}
 _TIMES = ("started_at", "ended_at", "due_at")
@@ -68,6 +69,7 @@ class Run:
     - `files` became visible, and `rejects` hold the rejected rows. The path of a partition's file contains the
       partition's values, so a record that was read from the table has an alias, by which `mc_sink.verify` finds the
       file. The `partition` of such a file is an empty mapping.
+    - `content` has what `mc-sink show --load` needs; None in records of earlier versions.
     """
 
     number: int
@@ -87,6 +89,7 @@ class Run:
     files: tuple[WrittenFile, ...] = ()
     rejects: tuple[WrittenFile, ...] = ()
     manifest: str | None = None
+    content: Content | None = None
     validated: bool = False
     error: Failure | None = None
     due_at: datetime | None = None
@@ -131,6 +134,7 @@ class Run:
             rejects=None if self.num_rejected is None else Rejects(self.num_rejected, self.rejects),
             validated=self.validated,
             manifest=self.manifest,
+            content=self.content,
             started_at=self.started_at,
             elapsed=self.elapsed or timedelta(0),
             skipped=self.status == "skipped",
@@ -146,6 +150,7 @@ def facts_of(receipt: Receipt) -> dict[str, Any]:
         "files": receipt.files,
         "rejects": receipt.rejects.files if receipt.rejects else (),
         "manifest": receipt.manifest,
+        "content": receipt.content,
         "validated": receipt.validated,
     }
 
@@ -171,10 +176,15 @@ def as_run(row: Mapping[str, Any]) -> Run:
         files = json.loads(facts[name] or "[]")
         facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
+    facts["content"] = _content(json.loads(facts["content"])) if facts["content"] else None
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
     for name in _TIMES:
         facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
     return Run(**facts | {"validated": bool(facts["validated"])})
+
+
+def _content(facts: dict[str, Any]) -> Content:
+    return Content(**facts | {"partition_by": tuple(facts["partition_by"])})
 
 
 def now() -> datetime:

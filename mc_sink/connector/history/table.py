@@ -25,7 +25,7 @@ create table if not exists runs (
     run_id text not null, connection text not null, file text, trigger text not null, target text not null,
     platform text, storage_options text not null, status text not null, started_at text not null, ended_at text,
     num_rows integer, num_bytes integer, num_rejected integer, files text, rejects text, manifest text,
-    validated integer, error text, due_at text, token text not null);
+    validated integer, error text, due_at text, token text not null, content text);
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 create index if not exists runs_by_file on runs (file, number);
@@ -94,8 +94,9 @@ def transaction() -> Iterator[sqlite3.Connection]:
             table.row_factory = sqlite3.Row
             table.executescript(_TABLE)
             with table:
-                if not table.execute("select 1 from pragma_table_info('runs') where name = 'due_at'").fetchone():
-                    table.execute("alter table runs add column due_at text")  # of an earlier version
+                names = {row["name"] for row in table.execute("select name from pragma_table_info('runs')")}
+                for name in {"due_at", "content"} - names:  # of an earlier version
+                    table.execute(f"alter table runs add column {name} text")
                 yield table
         finally:
             table.close()

@@ -1,0 +1,122 @@
+"""DuckDB and ClickHouse: statements that read the files where they are. The tests run both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mc_sink.loading.delivered import backticked, column_list, doubled, escaped, quoted
+from mc_sink.loading.sql_types import TEXTS, type_of
+
+if TYPE_CHECKING:
+    from mc_sink.loading.delivered import Delivered
+
+_LARGEST_LINE = 2**25  # DuckDB gets memory for several of them, for each file; longer lines are an error
+_DUCKDB_ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16", "latin-1": "latin-1"}
+
+
+def duckdb(load: Delivered) -> str:
+    """Return a CREATE TABLE that reads the files."""
+    load.need_no_pattern()
+    load.need_folders()
+    keys = {name: type_of(dtype, "duckdb") for name, dtype in load.keys.items()}
+    options = {}
+    if load.is_csv:
+        options = _duckdb_csv(load)
+    if keys:
+        options |= {"hive_partitioning": "true", "hive_types": _duckdb_map(keys)}
+    text = "".join(f",\n    {name} = {value}" for name, value in options.items())
+    urls = ",\n     ".join(map(quoted, load.urls))
+    function = "read_csv" if load.is_csv else "read_parquet"
+    return load.statement(f"CREATE TABLE {load.table} AS", f"FROM {function}(\n    [{urls}]{text})")
+
+
+def _duckdb_csv(load: Delivered) -> dict[str, str]:
+    kinds = _csv_types(load, "duckdb")
+    null_value = load.option("null_value")
+    load.note_nulls(is_known=load.option("quote_style") != "always" or bool(null_value))
+    return {
+        "auto_detect": "false",
+        "header": str(load.option("include_header")).lower(),
+        "delim": quoted(load.option("separator")),
+        "quote": quoted(load.option("quote_char")),
+        "escape": quoted(load.option("escape_char") or load.option("quote_char")),
+        "nullstr": quoted(null_value or ""),
+        "allow_quoted_nulls": str(load.option("quote_style") == "always").lower(),
+        "compression": quoted("gzip" if load.is_gzip else "none"),
+        "encoding": quoted(load.need_encoding(_DUCKDB_ENCODINGS)),
+        "new_line": quoted("\\r\\n" if load.option("line_terminator") == "\r\n" else "\\n"),
+        "max_line_size": str(_LARGEST_LINE),
+        "columns": _duckdb_map(kinds),
+    }
+
+
+def _duckdb_map(kinds: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in kinds.items()) + "}"
+
+
+def _csv_types(load: Delivered, dialect: str) -> dict[str, str]:
+    """Return the types of a CSV's columns, and note those that stay text."""
+    texts = {name: dtype for name, dtype in load.columns.items() if load.is_as_text(name)}
+    if dialect == "clickhouse":  # its types of a time of day are new, and experimental
+        texts |= {name: dtype for name, dtype in load.columns.items() if isinstance(dtype, pl.Time)}
+    load.note_texts(texts, "text")
+    return {
+        name: TEXTS[dialect] if name in texts else type_of(dtype, dialect) for name, dtype in load.columns.items()
+    }
+
+
+def clickhouse(load: Delivered) -> str:
+    """Return an INSERT that reads the files by the table function `s3`, or by `file` where they are local."""
+    load.need_no_pattern()
+    load.need_folders()
+    settings = {"use_hive_partitioning": "1"} if load.keys else {}
+    kinds: dict[str, str] = {}
+    if load.is_csv:
+        settings |= _clickhouse_settings(load)
+        kinds = {name: f"Nullable({kind})" for name, kind in _csv_types(load, "clickhouse").items()}
+        kinds |= {name: f"Nullable({type_of(dtype, 'clickhouse')})" for name, dtype in load.keys.items()}
+    form = "Parquet" if not load.is_csv else "CSVWithNames" if load.option("include_header") else "CSV"
+    arguments = [_clickhouse_url(load), quoted(form)]
+    if kinds:
+        arguments += [escaped(column_list(kinds, backticked)), quoted("gzip" if load.is_gzip else "none")]
+    shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    function = "s3" if load.target.startswith("s3://") else "file"
+    return load.statement(
+        f"INSERT INTO {load.table}",
+        f"SELECT * FROM {function}({', '.join(arguments)})",
+        f"SETTINGS {shown}" if shown else "",
+    )
+
+
+def _clickhouse_url(load: Delivered) -> str:
+    urls = load.urls
+    names = [url.removeprefix(load.folder) for url in urls]
+    if len(urls) == 1:
+        return escaped(urls[0])
+    # Braces list alternatives. A name with a comma would be two of them.
+    listed = f"{load.folder}{{{','.join(names)}}}"
+    return escaped(load.content.pattern if any("," in name for name in names) else listed)
+
+
+def _clickhouse_settings(load: Delivered) -> dict[str, str]:
+    load.need_quote()
+    load.need_doubled_quotes()
+    load.need_encoding({"utf-8": "UTF-8"})
+    null_value, quote_style = load.option("null_value"), load.option("quote_style")
+    if quote_style == "always":
+        raise load.refuse(
+            "it reads a null in quotes as a text", "Deliver with quote_style='non_numeric', null_value='\\N'."
+        )
+    load.note_nulls(is_known=bool(null_value))
+    return {
+        "format_csv_delimiter": escaped(load.option("separator")),
+        "format_csv_null_representation": escaped(null_value or ""),
+        "format_csv_allow_single_quotes": "0",
+        "input_format_csv_trim_whitespaces": "0",
+        "input_format_csv_empty_as_default": "0",
+        "input_format_null_as_default": "0",
+        "input_format_csv_use_best_effort_in_schema_inference": "0",
+        "date_time_input_format": "'best_effort'",
+    }
