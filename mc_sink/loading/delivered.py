@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mc_sink.content import Content
 
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 ISO = {None, "iso", "iso:strict"}
-_PLAIN = {"csv": "csv", "csv.gz": "csv", "parquet": "parquet"}
 _FORMATS = {pl.Date: "date_format", pl.Time: "time_format", pl.Datetime: "datetime_format"}
 
 
@@ -55,6 +55,12 @@ class Delivered:
     def keys(self) -> dict[str, pl.DataType]:
         """The partition columns that only the folders have."""
         return {name: read_dtype(text) for name, text in (self.content.keys or {}).items()}
+
+    @property
+    def key_folders(self) -> dict[str, str]:
+        """The partition columns with their names as folders have them."""
+        folders = [folder for folder in self.content.pattern.split("/")[:-1] if folder.endswith("=*")]
+        return dict(zip(self.content.partition_by, (folder[:-2] for folder in folders), strict=False))
 
     def option(self, name: str) -> Any:
         """Return an option of the format."""
@@ -138,8 +144,7 @@ class Delivered:
 
     def need_folders(self) -> None:
         """Raise if a partition column is neither in the files nor in the name of a folder."""
-        folders = self.content.pattern.split("/")[:-1]
-        if len([folder for folder in folders if folder.endswith("=*")]) < len(self.keys):
+        if len(self.key_folders) < len(self.keys):
             raise self.refuse(
                 "the partition columns are in names of files only, which it doesn't read",
                 "Deliver with include_key=True, or without a name= that holds them.",

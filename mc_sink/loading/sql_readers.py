@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.loading.delivered import backticked, column_list, doubled, escaped, quoted
+from mc_sink.loading.delivered import HIVE_NULL, backticked, column_list, doubled, escaped, quoted
 from mc_sink.loading.sql_types import TEXTS, type_of
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ def duckdb(load: Delivered) -> str:
     load.need_no_pattern()
     load.need_folders()
     keys = {name: type_of(dtype, "duckdb") for name, dtype in load.keys.items()}
-    options = {}
-    if load.is_csv:
-        options = _duckdb_csv(load)
+    options = _duckdb_csv(load) if load.is_csv else {}
+    options["hive_partitioning"] = str(bool(keys)).lower()  # by default DuckDB decides by the names of the folders
     if keys:
-        options |= {"hive_partitioning": "true", "hive_types": _duckdb_map(keys)}
+        options["hive_types"] = _duckdb_map(keys)
     text = "".join(f",\n    {name} = {value}" for name, value in options.items())
     urls = ",\n     ".join(map(quoted, load.urls))
     function = "read_csv" if load.is_csv else "read_parquet"
@@ -71,23 +71,37 @@ def clickhouse(load: Delivered) -> str:
     """Return an INSERT that reads the files by the table function `s3`, or by `file` where they are local."""
     load.need_no_pattern()
     load.need_folders()
-    settings = {"use_hive_partitioning": "1"} if load.keys else {}
+    # ClickHouse's own reading of folders leaves %2F and Hive's null as they are, and overrides columns of the files.
+    settings = {"use_hive_partitioning": "0"}
     kinds: dict[str, str] = {}
     if load.is_csv:
         settings |= _clickhouse_settings(load)
         kinds = {name: f"Nullable({kind})" for name, kind in _csv_types(load, "clickhouse").items()}
-        kinds |= {name: f"Nullable({type_of(dtype, 'clickhouse')})" for name, dtype in load.keys.items()}
+    elif times := [name for name, dtype in load.columns.items() if isinstance(dtype, pl.Time)]:
+        load.note(f"A time of day is read as one of 1970-01-01: {', '.join(map(repr, times))}.")
     form = "Parquet" if not load.is_csv else "CSVWithNames" if load.option("include_header") else "CSV"
     arguments = [_clickhouse_url(load), quoted(form)]
     if kinds:
         arguments += [escaped(column_list(kinds, backticked)), quoted("gzip" if load.is_gzip else "none")]
-    shown = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    columns = ", ".join(["*", *(_clickhouse_key(load, name) for name in load.keys)])
     function = "s3" if load.target.startswith("s3://") else "file"
     return load.statement(
-        f"INSERT INTO {load.table}",
-        f"SELECT * FROM {function}({', '.join(arguments)})",
-        f"SETTINGS {shown}" if shown else "",
+        f"INSERT INTO {load.table} ({', '.join(map(backticked, [*load.columns, *load.keys]))})",
+        f"SELECT {columns}",
+        f"FROM {function}({', '.join(arguments)})",
+        f"SETTINGS {', '.join(f'{name} = {value}' for name, value in settings.items())}",
     )
+
+
+def _clickhouse_key(load: Delivered, name: str) -> str:
+    """Return the expression for a partition column: the text of its folder, decoded and converted."""
+    dtype = load.keys[name]
+    folder = escaped(f"/{re.escape(load.key_folders[name])}=([^/]*)/")
+    text = f"nullIf(decodeURLComponent(extract(_path, {folder})), '{HIVE_NULL}')"
+    kind = type_of(dtype, "clickhouse")
+    if isinstance(dtype, pl.Datetime):
+        text = f"parseDateTime64BestEffort({text}, {kind.partition('(')[2]}"
+    return f"CAST({text} AS Nullable({kind})) AS {backticked(name)}"
 
 
 def _clickhouse_url(load: Delivered) -> str:
@@ -105,6 +119,8 @@ def _clickhouse_settings(load: Delivered) -> dict[str, str]:
     load.need_doubled_quotes()
     load.need_encoding({"utf-8": "UTF-8"})
     null_value, quote_style = load.option("null_value"), load.option("quote_style")
+    if load.option("separator") in {"\t", " "}:
+        raise load.refuse("it refuses a tab or a blank as the separator of a CSV", "Deliver with another separator.")
     if quote_style == "always":
         raise load.refuse(
             "it reads a null in quotes as a text", "Deliver with quote_style='non_numeric', null_value='\\N'."
