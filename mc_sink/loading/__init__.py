@@ -1,7 +1,7 @@
 """Write the statement by which a receiver loads a delivery, from the dialect that its files were written in.
 
-Where a receiver can't read a file as it is, the statement is refused. Where it reads values as others, such as a null as
-an empty text, a comment above the statement says so. docs/loading.md has what was run here and what was not.
+Where a receiver can't read a file as it is, the statement is refused. Where it reads values as others, such as a null
+as an empty text, a comment above the statement says so. docs/loading.md has what was run here and what was not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NAME = r"""[^\W\d][\w$-]*|"(?:[^"\x00-\x1f]|"")+"|`[^`\x00-\x1f]+`"""
 _TABLE = re.compile(rf"(?:{_NAME})(?:\.(?:{_NAME}))*")
 
 
-def load_statement(  # noqa: PLR0913  the facts of a delivery
+def load_statement(  # noqa: PLR0913, PLR0917  the facts of a delivery
     content: Content | None,
     target: str,
     files: Mapping[str, Mapping[str, str | None] | None],
@@ -63,7 +63,7 @@ def load_statement(  # noqa: PLR0913  the facts of a delivery
         shown = f"dialect={dialect!r}" if dialect else f"The preset {chosen!r}" if chosen else "A delivery by no preset"
         advice = nearest(chosen, DIALECTS) if isinstance(chosen, str) else ""
         raise ConfigurationError(f"{shown} has no load statement. Give one of {', '.join(DIALECTS)}.{advice}")
-    if not (isinstance(table, str) and _TABLE.fullmatch(table)):
+    if not _TABLE.fullmatch(table):
         raise ConfigurationError(
             f"table={table!r} is not the name of a table. Write it as the receiver does, with quotes around a part "
             "that needs them."

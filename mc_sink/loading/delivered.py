@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from mc_sink.content import Content
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-ISO = {None, "iso", "iso:strict"}
-_FORMATS = {pl.Date: "date_format", pl.Time: "time_format", pl.Datetime: "datetime_format"}
+# Formats of moments that every receiver parses.
+_ISO = {None, "iso", "iso:strict", "%F", "%Y-%m-%d", "%T", "%H:%M:%S", "%T%.6f", "%H:%M:%S%.6f"}
+_FORMATS: dict[type[pl.DataType], str] = {
+    pl.Date: "date_format",
+    pl.Time: "time_format",
+    pl.Datetime: "datetime_format",
+}
 
 
 @dataclass(eq=False)
@@ -91,11 +96,11 @@ class Delivered:
         """Return whether a column of a CSV has a text that readers can't convert to its dtype by themselves."""
         dtype = self.columns[name]
         if isinstance(dtype, pl.Boolean):
-            return self.option("boolean_format") != ("true", "false")
+            return bool(self.option("boolean_format") != ("true", "false"))
         if dtype.is_nested() or (dtype.is_numeric() and not dtype.is_integer() and self.option("decimal_comma")):
             return True
         option = _FORMATS.get(type(dtype))
-        return option is not None and self.option(option) not in ISO
+        return option is not None and self.option(option) not in _ISO
 
     # --- what the receiver doesn't do
 
@@ -111,7 +116,9 @@ class Delivered:
     def need_s3(self) -> None:
         """Raise unless the files are in S3."""
         if not self.target.startswith("s3://"):
-            raise self.refuse(f"it loads from S3, and the files are at {self.target}", "Deliver to s3://bucket/prefix/.")
+            raise self.refuse(
+                f"it loads from S3, and the files are at {self.target}", "Deliver to s3://bucket/prefix/."
+            )
 
     def need_cloud(self) -> None:
         """Raise for files on a disk, which a service can't read."""
@@ -166,7 +173,7 @@ class Delivered:
             )
 
     def need_doubled_quotes(self, *, escapes: bool = False) -> None:
-        """Raise for quotes that are escaped by a character instead of doubled, unless the receiver reads them."""
+        """Raise for quotes that are backslashed by a character instead of doubled, unless the receiver reads them."""
         if self.option("escape_char") and not escapes:
             raise self.refuse("it doesn't read an escape character", "Deliver with doubled quotes, escape_char=None.")
 
@@ -194,7 +201,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def escaped(text: str) -> str:
+def backslashed(text: str) -> str:
     r"""Return a literal of a dialect in which a backslash escapes."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\t", "\\t") + "'"
 

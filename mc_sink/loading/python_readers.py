@@ -113,9 +113,7 @@ def spark_types(load: Delivered) -> dict[str, str]:
     """Return the types of a CSV's columns in Spark, and note those that stay text."""
     texts = [name for name, dtype in load.columns.items() if load.is_as_text(name) or isinstance(dtype, pl.Time)]
     load.note_texts(texts, "text")
-    return {
-        name: TEXTS["spark"] if name in texts else type_of(dtype, "spark") for name, dtype in load.columns.items()
-    }
+    return {name: TEXTS["spark"] if name in texts else type_of(dtype, "spark") for name, dtype in load.columns.items()}
 
 
 def spark_options(load: Delivered) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.loading.delivered import HIVE_NULL, backticked, column_list, doubled, escaped, quoted
+from mc_sink.loading.delivered import HIVE_NULL, backticked, column_list, backslashed, quoted
 from mc_sink.loading.sql_types import TEXTS, type_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def _csv_types(load: Delivered, dialect: str) -> dict[str, str]:
     if dialect == "clickhouse":  # its types of a time of day are new, and experimental
         texts |= {name: dtype for name, dtype in load.columns.items() if isinstance(dtype, pl.Time)}
     load.note_texts(texts, "text")
-    return {
-        name: TEXTS[dialect] if name in texts else type_of(dtype, dialect) for name, dtype in load.columns.items()
-    }
+    return {name: TEXTS[dialect] if name in texts else type_of(dtype, dialect) for name, dtype in load.columns.items()}
 
 
 def clickhouse(load: Delivered) -> str:
@@ -82,7 +80,7 @@ def clickhouse(load: Delivered) -> str:
     form = "Parquet" if not load.is_csv else "CSVWithNames" if load.option("include_header") else "CSV"
     arguments = [_clickhouse_url(load), quoted(form)]
     if kinds:
-        arguments += [escaped(column_list(kinds, backticked)), quoted("gzip" if load.is_gzip else "none")]
+        arguments += [backslashed(column_list(kinds, backticked)), quoted("gzip" if load.is_gzip else "none")]
     columns = ", ".join(["*", *(_clickhouse_key(load, name) for name in load.keys)])
     function = "s3" if load.target.startswith("s3://") else "file"
     return load.statement(
@@ -96,7 +94,7 @@ def clickhouse(load: Delivered) -> str:
 def _clickhouse_key(load: Delivered, name: str) -> str:
     """Return the expression for a partition column: the text of its folder, decoded and converted."""
     dtype = load.keys[name]
-    folder = escaped(f"/{re.escape(load.key_folders[name])}=([^/]*)/")
+    folder = backslashed(f"/{re.escape(load.key_folders[name])}=([^/]*)/")
     text = f"nullIf(decodeURLComponent(extract(_path, {folder})), '{HIVE_NULL}')"
     kind = type_of(dtype, "clickhouse")
     if isinstance(dtype, pl.Datetime):
@@ -108,10 +106,10 @@ def _clickhouse_url(load: Delivered) -> str:
     urls = load.urls
     names = [url.removeprefix(load.folder) for url in urls]
     if len(urls) == 1:
-        return escaped(urls[0])
+        return backslashed(urls[0])
     # Braces list alternatives. A name with a comma would be two of them.
     listed = f"{load.folder}{{{','.join(names)}}}"
-    return escaped(load.content.pattern if any("," in name for name in names) else listed)
+    return backslashed(load.content.pattern if any("," in name for name in names) else listed)
 
 
 def _clickhouse_settings(load: Delivered) -> dict[str, str]:
@@ -127,8 +125,8 @@ def _clickhouse_settings(load: Delivered) -> dict[str, str]:
         )
     load.note_nulls(is_known=bool(null_value))
     return {
-        "format_csv_delimiter": escaped(load.option("separator")),
-        "format_csv_null_representation": escaped(null_value or ""),
+        "format_csv_delimiter": backslashed(load.option("separator")),
+        "format_csv_null_representation": backslashed(null_value or ""),
         "format_csv_allow_single_quotes": "0",
         "input_format_csv_trim_whitespaces": "0",
         "input_format_csv_empty_as_default": "0",

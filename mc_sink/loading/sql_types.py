@@ -70,7 +70,7 @@ def _datetime(dtype: pl.Datetime, dialect: str) -> str:
     return ("TIMESTAMP" if is_naive else "TIMESTAMPTZ") + unit
 
 
-def _nested(dtype: Any, inner: Callable[[pl.DataType], str], dialect: str) -> str:
+def _nested(dtype: Any, inner: Callable[[Any], str], dialect: str) -> str:
     """Return the type of a nested dtype; only Athena, whose types are Spark's, declares them."""
     if isinstance(dtype, pl.Struct):
         return f"STRUCT<{', '.join(f'`{field.name}`: {inner(field.dtype)}' for field in dtype.fields)}>"

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.loading.delivered import backticked, column_list, doubled, escaped, quoted
+from mc_sink.loading.delivered import backticked, column_list, doubled, backslashed, quoted
 from mc_sink.loading.python_readers import spark_options, spark_types
 from mc_sink.loading.sql_types import TEXTS, type_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mc_sink.loading.delivered import Delivered
 
+_LOST_IN_ATHENA = "A line end in a text ends the row, and a backslash is lost."
 _LISTED = 1_000  # Snowflake and Databricks take as many names in FILES
 _REDSHIFT_ENCODINGS = {"utf-8": "", "utf-16": "ENCODING AS UTF16LE", "latin-1": "ENCODING AS ISO88591"}
 _SNOWFLAKE_ENCODINGS = {
@@ -57,12 +60,12 @@ def _redshift_csv(load: Delivered) -> list[str]:
     moments = [type(dtype) for name, dtype in load.columns.items() if not load.is_as_text(name)]
     return [
         "FORMAT AS CSV",
-        f"DELIMITER AS {escaped(separator)}" if separator != "," else "",
+        f"DELIMITER AS {backslashed(separator)}" if separator != "," else "",
         f"QUOTE AS {quoted(quote)}" if quote != '"' else "",
         "GZIP" if load.is_gzip else "",
         "IGNOREHEADER AS 1" if load.option("include_header") else "",
         # \N is the default, and how a literal would hold its backslash isn't documented.
-        "EMPTYASNULL" if not null_value else f"NULL AS {escaped(null_value)}" if null_value != "\\N" else "",
+        "EMPTYASNULL" if not null_value else f"NULL AS {backslashed(null_value)}" if null_value != "\\N" else "",
         "DATEFORMAT AS 'auto'" if pl.Date in moments else "",
         "TIMEFORMAT AS 'auto'" if pl.Datetime in moments else "",
         load.need_encoding(_REDSHIFT_ENCODINGS),
@@ -75,13 +78,13 @@ def snowflake(load: Delivered) -> str:
     load.need_columns_in_files()
     names = load.names
     if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {escaped(_regular(load.content.pattern))}"
+        files = f"PATTERN = {backslashed(_regular(load.content.pattern))}"
     else:
-        files = f"FILES = ({', '.join(map(escaped, names))})"
+        files = f"FILES = ({', '.join(map(backslashed, names))})"
     if load.target.startswith("s3://") and not load.access:
         load.note("Pass access= with the name of a storage integration, unless the bucket is public.")
     integration = f"STORAGE_INTEGRATION = {load.access}" if load.access else ""
-    source = [f"COPY INTO {load.table}", f"FROM {escaped(load.folder)}", integration, files]
+    source = [f"COPY INTO {load.table}", f"FROM {backslashed(load.folder)}", integration, files]
     if load.is_csv:
         columns = ", ".join(map(doubled, load.columns))
         source[0] += f" ({columns})"
@@ -106,12 +109,12 @@ def _snowflake_csv(load: Delivered) -> list[str]:
     load.note_texts(filter(load.is_as_text, load.columns), "VARCHAR")
     return [
         f"COMPRESSION = {'GZIP' if load.is_gzip else 'NONE'}",
-        f"FIELD_DELIMITER = {escaped(load.option('separator'))}",
-        f"FIELD_OPTIONALLY_ENCLOSED_BY = {escaped(load.option('quote_char'))}",
+        f"FIELD_DELIMITER = {backslashed(load.option('separator'))}",
+        f"FIELD_OPTIONALLY_ENCLOSED_BY = {backslashed(load.option('quote_char'))}",
         f"SKIP_HEADER = {int(load.option('include_header'))}",
-        f"ESCAPE = {escaped(escape) if escape else 'NONE'}",
+        f"ESCAPE = {backslashed(escape) if escape else 'NONE'}",
         "ESCAPE_UNENCLOSED_FIELD = NONE",
-        f"NULL_IF = ({escaped(null_value) if null_value else ''})",
+        f"NULL_IF = ({backslashed(null_value) if null_value else ''})",
         f"EMPTY_FIELD_AS_NULL = {'FALSE' if null_value else 'TRUE'}",
         "TRIM_SPACE = FALSE",
         f"ENCODING = '{load.need_encoding(_SNOWFLAKE_ENCODINGS)}'",
@@ -124,7 +127,7 @@ def bigquery(load: Delivered) -> str:
     load.need_folders()
     load.need_urls()
     keys = {name: type_of(dtype, "bigquery") for name, dtype in load.keys.items()}
-    uris = ",\n    ".join(map(escaped, load.urls))
+    uris = ",\n    ".join(map(backslashed, load.urls))
     options = [f"uris = [{uris}]", f"format = '{'CSV' if load.is_csv else 'PARQUET'}'"]
     columns = ""
     if load.is_csv:
@@ -137,7 +140,7 @@ def bigquery(load: Delivered) -> str:
     else:
         options.append("enable_list_inference = TRUE")
     if keys:
-        options.append(f"hive_partition_uri_prefix = {escaped(load.folder.rstrip('/'))}")
+        options.append(f"hive_partition_uri_prefix = {backslashed(load.folder.rstrip('/'))}")
     declared = f" ({column_list(keys, backticked)})" if load.is_csv else ""
     if load.target.startswith("s3://") and not load.access:
         load.note("From S3, BigQuery needs a connection: pass access= with its name.")
@@ -155,10 +158,10 @@ def _bigquery_csv(load: Delivered) -> list[str]:
     load.note_nulls(is_known=bool(null_value))
     load.note_texts(filter(load.is_as_text, load.columns), "STRING")
     return [
-        f"field_delimiter = {escaped(load.option('separator'))}",
-        f"quote = {escaped(load.option('quote_char'))}",
+        f"field_delimiter = {backslashed(load.option('separator'))}",
+        f"quote = {backslashed(load.option('quote_char'))}",
         f"skip_leading_rows = {int(load.option('include_header'))}",
-        f"null_marker = {escaped(null_value or '')}",
+        f"null_marker = {backslashed(null_value or '')}",
         "allow_quoted_newlines = TRUE",
         "preserve_ascii_control_characters = TRUE",
         f"encoding = '{load.need_encoding(_BIGQUERY_ENCODINGS)}'",
@@ -171,38 +174,37 @@ def athena(load: Delivered) -> str:
     load.need_s3()
     load.need_folders()
     load.note(f"The table has every file under {load.folder}, also those of other deliveries.")
-    kinds = {name: type_of(dtype, "spark") for name, dtype in load.columns.items()}
-    kinds = {name: _ATHENA.get(kind, kind).lower() for name, kind in kinds.items()}
-    keys = {name: _ATHENA.get(kind := type_of(dtype, "spark"), kind).lower() for name, dtype in load.keys.items()}
-    properties = []
+    kinds, layout, properties = _athena_types(load.columns), ["STORED AS PARQUET"], []
     if load.is_csv:
         load.note("Every column is a string. Cast them in the query.")
-        kinds, layout, properties = dict.fromkeys(load.columns, "string"), _athena_csv(load), ["'compressionType'='gzip'"]
-        properties = properties if load.is_gzip else []
-        properties += ["'skip.header.line.count'='1'"] if load.option("include_header") else []
-    else:
-        layout = ["STORED AS PARQUET"]
-    return load.statement(
+        kinds, layout = dict.fromkeys(load.columns, "string"), _athena_csv(load)
+        properties = ["'skip.header.line.count'='1'"] if load.option("include_header") else []
+    keys = _athena_types(load.keys)
+    table = load.statement(
         f"CREATE EXTERNAL TABLE {load.table} ({column_list(kinds, backticked)})",
         f"PARTITIONED BY ({column_list(keys, backticked)})" if keys else "",
         *layout,
         f"LOCATION {quoted(load.folder)}",
         f"TBLPROPERTIES ({', '.join(properties)})" if properties else "",
-    ) + (f"\n\nMSCK REPAIR TABLE {load.table};" if keys else "")
+    )
+    return f"{table}\n\nMSCK REPAIR TABLE {load.table};" if keys else table
 
 
-_ATHENA = {"TIMESTAMP_NTZ": "TIMESTAMP"}
+def _athena_types(columns: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Return the types of Hive; a timestamp has no zone there, and is read in UTC."""
+    return {name: type_of(dtype, "spark").replace("_NTZ", "").lower() for name, dtype in columns.items()}
 
 
 def _athena_csv(load: Delivered) -> list[str]:
     load.need_encoding({"utf-8": "UTF-8"})
     load.note_nulls(is_known=False)
-    escape = load.option("escape_char") or "\\"
-    if escape == "\\" and not load.option("escape_char"):
-        load.note("A backslash in a text is lost.")
-    load.note("A line end in a text ends the row.")
-    properties = {"separatorChar": load.option("separator"), "quoteChar": load.option("quote_char"), "escapeChar": escape}
-    shown = ", ".join(f"'{name}' = {escaped(value)}" for name, value in properties.items())
+    load.note("A line end in a text ends the row." if load.option("escape_char") else _LOST_IN_ATHENA)
+    properties = {
+        "separatorChar": load.option("separator"),
+        "quoteChar": load.option("quote_char"),
+        "escapeChar": load.option("escape_char") or "\\",
+    }
+    shown = ", ".join(f"'{name}' = {backslashed(value)}" for name, value in properties.items())
     return [
         "ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.OpenCSVSerde'",
         f"WITH SERDEPROPERTIES ({shown})",
@@ -216,19 +218,19 @@ def databricks(load: Delivered) -> str:
     load.need_columns_in_files()
     names = load.names
     if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {escaped(load.content.pattern.removeprefix(load.folder))}"
+        files = f"PATTERN = {backslashed(load.content.pattern.removeprefix(load.folder))}"
     else:
-        files = f"FILES = ({', '.join(map(escaped, names))})"
-    credential = f" WITH (CREDENTIAL {load.access})" if load.access else ""
-    options, source = "", f"FROM {escaped(load.folder)}{credential}"
+        files = f"FILES = ({', '.join(map(backslashed, names))})"
+    options, source = "", f"FROM {backslashed(load.folder)}"
     if load.is_csv:
         kinds = spark_types(load)
-        given = {name: str(value).lower() if value is True or value is False else str(value)
-                 for name, value in spark_options(load).items()}
-        shown = ", ".join(f"'{name}' = {escaped(value)}" for name, value in given.items())
-        options = f"FORMAT_OPTIONS ({shown})"
-        first = load.option("include_header")
-        places = {name: backticked(name) if first else f"_c{number}" for number, name in enumerate(load.columns)}
+        given = spark_options(load).items()
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given}
+        options = (
+            f"FORMAT_OPTIONS ({', '.join(f'{quoted(name)} = {backslashed(text)}' for name, text in texts.items())})"
+        )
+        is_named = load.option("include_header")
+        places = {name: backticked(name) if is_named else f"_c{number}" for number, name in enumerate(load.columns)}
         casts = [f"CAST({places[name]} AS {kind}) AS {backticked(name)}" for name, kind in kinds.items()]
         source = f"FROM (SELECT {', '.join(casts)}\n{source})"
     return load.statement(

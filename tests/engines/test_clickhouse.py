@@ -23,7 +23,7 @@ REFUSED = {"semicolons", "always", "tabs", "utf-16"}
 
 @pytest.fixture
 def clickhouse(tmp_path: Path) -> Iterator[Any]:
-    """A session with an empty table for the columns of `FRAME`, nullable text for all of them."""
+    """Open a session in this process."""
     with session.Session(str(tmp_path / "clickhouse")) as opened:
         yield opened
 

@@ -27,7 +27,7 @@ FRAME = pl.DataFrame(
         "day": [date(2026, 11, 22), None, date(1999, 12, 31), date(2026, 1, 2)],
         "clock": [time(10, 15, 30, 123_456)] * 4,
         "seen_at": [datetime(2026, 11, 22, 10, 15, 30, 5, tzinfo=UTC), None, *[datetime(2000, 1, 1, tzinfo=UTC)] * 2],
-        "naive": [datetime(2026, 11, 22, 10, 15, 30)] * 4,
+        "naive": [datetime(2026, 11, 22, 10, 15, 30)] * 4,  # noqa: DTZ001  it has no zone
         "price": [Decimal("1.10"), Decimal("-20.05"), None, Decimal("0.00")],
         "small": pl.Series([1, 255, None, 0], dtype=pl.UInt8),
         "country": ["US", "DE", None, "a/b c"],
@@ -69,14 +69,16 @@ def found_by_duckdb(statement: str) -> pl.DataFrame:
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
         database.execute(statement)
-        return pl.DataFrame(database.sql("FROM sales").to_arrow_table())
+        found: pl.DataFrame = pl.DataFrame(database.sql("FROM sales").to_arrow_table())
+        return found
 
 
 def found_by_pandas(statement: str) -> pl.DataFrame:
     """Execute code that assigns `sales`, and return its rows."""
     names: dict[str, Any] = {}
     exec(statement, names)  # noqa: S102  our own code, as a receiver would run it
-    return pl.from_pandas(names["sales"])
+    found: pl.DataFrame = pl.from_pandas(names["sales"])
+    return found
 
 
 def as_delivered(found: pl.DataFrame, frame: pl.DataFrame, receipt: Receipt) -> pl.DataFrame:

@@ -226,7 +226,7 @@ def show_history(
     output.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
 
 
-def show(
+def show(  # noqa: PLR0913  the options of a command
     run_id: RecordId,
     *,
     load: Annotated[bool, typer.Option("--load", help="Print the statement that loads the files instead.")] = False,
