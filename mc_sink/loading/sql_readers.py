@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.loading.delivered import HIVE_NULL, backticked, column_list, backslashed, quoted
+from mc_sink.loading.delivered import HIVE_NULL, backslashed, backticked, column_list, quoted
 from mc_sink.loading.sql_types import TEXTS, type_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink.loading.delivered import backticked, column_list, doubled, backslashed, quoted
+from mc_sink.loading.delivered import backslashed, backticked, column_list, doubled, quoted
 from mc_sink.loading.python_readers import spark_options, spark_types
 from mc_sink.loading.sql_types import TEXTS, type_of
 

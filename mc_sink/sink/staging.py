@@ -17,7 +17,7 @@ from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink.content import Content
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
-from mc_sink.formats import options_of
+from mc_sink.formats import names_in_files, options_of
 from mc_sink.publishing import discard_with, hidden_files
 from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows, show_progress
@@ -108,10 +108,12 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
 
 def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
     """Return the staged delivery of these files, without its rejects."""
+    schema = spec.partitioning(rows.delivered).file_schema
+    names = names_in_files(spec.format, schema)
     content = Content(
         format=spec.format.extension.removeprefix("."),
         dialect=options_of(spec.format),
-        columns=_as_text(spec.partitioning(rows.delivered).file_schema),
+        columns=_as_text({names[name]: dtype for name, dtype in schema.items()}),
         schema=rows.compiled.name,
         partition_by=spec.partition_by,
         keys={} if spec.include_key else _as_text({name: rows.delivered[name] for name in spec.partition_by}),
