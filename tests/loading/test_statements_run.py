@@ -40,6 +40,8 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "redshift": {"preset": "redshift", "manifest": False},
     "snowflake": {"preset": "snowflake"},
     "bigquery": {"preset": "bigquery", "format": "csv"},
+    "clickhouse": {"preset": "clickhouse", "format": "csv"},
+    "databricks": {"preset": "databricks", "format": "csv.gz"},
     "semicolons": {"format": Csv(separator=";", quote_char="'", null_value="NULL", decimal_comma=True)},
     "always": {"format": Csv(quote_style="always", null_value="NULL", line_terminator="\r\n")},
     "tabs": {"format": Csv(separator="\t", include_header=False, quote_style="non_numeric", null_value="\\N")},
