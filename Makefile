@@ -30,7 +30,7 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 
 $(ENGINES)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,engines]'
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,engines,readers]'
 	touch $@
 
 $(DOCS)/ready: pyproject.toml $(CONSTRAINTS)

@@ -11,7 +11,7 @@ from mc_sink._display import counted, labelled, lines
 from mc_sink._lazy import load_part
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt.changes import ACTIONS, Action, Changes, added_up
-from mc_sink.receipt.details import Content, FailedCheck, Stage, StageName, added_checks, failed_checks
+from mc_sink.receipt.details import FailedCheck, Stage, StageName, added_checks, failed_checks
 from mc_sink.receipt.written_file import (
     CountedWarning,
     CreateOnly,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.content import Content
     from mc_sink.sweep import Sweep
 
     Verifier = Callable[["Receipt"], "Verification"]
@@ -40,7 +41,6 @@ __all__ = [
     "LABELS",
     "Action",
     "Changes",
-    "Content",
     "CountedWarning",
     "CreateOnly",
     "FailedCheck",
@@ -199,6 +199,12 @@ class Receipt:
                 "This receipt was loaded and holds no credentials. Use mc_sink.verify(receipt, storage_options=…)."
             )
         return self._verifier(self)
+
+    def load_statement(self, table: str, dialect: str | None = None, *, access: str | None = None) -> str:
+        """Return the statement by which a receiver loads this delivery into a table; see docs/loading.md."""
+        load, files = load_part("loading").load_statement, {file.path: file.partition for file in self.files}
+        statement: str = load(self.content, self.target, files, self.manifest, table, dialect, access)
+        return statement
 
     @property
     def is_repeated(self) -> bool:

@@ -1,11 +1,10 @@
-"""Facts of a delivery that its report shows: contents of the files, failed checks, and the time of each stage."""
+"""Facts of a delivery that its report shows: failed checks, and the time of each stage."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping  # noqa: TC003  a journal's reader needs the type
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,20 +13,6 @@ if TYPE_CHECKING:
 
 StageName = Literal["prepare", "rows", "upload", "check", "publish"]
 MAX_CHECKS = 50  # failed checks that are kept; the first ones
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The facts that all files of a delivery share: format and its options, columns with their dtypes, the schema.
-
-    `partition_by` are the partition columns; `columns` has them only if the files do.
-    """
-
-    format: str
-    dialect: Mapping[str, Any]
-    columns: Mapping[str, str]
-    schema: str | None
-    partition_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from mc_sink._runtime.batches import count_rows, known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
 from mc_sink._runtime.progress import Progress
 from mc_sink._runtime.turns import turn
+from mc_sink.content import Content
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
-from mc_sink.formats import options_of
+from mc_sink.formats import names_in_files, options_of
 from mc_sink.publishing import discard_with, hidden_files
-from mc_sink.receipt import Content, Stage, failed_checks
+from mc_sink.receipt import Stage, failed_checks
 from mc_sink.sink.own_source import refuse_own_frames
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import find_prior_attempt
@@ -29,7 +30,7 @@ from mc_sink.staged import Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import polars as pl
 
@@ -149,13 +150,23 @@ class Stopwatch:
 def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
     """Return the staged delivery of these files, without its rejects."""
     schema = spec.partitioning(rows.delivered).file_schema
-    columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
-    kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
+    names = names_in_files(spec.format, schema)
+    content = Content(
+        format=spec.format.extension.removeprefix("."),
+        dialect=options_of(spec.format),
+        columns=_as_text({names[name]: dtype for name, dtype in schema.items()}),
+        schema=rows.compiled.name,
+        partition_by=spec.partition_by,
+        keys={} if spec.include_key else _as_text({name: rows.delivered[name] for name in spec.partition_by}),
+        preset=spec.preset.name if spec.preset else None,
+        pattern=spec.names.glob,
+        manifest_form=spec.manifest_form,
+    )
     return Staged(
         run_id=spec.names.run_id,
         target=spec.target.url,
         files=files,
-        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
+        content=content,
         validated=rows.compiled.validated,
         if_exists=spec.if_exists,
         stale=spec.stale,
@@ -170,6 +181,11 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
         object_options=spec.object_options,
         over_all_rows=rows.over_all_rows,
     )
+
+
+def _as_text(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Return the text of each dtype; that of an Enum would hold values."""
+    return {name: str(without_categories(dtype)) for name, dtype in schema.items()}
 
 
 def _if_empty(staged: Staged, stores: Stores) -> Staged:
