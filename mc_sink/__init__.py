@@ -136,6 +136,7 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
             "exceptions": "AlreadyDelivered AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError "
             "PermissionDenied QueryError SinkError TargetError UploadError ValidationError",
             "formats": "Csv Parquet",
+            "identity": "",
             "object_options": "ObjectOptions",
             "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
             "presets": "Limit PRESETS Preset",

@@ -32,8 +32,8 @@ _GMAIL = ("@gmail.com", "@googlemail.com")
 # Amazon's own uploader writes these letters out before it drops all that is not a-z or 0-9.
 _WRITTEN_OUT = {"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "ø": "o", "æ": "ae"}
 _DIGITS_ONLY = ("meta", "amazon")
-_UK = "gb"  # ISO's code; "uk" is a common mistake for it
 _LENGTHS = {"us": 5, "ca": 6, "gb": 7, "in": 6, "jp": 7}  # of a postal code at Amazon
+_ISO = {"uk": "gb"}  # a common mistake for ISO's code
 _COUNTRIES = """
 ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bl bm bn bo bq br bs bt bv bw by bz ca cc cd
 cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg eh er es et fi fj fk fm fo fr ga gb gd ge gf
@@ -42,7 +42,7 @@ kp kr kw ky kz la lb lc li lk lr ls lt lu lv ly ma mc md me mf mg mh mk ml mm mn
 nc ne nf ng ni nl no np nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si
 sj sk sl sm sn so sr ss st sv sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tv tw tz ua ug um us uy uz va vc ve vg vi
 vn vu wf ws ye yt za zm zw
-""".split()
+""".split()  # noqa: SIM905  a table is read most easily as text
 
 
 def email(
@@ -128,7 +128,7 @@ def first_name(
     """Return the first name of a column, normalised, as the hexadecimal SHA-256 that receivers match.
 
     Letters become small ones, punctuation is removed, and one blank is left between words; letters with accents stay.
-    Amazon's rules write `ä` as `ae` and the like, and leave only a to z and 0 to 9. TikTok and Microsoft match no names.
+    Amazon's rules write `ä` as `ae` and the like, and leave only a to z and 0 to 9. TikTok and Microsoft have no rule.
 
     `receiver`, `form` and `on_impossible` are as in `email`. Only a text without a letter or digit is impossible.
 
@@ -155,8 +155,8 @@ def last_name(
 ) -> pl.Expr:
     """Return the last name of a column, normalised like a first name, as the hexadecimal SHA-256 that receivers match.
 
-        >>> pl.DataFrame({"name": ["O'Brien"]}).select(last_name("name", form="text")).item()
-        'obrien'
+    >>> pl.DataFrame({"name": ["O'Brien"]}).select(last_name("name", form="text")).item()
+    'obrien'
     """
     return first_name(column, receiver=receiver, form=form, on_impossible=on_impossible)
 
@@ -172,8 +172,8 @@ def postal_code(
     """Return the postal code of a column, normalised, as receivers match it.
 
     Blanks and dashes are removed, and letters become small ones. Of a code in the United States the first 5 digits
-    stay. Google matches postal codes as they are written, and not hashed. Amazon's rules cut a code to the length of its
-    country. TikTok and Microsoft match no postal codes.
+    stay. Google matches postal codes as they are written, and not hashed. Amazon's rules cut a code to the length of
+    its country. TikTok and Microsoft have no rule.
 
     Arguments:
         column: A column's name, or an expression of texts.
@@ -205,10 +205,9 @@ def country(
 ) -> pl.Expr:
     """Return the country of a column as its code of two small letters (ISO 3166-1), as receivers match it.
 
-    `UK` becomes `gb`. Google matches country codes as they are written, and not hashed; Microsoft and TikTok match none.
-
-    `form` is "sha256" or "text"; by default the one that the receiver asks for. `receiver` and `on_impossible` are as in
-    `email`. A text that is not such a code, as the name of a country, is impossible.
+    `UK` becomes `gb`. Google matches country codes unhashed; Microsoft and TikTok have no rule. `form` is "sha256" or
+    "text", by default the one that the receiver asks for. A text that is not such a code, as the name of a country, is
+    impossible. `receiver` and `on_impossible` are as in `email`.
 
         >>> pl.DataFrame({"country": ["US", "Mars"]}).select(country("country", form="text")).to_series().to_list()
         ['us', None]
@@ -223,20 +222,15 @@ def country(
 def sha256(column: IntoColumn) -> pl.Expr:
     """Return the SHA-256 of each text of a column, unchanged, as 64 hexadecimal digits; null for an empty text.
 
-        >>> pl.DataFrame({"id": ["crm-7", ""]}).select(sha256("id").str.len_chars()).to_series().to_list()
-        [64, None]
+    >>> pl.DataFrame({"id": ["crm-7", ""]}).select(sha256("id").str.len_chars()).to_series().to_list()
+    [64, None]
     """
     raw = _texts(column)
     return _finished(raw, raw, raw != "", "sha256", "null", "a text")
 
 
-def _finished(  # noqa: PLR0913  each is a fact of its own
-    raw: pl.Expr,
-    normal: pl.Expr,
-    is_possible: pl.Expr,
-    form: Form,
-    on_impossible: OnImpossible,
-    expected: str,
+def _finished(  # noqa: PLR0913, PLR0917  each is a fact of its own
+    raw: pl.Expr, normal: pl.Expr, is_possible: pl.Expr, form: Form, on_impossible: OnImpossible, expected: str
 ) -> pl.Expr:
     """Return the normalised text or its hash where it is possible, and else null or an error."""
     if on_impossible == "raise":
@@ -256,8 +250,8 @@ def _refusing(expected: str) -> Callable[[pl.Series], pl.Series]:
         wrong = int((values.struct.field("raw").is_not_null() & ~found).sum())
         if wrong:
             raise ValueError(
-                f"Cannot hash {counted(wrong, 'value')} of a batch: not {expected}. Correct the column, or pass "
-                'on_impossible="null" to leave such values out.'
+                f"Cannot hash the column: at least {counted(wrong, 'value')} of it can't be read as {expected}. "
+                'Correct the column, or pass on_impossible="null" to leave such values out.'
             )
         return found
 
@@ -269,8 +263,7 @@ def _texts(column: IntoColumn) -> pl.Expr:
 
 
 def _country_code(column: pl.Expr) -> pl.Expr:
-    code = column.str.strip_chars().str.to_lowercase()
-    return pl.when(code == "uk").then(pl.lit(_UK)).otherwise(code)
+    return column.str.strip_chars().str.to_lowercase().replace(_ISO)
 
 
 def _is_in(place: IntoColumn | None, code: str) -> pl.Expr:
@@ -279,7 +272,7 @@ def _is_in(place: IntoColumn | None, code: str) -> pl.Expr:
         return _country_code(_texts(place)) == code
     if place is not None:
         _check_country(place)
-    return pl.lit(place is not None and {"uk": _UK}.get(place.lower(), place.lower()) == code)
+    return pl.lit(place is not None and _ISO.get(place.lower(), place.lower()) == code)
 
 
 def _check(
@@ -302,9 +295,9 @@ def _check(
 
 
 def _check_country(code: str) -> None:
-    if code.lower() not in {*_COUNTRIES, "uk"}:
+    if code.lower() not in {*_COUNTRIES, *_ISO}:
         raise ConfigurationError(
-            f"country={code!r} is not a country's code of two letters (ISO 3166-1). Pass one such as \"DE\", or "
+            f'country={code!r} is not a country\'s code of two letters (ISO 3166-1). Pass one such as "DE", or '
             "pl.col(…) for a column with the codes."
         )
 
@@ -341,19 +334,13 @@ def _phonenumbers() -> Callable[[str, str | None], str | None]:
 
 def _numbers(values: pl.Series) -> pl.Series:
     """Return numbers in E.164. Each pair of a number and a country is read once in a batch."""
-    read = _phonenumbers()
-    name, frame = values.name, values.struct.unnest()
-    pairs = frame.unique()
-    found = [
-        None if number is None else read(number, None if place is None else {"UK": "GB"}.get(code := place.strip().upper(), code))
-        for number, place in pairs.iter_rows()
-    ]
-    known = pairs.with_columns(pl.Series("found", found, dtype=pl.String))
-    joined = frame.join(known, on=["number", "country"], how="left", nulls_equal=True, maintain_order="left")
-    return joined.get_column("found").alias(name)
+    read, known = _phonenumbers(), dict[tuple[str | None, str | None], str | None]()
+    pairs = [*values.struct.unnest().iter_rows()]
+    for number, place in {*pairs}:
+        region = place and place.strip().upper()
+        known[number, place] = None if number is None else read(number, "GB" if region == "UK" else region)
+    return pl.Series(values.name, [known[pair] for pair in pairs], dtype=pl.String)
 
 
 def _missing(library: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"Identities need the library {library}. Install it: pip install 'mc-sink[identity]'."
-    )
+    return ConfigurationError(f"Identities need the library {library}. Install it: pip install 'mc-sink[identity]'.")
