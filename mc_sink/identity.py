@@ -110,7 +110,7 @@ def phone(
     if isinstance(country, str):
         _check_country(country)
     region = pl.lit(country, dtype=pl.String) if country is None or isinstance(country, str) else _texts(country)
-    number = pl.struct(raw.alias("number"), region.alias("country")).map_batches(
+    number = pl.struct(raw, region.alias("country of the number")).map_batches(
         _numbers, return_dtype=pl.String, is_elementwise=True
     )
     if receiver in _DIGITS_ONLY:

@@ -146,6 +146,21 @@ def test_numbers_need_a_country() -> None:
     assert one(identity.phone("x", country="DE", form="text"), 1701234567) == "+491701234567"
 
 
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_column_keeps_its_name(kind: str) -> None:
+    """As with Polars' own expressions, whatever the column's name."""
+    for name in ("x", "country", "number"):
+        for form in ("text", "sha256"):
+            made = pl.DataFrame({name: ["+491701234567"], "other": ["DE"]}).select(
+                EVERY[kind](name, form=form), pl.col("other")
+            )
+            assert made.columns == [name, "other"]
+    per_row = identity.phone("country", country=pl.col("country"), form="text")
+    assert pl.DataFrame({"country": ["+491701234567"]}).select(per_row).rows(named=True) == [
+        {"country": "+491701234567"}
+    ]
+
+
 def test_a_postal_code_is_cut_by_the_country_of_its_row() -> None:
     """A code of another country keeps its length."""
     frame = pl.DataFrame({"zip": ["94035-1234", "940351234"], "place": ["US", "FR"]})
