@@ -27,6 +27,7 @@ GOOGLE_LIST = "https://support.google.com/google-ads/answer/7659867"
 TIKTOK = "https://ads.tiktok.com/help/article/list-of-supported-ids-and-formats-for-a-customer-file"
 TIKTOK_HASHES = "https://ads.tiktok.com/help/article/how-to-create-a-custom-audience-with-a-customer-file"
 SNAP = "https://developers.snap.com/api/marketing-api/Conversions-API/Parameters"
+MICROSOFT = "https://learn.microsoft.com/en-us/advertising/bulk-service/customer-list-item"
 AMAZON = "https://github.com/aws-solutions/amazon-marketing-cloud-uploader-from-aws"
 DOCS = (Path(__file__).parents[1] / "docs" / "identity.md").read_text(encoding="utf-8")
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -62,6 +63,8 @@ def one(expression: pl.Expr, value: object) -> Any:
          "79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621"),
         (SNAP, "email", {}, "Person@Example.com", "person@example.com",
          "542d240129883c019e106e3b1b2d3f3cb3537c43c425364de8e951d5a3083345"),
+        (MICROSOFT, "email", {"receiver": "microsoft"}, "test@contoso.com", "test@contoso.com",
+         "f25ad364d33972379a7a4f4df33db142205f5c40eb19cfdb2fc5aaf117e10101"),
         (TIKTOK_HASHES, "email", {"receiver": "tiktok"}, " janedoe@gmail.com", "janedoe@gmail.com",
          "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69"),
     ],
