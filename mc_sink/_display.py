@@ -162,3 +162,13 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return f"{value:,}" if _is_number(value) else escape(str(value))
+
+
+def in_units(num_bytes: int) -> str:
+    """Return a number of bytes in binary units, exact below 1 KiB."""
+    size = float(num_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004  the step between binary units
+            return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

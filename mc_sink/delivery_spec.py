@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mc_sink._frames import Frame
+    from mc_sink.encryption import Cipher
     from mc_sink.formats import Format
     from mc_sink.keys import FileNames
     from mc_sink.object_options import ObjectOptions
@@ -40,6 +41,8 @@ class DeliverySpec:
         The file of the rejected rows and its format; None where invalid rows fail the run.
     manifest, success_marker
         Where they will be written; None where the delivery has none.
+    cipher
+        The encryption of the files, with checked keys; None where they are written in the clear.
     lost
         The options of the preset's dialect that the caller's own format leaves out.
     support_memory
@@ -74,6 +77,7 @@ class DeliverySpec:
     success_marker: Target | None
     preset: Preset | None
     lost: tuple[str, ...]
+    cipher: Cipher | None
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
     support_memory: SupportMemory | None

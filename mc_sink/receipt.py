@@ -9,13 +9,14 @@ from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink._display import counted, labelled, lines
+from mc_sink._display import counted, in_units, labelled, lines
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
+    from mc_sink.encrypted import ClearBytes, Encryption
     from mc_sink.sweep import Sweep
 
     Verifier = Callable[["Receipt"], "Verification"]
@@ -96,6 +97,8 @@ class WrittenFile:
     `create_only` names what kept the file from replacing another one: the store's "condition"; a "listing" right before
     the request, which leaves a window of one request; or "unproven", because the listing was refused and the store
     isn't known to support the condition. None: the file is from a prior attempt, or was allowed to replace another one.
+
+    `clear` has the size and the checksum before the file was encrypted; None where it wasn't.
     """
 
     path: str
@@ -109,6 +112,7 @@ class WrittenFile:
     create_only: CreateOnly | None = None
     integrity: Integrity | None = None
     etag_is_computed: bool = True
+    clear: ClearBytes | None = None
 
 
 def unproven(files: Iterable[WrittenFile]) -> tuple[CountedWarning, ...]:
@@ -196,6 +200,8 @@ class Receipt:
         Whether no row was delivered, and so, with `on_empty="skip"`, no file was made except the rejects.
     stale
         URLs of files of an earlier run that stay beside this one, because the caller accepted that.
+    encryption
+        The fingerprints of the keys that the files were encrypted for and signed with; None where they weren't.
     """
 
     run_id: str
@@ -215,6 +221,7 @@ class Receipt:
     stale: tuple[str, ...] = ()
     closing: tuple[WrittenFile, ...] = ()
     sweep: Sweep | None = None  # of uploads of lost workers; None for a delivery of one process
+    encryption: Encryption | None = None
     _verifier: Verifier | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -237,7 +244,7 @@ class Receipt:
 
     def __str__(self) -> str:
         rows = labelled(self._facts(), LABELS)
-        rows += [f"  {f.path}  {f.num_rows:,} rows  {_size(f.num_bytes)}  {f.checksum}" for f in self.files]
+        rows += [f"  {f.path}  {f.num_rows:,} rows  {in_units(f.num_bytes)}  {f.checksum}" for f in self.files]
         return lines(*rows)
 
     def _repr_html_(self) -> str:
@@ -246,7 +253,7 @@ class Receipt:
     def _facts(self) -> list[tuple[str, str]]:
         rejected = f", {self.rejects.num_rows:,} rejected" if self.rejects else ""
         rows, files = counted(self.num_rows, "row"), counted(len(self.files), "file")
-        done = ("delivered", f"{rows}{rejected}, {_size(self.num_bytes)}, {files}")
+        done = ("delivered", f"{rows}{rejected}, {in_units(self.num_bytes)}, {files}")
         return [
             ("skipped", f"0 rows{rejected}: no file was made") if self.skipped else done,
             *self._repeated(),
@@ -256,6 +263,7 @@ class Receipt:
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
             *self._unguarded(),
+            *([("encrypted", str(self.encryption))] if self.encryption else []),
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),
@@ -292,16 +300,6 @@ def _listed(files: Iterable[WrittenFile]) -> str:
     """Return files as a table for notebooks."""
     rows = [(file.path, file.num_rows, file.num_bytes, file.etag, file.checksum) for file in files]
     return _display.rows(("file", "rows", "bytes", "etag", "checksum"), rows)
-
-
-def _size(num_bytes: int) -> str:
-    """Return a number of bytes in binary units, exact below 1 KiB."""
-    size = float(num_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004  the step between binary units
-            return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from datetime import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mc_sink.encrypted import ClearBytes, Encryption  # noqa: TC001  a journal reads these types when it is written
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
@@ -107,7 +108,7 @@ class StagedFile:
     """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it.
 
     `partition` has, as text, the values of the partition columns that all its rows share; None stands for null.
-    `warnings` count the cells that a receiver may stumble over.
+    `warnings` count the cells that a receiver may stumble over. `clear` are the bytes before an encryption.
     """
 
     path: str
@@ -117,6 +118,7 @@ class StagedFile:
     upload: Upload
     partition: Mapping[str, str | None] | None = None
     warnings: tuple[CountedWarning, ...] = ()
+    clear: ClearBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Content:
     columns: Mapping[str, str]
     schema: str | None
     partition_by: tuple[str, ...] = ()
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

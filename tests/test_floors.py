@@ -33,10 +33,10 @@ FLOORS: dict[int, list[set[str]]] = {
     5: [{"publishing"}],
     4: [{"platforms", "writing"}, {"delivery_spec"}],
     3: [{"comparison", "presets", "storage"}],
-    2: [{"formats", "identity", "keys", "staged", "testing", "validation"}],
+    2: [{"encryption", "formats", "identity", "keys", "staged", "testing", "validation"}],
     1: [
         {"_frames", "object_options", "receipt", "secret", "target"},
-        {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "sweep"},
+        {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "encrypted", "sweep"},
     ],
     0: [{"_hints", "_nested", "exceptions"}, {"_display", "_lazy", "_polars"}],
 }

@@ -259,6 +259,7 @@ class Attempt:
             closing=tuple(self._closing),
             stale=stale,
             sweep=self._sweep,
+            encryption=run.content.encryption,
             _verifier=lambda receipt: verify_with(receipt, stores),
         )
 

@@ -107,12 +107,13 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
     """Return the staged delivery of these files, without its rejects."""
     schema = spec.partitioning(rows.delivered).file_schema
     columns = {name: str(without_categories(dtype)) for name, dtype in schema.items()}  # an Enum's text holds values
+    encryption = spec.cipher.facts if spec.cipher else None
     kind, dialect = spec.format.extension.removeprefix("."), options_of(spec.format)
     return Staged(
         run_id=spec.names.run_id,
         target=spec.target.url,
         files=files,
-        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by),
+        content=Content(kind, dialect, columns, rows.compiled.name, spec.partition_by, encryption),
         validated=rows.compiled.validated,
         if_exists=spec.if_exists,
         stale=spec.stale,
