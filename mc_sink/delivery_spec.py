@@ -37,6 +37,9 @@ class DeliverySpec:
         The names of the files. They hold the target and the run id.
     run_id_given
         Whether the caller chose the run id, so that an earlier attempt of this run may exist.
+    include_key
+        Whether the files have the partition columns. By default they don't in Hive folders, whose readers restore them,
+        and do under a custom template.
     rejects
         The file of the rejected rows and its format; None where invalid rows fail the run.
     manifest, success_marker

@@ -53,7 +53,6 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         max_rows_per_file=chosen.max_rows_per_file,
         max_bytes_per_file=chosen.max_bytes_per_file,
         partition_by=names.columns,
-        # Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
         include_key=not names.has_folders if chosen.include_key is None else chosen.include_key,
         schema=chosen.schema,
         on_invalid=chosen.on_invalid,

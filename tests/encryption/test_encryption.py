@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import polars as pl
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pyrage
 import pytest
 from pysequoia import Tsk

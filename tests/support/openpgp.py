@@ -62,7 +62,7 @@ class GnuPG:
         return self.run("--export-secret-keys", name, passphrase=passphrase)
 
     def revoke(self, name: str) -> None:
-        """Revoke a key, by the certificate that gpg made with it."""
+        """Mark a key as revoked, by the certificate that gpg made with it."""
         made = next((self.home / "openpgp-revocs.d").glob(f"{self.fingerprint(name)}.rev"))
         made.write_text(made.read_text("utf-8").replace(":-----BEGIN", "-----BEGIN"), "utf-8")
         self.run("--import", str(made))
