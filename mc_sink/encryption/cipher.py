@@ -76,6 +76,17 @@ def read_key(kind: str, key: object, begins: Sequence[str]) -> tuple[bytes, str]
         ) from None
 
 
+def key_text(key: str) -> str:
+    """Return the text of a public key that is given as itself or as the path of its file. Raises for a binary one."""
+    data, label = read_key("A platform", key, ("-----BEGIN PGP", "age1", "ssh-"))
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"A platform can't keep {label}: the key is binary. Export it as text (gpg --armor --export)."
+        ) from None
+
+
 def missing(library: str) -> ConfigurationError:
     """Return the error for a library that isn't installed."""
     return ConfigurationError(f"encrypt= needs the library {library}. Install it: pip install 'mc-sink[encryption]'.")

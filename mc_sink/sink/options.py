@@ -203,7 +203,7 @@ class SinkOptions:
         default=None, metadata=_instance(str | Platform, "a saved platform's name, or a Platform", str)
     )
     encrypt: Pgp | Age | None = field(
-        default=None, metadata=_instance(Pgp | Age, "Pgp(recipients=[…]) or Age(recipients=[…])", None)
+        default=None, metadata=_instance(Pgp | Age, "Pgp(recipients=[…]) or Age(recipients=[…])", Mapping[str, Any])
     )
     object_options: ObjectOptions | None = field(
         default=None, metadata=_instance(ObjectOptions, "ObjectOptions(acl=…, tags=…, …)", Mapping[str, Any])

@@ -159,6 +159,6 @@ def _refuse_encrypted(run_id: str, published: Collection[str]) -> NoReturn:
     raise AlreadyExistsError(
         f"Cannot repeat run {run_id}: an earlier attempt published {counted(len(published), 'object')}, such as "
         f"{min(published)}. Encrypted files have other bytes each time, so this attempt can't be compared with them. "
-        "If that attempt was interrupted, mc_sink.recover(run_id) finishes it. Otherwise use a new run_id.",
+        f'If that attempt was interrupted, mc_sink.recover("{run_id}") finishes it. Otherwise use a new run_id.',
         visible="some",
     )

@@ -87,7 +87,8 @@ def on_platform(options: SinkOptions) -> SinkOptions:
         platform.check_bounds(options.rejects_target)
     storage_options = platform.storage_options_for(parse_target(options.target), options.storage_options)
     object_options = platform.object_options(options.object_options)
-    return replace(options, storage_options=storage_options, object_options=object_options)
+    encrypt = platform.encryption(options.encrypt)
+    return replace(options, storage_options=storage_options, object_options=object_options, encrypt=encrypt)
 
 
 def _cipher(options: SinkOptions, share: int | None) -> Cipher | None:

@@ -22,7 +22,7 @@ import pytest
 from pysequoia import Tsk
 
 import mc_sink
-from mc_sink import Age, Pgp
+from mc_sink import Age, Pgp, connector
 from mc_sink.encryption import encrypt_into
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, UploadError
 from tests.support.age_reader import decrypt_age
@@ -249,6 +249,60 @@ def test_a_repeated_run_says_that_it_can_not_compare(tmp_path: Path) -> None:
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", run_id="day", format="csv", progress=False)
     for run_id in ("day.csv", "day.csv.gz"):  # whose files have other names
         mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", run_id=run_id, format="csv.gz", encrypt=encrypt, progress=False)
+
+
+def test_a_platform_keeps_the_receiver_s_keys(
+    fault_s3: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every delivery on it is encrypted for them, and one with keys of its own for those."""
+    monkeypatch.setenv("MC_SINK_STATE_DIR", str(tmp_path))
+    options = fault_s3.storage_options
+    made = mc_sink.Platform(
+        name="acme",
+        access_key_id=options["key"],
+        secret_access_key=options["secret"],
+        endpoint=options["endpoint_url"],
+        recipients=(RECIPIENT,),
+    )
+    assert "encrypts for='1 key'" in repr(made)
+    mc_sink.platforms.save(made, store="file")
+    assert mc_sink.platforms.load("acme").recipients == (RECIPIENT,)
+    target = f"s3://{fault_s3.bucket}/p/"
+    receipt = mc_sink.sink_madconnect(FRAME, target, platform="acme", progress=False)
+    assert receipt.encryption == mc_sink.Encryption("age", (RECIPIENT,))
+    key = receipt.files[0].path.removeprefix(f"s3://{fault_s3.bucket}/")
+    assert key.endswith(".csv.age")
+    assert pl.read_csv(io.BytesIO(decrypt_age(fault_s3.read(fault_s3.bucket, key), str(IDENTITY)))).equals(FRAME)
+    another = str(pyrage.x25519.Identity.generate().to_public())
+    own = mc_sink.sink_madconnect(FRAME, target, platform=made, encrypt=Age(recipients=[another]), progress=False)
+    assert own.encryption == mc_sink.Encryption("age", (another,))
+    with pytest.raises(ConfigurationError, match="not available for a run of several workers"):
+        mc_sink.open_delivery(target, FRAME.schema, platform=mc_sink.Platform(name="open", recipients=(RECIPIENT,)))
+    for wrong in ("age1wrong", str(IDENTITY)):
+        with pytest.raises(ConfigurationError) as raised:
+            mc_sink.Platform(name="acme", recipients=(wrong,)).checked()
+        assert str(IDENTITY) not in str(raised.value)
+
+
+def test_a_connection_file_names_the_keys(tmp_path: Path) -> None:
+    """Their paths begin at the file's folder; a passphrase and another type are refused. The history keeps both sums."""
+    (tmp_path / "keys.txt").write_text(f"{RECIPIENT}\n", "utf-8")
+    FRAME.write_parquet(tmp_path / "rows.parquet")
+    text = 'target = "out/"\n[source]\nfiles = "rows.parquet"\n[encrypt]\nrecipients = ["keys.txt"]\n'
+    (tmp_path / "daily.toml").write_text(f'{text}type = "age"\n', "utf-8")
+    run = connector.deliver(connector.load(tmp_path / "daily.toml"), progress=False)
+    (file,) = run.files
+    clear = decrypt_age(Path(file.path).read_bytes(), str(IDENTITY))
+    assert pl.read_csv(io.BytesIO(clear)).equals(FRAME)
+    kept = connector.find_run(run.run_id)
+    assert kept.files[0].clear == mc_sink.ClearBytes(len(clear), crc(clear))
+    for more, words in (
+        ('type = "pgp"\npassphrase = "x"', "can't have a passphrase"),
+        ('type = "zip"', "needs a type"),
+    ):
+        (tmp_path / "wrong.toml").write_text(f"{text}{more}\n", "utf-8")
+        with pytest.raises(ConfigurationError, match=words):
+            connector.deliver(connector.load(tmp_path / "wrong.toml"), progress=False)
 
 
 def test_secrets_are_not_shown() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
+from mc_sink.encrypted import ClearBytes
 from mc_sink.publishing import verification as aliases
 from mc_sink.receipt import Receipt, Rejects, WrittenFile
 
@@ -169,12 +170,17 @@ def as_run(row: Mapping[str, Any]) -> Run:
     facts = dict(row)
     for name in ("files", "rejects"):
         files = json.loads(facts[name] or "[]")
-        facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
+        facts[name] = tuple(_written_file({_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
     for name in _TIMES:
         facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
     return Run(**facts | {"validated": bool(facts["validated"])})
+
+
+def _written_file(facts: dict[str, Any]) -> WrittenFile:
+    clear = facts.get("clear")
+    return WrittenFile(**facts | {"clear": clear and ClearBytes(**clear)})
 
 
 def now() -> datetime:
