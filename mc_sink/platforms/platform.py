@@ -270,7 +270,7 @@ def _faults(platform: Platform) -> Iterator[str]:
         for name in ("endpoint", "sts_endpoint")
         if (url := getattr(platform, name)) and not _URL.fullmatch(url)
     )
-    if len({_is_pgp(key) if isinstance(key, str) else None for key in platform.recipients} - {None}) > 1:
+    if len({_is_pgp(key) for key in platform.recipients}) > 1:
         yield "its recipients are keys of OpenPGP and of age. Pass those of one kind."
     try:
         if encrypt := platform.encryption():

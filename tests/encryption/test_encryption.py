@@ -285,7 +285,7 @@ def test_a_platform_keeps_the_receiver_s_keys(
 
 
 def test_a_connection_file_names_the_keys(tmp_path: Path) -> None:
-    """Their paths begin at the file's folder; a passphrase and another type are refused. The history keeps both sums."""
+    """Their paths begin at the file's folder; a passphrase and another type are refused; the history keeps both."""
     (tmp_path / "keys.txt").write_text(f"{RECIPIENT}\n", "utf-8")
     FRAME.write_parquet(tmp_path / "rows.parquet")
     text = 'target = "out/"\n[source]\nfiles = "rows.parquet"\n[encrypt]\nrecipients = ["keys.txt"]\n'
@@ -296,10 +296,8 @@ def test_a_connection_file_names_the_keys(tmp_path: Path) -> None:
     assert pl.read_csv(io.BytesIO(clear)).equals(FRAME)
     kept = connector.find_run(run.run_id)
     assert kept.files[0].clear == mc_sink.ClearBytes(len(clear), crc(clear))
-    for more, words in (
-        ('type = "pgp"\npassphrase = "x"', "can't have a passphrase"),
-        ('type = "zip"', "needs a type"),
-    ):
+    wrong = {'type = "pgp"\npassphrase = "x"': "can't have a passphrase", 'type = "zip"': "needs a type"}
+    for more, words in wrong.items():
         (tmp_path / "wrong.toml").write_text(f"{text}{more}\n", "utf-8")
         with pytest.raises(ConfigurationError, match=words):
             connector.deliver(connector.load(tmp_path / "wrong.toml"), progress=False)

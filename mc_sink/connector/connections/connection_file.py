@@ -275,10 +275,8 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
     """Convert the value of one key. Relative paths begin at `folder`."""
     if name in {"target", "rejects"}:
         return target_of(value, folder)
-    if name == "object_options":
-        return _made(ObjectOptions, value, name)
-    if name == "encrypt":
-        return _encryption(dict(value), folder)
+    if name in {"object_options", "encrypt"}:
+        return _encryption(dict(value), folder) if name == "encrypt" else _made(ObjectOptions, value, name)
     if name == "format" and not isinstance(value, str):
         options = dict(value)
         kind = options.pop("type", None)
@@ -296,10 +294,9 @@ def _encryption(options: dict[str, Any], folder: Path) -> Pgp | Age:
     """Create an encryption from a table. Keys are text, or paths that begin at `folder`; a file has no passphrase."""
     kind = options.pop("type", None)
     if kind not in _ENCRYPTIONS or "passphrase" in options:
-        reason = (
-            "can't have a passphrase" if kind in _ENCRYPTIONS else f"needs a type, one of {', '.join(_ENCRYPTIONS)}"
-        )
-        raise ConfigurationError(f"[encrypt] {reason}.")
+        types = f"needs a type, one of {', '.join(_ENCRYPTIONS)}"
+        reason = "can't have a passphrase" if kind in _ENCRYPTIONS else types
+        raise ConfigurationError(f"[encrypt] {reason}. Correct the connection file.")
     keys = options.get("recipients")
     if isinstance(keys, list):
         options["recipients"] = [
