@@ -17,6 +17,7 @@ class GnuPG:
 
     def __init__(self) -> None:
         self.home = Path(mkdtemp(prefix="gpg-"))
+        (self.home / "gpg-agent.conf").write_text("s2k-count 65536\n", "utf-8")  # or each passphrase takes a second
 
     def __enter__(self) -> Self:
         return self
