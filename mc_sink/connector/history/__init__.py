@@ -49,6 +49,8 @@ from mc_sink.connector.history.table import (
 from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mc_sink._runtime import state_dir
     from mc_sink.receipt import Receipt
 
@@ -65,6 +67,7 @@ __all__ = [
     "failure_of",
     "find_due",
     "find_run",
+    "full_id",
     "hold",
     "in_turn",
     "last_rows",
@@ -117,6 +120,10 @@ class Ongoing:
         return self.run
 
 
+# The word for the newest run where an id is asked for, and how many ids a message lists.
+LAST, SHOWN_IDS = "last", 5
+
+
 def begin(beginning: Beginning, *, keep: int = KEEP) -> Ongoing:
     """Record that a run begins, before anything is sent, or raise `ConfigurationError`.
 
@@ -154,13 +161,42 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
+    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id.
+
+    `run_id` is a whole id, the beginning of one that no other run has, or "last" for the newest run.
+    """
+    full = full_id(run_id)
     with transaction() as table:
         settle(table)
-        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (full,)).fetchone()
     if row is None:
-        raise ConfigurationError(f"No run of this machine has the id {run_id}. List the runs with mc-sink history.")
+        raise ConfigurationError(
+            f"No run of this machine has an id that is or begins with {run_id}. List the runs with mc-sink history."
+        )
     return as_run(row)
+
+
+def full_id(text: str, others: Iterable[str] = ()) -> str:
+    """Return the id that a text stands for among the records and `others`; a text that fits none stays as it is."""
+    if not text:
+        return text
+    with transaction() as table:
+        rows = table.execute(
+            "select distinct run_id from runs where substr(run_id, 1, length(?)) = ? limit 100", (text, text)
+        )
+        fitting = {row["run_id"] for row in rows} | {one for one in others if one.startswith(text)}
+        newest = table.execute("select run_id from runs where status <> 'missed' order by number desc limit 1")
+        last = newest.fetchone()
+    if text in fitting:
+        return text
+    if text == LAST and last is not None:
+        return str(last["run_id"])
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"Several runs have an id that begins with {text}: {', '.join(sorted(fitting)[:SHOWN_IDS])}"
+            f"{', …' if len(fitting) > SHOWN_IDS else ''}. Write more of the id."
+        )
+    return next(iter(fitting), text)
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
