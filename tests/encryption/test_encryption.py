@@ -205,7 +205,7 @@ def test_recipients_of_age_come_from_files_and_from_ssh(tmp_path: Path) -> None:
         (lambda: Age(recipients=[]).cipher(), "needs a list with the public key"),
         (lambda: Age(recipients=RECIPIENT).cipher(), "needs a list with the public key"),
         (lambda: Age(recipients=[str(IDENTITY)]).cipher(), "it holds a secret key"),
-        (lambda: Age(recipients=[RECIPIENT[:-1] + "x"]).cipher(), "Check that it is whole"),
+        (lambda: Age(recipients=[RECIPIENT[:-1] + "b"]).cipher(), "Check that it is whole"),
         (lambda: Age(recipients=["/nowhere/key"]).cipher(), "Cannot read a key for Age: No such file"),
         (lambda: Age(recipients=[7]).cipher(), "can't read a key from a int"),  # type: ignore[list-item]
         (lambda: Pgp(recipients=[b"junk"]).cipher(), "it holds no public key of OpenPGP"),
