@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal
 
-from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, NO_REPLY, REFUSED, RULES
+from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, FAILING, NO_REPLY, REFUSED, RULES, THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +38,8 @@ _REGION = re.compile(r"(?!unspecified$)[a-z][a-z0-9]{1,15}(?:-[a-z0-9]{1,12}){0,
 _IN_WORDS = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
 _IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
-# The code of a port that answers without TLS, and what OpenSSL says of one.
-NO_TLS = "NoTLS"
+# The codes of a port that answers without TLS, with what OpenSSL says of one, and of a port that wants TLS.
+NO_TLS, WANTS_TLS = "NoTLS", "WantsTLS"
 _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure", re.IGNORECASE)
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
 _SIGNED = re.compile(
@@ -57,6 +57,10 @@ class ReplySizeError(Exception):
     def __init__(self, status: int, most: int) -> None:
         super().__init__(f"the reply has more than {most:,} bytes")
         self.status = status
+
+
+class TlsPortError(Exception):
+    """A reply to a request in plain HTTP says that the port expects TLS."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +98,11 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
         again_after = RULES[self.operation].again_after
         status = NO_REPLY if self.status is None else str(self.status)
         return self.code in again_after or (self.code not in REFUSED and status in again_after)
+
+    @property
+    def is_of_a_storm(self) -> bool:
+        """Whether a store, or a gateway before it, answered that it is overloaded or fails, which may take a while."""
+        return self.code in THROTTLED or (self.code not in REFUSED and str(self.status) in FAILING)
 
     @property
     def is_of_the_store(self) -> bool:
@@ -210,6 +219,8 @@ def _unanswered(operation: str, error: Exception, scrubbed: Callable[[str], str]
     inner = getattr(error, "kwargs", {}).get("error")
     if isinstance(inner, ReplySizeError):
         return RequestFailed(operation, inner.status, "", str(inner), uncertain=True)
+    if isinstance(inner, TlsPortError):
+        return RequestFailed(operation, NOT_SENT, WANTS_TLS, str(inner), uncertain=False)
     if isinstance(inner, ClientConnectorError):
         failed.outage = _outage(inner.os_error)
     return failed
