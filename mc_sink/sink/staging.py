@@ -82,7 +82,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         prior = prior or find_prior_attempt(spec, stores)
         schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
         metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
-        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        plan = DeliveryPlan(spec, rows.delivered, prior.compared(stores), waiting=waiting, metadata=metadata)
         with show_progress(spec.target.url, progress=spec.progress) as advance:
             batches = spec.watch(rows.batches(spec.row_group_size))
             files = write_files(batches, plan, stores.of(spec.target), advance)

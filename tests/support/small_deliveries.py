@@ -44,7 +44,7 @@ def options(to: FaultServer | Writer, part_size: int = 400, read_timeout: float 
     return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": read_timeout}}
 
 
-def deliver(  # noqa: PLR0913  a case, and how patient it is
+def deliver(
     server: FaultServer,
     frame: Any = FRAME,
     *,

@@ -40,6 +40,8 @@ _IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,
 _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
 # The codes of a port that answers without TLS, with what OpenSSL says of one, and of a port that wants TLS.
 NO_TLS, WANTS_TLS = "NoTLS", "WantsTLS"
+# The code of a listing with more pages than are read.
+TOO_LONG = "TooLong"
 _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure", re.IGNORECASE)
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
 _SIGNED = re.compile(

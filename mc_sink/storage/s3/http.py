@@ -139,7 +139,7 @@ class _Bounded:
                 response.url.scheme == "http"
                 and response.status == _BAD_REQUEST
                 and _EXPECTS_TLS.search(response._body)
-            ):  # noqa: SLF001  as above
+            ):
                 raise TlsPortError("the reply says so")
         except BaseException:
             response.close()
