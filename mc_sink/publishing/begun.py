@@ -35,9 +35,9 @@ def check(stores: Stores, staged: Sequence[Staged], claim: Claim) -> None:
 
 
 def record(stores: Stores, staged: Sequence[Staged]) -> None:
-    """Record that this attempt begins to publish, unless the run needs no record."""
+    """Record that this attempt begins to publish, unless the run needs no record, or the attempt makes no file."""
     claim = next((part.claim for part in staged if part.claim and part.claim.begun), None)
-    if claim and not staged[0].is_skipped:
+    if claim and any(part.files for part in staged):
         publish_empty(stores, staged[0], _record(staged, claim))
 
 

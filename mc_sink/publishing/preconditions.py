@@ -125,8 +125,9 @@ def accepted_stale(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:
                 )
         raise_stale(stale, may_be_more=len(stale) == most)
     if stale and run.if_exists == "fail":
+        are = "is" if len(stale) == 1 else "are"
         raise AlreadyExistsError(
-            f"{_objects(stale, most)} of an earlier attempt of run {run.run_id} {'is' if len(stale) == 1 else 'are'} no part "
+            f"{_objects(stale, most)} of an earlier attempt of run {run.run_id} {are} no part "
             f"of this one, from {min(stale)} on: data, options or the number of parts changed. Use a new run_id.",
             visible="some",
         )
@@ -142,9 +143,10 @@ def raise_stale(urls: Collection[str], *, may_be_more: bool = False) -> None:
         return
     them, their = ("it", "its") if len(urls) == 1 else ("them", "their")
     more = "… and more" if may_be_more else f"… and {len(urls) - _SHOWN:,} more"
+    objects = _objects(urls, len(urls) if may_be_more else None)
     named = sorted(urls)[:_SHOWN] + ([more] if len(urls) > _SHOWN else [])
     message = (
-        f"{_objects(urls, len(urls) if may_be_more else None)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
+        f"{objects} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
         f"reader would find old rows among the new. Have {their} owner delete {them}, put {{run_id}} "
         f'into name=, or accept {them} with stale="keep". Stale:'
     )

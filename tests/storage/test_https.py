@@ -70,7 +70,7 @@ TO_TLS = {
     b"<head><title>400 The plain HTTP request was sent to HTTPS port</title></head><body></body></html>",
     "Apache": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n<p>Reason: You're speaking plain HTTP to an "
     b"SSL-enabled server port.<br />\nInstead use the HTTPS scheme to access this URL, please.</p>",
-    "Tomcat": b"HTTP/1.1 400\r\nConnection: close\r\n\r\nBad Request\r\nThis combination of host and port requires TLS.\r\n",
+    "Tomcat": b"HTTP/1.1 400\r\nConnection: close\r\n\r\nThis combination of host and port requires TLS.\r\n",
 }
 
 

@@ -37,8 +37,8 @@ _MESSAGE = re.compile(rb"(</?Message>)")
 MOST_LISTED, MOST_REPLIED = 2**23, 2**20
 # zlib finds out by itself whether a reply is packed as gzip or as deflate.
 _ANY_PACKING = zlib.MAX_WBITS | 32
-# What a port that expects TLS answers to plain HTTP: servers in Go, nginx, Apache and Tomcat in words, others by an alert
-# of TLS, of which aiohttp shows the bytes.
+# The reply of a port that expects TLS to plain HTTP: of servers in Go, nginx, Apache and Tomcat in words, of others an
+# alert of TLS, of which aiohttp shows the bytes.
 _EXPECTS_TLS = re.compile(
     rb"HTTP request (?:to an|was sent to) HTTPS (?:server|port)|plain HTTP to an SSL-enabled|requires TLS",
     re.IGNORECASE,
@@ -135,16 +135,17 @@ class _Bounded:
             raise
         try:
             response._body = await _read(response, MOST_LISTED if method == "GET" else MOST_REPLIED)  # noqa: SLF001  where `read` keeps it
-            if (
-                response.url.scheme == "http"
-                and response.status == _BAD_REQUEST
-                and _EXPECTS_TLS.search(response._body)
-            ):
-                raise TlsPortError("the reply says so")
+            _check_scheme(response, response._body)  # noqa: SLF001  as above
         except BaseException:
             response.close()
             raise
         return response
+
+
+def _check_scheme(response: Any, body: bytes) -> None:
+    """Raise `TlsPortError` if a refusal of plain HTTP says that the port expects TLS."""
+    if response.url.scheme == "http" and response.status == _BAD_REQUEST and _EXPECTS_TLS.search(body):
+        raise TlsPortError("the reply says so")
 
 
 async def _read(response: Any, most: int) -> bytes:
