@@ -49,12 +49,9 @@ class LongHistory(FaultServer):
         )
         keys = (f"p/k={number:04d}-{one:04d}/{self.file}" for one in range(self.page_size))
         entries = "".join(f"<Contents><Key>{key}</Key>{about}</Contents>" for key in keys)
-        more = (
-            f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
-            if (number + 1) * self.page_size < NUM_KEYS
-            else ""
-        )
-        body = f"<ListBucketResult><Name>b</Name><IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{entries}"
+        follows = (number + 1) * self.page_size < NUM_KEYS
+        more = f"<NextContinuationToken>{number + 1}</NextContinuationToken>" if follows else ""
+        body = f"<ListBucketResult><Name>b</Name><IsTruncated>{str(follows).lower()}</IsTruncated>{more}{entries}"
         return Reply(200, f"{body}</ListBucketResult>".encode(), (("Content-Type", "application/xml"),))
 
 
@@ -108,13 +105,12 @@ def half_publish(server: FaultServer) -> set[str]:
 
 
 def test_a_run_and_its_reruns_list_no_history() -> None:
-    """The first attempt and the rerun after a success: bounded by their own files, and the second sends nothing else."""
+    """The first attempt and the rerun after a success: bounded by their own files, and the rerun sends nothing else."""
     with LongHistory() as history:
-        lists_no_history(history)
+        _lists_no_history(history)
 
 
-def lists_no_history(history: LongHistory) -> None:
-    """Deliver and rerun, and count the requests."""
+def _lists_no_history(history: LongHistory) -> None:
     assert deliver(history).num_found == 0
     whole, others = lists(history)
     assert whole <= SHORT_LISTINGS
