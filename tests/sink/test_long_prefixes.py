@@ -12,7 +12,7 @@ from mc_sink import AlreadyExistsError, CommitError
 from mc_sink.storage import store
 from mc_sink.storage.s3 import evidence
 from tests.servers.fault import FaultServer
-from tests.servers.faults import FOREVER, Status
+from tests.servers.faults import FOREVER, Reset, Status
 from tests.servers.wire import Reply
 
 if TYPE_CHECKING:
@@ -231,3 +231,46 @@ def test_a_record_is_found_on_a_real_store(
     keys = recorded.server.listing(recorded.writer.bucket)
     assert sum(key.startswith(f"p/_begun/{RUN}/") for key in keys) == 1
     assert len(keys) == 2 * (len(KEYS) + 2)
+
+
+ANYWHERE: dict[str, tuple[dict[str, Any], bool]] = {
+    "folders": ({}, True),
+    "a template that begins with a column": ({"name": "{k}/{run_id}{ext}"}, True),
+    "a template that begins with the run id": ({"name": "{run_id}/{k}{ext}"}, False),
+    "no partitions": ({"partition_by": None, "max_rows_per_file": 5}, False),
+    "no manifest": ({"manifest": False}, False),
+    "a new run id": ({"run_id": None}, False),
+    "overwriting": ({"if_exists": "overwrite"}, False),
+}
+
+
+@pytest.mark.parametrize(("how", "has_record"), ANYWHERE.values(), ids=ANYWHERE)
+def test_a_record_is_left_only_where_files_may_be_anywhere(
+    fault_s3: FaultServer, how: dict[str, Any], *, has_record: bool
+) -> None:
+    """And nothing else is in its folder; it is empty, and there before the first file."""
+    fault_s3.fault("Complete", Status(403, "AccessDenied"), times=FOREVER)
+    fault_s3.fault("Put", Status(403, "AccessDenied"), n=2, times=FOREVER)
+    with pytest.raises(mc_sink.PermissionDenied, match="Nothing became visible"):
+        deliver(fault_s3, **how)
+    records = [key for key in fault_s3.listing(fault_s3.bucket) if key.startswith(f"p/_begun/{RUN}/")]
+    assert len(records) == len(fault_s3.listing(fault_s3.bucket)) == has_record
+    assert all(fault_s3.read(fault_s3.bucket, key) == b"" for key in records)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_record_whose_reply_is_lost_costs_nothing(fault_s3: FaultServer, when: Any) -> None:
+    """It is sent again, and one of the two is there."""
+    fault_s3.fault("Put", Reset(), when=when)
+    assert deliver(fault_s3).verify().ok
+    assert len(fault_s3.listing(fault_s3.bucket)) == len(KEYS) + 2
+
+
+def test_a_record_that_is_refused_ends_the_run_before_its_first_file(fault_s3: FaultServer) -> None:
+    """Nothing is visible, no journal waits, and a rerun delivers."""
+    fault_s3.fault("Put", Status(403, "AccessDenied"))
+    with pytest.raises(mc_sink.PermissionDenied, match=r"s3:PutObject at .*/_begun/.*Nothing became visible"):
+        deliver(fault_s3)
+    assert fault_s3.listing(fault_s3.bucket) == {}
+    assert mc_sink.list_journals() == []
+    assert deliver(fault_s3).num_found == 0
