@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mc_sink._lazy import attributes, load_part
+from mc_sink._lazy import OfInstances, attributes, load_part, without_frame
 from mc_sink._runtime import fork_guard, state_dir  # noqa: F401  they record every fork, and the folder of the start
 from mc_sink.secret import seals_options
 
@@ -108,6 +108,10 @@ __all__ = [
 @pl.api.register_lazyframe_namespace("sink_madconnect")
 class SinkMadConnect:
     """Deliver this frame. Takes the arguments of `mc_sink.sink_madconnect` that follow the frame."""
+
+    # What completion and `?` show of `frame.sink_madconnect`: the options by name, and the text about each.
+    __signature__ = OfInstances(lambda: without_frame(load_part("sink").sink_madconnect))
+    __doc__ = OfInstances(lambda: load_part("sink").sink_madconnect.__doc__, of_class=__doc__)
 
     def __init__(self, frame: pl.LazyFrame | pl.DataFrame) -> None:
         self._frame = frame

@@ -37,9 +37,12 @@ class ArrowDataset(Protocol):
         """Read the record batches."""
 
 
+# None is refused when it comes. It is in the type because `duckdb.sql` is typed as returning it: it does for statements
+# without rows.
 Frame: TypeAlias = (
-    "pl.LazyFrame | pl.DataFrame | ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch]"
-)
+    "pl.LazyFrame | pl.DataFrame | "
+    "ArrowStream | ArrowDataset | Iterable[pl.DataFrame] | Iterable[pa.RecordBatch] | None"
+)  # fmt: skip
 Batches = Iterator[pl.DataFrame]
 # Libraries whose streams have new buffers for each batch.
 _FRESH = {"duckdb", "_duckdb"}
@@ -183,6 +186,8 @@ def _advice(thing: object) -> str:
         return " For a Series, pass series.to_frame()."
     if isinstance(thing, Mapping):
         return " For a mapping, pass polars.DataFrame(…) of it."
+    if thing is None:
+        return " A statement without rows, such as CREATE TABLE, gives None in DuckDB: pass a query."
     return ""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,3 +42,26 @@ def attributes(homes: Mapping[str, str], module: str = PACKAGE) -> Callable[[str
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return find
+
+
+class OfInstances:
+    """An attribute that only instances of a class have, found out when it is asked for.
+
+    `inspect` looks for `__signature__` on instances and on classes alike. Without `of_class` a class doesn't have it.
+    """
+
+    def __init__(self, find: Callable[[], Any], of_class: Any = None) -> None:
+        self._find, self._of_class = find, of_class
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is not None:
+            return self._find()
+        if self._of_class is None:
+            raise AttributeError("only instances have it")
+        return self._of_class
+
+
+def without_frame(call: Callable[..., Any]) -> Signature:
+    """Return the signature of a call whose first argument, a frame, is known already."""
+    seen = signature(call)
+    return seen.replace(parameters=[*seen.parameters.values()][1:])

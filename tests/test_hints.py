@@ -59,6 +59,7 @@ FRAMES = [
     ({"a": [1]}, "pass polars.DataFrame(…) of it"),
     ([{"a": 1}], "pass polars.DataFrame(rows)"),
     ("data.csv", "pass polars.scan_csv(…)"),
+    (None, "gives None in DuckDB: pass a query"),
 ]
 SIZES = {"10B": 10, "1kB": 1_000, "256MB": 256_000_000, "256 MiB": 256 * 2**20, "1GiB": 2**30, "1.5kB": 1_500}
 

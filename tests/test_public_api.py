@@ -181,6 +181,18 @@ def test_both_kinds_of_frame_have_the_namespace() -> None:
         assert isinstance(frame.sink_madconnect, mc_sink.SinkMadConnect)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("frame", [FRAME, FRAME.lazy()], ids=["eager", "lazy"])
+def test_the_namespace_shows_the_options_as_the_function_does(frame: pl.DataFrame | pl.LazyFrame) -> None:
+    """By name, type and default, with the text about each: what completion and `?` read."""
+    call = frame.sink_madconnect  # type: ignore[union-attr]
+    function = inspect.signature(mc_sink.sink_madconnect).parameters
+    assert dict(inspect.signature(call).parameters) == {name: one for name, one in function.items() if name != "frame"}
+    assert inspect.getdoc(call) == inspect.getdoc(mc_sink.sink_madconnect)
+    assert mc_sink.SinkMadConnect.__doc__ is not None
+    assert mc_sink.SinkMadConnect.__doc__.startswith("Deliver this frame.")
+    assert list(inspect.signature(mc_sink.SinkMadConnect).parameters) == ["frame"]
+
+
 def test_the_function_and_the_namespace_deliver_the_same(tmp_path: Path) -> None:
     """Every form gives the same file under the same options, and the same refusals."""
     lazy, eager = FRAME.lazy(), FRAME

@@ -154,7 +154,7 @@ def _validated(document: Mapping[str, Any], label: str) -> Settings:
 def _faults_of(errors: Sequence[ErrorDetails]) -> list[str]:
     """Return a sentence for each invalid key; pydantic has an error for every type that the key may have."""
     faults: dict[str, str] = {}
-    for error in errors:
+    for error in sorted(errors, key=lambda error: -len(error["loc"])):  # deepest: of the type that fits best
         place = [str(part) for part in error["loc"]]
         kind = _TABLES.get(place[0])
         depth = 2 if kind and len(place) > 1 else 1
@@ -178,6 +178,7 @@ def refuse_secrets(document: Mapping[str, Any], label: str) -> None:
         if isinstance(client := options.get("client_kwargs"), dict):
             _check_names(client, ALLOWED_CLIENT, "storage_options.client_kwargs", label)
     _check_source(document.get("source"), "source", label)
+    _check_webhooks(document.get("hooks"), label)
     for place, value in _texts(document, ""):
         if looks_secret(value, is_address=place in _ADDRESSES):
             raise ConfigurationError(f"{label} seems to have a credential in {place}. {_SAFE_PLACES}")
@@ -189,6 +190,15 @@ def _check_source(value: object, place: str, label: str) -> None:
         _refuse_names(value, place, label)
         for name, inner in value.items():
             _check_source(inner, f"{place}.{shown(name)}", label)
+
+
+def _check_webhooks(hooks: object, label: str) -> None:
+    for name, hook in hooks.items() if isinstance(hooks, dict) else ():
+        if isinstance(hook, dict) and ("url" in hook or "://" in str(hook.get("url_env"))):
+            raise ConfigurationError(
+                f"hooks.{shown(name)} in {label} has the URL of a webhook, which is a secret: write the URL into an "
+                'environment variable, and its name here: url_env = "NAME".'
+            )
 
 
 def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, label: str) -> None:

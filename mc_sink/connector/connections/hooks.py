@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 
 from mc_sink._display import lines, logger
 from mc_sink._runtime import state_dir
+from mc_sink.connector.connections.settings import Webhook
 from mc_sink.connector.connections.sources import find_named
+from mc_sink.connector.connections.webhook import WebhookError, post
 from mc_sink.connector.history import TimedOut
 
 if TYPE_CHECKING:
@@ -51,8 +53,10 @@ def call_hooks(run: Run, connection: Connection) -> None:
     seconds = _patience(run)
     if isinstance(hook, str):
         calls.append((hook, lambda: _within(seconds, lambda: find_named(hook, connection.folder)(run))))
+    elif isinstance(hook, Webhook):
+        calls.append((f"the webhook of {hook.url_env}", partial(_within, seconds, partial(post, hook, run))))
     elif hook:
-        calls.append((hook[0], lambda: _command(hook, connection, run)))
+        calls.append((hook[0], partial(_command, hook, connection, run)))
     points = entry_points(group=f"mc_sink.{group}")
     calls.extend(
         (point.name, partial(_within, seconds, lambda point=point: point.load()(run)))  # type: ignore[misc]
@@ -64,7 +68,8 @@ def call_hooks(run: Run, connection: Connection) -> None:
         except (Exception, SystemExit) as error:  # a hook may raise anything, and exit
             if isinstance(error, SystemExit) and type(error) is not SystemExit:
                 raise  # `Terminated`: this program received SIGTERM
-            _log.warning("The hook %s (%s) failed: %s.", group, name, type(error).__name__)
+            reason = error if isinstance(error, WebhookError) else type(error).__name__  # other texts may hold a secret
+            _log.warning("The hook %s (%s) failed: %s.", group, name, reason)
 
 
 def _within(seconds: float, call: Callable[[], object]) -> None:

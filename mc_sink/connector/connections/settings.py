@@ -12,9 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from mc_sink.sink import KINDS
 
 SourceFormat = Literal["parquet", "csv", "ndjson", "ipc"]
-# Runs when a delivery has ended: "module:function", or a command as a list of its words.
-Hook: TypeAlias = str | list[str]
 _STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A URL that the facts of a run are posted to, in the form of Slack, of Microsoft Teams, or as plain JSON.
+
+    `url_env` names the environment variable that holds the URL, which is a secret: it is all that a post needs.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    url_env: str
+    form: Literal["slack", "teams", "json"] = "json"
+
+
+# Runs when a delivery has ended: "module:function", a command as a list of its words, or a webhook.
+Hook: TypeAlias = str | list[str] | Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +87,10 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Commands and functions that are called at a run's end. A failing hook is a warning and never fails the run.
+    """Functions, commands and webhooks that are called at a run's end.
 
-    `environment` names the variables that a command gets in addition to those of every command.
+    A hook that fails is a warning, and never fails the run. `environment` names the variables that a command gets in
+    addition to those of every command.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
