@@ -77,6 +77,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     - `named`: the header or argument that the store complained of.
     - `region`, `endpoint`: where the store says that the bucket is.
     - `outage`: no connection was made. The host refused it or has no route, or its name is unknown.
+    - `is_of_a_storm`: a store, or a gateway before it, answered that it is overloaded or fails, which may take a while.
     """
 
     operation: str
@@ -90,6 +91,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     region: str | None = None
     endpoint: str | None = None
     outage: Literal["", "no route", "no name"] = ""
+    is_of_a_storm: bool = False
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
@@ -100,11 +102,6 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
         again_after = RULES[self.operation].again_after
         status = NO_REPLY if self.status is None else str(self.status)
         return self.code in again_after or (self.code not in REFUSED and status in again_after)
-
-    @property
-    def is_of_a_storm(self) -> bool:
-        """Whether a store, or a gateway before it, answered that it is overloaded or fails, which may take a while."""
-        return self.code in THROTTLED or (self.code not in REFUSED and str(self.status) in FAILING)
 
     @property
     def is_of_the_store(self) -> bool:
@@ -176,6 +173,7 @@ def _answered(operation: str, response: Mapping[str, Any], scrubbed: Callable[[s
     # A server's error, a timeout and a throttle may come from a gateway, after the store has taken the request.
     server_error = status is None or status >= 500 or status in {408, 429}  # noqa: PLR2004  server errors
     failed.uncertain = server_error and not failed.is_unsupported
+    failed.is_of_a_storm = code in THROTTLED or (code not in REFUSED and str(status) in FAILING)
     failed.named = _of_form(_HEADER, answer.get("Header") or answer.get("ArgumentName")) or ""
     failed.endpoint = _of_form(_HOST, answer.get("Endpoint"))
     failed.region = _of_form(_REGION, headers.get("x-amz-bucket-region") or answer.get("Region"))
