@@ -97,7 +97,7 @@ class DeliverySpec:
     @property
     def records_begun(self) -> bool:
         """Whether each attempt is recorded in the store before its first file is visible; see `publishing.begun`."""
-        is_wide = self.target.protocol == "s3" and self.names.are_anywhere
+        is_wide = self.target.protocol == "s3" and bool(self.partition_by) and self.names.are_anywhere
         return is_wide and self.run_id_given and self.if_exists == "fail" and self.manifest is not None
 
     def stores(self) -> Stores:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mc_sink.storage import Stores
 
 
-def check(stores: Stores, staged: Sequence[Staged], claim: Claim) -> None:
+def check_others(stores: Stores, staged: Sequence[Staged], claim: Claim) -> None:
     """Raise `AlreadyExistsError` if another attempt of the run has begun to publish other files than this one."""
     folder = parse_target(str(claim.begun))
     if others := stores.of(folder).listing(folder, exact=False) - {_record(staged, claim)}:

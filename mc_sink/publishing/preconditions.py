@@ -166,7 +166,7 @@ def _visible(stores: Stores, claim: Claim, staged: Sequence[Staged]) -> Iterator
         stem, patterns = parse_target(url), [re.compile(text) for text in texts]
         listed: Iterable[str] | None = stores.of(stem).listed(stem)
         if claim.begun and url == claim.stem and (listed := short_listing(stores.of(stem), stem)) is None:
-            begun.check(stores, staged, claim)
+            begun.check_others(stores, staged, claim)
             continue
         yield from (url for url in listed or () if any(pattern.fullmatch(url) for pattern in patterns))
 

@@ -95,7 +95,7 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     store = stores.of(names.target)
     # No name contains a new run id yet, so its listing is short, even where a template puts the run id last.
     is_shared = spec.run_id_given or (overwrites and not names.are_its_own)
-    if overwrites and names.is_numbered:  # whatever is there may be replaced, by files that aren't known yet
+    if overwrites and names.is_numbered:  # any file may be replaced, and which ones isn't known yet
         is_shared = False
     stem = names.stem if is_shared else names.target.file(names.run_id)
     exact = not names.target.is_prefix

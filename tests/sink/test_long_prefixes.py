@@ -238,6 +238,10 @@ ANYWHERE: dict[str, tuple[dict[str, Any], bool]] = {
     "a template that begins with a column": ({"name": "{k}/{run_id}{ext}"}, True),
     "a template that begins with the run id": ({"name": "{run_id}/{k}{ext}"}, False),
     "no partitions": ({"partition_by": None, "max_rows_per_file": 5}, False),
+    "no partitions, and the number first": (
+        {"partition_by": None, "max_rows_per_file": 5, "name": "{part}-{run_id}{ext}"},
+        False,
+    ),
     "no manifest": ({"manifest": False}, False),
     "a new run id": ({"run_id": None}, False),
     "overwriting": ({"if_exists": "overwrite"}, False),

@@ -64,7 +64,7 @@ REFUSALS = {
     "PreconditionFailed": 412,
     "XMinioStorageFull": 507,
 }
-# In a storm: the usual ones, and as many as the pauses leave room for until the deadline.
+# In a storm: the usual ones, and as many as the shortest pauses allow until the deadline.
 MOST_ATTEMPTS = 32
 EVERYWHERE = pytest.mark.parametrize("operation", OPERATIONS)
 

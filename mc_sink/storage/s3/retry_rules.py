@@ -138,7 +138,7 @@ class Pace:
     - An attempt ends when nothing moves for two read timeouts (a Complete: five).
     - No attempt begins later than two read timeouts after the first, not counting the time in which a body moved.
     - At most `attempts` are made. A store that can't be reached, asks for fewer requests or fails is waited for: then
-      the deadline alone ends the attempts, of which it leaves room for 32.
+      the deadline alone ends the attempts, at most 32 of them.
     - The pauses are random shares of a bound that doubles from `first_wait` to `longest_wait` (full jitter). After
       `attempts` they are at least half of `longest_wait`.
 
