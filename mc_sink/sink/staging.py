@@ -93,7 +93,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         prior = prior or find_prior_attempt(spec, stores)
         name = rows.compiled.name
         metadata = {"mc_sink.run_id": spec.names.run_id, **({"mc_sink.schema": name} if name else {})}
-        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        plan = DeliveryPlan(spec, rows.delivered, prior.compared(stores), waiting=waiting, metadata=metadata)
         watch.end("prepare")
         progress.begin(lambda: count_rows(source) if rows.expected is None else rows.expected)
         batches = watch.until_last(spec.watch(rows.batches(spec.row_group_size)))
