@@ -11,7 +11,7 @@ from io import BufferedWriter, RawIOBase, TextIOWrapper
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._display import Printable, labelled, lines, printable
+from mc_sink._display import Printable, counted, labelled, lines, printable
 from mc_sink.connector import history
 from mc_sink.exceptions import SinkError
 from mc_sink.formats import options_of
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Verification
 
 STDERR = 2
+# The columns of a table that are never cut, and the least width of the others with the gap before them.
+_WHOLE = frozenset({"run id", "name", "status"})
+FOLDED_WIDTH = 9
 _WORDS = {
     "green": ("delivered", "yes", "documented", "Configured"),
     "red": ("failed", "no", "Failing"),
@@ -205,6 +208,7 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
         facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions", "preset")}
         facts |= {"format": preview.format.extension.removeprefix("."), "dialect": options_of(preview.format)}
         facts["lost"] = preview.lost
+        facts |= {"judged": found.judged, "num_rejected": found.num_rejected}
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()
@@ -214,6 +218,9 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
         out(lines(*(f"{name}: {dtype}" for name, dtype in sample.schema.items())))
         out(lines(*str(sample).split("\n"), ""))
     out(str(preview))
+    if found.judged is not None:
+        rejected = f", {found.num_rejected:,} would be rejected" if found.num_rejected else ""
+        out(f"judged       {counted(found.judged, 'row')}{rejected}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any) -> None:
@@ -224,11 +231,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any)
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table(*head, **({"box": None, "pad_edge": False} | options))
+    made = Table(**({"box": None, "pad_edge": False} | options))
+    for title in head:
+        made.add_column(title, no_wrap=title in _WHOLE)  # words that are copied from the screen are never cut
     for row in rows:
         texts = [(cell(value), _COLOURS.get(str(value))) for value in row]
         made.add_row(*(f"[{colour}]{text}[/]" if colour else escape(printable(text)) for text, colour in texts))
-    _draw(made)
+    whole = [max(len(str(row[head.index(title)])) for row in rows) for title in head if title in _WHOLE and rows]
+    _draw(made, sum(whole) + FOLDED_WIDTH * (len(head) - len(whole)))
 
 
 def coloured(word: str, text: str = "") -> None:
@@ -238,14 +248,17 @@ def coloured(word: str, text: str = "") -> None:
     _draw(f"[{_COLOURS[word]}]{word}[/] {escape(printable(text))}")
 
 
-def _draw(drawing: Any) -> None:
+def _draw(drawing: Any, least: int = 0) -> None:
     """Print a table or a text of rich: as wide as the terminal, or as wide as it needs in a file or a pipe.
+
+    A table is at least `least` wide: a narrower terminal wraps its lines.
 
     Colour is for terminals, and for FORCE_COLOR, which rich obeys.
     """
     from rich.console import Console
 
     wide = Console() if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") else Console(width=250)
+    wide.width = max(wide.width, least)
     with wide.capture() as captured:
         wide.print(drawing, soft_wrap=isinstance(drawing, str))
     out(Printable(captured.get().rstrip("\n")))  # its cells are escaped; the other characters are colours

@@ -5,25 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from mc_sink._display import lines, logger
 from mc_sink.connector import history
 from mc_sink.connector.cli.exit import calling
-from mc_sink.connector.cli.output import out
+from mc_sink.connector.cli.output import out, print_json, table
 from mc_sink.connector.cli.run_commands import log_lines
-from mc_sink.connector.connections import Connection, Scheduler, load
+from mc_sink.connector.connections import Connection, Scheduler, load, next_times
 from mc_sink.connector.metrics import metrics_text, serve_metrics, write_metrics
-from mc_sink.exceptions import SinkError
+from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logger(__name__)
 METRICS_SECONDS = 60.0
+NUM_NEXT = 5
 MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics to this file after each run and each minute.")
 ]
@@ -32,9 +35,12 @@ MetricsPort = Annotated[
 ]
 
 
-def schedule(
+def schedule(  # noqa: PLR0913  the options of a command
     files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
     *,
+    show_next: Annotated[
+        bool, typer.Option("--next", help="Show the coming times of each connection, and run nothing.")
+    ] = False,
     at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
     metrics_file: MetricsFile = None,
     metrics_port: MetricsPort = None,
@@ -46,6 +52,10 @@ def schedule(
 
     Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
     """
+    connections = [load(file) for file in files]
+    if show_next:
+        _show_next(connections, as_json=as_json)
+        return
     log_lines()
     more = ["--json"] if as_json else []
 
@@ -56,7 +66,7 @@ def schedule(
 
     write = _writer(metrics_file)
     scheduler = Scheduler(
-        [load(file) for file in files],
+        connections,
         command,
         at_once=at_once,
         ended=lambda _child: write(is_due=True),
@@ -68,6 +78,27 @@ def schedule(
             _log.info("Metrics are served at http://127.0.0.1:%s/metrics", port)
         stack.enter_context(calling(lambda _number, _frame: scheduler.stop()))
         scheduler.run()
+
+
+def _show_next(connections: list[Connection], *, as_json: bool) -> None:
+    """Print the next times of each connection, in UTC and in the zone of its schedule."""
+    now, paused = datetime.now(UTC), history.paused_files()
+    rows = []
+    for one in connections:
+        schedule = one.settings.schedule
+        if schedule is None:
+            raise ConfigurationError(f"{one.file} has no [schedule]. Add one, or leave the file out.")
+        is_paused = str(one.file) in paused
+        for due in next_times(schedule, one.name, now, NUM_NEXT):
+            facts = {"connection": one.name, "file": str(one.file), "due_at": due.isoformat(), "paused": is_paused}
+            if as_json:
+                print_json(facts)
+            local = due.astimezone(ZoneInfo(schedule.timezone))
+            rows.append(
+                (one.name, f"{due:%Y-%m-%d %H:%M:%S}", f"{local:%a %H:%M:%S %Z}", "paused" if is_paused else "")
+            )
+    if not as_json:
+        table(("name", "due at (UTC)", "local", "status"), rows)
 
 
 def _writer(file: Path | None) -> Callable[..., None]:

@@ -21,11 +21,12 @@ _PLATFORM = {one.name: f"--{one.name.replace('_', '-')}" for one in fields(Platf
 FLAGS: dict[str, dict[str, str]] = {
     "run": _DELIVERY,
     "preview": {"run_id": "--run-id"},
-    "send": _DELIVERY | {"format": "--format", "schema": "--schema", "platform": "--platform"},
+    "send": _DELIVERY
+    | {name: f"--{name.replace('_', '-')}" for name in ("format", "schema", "platform", "on_invalid", "if_exists")},
     "recover": _RECORDED,
     "verify": {name: flag for name, flag in _RECORDED.items() if name != "target"},
     "platforms": _PLATFORM | {"store": "--store"},
-    "policy": {"kms_key": "--kms", "external_id": "--external-id", "region": "--region"},
+    "policy": {"kms_key": "--kms-key", "external_id": "--external-id", "region": "--region"},
     "lifecycle": {name: f"--{name.replace('_', '-')}" for name in ("expire_days", "archive_days", "abort_days")},
 }
 # The flags that stand for one value of an argument.

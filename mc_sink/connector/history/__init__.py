@@ -49,10 +49,13 @@ from mc_sink.connector.history.table import (
 from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mc_sink._runtime import state_dir
     from mc_sink.receipt import Receipt
 
 __all__ = [
+    "LAST",
     "Beginning",
     "Busy",
     "Failure",
@@ -66,6 +69,7 @@ __all__ = [
     "find_due",
     "find_run",
     "hold",
+    "ids_beginning_with",
     "in_turn",
     "last_rows",
     "list_runs",
@@ -79,9 +83,13 @@ __all__ = [
     "resume",
     "standing_of",
     "summaries",
+    "the_one",
 ]
 
 _log = logger(__name__)
+# The word for the newest run, unless a run has this id.
+LAST = "last"
+MAX_LISTED = 3
 
 
 class Ongoing:
@@ -154,13 +162,43 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
+    """Return the last attempt of a run, by its id or the beginning of its id; `last` is the newest run.
+
+    Raises `ConfigurationError` for an unknown id, and for the beginning of several.
+    """
+    chosen = the_one(run_id, ids_beginning_with(run_id))
     with transaction() as table:
         settle(table)
-        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+        by, values = "run_id = ?", [chosen]
+        if chosen is None and run_id == LAST:
+            by, values = "status <> 'missed'", []
+        row = table.execute(f"{SELECT} where {by} order by number desc limit 1", values).fetchone()
     if row is None:
-        raise ConfigurationError(f"No run of this machine has the id {run_id}. List the runs with mc-sink history.")
+        reason = "This machine has no run yet." if run_id == LAST else f"No run of this machine has the id {run_id}."
+        raise ConfigurationError(f"{reason} List the runs with mc-sink history.")
     return as_run(row)
+
+
+def ids_beginning_with(text: str) -> list[str]:
+    """Return the ids of this machine's runs that begin with a text, newest first."""
+    with transaction() as table:
+        found = table.execute(
+            "select run_id from runs where substr(run_id, 1, length(:text)) = :text and :text <> '' "
+            "group by run_id order by max(number) desc",
+            {"text": text},
+        )
+        return [row["run_id"] for row in found]
+
+
+def the_one(text: str, ids: Iterable[str]) -> str | None:
+    """Return the id that a text is, or is the beginning of; None for none, `ConfigurationError` for several."""
+    found = list(dict.fromkeys(one for one in ids if text and one.startswith(text)))
+    if text in found:
+        return text
+    if len(found) > 1:
+        listed = ", ".join(found[:MAX_LISTED]) + (", …" if len(found) > MAX_LISTED else "")
+        raise ConfigurationError(f"{len(found)} runs have ids that begin with {text}: {listed}. Write more of the id.")
+    return found[0] if found else None
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:

@@ -1,0 +1,147 @@
+"""`mc-sink history`, `show`, `verify` and `recover`: the records of runs."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mc_sink import publishing
+from mc_sink._display import lines
+from mc_sink.connector import history
+from mc_sink.connector.cli import output
+from mc_sink.connector.cli.completion import platform_names, run_ids
+from mc_sink.connector.cli.exit import Code
+from mc_sink.connector.cli.output import out
+from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
+from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from mc_sink.connector.history import Run
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RecordId = Annotated[
+    str, typer.Argument(help="A run's id, its beginning, or last.", show_default=False, autocompletion=run_ids)
+]
+Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="The store's URL. Default: that of the run.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A profile in ~/.aws/config.")]
+Platform = Annotated[
+    str | None,
+    typer.Option("--platform", help="Saved credentials. Default: those of the run.", autocompletion=platform_names),
+]
+NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
+
+
+def show_history(
+    *,
+    connection: Annotated[str | None, typer.Option(help="Only runs of the connection of this name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The number of runs to list.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the runs of this machine, newest first."""
+    output.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
+
+
+def show(run_id: RecordId, *, as_json: Json = False) -> None:
+    """Show the record of a run."""
+    output.one_run(history.find_run(run_id), as_json=as_json)
+
+
+def verify(  # noqa: PLR0913  the options of a command
+    run_id: RecordId,
+    *,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    platform: Platform = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the files that a run delivered with a listing of the bucket.
+
+    Every file must exist with the same size and ETag.
+
+    Exits with code 9 if a file is missing or has changed.
+    """
+    run = history.find_run(run_id)
+    if run.status != "delivered":
+        raise ConfigurationError(
+            f"Cannot verify run {run.run_id}: its status is {run.status}, and its record lists no files. See mc-sink "
+            f"show {run.run_id}; mc-sink recover lists unfinished deliveries."
+        )
+    found = publishing.verify(run.receipt(), **_access(run, platform, endpoint_url, profile, no_platform=no_platform))
+    output.verification(found, as_json=as_json)
+    if not found.ok:
+        raise typer.Exit(Code.DIFFERENT)
+
+
+def recover(  # noqa: PLR0913  the options of a command
+    run_id: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run's id, its beginning, or last. Without it, unfinished deliveries are listed.",
+            autocompletion=run_ids,
+        ),
+    ] = None,
+    *,
+    discard: Annotated[bool, typer.Option("--discard", help="Discard the files that are not visible yet.")] = False,
+    target: Annotated[str | None, typer.Option(help="The target, if two deliveries have the same run id.")] = None,
+    endpoint_url: Endpoint = None,
+    profile: Profile = None,
+    platform: Platform = None,
+    no_platform: NoPlatform = False,
+    as_json: Json = False,
+) -> None:
+    """Finish a delivery that stopped while it was published.
+
+    Its first files may be visible. This publishes the others, each once. Hidden files that a killed process left on a
+    disk are removed.
+    """
+    if run_id is None:
+        found, unreadable = publishing.journal.read_all()
+        output.journals(found, publishing.hidden_files.list_left(), unreadable, as_json=as_json)
+        if unreadable:
+            raise typer.Exit(Code.CONFIGURATION)
+        return
+    run_id, run = _unfinished(run_id), None
+    with suppress(ConfigurationError):  # a delivery from Python has no record
+        run = history.find_run(run_id)
+    access = _access(run, platform, endpoint_url, profile, no_platform=no_platform)
+    if discard:
+        left = publishing.recover(run_id, target=target, action="discard", **access)
+        out(json.dumps({"left": left}) if as_json else lines("Discarded.", *left))
+        return
+    receipt = publishing.recover(run_id, target=target, **access)
+    ended = history.note_recovered(run, receipt) if run else None
+    if as_json and ended:
+        output.one_run(ended, as_json=True)
+    else:
+        out(str(receipt))
+
+
+def _unfinished(text: str) -> str:
+    """Return the id that a text stands for, of a record or of an unfinished delivery without one, as from Python."""
+    ids = [one.run_id for one in publishing.journal.read_all()[0]]
+    ids += [one.run_id for one in publishing.hidden_files.list_left()]
+    if text in ids:
+        return text
+    if text == history.LAST:
+        return history.find_run(text).run_id
+    with suppress(ConfigurationError):  # without a history, the id is looked for in the journals alone
+        ids += history.ids_beginning_with(text)
+    return history.the_one(text, ids) or text  # an unknown id is an error of `publishing.recover`
+
+
+def _access(
+    run: Run | None, platform: str | None, endpoint_url: str | None, profile: str | None, *, no_platform: bool
+) -> dict[str, Any]:
+    """Return how to reach the store: as the options say, or else as the run did."""
+    if platform and no_platform:
+        raise ConfigurationError("--platform and --no-platform contradict each other. Leave one of them out.")
+    chosen = None if no_platform else platform or (run.platform if run else None)
+    given = {"endpoint_url": endpoint_url, "profile": profile}
+    options = dict(run.storage_options) if run else {}
+    options |= {name: value for name, value in given.items() if value is not None}
+    return {"platform": chosen, "storage_options": options or None}
