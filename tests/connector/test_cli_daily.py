@@ -1,4 +1,4 @@
-"""What people type every day: short run ids, `last`, rows judged before a run, coming times, and flags of one spelling."""
+"""What people type every day: short run ids, `last`, rows judged before a run, coming times, and plain flags."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from mc_sink.exceptions import ConfigurationError
 from tests.support.command_line import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers.fault import FaultServer
 
 SCHEMA = """
-schema_type: dataframe
+schema_type: polars_dataframe
 name: people
 columns:
   id:
@@ -33,7 +32,7 @@ columns:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Have a folder with a source, a schema and a connection, and a state of its own."""
     folder, state = tmp_path / "work", tmp_path / "state"
     folder.mkdir()
@@ -42,7 +41,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     (folder / "daily.toml").write_text('target = "out/"\n[source]\nfiles = "rows.csv"\n', "utf-8")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(state))
-    yield Machine(folder, state)
+    return Machine(folder, state)
 
 
 def test_the_beginning_of_an_id_is_enough(machine: Machine) -> None:
@@ -52,7 +51,7 @@ def test_the_beginning_of_an_id_is_enough(machine: Machine) -> None:
     assert machine.here("show", "d", "--json").json()["run_id"] == "day"
     assert machine.here("show", "night-1", "--json").json()["run_id"] == "night-1"
     assert machine.here("show", "last", "--json").json()["run_id"] == "day"
-    assert "delivered" not in machine.here("verify", "last").err
+    assert machine.here("verify", "last", "--json").json()["ok"] is True
     several = machine.here("show", "night", code=Code.CONFIGURATION).err
     assert "2 runs have ids that begin with night: night-10, night-1. Write more of the id." in several
     assert "No run of this machine has the id x" in machine.here("show", "x", code=Code.CONFIGURATION).err
@@ -142,16 +141,17 @@ def test_send_has_the_flags_that_people_look_for(machine: Machine) -> None:
     assert (machine.folder / "out" / "r.csv").exists()
     machine.here(*words[:2], "out/r.csv", code=Code.EXISTS)
     machine.here(*words[:2], "out/r.csv", "--if-exists", "overwrite")
-    machine.here(*words[:2], "parts/", "--partition-by", "id")
-    assert len([*(machine.folder / "parts").glob("id=*")]) == 10
+    (machine.folder / "two.csv").write_text("id,country\n1,DE\n2,US\n", "utf-8")
+    machine.here("send", "two.csv", "parts/", "--partition-by", "country")
+    assert {one.name for one in (machine.folder / "parts").glob("*=*")} == {"country=DE", "country=US"}
 
 
 def test_a_new_platform_is_checked_where_its_bucket_is_known(machine: Machine, fault_s3: FaultServer) -> None:
     """The check says what it found, and the platform is saved all the same."""
     (machine.folder / "key").write_text("AKIAEXAMPLEEXAMPLE00\nnever-shown\n", "utf-8")
     words = ("--endpoint-url", fault_s3.url, "--from", "key", "--store", "file")
-    prefix = ("--prefix", f"s3://{fault_s3.new_bucket() if hasattr(fault_s3, 'new_bucket') else 'bucket'}/p/")
-    assert "Unverified at s3://" in machine.here("platforms", "add", "one", *words, *prefix).err
+    prefix = ("--prefix", "s3://bucket/p/")
+    assert "Failing at s3://bucket/p/: credentials: 403" in machine.here("platforms", "add", "one", *words, *prefix).err
     assert "It is unverified." in machine.here("platforms", "add", "two", *words, *prefix, "--no-check").err
     assert "It is unverified." in machine.here("platforms", "add", "three", *words).err
     assert [*platform_names("t")] == ["three", "two"]

@@ -93,14 +93,8 @@ def send(  # noqa: PLR0913  the options of a command
     document: dict[str, Any] = {"source": {"files": files[:-1]}, "target": files[-1]}
     client = _given({"region_name": region})
     stored = _given({"endpoint_url": endpoint_url, "profile": profile, "client_kwargs": client})
-    given: dict[str, Any] = {
-        "format": format,
-        "schema": schema,
-        "on_invalid": on_invalid,
-        "if_exists": if_exists,
-        "name": name,
-    }
-    given |= {"partition_by": partition_by, "platform": platform, "storage_options": stored}
+    given: dict[str, Any] = {"format": format, "schema": schema, "on_invalid": on_invalid, "if_exists": if_exists}
+    given |= {"name": name, "partition_by": partition_by, "platform": platform, "storage_options": stored}
     _merge(document, _given(given))
     for option in options or ():
         _merge(document, _parsed(option))
