@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mc_sink._lazy import attributes
 from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
-from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, FormatName, Options, SinkOptions, takes_options
+from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
 from mc_sink.sink.pipeline import RowCountGuard
 from mc_sink.sink.prior_attempt import find_prior_attempt
@@ -35,7 +35,6 @@ __all__ = [
     "DEFAULT_REJECTS",
     "KINDS",
     "Delivery",
-    "FormatName",
     "Options",
     "Preview",
     "RowCountGuard",

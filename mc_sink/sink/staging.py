@@ -15,6 +15,7 @@ from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._nested import without_categories
 from mc_sink._runtime.batches import known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
+from mc_sink._runtime.turns import turn
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.publishing import discard_with, hidden_files
@@ -75,7 +76,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     spec.check_places(stores)
     if spec.run_id_given:
         hidden_files.remove_left(spec.names.run_id, spec.target.url, stores)
-    with stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
+    with turn(), stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
@@ -87,8 +88,9 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
             batches = spec.watch(rows.batches(spec.row_group_size))
             files = write_files(batches, plan, stores.of(spec.target), advance)
         staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
+        several = bool(waiting) or spec.names.share is not None
         try:
-            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior, several=several))
             rows.account_for(staged)
             if spec.names.share is None:  # `Delivery.publish` counts the rows of all shares
                 rows.check_number(spec.min_rows, guard)
@@ -143,15 +145,18 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
     return replace(staged, files=())
 
 
-def _stage_rejects(rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt) -> StagedRejects | None:
-    """Stage the rejected rows; None where invalid rows fail the run."""
+def _stage_rejects(
+    rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt, *, several: bool
+) -> StagedRejects | None:
+    """Stage the rejected rows; None where invalid rows fail the run. `several`: the run has other parts."""
     if spec.rejects is None:
         return None
     rejected, (target, format) = rows.compiled.rejects(), spec.rejects
     if rejected is None:
         return StagedRejects(0, None)
     is_published = target.url in prior.to_compare
-    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=is_published)
+    schema = rejected.collect_schema()
+    file = FilePlan(target, schema, format, ROW_GROUP_SIZE, several=several, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     return StagedRejects(written.num_rows, written)
 

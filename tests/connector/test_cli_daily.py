@@ -1,16 +1,14 @@
-"""What people type every day: short run ids, `last`, rows judged before a run, coming times, and plain flags."""
+"""What people type every day: short run ids, `last`, rows judged before a run, and plain flags."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-import mc_sink
-from mc_sink.connector.cli.completion import format_names, platform_names, run_ids, schema_names
+from mc_sink.connector.cli.completion import formats, platforms_saved, run_ids, schemas
 from mc_sink.connector.cli.exit import Code
-from mc_sink.connector.history import Beginning, begin, find_run
+from mc_sink.connector.history import Beginning, begin, find_run, full_id
 from mc_sink.exceptions import ConfigurationError
 from tests.support.command_line import Machine
 
@@ -53,8 +51,12 @@ def test_the_beginning_of_an_id_is_enough(machine: Machine) -> None:
     assert machine.here("show", "last", "--json").json()["run_id"] == "day"
     assert machine.here("verify", "last", "--json").json()["ok"] is True
     several = machine.here("show", "night", code=Code.CONFIGURATION).err
-    assert "2 runs have ids that begin with night: night-10, night-1. Write more of the id." in several
-    assert "No run of this machine has the id x" in machine.here("show", "x", code=Code.CONFIGURATION).err
+    assert "Several runs have an id that begins with night: night-1, night-10. Write more of the id." in several
+    several = machine.here("show", "night", code=Code.CONFIGURATION).err
+    assert "Several runs have an id that begins with night: night-1, night-10. Write more of the id." in several
+        "No run of this machine has an id that is or begins with x"
+        in machine.here("show", "x", code=Code.CONFIGURATION).err
+    )
     assert "night-10" in machine.here("recover", "night-10", code=Code.CONFIGURATION).err
     (machine.folder / "out").rename(machine.folder / "gone")
     machine.here("verify", "da", code=Code.DIFFERENT)
@@ -63,7 +65,7 @@ def test_the_beginning_of_an_id_is_enough(machine: Machine) -> None:
 @pytest.mark.usefixtures("machine")
 def test_last_is_the_newest_run_unless_a_run_has_this_id() -> None:
     """Without any run, the error says so; an empty text is the beginning of nothing."""
-    with pytest.raises(ConfigurationError, match="no run yet"):
+    with pytest.raises(ConfigurationError, match="begins with last"):
         find_run("last")
     for run_id in ("last", "newest"):
         begin(Beginning(run_id=run_id, connection="c", target="t")).failed(ValueError())
@@ -81,17 +83,6 @@ def test_ids_are_whole_at_any_width(machine: Machine, columns: str) -> None:
     assert run_id in narrow.here("history").out
 
 
-@pytest.mark.parametrize("words", [("-h",), ("run", "-h"), ("platforms", "add", "-h")])
-def test_short_help_is_the_help(machine: Machine, words: tuple[str, ...]) -> None:
-    """Of the whole and of every command."""
-    assert machine.here(*words).out == machine.here(*words[:-1], "--help").out
-
-
-def test_the_version_is_that_of_the_library(machine: Machine) -> None:
-    """One line, and nothing is run."""
-    assert machine.here("--version").out == f"mc-sink {mc_sink.__version__}\n"
-
-
 def test_every_file_is_checked(machine: Machine) -> None:
     """Invalid files between valid ones are all reported, and the code is that of the first."""
     for name in ("first", "second"):
@@ -99,19 +90,6 @@ def test_every_file_is_checked(machine: Machine) -> None:
     ended = machine.here("connections", "check", "first.toml", "daily.toml", "second.toml", code=Code.CONFIGURATION)
     assert ended.out.startswith("daily.toml: valid")
     assert ("first.toml" in ended.err, "second.toml" in ended.err) == (True, True)
-
-
-def test_coming_times_are_shown(machine: Machine) -> None:
-    """In UTC and in the zone of the schedule; nothing runs, and a file without a schedule is an error."""
-    text = (machine.folder / "daily.toml").read_text("utf-8")
-    assert "no [schedule]" in machine.here("schedule", "daily.toml", "--next", code=Code.CONFIGURATION).err
-    (machine.folder / "daily.toml").write_text(f'{text}[schedule]\ncron = "0 3 * * *"\ntimezone = "Asia/Tokyo"\n')
-    shown = machine.here("schedule", "daily.toml", "--next").out
-    assert shown.count("18:00:00") == shown.count("03:00:00 JST") == 5
-    lines = machine.here("schedule", "daily.toml", "--next", "--json").out.splitlines()
-    due = [json.loads(line)["due_at"] for line in lines]
-    assert due == sorted(set(due))
-    assert not (machine.folder / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +132,7 @@ def test_a_new_platform_is_checked_where_its_bucket_is_known(machine: Machine, f
     assert "Failing at s3://bucket/p/: credentials: 403" in machine.here("platforms", "add", "one", *words, *prefix).err
     assert "It is unverified." in machine.here("platforms", "add", "two", *words, *prefix, "--no-check").err
     assert "It is unverified." in machine.here("platforms", "add", "three", *words).err
-    assert [*platform_names("t")] == ["three", "two"]
+    assert [*platforms_saved("t")] == ["three", "two"]
 
 
 def test_names_are_completed(machine: Machine) -> None:
@@ -162,5 +140,16 @@ def test_names_are_completed(machine: Machine) -> None:
     for run_id in ("night-1", "night-2"):
         machine.here("run", "daily.toml", "--run-id", run_id)
     assert [*run_ids("")] == ["last", "night-2", "night-1"]
-    assert [*schema_names("aud")] == ["audience"]
-    assert [*format_names("csv")] == ["csv", "csv.gz"]
+    assert [*schemas("aud")] == ["audience"]
+    assert [*formats("csv")] == ["csv", "csv.gz"]
+
+
+def test_an_id_is_meant_by_itself_among_many(machine: Machine) -> None:
+    """Also where more runs begin with it than are looked at; and an unfinished delivery needs no history."""
+    for number in range(105):
+        begin(Beginning(run_id=f"r-1{number:03}", connection="c", target="t")).failed(ValueError())
+    begin(Beginning(run_id="r-1", connection="c", target="t")).failed(ValueError())
+    assert find_run("r-1").run_id == "r-1"
+    (machine.state / "history.sqlite3").write_bytes(b"not a table")
+    assert full_id("night-1", ["night-10", "night-1"]) == "night-1"
+    assert [*run_ids("")] == ["last"]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from importlib.metadata import version as find_version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-import mc_sink
 from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
@@ -67,9 +67,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001  typer calls it so
-    if asked:
-        output.out(f"mc-sink {mc_sink.__version__}")
+def _print_version(value: bool) -> None:  # noqa: FBT001  typer calls it so
+    if value:
+        output.out(f"mc-sink {find_version('mc-sink')}")
         raise typer.Exit
 
 
@@ -78,7 +78,7 @@ def _options_of_all_commands(
     *,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error, with secrets masked.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Register the options of all commands, for the help. `Commands.parse_args` reads them."""

@@ -1,40 +1,37 @@
-"""The words that a shell completes: run ids, platforms, schemas and formats. A state that can't be read has none."""
+"""What the shell completes: ids of runs, names of platforms, schemas and formats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator  # noqa: TC003  typer reads these types
+from collections.abc import Iterator  # noqa: TC003  typer reads these types
 from contextlib import suppress
-from typing import get_args
 
-from mc_sink import list_schemas, platforms
+from mc_sink import platforms
 from mc_sink.connector import history
 from mc_sink.exceptions import SinkError
-from mc_sink.sink import FormatName
+from mc_sink.validation import list_schemas
+
+MOST_IDS = 200
 
 
 def run_ids(incomplete: str) -> Iterator[str]:
-    """Yield the newest run ids that begin with a text, and `last`."""
-    with suppress(SinkError):
-        yield from _beginning(
-            incomplete, dict.fromkeys(["last", *(run.run_id for run in history.list_runs(limit=200))])
-        )
+    """Yield `last` and the ids of the newest runs, each once, if they begin with a text."""
+    ids = [history.LAST]
+    with suppress(SinkError):  # a history that can't be read has no words to complete
+        ids += dict.fromkeys(run.run_id for run in history.list_runs(limit=MOST_IDS))
+    yield from (one for one in ids if one.startswith(incomplete))
 
 
-def platform_names(incomplete: str) -> Iterator[str]:
+def platforms_saved(incomplete: str) -> Iterator[str]:
     """Yield the names of saved platforms that begin with a text."""
     with suppress(SinkError):
-        yield from _beginning(incomplete, (one.platform.name for one in platforms.list()))
+        yield from (one.platform.name for one in platforms.list() if one.platform.name.startswith(incomplete))
 
 
-def schema_names(incomplete: str) -> Iterator[str]:
-    """Yield the names of shipped schemas that begin with a text."""
-    yield from _beginning(incomplete, list_schemas())
+def schemas(incomplete: str) -> Iterator[str]:
+    """Yield the names of the shipped schemas that begin with a text."""
+    yield from (name for name in list_schemas() if name.startswith(incomplete))
 
 
-def format_names(incomplete: str) -> Iterator[str]:
+def formats(incomplete: str) -> Iterator[str]:
     """Yield the names of formats that begin with a text."""
-    yield from _beginning(incomplete, get_args(FormatName))
-
-
-def _beginning(incomplete: str, words: Iterable[str]) -> Iterator[str]:
-    yield from (word for word in words if word.startswith(incomplete))
+    yield from (name for name in ("csv", "csv.gz", "parquet") if name.startswith(incomplete))

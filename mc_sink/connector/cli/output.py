@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Verification
 
 STDERR = 2
-# The columns of a table that are never cut, and the least width of the others with the gap before them.
-_WHOLE = frozenset({"run id", "name", "status"})
-FOLDED_WIDTH = 9
 _WORDS = {
     "green": ("delivered", "yes", "documented", "Configured"),
     "red": ("failed", "no", "Failing"),
@@ -37,6 +34,8 @@ _WORDS = {
     "cyan": ("running",),
     "dim": ("not needed",),
 }
+# The column that is never cut or broken.
+_ID = "run id"
 _COLOURS = {word: colour for colour, words in _WORDS.items() for word in words}
 
 
@@ -232,13 +231,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any)
     from rich.table import Table
 
     made = Table(**({"box": None, "pad_edge": False} | options))
-    for title in head:
-        made.add_column(title, no_wrap=title in _WHOLE)  # words that are copied from the screen are never cut
+    for name in head:  # an id that is cut can't be copied
+        made.add_column(name, no_wrap=name == _ID, min_width=_widest(head, rows) if name == _ID else None)
     for row in rows:
         texts = [(cell(value), _COLOURS.get(str(value))) for value in row]
         made.add_row(*(f"[{colour}]{text}[/]" if colour else escape(printable(text)) for text, colour in texts))
-    whole = [max(len(str(row[head.index(title)])) for row in rows) for title in head if title in _WHOLE and rows]
-    _draw(made, sum(whole) + FOLDED_WIDTH * (len(head) - len(whole)))
+    _draw(made)
+
+
+def _widest(head: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    at = head.index(_ID)
+    return max((len(str(row[at])) for row in rows), default=0)
 
 
 def coloured(word: str, text: str = "") -> None:
@@ -248,17 +251,14 @@ def coloured(word: str, text: str = "") -> None:
     _draw(f"[{_COLOURS[word]}]{word}[/] {escape(printable(text))}")
 
 
-def _draw(drawing: Any, least: int = 0) -> None:
+def _draw(drawing: Any) -> None:
     """Print a table or a text of rich: as wide as the terminal, or as wide as it needs in a file or a pipe.
-
-    A table is at least `least` wide: a narrower terminal wraps its lines.
 
     Colour is for terminals, and for FORCE_COLOR, which rich obeys.
     """
     from rich.console import Console
 
     wide = Console() if sys.stdout.isatty() or os.environ.get("FORCE_COLOR") else Console(width=250)
-    wide.width = max(wide.width, least)
     with wide.capture() as captured:
         wide.print(drawing, soft_wrap=isinstance(drawing, str))
     out(Printable(captured.get().rstrip("\n")))  # its cells are escaped; the other characters are colours

@@ -13,8 +13,7 @@ import typer
 
 from mc_sink import platforms as credentials
 from mc_sink._display import lines
-from mc_sink.connector.cli import credentials_input, output
-from mc_sink.connector.cli.completion import platform_names
+from mc_sink.connector.cli import completion, credentials_input, output
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import say
 from mc_sink.connector.cli.wording import for_command
@@ -29,7 +28,7 @@ platforms = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-Name = Annotated[str, typer.Argument(help="The platform's name.", autocompletion=platform_names)]
+Name = Annotated[str, typer.Argument(help="The platform's name.", autocompletion=completion.platforms_saved)]
 NewName = Annotated[str, typer.Argument(help="The platform's name.")]
 Target = Annotated[str, typer.Argument(help="s3://bucket/prefix/")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""`mc-sink history`, `show`, `verify` and `recover`: the records of runs."""
+"""`mc-sink history`, `show`, `verify` and `recover`: what became of the runs of this machine."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ import typer
 from mc_sink import publishing
 from mc_sink._display import lines
 from mc_sink.connector import history
-from mc_sink.connector.cli import output
-from mc_sink.connector.cli.completion import platform_names, run_ids
+from mc_sink.connector.cli import completion, output
 from mc_sink.connector.cli.exit import Code
 from mc_sink.connector.cli.output import out
+from mc_sink.connector.cli.run_commands import Json  # noqa: TC001  typer reads these types
 from mc_sink.connector.history import Status  # noqa: TC001  typer reads these types
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from mc_sink.connector.history import Run
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecordId = Annotated[
-    str, typer.Argument(help="A run's id, its beginning, or last.", show_default=False, autocompletion=run_ids)
+    str,
+    typer.Argument(
+        help="The id of a run, the beginning of one, or `last`.", show_default=False, autocompletion=completion.run_ids
+    ),
 ]
 Endpoint = Annotated[str | None, typer.Option("--endpoint-url", help="The store's URL. Default: that of the run.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="A profile in ~/.aws/config.")]
 Platform = Annotated[
     str | None,
-    typer.Option("--platform", help="Saved credentials. Default: those of the run.", autocompletion=platform_names),
+    typer.Option(
+        "--platform", help="Saved credentials. Default: those of the run.", autocompletion=completion.platforms_saved
+    ),
 ]
 NoPlatform = Annotated[bool, typer.Option("--no-platform", help="Use the environment's credentials.")]
 
@@ -81,8 +85,8 @@ def recover(  # noqa: PLR0913  the options of a command
     run_id: Annotated[
         str | None,
         typer.Argument(
-            help="A run's id, its beginning, or last. Without it, unfinished deliveries are listed.",
-            autocompletion=run_ids,
+            help="The id of a run, the beginning of one, or `last`. Without it, unfinished deliveries are listed.",
+            autocompletion=completion.run_ids,
         ),
     ] = None,
     *,
@@ -105,7 +109,10 @@ def recover(  # noqa: PLR0913  the options of a command
         if unreadable:
             raise typer.Exit(Code.CONFIGURATION)
         return
-    run_id, run = _unfinished(run_id), None
+    unfinished = [one.run_id for one in publishing.journal.read_all()[0]]
+    unfinished += [one.run_id for one in publishing.hidden_files.list_left()]
+    run_id = history.full_id(run_id, unfinished)
+    run: Run | None = None
     with suppress(ConfigurationError):  # a delivery from Python has no record
         run = history.find_run(run_id)
     access = _access(run, platform, endpoint_url, profile, no_platform=no_platform)
@@ -119,19 +126,6 @@ def recover(  # noqa: PLR0913  the options of a command
         output.one_run(ended, as_json=True)
     else:
         out(str(receipt))
-
-
-def _unfinished(text: str) -> str:
-    """Return the id that a text stands for, of a record or of an unfinished delivery without one, as from Python."""
-    ids = [one.run_id for one in publishing.journal.read_all()[0]]
-    ids += [one.run_id for one in publishing.hidden_files.list_left()]
-    if text in ids:
-        return text
-    if text == history.LAST:
-        return history.find_run(text).run_id
-    with suppress(ConfigurationError):  # without a history, the id is looked for in the journals alone
-        ids += history.ids_beginning_with(text)
-    return history.the_one(text, ids) or text  # an unknown id is an error of `publishing.recover`
 
 
 def _access(

@@ -13,16 +13,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mc_sink._display import indented, logger
-from mc_sink.connector.cli import output
-from mc_sink.connector.cli.completion import format_names, platform_names, schema_names
+from mc_sink.connector.cli import completion, output
 from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import ending_soon, report_error
+from mc_sink.connector.cli.exit import ending_soon, report
 from mc_sink.connector.cli.output import out
 from mc_sink.connector.connections import Connection, deliver, inspect, load, of_document, rehearse, seconds_of
 from mc_sink.exceptions import ConfigurationError, SinkError
 
-OnInvalid = Literal["fail", "reject"]
-IfExists = Literal["fail", "overwrite"]
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys, judge rows, and write nothing.")]
@@ -59,23 +56,24 @@ def send(  # noqa: PLR0913  the options of a command
         list[str], typer.Argument(help="Source files or globs, followed by the target.", metavar="FILES... TARGET")
     ],
     *,
-    format: Annotated[str | None, typer.Option(help="csv, csv.gz or parquet.", autocompletion=format_names)] = None,
+    format: Annotated[
+        str | None, typer.Option(help="csv, csv.gz or parquet.", autocompletion=completion.formats)
+    ] = None,
     schema: Annotated[
-        str | None, typer.Option(help="A schema's name, YAML file, or module:name.", autocompletion=schema_names)
+        str | None,
+        typer.Option(help="A schema's name, YAML file, or module:name.", autocompletion=completion.schemas),
     ] = None,
-    on_invalid: Annotated[
-        OnInvalid | None, typer.Option(help="fail, or reject: deliver without the invalid rows.")
-    ] = None,
-    if_exists: Annotated[IfExists | None, typer.Option(help="fail, or overwrite an existing object.")] = None,
-    name: Annotated[str | None, typer.Option(help="The template of the keys under a prefix.")] = None,
+    name: Annotated[str | None, typer.Option(help="A template for the names under a prefix.")] = None,
     partition_by: Annotated[
-        list[str] | None, typer.Option(help="A column to write a folder for each value of. Repeat it for more columns.")
+        list[str] | None, typer.Option(help="A column whose values make folders; may be repeated.")
     ] = None,
+    on_invalid: Annotated[str | None, typer.Option(help="For invalid rows: fail (default) or reject.")] = None,
+    if_exists: Annotated[str | None, typer.Option(help="For keys that exist: fail (default) or overwrite.")] = None,
     platform: Annotated[
-        str | None, typer.Option(help="Saved credentials, by their name.", autocompletion=platform_names)
+        str | None, typer.Option(help="Saved credentials, by their name.", autocompletion=completion.platforms_saved)
     ] = None,
-    region: Annotated[str | None, typer.Option(help="The bucket's region.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="The store's URL, if it is not AWS.")] = None,
+    region: Annotated[str | None, typer.Option(help="The bucket's region.")] = None,
     profile: Annotated[str | None, typer.Option(help="A profile in ~/.aws/config.")] = None,
     options: Annotated[
         list[str] | None,
@@ -93,8 +91,14 @@ def send(  # noqa: PLR0913  the options of a command
     document: dict[str, Any] = {"source": {"files": files[:-1]}, "target": files[-1]}
     client = _given({"region_name": region})
     stored = _given({"endpoint_url": endpoint_url, "profile": profile, "client_kwargs": client})
-    given: dict[str, Any] = {"format": format, "schema": schema, "on_invalid": on_invalid, "if_exists": if_exists}
-    given |= {"name": name, "partition_by": partition_by, "platform": platform, "storage_options": stored}
+    given: dict[str, Any] = {
+        "format": format,
+        "schema": schema,
+        "platform": platform,
+        "storage_options": stored,
+        "name": name,
+    }
+    given |= {"partition_by": partition_by, "on_invalid": on_invalid, "if_exists": if_exists}
     _merge(document, _given(given))
     for option in options or ():
         _merge(document, _parsed(option))
@@ -176,7 +180,7 @@ def _at_least(connection: Connection, min_rows: int | None) -> Connection:
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, {}, [])}
+    return {name: value for name, value in options.items() if value not in (None, {})}
 
 
 def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
@@ -216,13 +220,13 @@ def check(
 ) -> None:
     """Check every key and value of connection files. Opens no source and sends nothing.
 
-    Every file is checked. The exit code is that of the first invalid file.
+    Each file is checked, also after one that is invalid. Exits with code 2 if one is.
     """
     codes = []
     for file in files:
         try:
             out(f"{file}: valid; delivers to {inspect(load(file))}")
         except SinkError as error:
-            codes.append(report_error(error, "connections"))
+            codes.append(report(error, "connections"))
     if codes:
         raise typer.Exit(codes[0])

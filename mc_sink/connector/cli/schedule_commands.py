@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -17,16 +16,15 @@ from mc_sink.connector import history
 from mc_sink.connector.cli.exit import calling
 from mc_sink.connector.cli.output import out, print_json, table
 from mc_sink.connector.cli.run_commands import log_lines
-from mc_sink.connector.connections import Connection, Scheduler, load, next_times
+from mc_sink.connector.connections import Connection, Scheduler, coming_times, load
 from mc_sink.connector.metrics import metrics_text, serve_metrics, write_metrics
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.exceptions import SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _log = logger(__name__)
 METRICS_SECONDS = 60.0
-NUM_NEXT = 5
 MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics to this file after each run and each minute.")
 ]
@@ -38,9 +36,9 @@ MetricsPort = Annotated[
 def schedule(  # noqa: PLR0913  the options of a command
     files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
     *,
-    show_next: Annotated[
-        bool, typer.Option("--next", help="Show the coming times of each connection, and run nothing.")
-    ] = False,
+    upcoming: Annotated[
+        int | None, typer.Option("--next", min=1, help="Print so many coming times of each, and run nothing.")
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
     metrics_file: MetricsFile = None,
     metrics_port: MetricsPort = None,
@@ -53,8 +51,8 @@ def schedule(  # noqa: PLR0913  the options of a command
     Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
     """
     connections = [load(file) for file in files]
-    if show_next:
-        _show_next(connections, as_json=as_json)
+    if upcoming is not None:
+        _print_coming(connections, upcoming, as_json=as_json)
         return
     log_lines()
     more = ["--json"] if as_json else []
@@ -80,25 +78,18 @@ def schedule(  # noqa: PLR0913  the options of a command
         scheduler.run()
 
 
-def _show_next(connections: list[Connection], *, as_json: bool) -> None:
-    """Print the next times of each connection, in UTC and in the zone of its schedule."""
-    now, paused = datetime.now(UTC), history.paused_files()
-    rows = []
-    for one in connections:
-        schedule = one.settings.schedule
-        if schedule is None:
-            raise ConfigurationError(f"{one.file} has no [schedule]. Add one, or leave the file out.")
-        is_paused = str(one.file) in paused
-        for due in next_times(schedule, one.name, now, NUM_NEXT):
-            facts = {"connection": one.name, "file": str(one.file), "due_at": due.isoformat(), "paused": is_paused}
-            if as_json:
-                print_json(facts)
-            local = due.astimezone(ZoneInfo(schedule.timezone))
-            rows.append(
-                (one.name, f"{due:%Y-%m-%d %H:%M:%S}", f"{local:%a %H:%M:%S %Z}", "paused" if is_paused else "")
-            )
-    if not as_json:
-        table(("name", "due at (UTC)", "local", "status"), rows)
+def _print_coming(connections: Sequence[Connection], number: int, *, as_json: bool) -> None:
+    """Print the next times at which connections are due, as if none were paused."""
+    coming = sorted(
+        ((due, connection) for connection in connections for due in coming_times(connection, number)),
+        key=lambda pair: pair[0],
+    )
+    if as_json:
+        for due, one in coming:
+            print_json({"connection": one.name, "file": str(one.file), "due_at": due.isoformat()})
+        return
+    rows = [(f"{due.astimezone(UTC):%F %T}", f"{due:%a %F %T %z}", one.name) for due, one in coming]
+    table(("due at (UTC)", "in its zone", "connection"), rows)
 
 
 def _writer(file: Path | None) -> Callable[..., None]:

@@ -34,10 +34,10 @@ from mc_sink.connector.connections.connection_file import (
     target_of,
 )
 from mc_sink.connector.connections.hooks import call_hooks
-from mc_sink.connector.connections.scheduler import Scheduler
+from mc_sink.connector.connections.scheduler import Scheduler, coming_times
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import opened, refuse_own_target
-from mc_sink.connector.connections.triggers import next_times, seconds_of
+from mc_sink.connector.connections.triggers import seconds_of
 from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, ValidationError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
@@ -58,10 +58,10 @@ __all__ = [
     "Rehearsal",
     "Scheduler",
     "Settings",
+    "coming_times",
     "deliver",
     "inspect",
     "load",
-    "next_times",
     "of_document",
     "rehearse",
     "seconds_of",
@@ -210,8 +210,8 @@ def rehearse(
 ) -> Rehearsal:
     """Return the first `rows` of the source and a preview of its delivery, without writing anything.
 
-    These rows, or `"all"` rows in a stream, are judged by the schema. Limits on the whole delivery, such as
-    `max_rejects`, are applied only to all rows. Raises the exceptions that a run would raise before its first byte.
+    These rows, or `"all"` rows in a stream, are judged by the schema; `max_rejects` is applied only to all rows, and
+    `min_rows` and the guard are not applied. Raises the exceptions that a run would raise before its first byte.
     With `rows=None` the source is opened and not read.
     """
     arguments = arguments_for(preview, connection)

@@ -66,14 +66,6 @@ def trigger_of(schedule: Schedule, label: str) -> Trigger:
     return trigger
 
 
-def next_times(schedule: Schedule, label: str, now: datetime, number: int) -> list[datetime]:
-    """Return the next times of a schedule after `now`, in UTC: at most `number`, fewer where it ends."""
-    trigger, found = trigger_of(schedule, label), list[datetime]()
-    while len(found) < number and (due := trigger.get_next_fire_time(found[-1] if found else now, now)) is not None:
-        found.append(due)
-    return found
-
-
 def seconds_of(text: str, key: str) -> int:
     """Return the seconds of a duration such as "15m"; `ValueError` names the key where it is not one."""
     if not (found := _EVERY.fullmatch(text.strip())):

@@ -68,8 +68,8 @@ __all__ = [
     "failure_of",
     "find_due",
     "find_run",
+    "full_id",
     "hold",
-    "ids_beginning_with",
     "in_turn",
     "last_rows",
     "list_runs",
@@ -83,13 +83,9 @@ __all__ = [
     "resume",
     "standing_of",
     "summaries",
-    "the_one",
 ]
 
 _log = logger(__name__)
-# The word for the newest run, unless a run has this id.
-LAST = "last"
-MAX_LISTED = 3
 
 
 class Ongoing:
@@ -123,6 +119,10 @@ class Ongoing:
         finally:
             self._lock.release()
         return self.run
+
+
+# The word for the newest run where an id is asked for, and how many ids a message lists.
+LAST, SHOWN_IDS = "last", 5
 
 
 def begin(beginning: Beginning, *, keep: int = KEEP) -> Ongoing:
@@ -162,43 +162,48 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Return the last attempt of a run, by its id or the beginning of its id; `last` is the newest run.
+    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id.
 
-    Raises `ConfigurationError` for an unknown id, and for the beginning of several.
+    `run_id` is a whole id, the beginning of one that no other run has, or "last" for the newest run.
     """
-    chosen = the_one(run_id, ids_beginning_with(run_id))
+    full = full_id(run_id)
     with transaction() as table:
         settle(table)
-        by, values = "run_id = ?", [chosen]
-        if chosen is None and run_id == LAST:
-            by, values = "status <> 'missed'", []
-        row = table.execute(f"{SELECT} where {by} order by number desc limit 1", values).fetchone()
+        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (full,)).fetchone()
     if row is None:
-        reason = "This machine has no run yet." if run_id == LAST else f"No run of this machine has the id {run_id}."
-        raise ConfigurationError(f"{reason} List the runs with mc-sink history.")
+        raise ConfigurationError(
+            f"No run of this machine has an id that is or begins with {run_id}. List the runs with mc-sink history."
+        )
     return as_run(row)
 
 
-def ids_beginning_with(text: str) -> list[str]:
-    """Return the ids of this machine's runs that begin with a text, newest first."""
-    with transaction() as table:
-        found = table.execute(
-            "select run_id from runs where substr(run_id, 1, length(:text)) = :text and :text <> '' "
-            "group by run_id order by max(number) desc",
-            {"text": text},
-        )
-        return [row["run_id"] for row in found]
+def full_id(text: str, others: Iterable[str] = ()) -> str:
+    """Return the id that a text stands for among the records and `others`; a text that fits none stays as it is.
 
-
-def the_one(text: str, ids: Iterable[str]) -> str | None:
-    """Return the id that a text is, or is the beginning of; None for none, `ConfigurationError` for several."""
-    found = list(dict.fromkeys(one for one in ids if text and one.startswith(text)))
-    if text in found:
+    The records are not opened for an id of `others`: an unfinished delivery is recovered without a history too.
+    """
+    others = set(others)
+    if not text or text in others:
         return text
-    if len(found) > 1:
-        listed = ", ".join(found[:MAX_LISTED]) + (", …" if len(found) > MAX_LISTED else "")
-        raise ConfigurationError(f"{len(found)} runs have ids that begin with {text}: {listed}. Write more of the id.")
-    return found[0] if found else None
+    with transaction() as table:
+        rows = table.execute(
+            "select distinct run_id from runs where substr(run_id, 1, length(?)) = ? "
+            "order by length(run_id) limit 100",  # the whole id is the shortest
+            (text, text),
+        )
+        fitting = {row["run_id"] for row in rows} | {one for one in others if one.startswith(text)}
+        newest = table.execute("select run_id from runs where status <> 'missed' order by number desc limit 1")
+        last = newest.fetchone()
+    if text in fitting:
+        return text
+    if text == LAST and last is not None:
+        return str(last["run_id"])
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"Several runs have an id that begins with {text}: {', '.join(sorted(fitting)[:SHOWN_IDS])}"
+            f"{', …' if len(fitting) > SHOWN_IDS else ''}. Write more of the id."
+        )
+    return next(iter(fitting), text)
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:

@@ -26,7 +26,7 @@ from mc_sink.storage.s3.client import wait_for
 from mc_sink.storage.s3.errors import altered, translated
 from mc_sink.storage.s3.evidence import SentBody, is_encrypted, proof_of
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.part_plan import PartPlan, Width
+from mc_sink.storage.s3.part_plan import MIB, PartPlan, Width
 from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ ABORT_SECONDS = 2.0
 NO_CONTENT = 204
 # How often a part is sent whose reply doesn't prove it.
 MAX_ATTEMPTS = 4
+# The largest object that is kept as its bytes, whatever the size of a part: a journal holds them as text.
+MAX_KEPT = 16 * MIB
 LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes"
 
 
@@ -107,9 +109,10 @@ class S3Parts:
     def finish(self) -> Upload:
         """Send the rest, wait for every part, and return the upload.
 
-        An object smaller than a part is kept in memory, unless it is one of several, whose memory adds up.
+        An object smaller than a part, of at most `MAX_KEPT` bytes, is kept in memory. One of several is not, because
+        their memory adds up.
         """
-        if self._upload_id is None and (self._keeps_whole or not self._buffered):
+        if self._upload_id is None and self._buffered <= (MAX_KEPT if self._keeps_whole else 0):
             return Whole(**_lower(self._object), body=b"".join(self._take()), options=dict(self._options))
         if self._buffered:
             self._send()
