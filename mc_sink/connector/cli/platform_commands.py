@@ -104,7 +104,7 @@ def add(  # noqa: PLR0913  each is a question of the form
 
 
 def _check_saved(name: str, target: str) -> None:
-    """Say what a check of a new platform finds. The platform stays saved, whatever that is."""
+    """Print the result of a check of a new platform. The platform stays saved in either case."""
     try:
         report = credentials.check(name, target)
     except SinkError as error:
