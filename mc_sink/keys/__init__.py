@@ -21,7 +21,7 @@ from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.keys.partitions import Partition, Partitioning, column_names
+from mc_sink.keys.partitions import Partition, Partitioning, column_names, encode
 from mc_sink.keys.run_id import check_run_id, new_run_id, time_of
 from mc_sink.keys.template import Template, Token, parse_template
 from mc_sink.target import key_fault
@@ -88,6 +88,14 @@ class FileNames:
         """The URL of every file, with what differs from one to the next in braces."""
         folders = "".join(f"{name}={{{name}}}/" for name in self.columns) if self.has_folders else ""
         return self._root + folders + self._template.shown(self._values | {"ext": self.extension})
+
+    @property
+    def glob(self) -> str:
+        """The URL of every file, with `*` and `?` for what differs from one to the next."""
+        if not self.target.is_prefix:
+            return self.target.url
+        folders = "".join(f"{encode(name)}=*/" for name in self.columns) if self.has_folders else ""
+        return self._root + folders + self._template.glob(self._values | {"ext": self.extension})
 
     @property
     def manifest(self) -> Target:

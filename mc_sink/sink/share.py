@@ -30,6 +30,7 @@ from mc_sink.exceptions import (
     Visible,
 )
 from mc_sink.publishing import journal
+from mc_sink.receipt import Stage  # noqa: TC001  as above
 from mc_sink.staged import (
     StagedFile,  # noqa: TC001  as above
     StagedRejects,  # noqa: TC001  as above
@@ -67,6 +68,7 @@ class Share:
     rejects: StagedRejects | None = None
     validated: bool = False
     took: timedelta = timedelta(0)
+    stages: tuple[Stage, ...] = ()
     buckets: bytes | None = None
     failure: SinkError | None = None
     rejected: SinkError | None = None
@@ -129,6 +131,7 @@ class _Message:
     rejects: StagedRejects | None
     validated: bool
     took: timedelta
+    stages: tuple[Stage, ...]
     buckets: bytes | None
     failure: _ErrorFacts | None
     rejected: _ErrorFacts | None

@@ -23,6 +23,7 @@ import polars as pl
 from mc_sink._display import counted
 from mc_sink._frames import as_lazyframe
 from mc_sink._lazy import type_adapter
+from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
@@ -105,9 +106,13 @@ class Delivery:
         try:
             self._check_here()
             prior = PriorAttempt(to_compare=frozenset(self.published))
-            with hidden_files.noted(self.run_id, self.target) as note:
+            shown = self.options.get("progress") or False  # several workers may share a terminal
+            with (
+                hidden_files.noted(self.run_id, self.target) as note,
+                show_progress(self.target, progress=shown, done="staged") as progress,
+            ):
                 spec = replace(self._spec_of_share(number), report=report, note=note)
-                done = stage_frame(batches, spec, columns=self.columns, prior=prior)
+                done = stage_frame(batches, spec, columns=self.columns, prior=prior, progress=progress)
         except VERDICTS as error:
             return Share(number=number, delivery=self.id, host=host, failure=small(error))
         staged = done.staged
@@ -120,6 +125,7 @@ class Delivery:
             rejects=staged.rejects,
             validated=staged.validated,
             took=staged.took,
+            stages=staged.stages,
             buckets=done.buckets,
             rejected=done.rejected and small(done.rejected),
         )
@@ -231,14 +237,14 @@ class Delivery:
         # More rejected rows in one share than a count allows are too many in any case. A fraction is of all rows.
         most: Any = spec.max_rejects
         most = None if isinstance(most, float) else most
-        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most, progress=spec.progress or False)
+        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most)
 
     def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
         """Return the shares as parts of one run."""
         with open_rows(pl.LazyFrame(schema=self.columns), spec) as rows:
             run = replace(as_staged(spec, (), rows, self.opened_at), over_all_rows=())
         parts = [
-            replace(run, files=share.files, rejects=share.rejects, validated=share.validated, took=share.took)
+            replace(run, **{name: getattr(share, name) for name in ("files", "rejects", "validated", "took", "stages")})
             for share in shares
         ]
         return [replace(part, claim=claim_of(spec)) for part in parts[:1]] + parts[1:]

@@ -19,7 +19,14 @@ from typer.core import TyperGroup
 from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
-from mc_sink.connector.cli import output, platform_commands, record_commands, run_commands, schedule_commands
+from mc_sink.connector.cli import (
+    output,
+    platform_commands,
+    record_commands,
+    report_commands,
+    run_commands,
+    schedule_commands,
+)
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
 from mc_sink.exceptions import SinkError
@@ -93,6 +100,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("metrics", schedule_commands.metrics),
     ("history", record_commands.show_history),
     ("show", record_commands.show),
+    ("report", report_commands.report),
     ("verify", record_commands.verify),
     ("recover", record_commands.recover),
     ("policy", platform_commands.policy),

@@ -51,6 +51,12 @@ mc-sink history --json | jq -r .run_id
     "show": """
 mc-sink show last
 mc-sink show 20261122T1015     the beginning of a run's id
+mc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift
+""",
+    "report": """
+mc-sink report                                             of the last run
+mc-sink report 20261122T101530Z-4f2a9c --output run.html
+mc-sink report --all --output reports                      open reports/index.html
 """,
     "verify": """
 mc-sink verify last

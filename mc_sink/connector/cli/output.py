@@ -152,7 +152,8 @@ def one_run(run: Run, *, as_json: bool) -> None:
     }
     out(lines(*labelled(((name, cell(value)) for name, value in facts.items() if value is not None), 12)))
     for file in (*run.files, *run.rejects):
-        out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
+        amount = f"{counted(file.num_rows, 'row')}  {counted(file.num_bytes, 'byte')}"
+        out(f"  {file.path}  {amount}  {file.checksum}")
 
 
 def runs(found: Sequence[Run], *, as_json: bool) -> None:

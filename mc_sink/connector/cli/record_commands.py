@@ -49,9 +49,21 @@ def show_history(
     output.runs(history.list_runs(connection=connection, status=status, limit=limit), as_json=as_json)
 
 
-def show(run_id: RecordId, *, as_json: Json = False) -> None:
-    """Show the record of a run."""
-    output.one_run(history.find_run(run_id), as_json=as_json)
+def show(  # noqa: PLR0913  the options of a command
+    run_id: RecordId,
+    *,
+    load: Annotated[bool, typer.Option("--load", help="Print the statement that loads the files instead.")] = False,
+    table: Annotated[str, typer.Option(help="The table to load into.")] = "t",
+    dialect: Annotated[str | None, typer.Option(help="The receiver. Default: that of the preset.")] = None,
+    access: Annotated[str | None, typer.Option(help="What opens the bucket for the receiver, such as a role.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the record of a run, or the receiver's statement that loads its files."""
+    run = history.find_run(run_id)
+    if load:
+        out(lines(*run.receipt().load_statement(table, dialect, access=access).split("\n")))
+    else:
+        output.one_run(run, as_json=as_json)
 
 
 def verify(  # noqa: PLR0913  the options of a command

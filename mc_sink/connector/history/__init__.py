@@ -29,7 +29,7 @@ from mc_sink.connector.history.agenda import (
     standing_of,
     summaries,
 )
-from mc_sink.connector.history.record import Beginning, Failure, Run, Status, TimedOut, as_run, facts_of, now
+from mc_sink.connector.history.record import Beginning, Details, Failure, Run, Status, TimedOut, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
 from mc_sink.connector.history.table import (
     KEEP,
@@ -46,7 +46,8 @@ from mc_sink.connector.history.table import (
     transaction,
     update,
 )
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.exceptions import ConfigurationError, SinkError, ValidationError
+from mc_sink.receipt import failed_checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +104,9 @@ class Ongoing:
     def failed(self, error: BaseException) -> Run:
         """Record the error that ended the run; a signal makes it "interrupted", a timeout "failed"."""
         status: Status = "failed" if isinstance(error, (Exception, TimedOut)) else "interrupted"
-        return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
+        checks = failed_checks(error.checks) if isinstance(error, ValidationError) else ()
+        facts = {"error": failure_of(error, known=(self.run.target,)), "details": Details(checks=checks)}
+        return self._end(status, facts)
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
         """Return the record, also where it can't be written: the run has ended in either case."""

@@ -30,7 +30,7 @@ from mc_sink.storage.s3.part_plan import MIB, PartPlan, Width
 from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Report, Sums
@@ -69,9 +69,10 @@ class S3Parts:
         *,
         keeps_whole: bool,
         report: Report | None = None,
+        stored: Callable[[int], object] = lambda _num_bytes: None,
     ) -> None:
         self._requests = requests
-        self._report = report
+        self._report, self._report_stored = report, stored
         self._object = {"Bucket": bucket, "Key": key}
         self._url = f"s3://{bucket}/{key}"
         self._options = options
@@ -231,6 +232,7 @@ class S3Parts:
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
                 self._stored_bytes += sent.part.num_bytes
                 sent.body.free()
+                self._report_stored(sent.part.num_bytes)
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and is sent again."""
