@@ -13,11 +13,14 @@ from datetime import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mc_sink.content import Content  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
     CountedWarning,
+    FailedCheck,
     Integrity,
+    Stage,
     summed,
 )
 
@@ -121,10 +124,14 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class StagedRejects:
-    """Rows rejected from a delivery. They are published with it. `file` is None when no row was rejected."""
+    """Rows rejected from a delivery. They are published with it. `file` is None when no row was rejected.
+
+    `checks` count how often each check failed.
+    """
 
     num_rows: int
     file: StagedFile | None
+    checks: tuple[FailedCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +155,6 @@ class Claim:
         return files + (((self.rejects[0], (self.rejects[1],)),) if self.rejects else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The facts that all files of a delivery share: format and its options, columns with their dtypes, the schema.
-
-    `partition_by` are the partition columns; `columns` has them only if the files do.
-    """
-
-    format: str
-    dialect: Mapping[str, Any]
-    columns: Mapping[str, str]
-    schema: str | None
-    partition_by: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Staged:
     """A complete but invisible delivery. `publish([staged])` makes it visible; `discard([staged])` deletes it.
@@ -173,8 +166,8 @@ class Staged:
         Their URLs, or None. They are written in this order after all files are visible.
     changes
         The counted changes since the last delivery, for a delivery of changes only.
-    took
-        The time that staging took.
+    took, stages
+        The time that staging took, and that of each of its stages.
     claim, stale
         Where an earlier attempt, or the run that this one replaces, may have left files; and whether the latter are
         accepted.
@@ -201,6 +194,7 @@ class Staged:
     claim: Claim | None = None
     stale: Stale = "fail"
     over_all_rows: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     @property
     def is_skipped(self) -> bool:

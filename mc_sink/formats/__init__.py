@@ -8,6 +8,7 @@ from typing import Any
 
 from mc_sink._hints import hint
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.formats.column_naming import headers_of, names_in_files
 from mc_sink.formats.csv import Csv
 from mc_sink.formats.csv_values import as_json
 from mc_sink.formats.format import Format, Gathers, OneRun
@@ -22,6 +23,8 @@ __all__ = [
     "as_json",
     "choose_format",
     "has_suffix",
+    "headers_of",
+    "names_in_files",
     "options_of",
 ]
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from mc_sink._argument_kinds import check_kinds
-from mc_sink._display import counted
 from mc_sink._frames import from_batches
 from mc_sink._hints import CSV, hints_fields
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
+from mc_sink.formats.column_naming import NAMINGS, ColumnNames, check_header, check_naming, file_names
 from mc_sink.formats.csv_cells import CellCounts, CellRules, apply_steps
 from mc_sink.formats.csv_dialect import (
     ISO,
@@ -21,13 +22,12 @@ from mc_sink.formats.csv_dialect import (
     check_characters,
     check_formats,
     check_null_value,
-    first_cell_end,
     keeps_zones,
     takes_naive,
 )
 from mc_sink.formats.csv_encoding import CODECS, UTF8, Encoder, is_encodable, refuse_names
 from mc_sink.formats.csv_moments import has_moments, moments_as_text
-from mc_sink.formats.csv_values import as_json, has_json, starts_like_formula
+from mc_sink.formats.csv_values import as_json, has_json, quoted_text, starts_like_formula
 from mc_sink.formats.format import Gathers, as_io, column_named, refuse_dtypes
 from mc_sink.formats.gzip import gzip_into
 
@@ -53,6 +53,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128)
 _NUMBERS = (*_INTEGERS, pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _LABELS = (pl.Categorical, pl.Enum)
+_QUOTED = (pl.String, *_LABELS)
 _TAKEN = (*_NUMBERS, *_LABELS, pl.String, pl.Boolean, pl.Date, pl.Time, pl.Datetime, pl.Null)
 _CHARSETS = {"latin-1": "iso-8859-1"}
 _GZIP_LEVELS = range(4)
@@ -79,6 +80,11 @@ class Csv:
 
     Arguments:
         separator, quote_char: One ASCII character each.
+        escape_char: A character that is written before a quote character, and before itself, within quotes; None
+            doubles the quote character, as RFC 4180 does. It needs quote_style="necessary".
+        column_names: The headers. "as_is" are the frame's names, "snake" writes `Seen At` as `seen_at`, "repeated"
+            writes `Email` and `Email.1` as two columns `Email`; or a mapping of names. Headers that would be equal
+            otherwise are refused.
         include_header: Whether the first line names the columns.
         quote_style: "necessary"; "non_numeric" for all texts, dates and booleans; or "always". Nulls and numbers are
             quoted only by "always", which needs a `null_value`. "never" is not offered, because it corrupts data.
@@ -91,7 +97,8 @@ class Csv:
         boolean_format: The texts of true and false.
         date_format, time_format, datetime_format: A format of the specifiers in docs/csv.md, or "iso" or "iso:strict"
             as in `dt.to_string`. A value with digits that the format would drop (seconds, a time zone) is refused.
-        float_scientific: True always writes an exponent, False never; None whichever is shorter.
+        float_scientific: True always writes an exponent, False never; None writes one from 1e+16 on and
+            below 0.00001.
         decimal_comma: Whether floats and decimals have a comma; needs another separator.
         non_finite: "write" writes `NaN`, `inf` and `-inf`, "null" writes and counts nulls, "raise" refuses them.
         formulas: For cells and headers that a spreadsheet would execute: "allow" counts them, "escape" counts them and
@@ -108,6 +115,8 @@ class Csv:
     include_header: bool = True
     quote_style: QuoteStyle = "necessary"
     quote_char: str = '"'
+    escape_char: str | None = None
+    column_names: ColumnNames = "as_is"
     null_value: str | None = None
     line_terminator: Literal["\n", "\r\n"] = "\n"
     include_bom: bool = False
@@ -142,15 +151,19 @@ class Csv:
 
     def _check_dialect(self) -> None:
         """Raise for a dialect in which one cell could be read as another."""
-        check_characters(self.separator, self.quote_char)
-        ends = self.separator + self.quote_char
-        check_null_value(self.null_value, ends)
+        check_characters(self.separator, self.quote_char, self.escape_char)
+        check_naming(self.column_names, "Csv", NAMINGS)
+        check_null_value(self.null_value, self._ends)
         check_boolean_format(self.boolean_format, self.null_value)
-        check_formats(self._formats, ends)
-        if self.decimal_comma and "," in ends:
+        check_formats(self._formats, self._ends)
+        if self.decimal_comma and "," in self._ends:
             raise ConfigurationError("Csv(decimal_comma=True) needs ',' for its numbers. Use separator=';'.")
         if self.encoding != UTF8:
             self._check_encoding()
+        if self.escape_char and self.quote_style != "necessary":
+            raise ConfigurationError(
+                f"Csv(escape_char={self.escape_char!r}) needs quote_style='necessary'. Leave one of them out."
+            )
         if self.quote_style == "always" and self.null_value is None:
             raise ConfigurationError(
                 "Csv(quote_style='always') would write nulls in quotes, like empty strings. Pass null_value='NULL', or "
@@ -171,6 +184,11 @@ class Csv:
                     f"Csv({name}={text!r}) can't be written as {self.encoding}, which doesn't have all of its "
                     "characters. Use another text."
                 )
+
+    @property
+    def _ends(self) -> str:
+        """The characters that can't be in a cell without quotes."""
+        return self.separator + self.quote_char + (self.escape_char or "")
 
     @property
     def extension(self) -> str:
@@ -202,7 +220,8 @@ class Csv:
         if self.encoding != UTF8:
             refuse_names(schema, self.encoding, include_header=self.include_header)
         if self.include_header:
-            self._check_header(schema)
+            names = list(file_names(schema, self.column_names).values())
+            check_header(names, self._ends, self.formulas, include_bom=self.include_bom)
 
     def write(
         self,
@@ -214,8 +233,11 @@ class Csv:
     ) -> tuple[CountedWarning, ...]:
         """Encode the rows by Polars, and count the cells that the receiver should know of."""
         counts = CellCounts()
+        header = self._header(runs.schema, counts) if self.include_header else b""
         with gzip_into(file, self.compression_level) if self.compression == "gzip" else nullcontext(file) as opened:
             text = opened if self.encoding == UTF8 else Encoder(opened, self.encoding)
+            if start := _BOM.encode() * self.include_bom + header:
+                text.write(start)
             self._encode(runs, text, counts)
             while runs.more:
                 self._encode(runs, text, counts)
@@ -224,13 +246,19 @@ class Csv:
     @panics_as_query_errors()
     def _encode(self, runs: Runs, file: BinaryFile, counts: CellCounts) -> None:
         """Write the rows of the next run."""
-        num_before = runs.num_rows
-        self._as_text(runs, counts).sink_csv(
+        self._sink(self._as_text(runs, counts), file)
+
+    def _sink(self, frame: pl.LazyFrame, file: BinaryFile) -> None:
+        if self.escape_char:
+            texts = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, _QUOTED)]
+            frame = frame.with_columns(
+                quoted_text(name, self.separator, self.quote_char, self.escape_char) for name in texts
+            )
+        frame.sink_csv(
             as_io(file),
             separator=self.separator,
-            include_header=self.include_header and not num_before,
-            include_bom=self.include_bom and not num_before,
-            quote_style=self.quote_style,
+            include_header=False,
+            quote_style="never" if self.escape_char else self.quote_style,
             quote_char=self.quote_char,
             null_value=self.null_value,
             line_terminator=self.line_terminator,
@@ -269,14 +297,18 @@ class Csv:
 
         schema = pl.Schema({**schema, **dict.fromkeys(moments, pl.String())})
         frame = from_batches(pieces, schema)
-        if texts := [text for name in schema if (text := self._text_of(name, schema[name])) is not None]:
-            frame = frame.with_columns(texts)
-        if not self.include_header or num_before:
-            return frame
-        formulas = [name for name in schema if starts_like_formula(name)]
-        for name in formulas:
-            counts.add("escaped" if escaped else "formula", name, 1)
-        return frame.rename({name: f"'{name}" for name in formulas}) if escaped and formulas else frame
+        texts = [text for name in schema if (text := self._text_of(name, schema[name])) is not None]
+        return frame.with_columns(texts) if texts else frame
+
+    def _header(self, schema: pl.Schema, counts: CellCounts) -> bytes:
+        """Return the line that names the columns, and count the names that a spreadsheet would execute."""
+        is_escaped, names = self.formulas == "escape", list(file_names(schema, self.column_names).values())
+        for name in filter(starts_like_formula, names):
+            counts.add("escaped" if is_escaped else "formula", name, 1)
+        cells = [f"'{name}" if is_escaped and starts_like_formula(name) else name for name in names]
+        file = BytesIO()
+        self._sink(pl.LazyFrame({str(number): [cell] for number, cell in enumerate(cells)}), file)
+        return file.getvalue()
 
     def _text_of(self, name: str, dtype: pl.DataType) -> pl.Expr | None:
         """Return the expression for a column's text, or None where Polars' encoder writes the right one."""
@@ -313,26 +345,3 @@ class Csv:
         if not takes_naive(pattern):
             advice = "They have no time zone, and the format has %z. Give them a time zone, or leave %z out."
             refuse_dtypes(schema, format_name, lambda dtype: has(dtype, zone=False), advice)
-
-    def _check_header(self, schema: pl.Schema) -> None:
-        names = list(schema)
-        if names[0].startswith(_BOM):
-            raise ConfigurationError(
-                f"The header {names[0]!r} starts with a byte order mark, which readers would drop. Rename the column."
-            )
-        ends = self.separator + self.quote_char
-        if self.include_bom and first_cell_end(ends, names[0]):  # DuckDB 2.0 doesn't recognise quotes after the mark
-            raise ConfigurationError(
-                f"The header {names[0]!r} needs quotes after the file's byte order mark, where some readers don't "
-                "recognise them. Rename the column, or leave include_bom out."
-            )
-        formulas = [name for name in names if starts_like_formula(name)]
-        if self.formulas == "raise" and formulas:
-            raise ConfigurationError(
-                f"{counted(len(formulas), 'header', 'start')} like a formula, which a spreadsheet would execute: "
-                f"{formulas}. Rename them, or use Csv(formulas='escape') or Csv(formulas='allow')."
-            )
-        if self.formulas == "escape" and (twice := [name for name in formulas if f"'{name}" in schema]):
-            raise ConfigurationError(
-                f"{counted(len(twice), 'header')} would occur twice once escaped: {twice}. Rename the columns."
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import takewhile
+from itertools import combinations, takewhile
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -122,9 +122,10 @@ def first_cell_end(ends: str, text: str) -> str:
     return next((letter for letter in text if letter in _LINE_ENDS or letter in ends), "")
 
 
-def check_characters(separator: str, quote_char: str) -> None:
+def check_characters(separator: str, quote_char: str, escape_char: str | None) -> None:
     """Refuse characters that can't separate cells, or that occur in cells that are never quoted."""
     characters: dict[str, Any] = {"separator": separator, "quote_char": quote_char}  # callers may pass anything
+    characters |= {} if escape_char is None else {"escape_char": escape_char}
     for name, value in characters.items():
         is_one_ascii = isinstance(value, str) and len(value) == 1 and value.isascii()
         if not is_one_ascii or value in _LINE_ENDS or value == "\x00":
@@ -136,8 +137,9 @@ def check_characters(separator: str, quote_char: str) -> None:
                 f"Csv({name}={value!r}) is not possible: numbers and dates contain it and are written without quotes. "
                 "Use one ASCII character that isn't a letter, a digit or one of . - + :"
             )
-    if separator == quote_char:
-        raise ConfigurationError(f"Csv(separator=, quote_char=) are both {separator!r}. Use two different characters.")
+    for (one, value), (other, same) in combinations(characters.items(), 2):
+        if value == same:
+            raise ConfigurationError(f"Csv({one}=, {other}=) are both {value!r}. Use two different characters.")
 
 
 def check_null_value(null_value: str | None, ends: str) -> None:

@@ -16,6 +16,7 @@ offset in a CSV has no seconds. The last such zone, Monrovia's, ended in 1972.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,16 @@ def _with_lists(dtype: Any) -> Any:
     if isinstance(dtype, pl.Struct):
         return pl.Struct({field.name: _with_lists(field.dtype) for field in dtype.fields})
     return dtype
+
+
+def quoted_text(name: str, separator: str, quote: str, escape: str) -> pl.Expr:
+    """Return the text of a column in quotes where it needs them, with `escape` before quotes and before itself."""
+    column = column_named(name).cast(pl.String)
+    escaped_quotes = column.str.replace_all(escape, escape * 2, literal=True).str.replace_all(
+        quote, escape + quote, literal=True
+    )
+    needs = (column == "") | column.str.contains("[" + re.escape(separator + quote + escape) + "\r\n]")
+    return pl.when(needs).then(quote + escaped_quotes + quote).otherwise(column).alias(name)
 
 
 def starts_like_formula(text: str) -> bool:

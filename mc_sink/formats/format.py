@@ -68,6 +68,33 @@ class OneRun:
         self.ended = True
 
 
+class Renamed:
+    """Runs whose columns have other names in the files."""
+
+    def __init__(self, runs: Runs, names: Mapping[str, str]) -> None:
+        self._runs, self._names = runs, names
+        self.schema = type(runs.schema)({names[name]: dtype for name, dtype in runs.schema.items()})
+
+    def pull(self) -> Batches:
+        """Yield all batches, renamed."""
+        return (batch.rename(self._names) for batch in self._runs.pull())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the current or last run has yielded all its rows."""
+        return self._runs.ended
+
+    @property
+    def more(self) -> bool:
+        """Whether rows follow those of that run."""
+        return self._runs.more
+
+    @property
+    def num_rows(self) -> int:
+        """Rows yielded in all runs."""
+        return self._runs.num_rows
+
+
 class Gathers(NamedTuple):
     """What an encoder holds at once: it gathers `num_rows` rows, which should take no more than `num_bytes`."""
 

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
@@ -23,8 +23,9 @@ from mc_sink._hints import PARQUET, hints_fields
 from mc_sink._nested import inner_dtypes, leaf_dtypes, with_leaves, without_categories
 from mc_sink._polars import Map
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
+from mc_sink.formats.column_naming import NAMINGS, ColumnNames, check_naming, file_names
 from mc_sink.formats.csv_cells import CellCounts, apply_steps
-from mc_sink.formats.format import Gathers, as_io, refuse_dtypes
+from mc_sink.formats.format import Gathers, Renamed, as_io, refuse_dtypes
 from mc_sink.formats.parquet_cells import ParquetRules, arrow_schema, check_columns
 from mc_sink.formats.parquet_footer import Amendments, Joined
 
@@ -49,6 +50,8 @@ _NUMBERS = (pl.Float16, pl.Float32, pl.Float64, pl.Decimal)
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
 _READABLE = (*_INTEGERS, *_NUMBERS, *_TEXTS, *_TIMES, pl.Boolean)
+# Options that list columns.
+_LISTS = ("required", "sorted_by", "without_statistics")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "compression": get_args(ParquetCompression),
     "int128": ("raise", "decimal"),
@@ -81,6 +84,10 @@ class Parquet:
         null_dtype: "raise" refuses columns of the dtype Null, which has no type in Parquet: once another day's file has
             values, readers can't read the two together. "write" writes them.
         required: Columns that are written as REQUIRED. A null in them is refused.
+        column_names: The names of the columns in the file. "as_is" are the frame's, "snake" writes `Seen At` as
+            `seen_at`; or a mapping of names. Names that would be equal are refused.
+        without_statistics: Columns without statistics, such as long texts, whose least and greatest value would be in
+            the footer. Polars' encoder has no other option for single columns.
         sorted_by: Columns by which the rows are sorted, ascending, which each row group then states. Rows in another
             order, and nulls, are refused.
 
@@ -96,16 +103,19 @@ class Parquet:
     null_dtype: Literal["raise", "write"] = "raise"
     required: str | Sequence[str] = ()
     sorted_by: str | Sequence[str] = ()
+    without_statistics: str | Sequence[str] = ()
+    column_names: ColumnNames = "as_is"
 
     def __post_init__(self) -> None:
-        check_kinds(self)
+        check_kinds(self, *(field.name for field in fields(self) if field.name != "column_names"))
+        check_naming(self.column_names, "Parquet", NAMINGS[:2])
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 shown = " or ".join(map(repr, choices))
                 raise ConfigurationError(f"Parquet({name}={value!r}) is not supported. Use {shown}.")
         self._check_level()
         self._check_statistics()
-        for name in ("required", "sorted_by"):
+        for name in _LISTS:
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         size = self.data_page_size
@@ -155,7 +165,8 @@ class Parquet:
         refuse_dtypes(schema, "Parquet", lambda dtype: not _is_readable(dtype, readable), advice)
         if len(schema) == 0:
             raise ConfigurationError("The frame has no columns, and a Parquet file needs one. Add a column.")
-        check_columns(schema, self.required, self.sorted_by, sets_null=self.non_finite == "null")
+        file_names(schema, self.column_names)
+        check_columns(schema, {name: getattr(self, name) for name in _LISTS}, sets_null=self.non_finite == "null")
 
     def gathers(self, row_group_size: int) -> Gathers:
         """Return the bounds of a row group, which is encoded once all its rows have arrived."""
@@ -168,18 +179,27 @@ class Parquet:
 
         The last row group of each run may be smaller.
         """
-        counts, amendments = CellCounts(), Amendments(sorted_by=tuple(self.sorted_by))
+        names = file_names(runs.schema, self.column_names)
+        if list(names) != list(names.values()):
+            runs = Renamed(runs, names)
+        required, sorted_by, without = (tuple(names[name] for name in getattr(self, option)) for option in _LISTS)
+        counts, amendments = CellCounts(), Amendments(sorted_by=sorted_by, without_statistics=frozenset(without))
         keeps_bounds = self.statistics if isinstance(self.statistics, bool) else any(self.statistics.values())
-        rules = ParquetRules(self.non_finite, tuple(self.required), tuple(self.sorted_by), keeps_bounds=keeps_bounds)
+        rules = ParquetRules(self.non_finite, required, sorted_by, keeps_bounds=keeps_bounds)
         joined, steps = Joined(file, runs, amendments), rules.steps(runs.schema, counts, amendments)
         while True:
-            self._encode(recast(runs, steps), joined, row_group_size, metadata)
+            self._encode(recast(runs, steps), joined, row_group_size, metadata, required)
             if not joined.end_run():
                 return counts.warnings()
 
     @panics_as_query_errors()
     def _encode(
-        self, frame: pl.LazyFrame, file: BinaryFile, row_group_size: int, metadata: Mapping[str, str] | None
+        self,
+        frame: pl.LazyFrame,
+        file: BinaryFile,
+        row_group_size: int,
+        metadata: Mapping[str, str] | None,
+        required: Sequence[str],
     ) -> None:
         level = 1 if self.compression == "zstd" and self.compression_level is None else self.compression_level
         frame.sink_parquet(
@@ -190,7 +210,7 @@ class Parquet:
             row_group_size=row_group_size,
             data_page_size=self.data_page_size,
             metadata=dict(metadata) if metadata else None,
-            arrow_schema=arrow_schema(frame.collect_schema(), self.required) if self.required else None,
+            arrow_schema=arrow_schema(frame.collect_schema(), required) if required else None,
             engine="streaming",
         )
 

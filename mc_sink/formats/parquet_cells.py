@@ -13,7 +13,7 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_cells import Refusal, Rewrite, find_non_finite, null_where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _SORTABLE = (pl.String, pl.Binary, pl.Boolean, pl.Date, pl.Time, pl.Datetime, pl.Duration, pl.Decimal)
 
 
-def check_columns(schema: pl.Schema, required: Sequence[str], sorted_by: Sequence[str], *, sets_null: bool) -> None:
+def check_columns(schema: pl.Schema, options: Mapping[str, Sequence[str]], *, sets_null: bool) -> None:
     """Raise for columns in the options that the frame doesn't have, or whose dtype an option can't be used for."""
-    for option, names in {"required": required, "sorted_by": sorted_by}.items():
+    for option, names in options.items():
         if unknown := [name for name in names if name not in schema]:
             raise ConfigurationError(
                 f"Parquet({option}=) names {unknown[0]!r}, which is not a column.{nearest(unknown[0], list(schema))}"
             )
-    for name in sorted_by:
+    for name in options["sorted_by"]:
         if not (schema[name].is_integer() or isinstance(schema[name], _SORTABLE)):
             raise ConfigurationError(
                 f"Parquet(sorted_by=) names {name!r} ({schema[name]}): readers don't agree on an order of that dtype. "

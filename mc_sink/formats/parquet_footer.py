@@ -54,15 +54,18 @@ class Amendments:
     with_nan
         Columns with NaN. The encoder leaves NaN out of the least and greatest value, and readers that skip row groups
         by them miss its rows: measured, DuckDB 2.0 and Spark 4.0. So those values are left out, as by DuckDB's writer.
+    without_statistics
+        Columns without statistics.
     sorted_by
         The columns by which the rows of each row group are sorted, ascending and without nulls.
     """
 
     with_nan: set[str] = field(default_factory=set)
+    without_statistics: frozenset[str] = frozenset()
     sorted_by: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.with_nan or self.sorted_by)
+        return bool(self.with_nan or self.sorted_by or self.without_statistics)
 
     def apply(self, footer: Struct) -> None:
         """Rewrite the row groups of a footer."""
@@ -72,6 +75,8 @@ class Amendments:
                 metadata: Struct = column[_METADATA][1]
                 name = _items(metadata, _PATH)[0].decode()
                 places[name] = number
+                if name in self.without_statistics:
+                    metadata.pop(_STATISTICS, None)
                 if name in self.with_nan and metadata[_TYPE][1] in _FLOATS and _STATISTICS in metadata:
                     for each in _LEAST_AND_GREATEST:
                         metadata[_STATISTICS][1].pop(each, None)

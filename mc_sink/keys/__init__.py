@@ -21,7 +21,7 @@ from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.keys.partitions import Partition, Partitioning, column_names
+from mc_sink.keys.partitions import Partition, Partitioning, column_names, encode
 from mc_sink.keys.run_id import check_run_id, new_run_id, time_of
 from mc_sink.keys.template import Template, Token, parse_template
 from mc_sink.target import key_fault
@@ -90,6 +90,14 @@ class FileNames:
         return self._root + folders + self._template.shown(self._values | {"ext": self.extension})
 
     @property
+    def glob(self) -> str:
+        """The URL of every file, with `*` and `?` for what differs from one to the next."""
+        if not self.target.is_prefix:
+            return self.target.url
+        folders = "".join(f"{encode(name)}=*/" for name in self.columns) if self.has_folders else ""
+        return self._root + folders + self._template.glob(self._values | {"ext": self.extension})
+
+    @property
     def manifest(self) -> Target:
         """Where the manifest is written."""
         return self.target.folder.file(f"{MANIFESTS}{self.run_id}.json")
@@ -98,11 +106,6 @@ class FileNames:
     def begun(self) -> Target:
         """The folder of the records that an attempt of this run has begun to publish; no other run has one there."""
         return self.target.folder.file(f"{BEGUN}{self.run_id}/")
-
-    @property
-    def are_anywhere(self) -> bool:
-        """Whether the stem begins names of other runs too, so that a listing of it grows with the prefix."""
-        return self.target.is_prefix and self.run_id not in self.stem.path[len(self.target.path) :]
 
     @property
     def success_marker(self) -> Target:

@@ -77,6 +77,13 @@ class Template:
             for piece in self.pieces
         )
 
+    def glob(self, values: Mapping[str, object]) -> str:
+        """Return the name with `*` in place of tokens without a value, or `?` for each digit of a number's width."""
+        return "".join(
+            piece if isinstance(piece, str) else piece.text(values[piece.name]) if piece.name in values else piece.glob
+            for piece in self.pieces
+        )
+
     def pattern(self, values: Mapping[str, object]) -> str:
         """Return a regular expression for all names with these values. A repeated token has one text.
 
@@ -166,6 +173,12 @@ class Token:
             width = int(found[1] or 1) if (found := _WIDTH.fullmatch(self.spec)) else 1
             return f"(?:[0-9]{{{width}}}|[1-9][0-9]{{{width},}})"
         return _EXTENSION if self.name == "ext" else "[^/]+"
+
+    @property
+    def glob(self) -> str:
+        """A pattern for all texts of a token without a known value."""
+        width = _WIDTH.fullmatch(self.spec) if self.name in _NUMBERS else None
+        return "?" * int(width[1] or 0) or "*" if width else "*"
 
     def is_ended_by(self, text: str) -> bool:
         """Return whether the text beside this token can't be part of the token's own text."""

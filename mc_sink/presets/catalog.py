@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink.formats import Csv, Parquet
 from mc_sink.presets.limit import Limit
+from mc_sink.presets.platform_catalog import PLATFORMS
 from mc_sink.presets.preset import Preset
 
 if TYPE_CHECKING:
@@ -182,5 +183,5 @@ EXCEL = Preset(
     ),
 )
 PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {preset.name: preset for preset in (LIVERAMP, ADOBE, REDSHIFT, SNOWFLAKE, BIGQUERY, ATHENA, EXCEL)}
+    {preset.name: preset for preset in (LIVERAMP, ADOBE, REDSHIFT, SNOWFLAKE, BIGQUERY, ATHENA, EXCEL, *PLATFORMS)}
 )

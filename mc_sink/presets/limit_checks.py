@@ -20,7 +20,7 @@ import polars as pl
 
 from mc_sink._nested import leaf_dtypes
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv, OneRun, as_json
+from mc_sink.formats import Csv, OneRun, as_json, headers_of
 from mc_sink.presets.limit import CHARACTERS, DTYPES, Excess, refusal
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_schema(
 ) -> None:
     """Raise `LimitError` for the first limit that the schema, the names in folders or the format breaks."""
     has_header = not isinstance(format, Csv) or format.include_header
-    headers = [*(schema if has_header else ()), *in_folders]
+    headers = [*(headers_of(format, schema) if has_header else ()), *in_folders]
     for limit in limits:
         if limit.holds_for(format) and (found := _excess_of(limit, schema, headers, format)) is not None:
             raise refusal(preset, limit, found)

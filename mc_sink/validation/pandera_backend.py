@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mc_sink._dtype_text import parse_dtype
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.validation.dtype_text import parse_dtype
 from mc_sink.validation.python_values import blanked
 
 if TYPE_CHECKING:

@@ -156,6 +156,10 @@ def test_run_history_show_verify(ambient: Writer, seaweed: Admin, tmp_path: Path
     assert run["run_id"] in mc_sink("history").stdout
     assert as_json("history")["run_id"] == run["run_id"]
     assert run["files"][0]["path"] in mc_sink("show", run["run_id"]).stdout
+    loads = mc_sink("show", run["run_id"], "--load", "--dialect", "snowflake", "--table", "sales").stdout
+    assert loads.startswith("-- ")
+    assert "\nCOPY INTO sales (" in loads
+    assert "Give one of redshift" in mc_sink("show", run["run_id"], "--load", code=Code.CONFIGURATION).stderr
     assert "3 of 3 files are there" in mc_sink("verify", run["run_id"]).stdout
     with seaweed.client() as s3:
         s3.delete_object(Bucket=ambient.bucket, Key=run["files"][0]["path"].split("/", 3)[3])

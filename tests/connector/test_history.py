@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -179,6 +180,31 @@ def test_a_partitions_file_is_found_again_without_its_name(state: Path, tmp_path
     Path(gone).unlink()
     seen = verify(found.receipt())
     assert (seen.changed, seen.missing[:1]) == ((changed,), (found.files[1].path,))
+
+
+@pytest.mark.parametrize("options", [{}, {"partition_by": "mail"}], ids=["one file", "partitions"])
+def test_a_record_has_the_statement_that_loads_its_files(state: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """A record reads back every row by the dialect that was written; partitions are found by a pattern."""
+    frame = pl.DataFrame({"mail": ["canary@example.com", None], "x": [1, 2]})
+    ongoing = begin(Beginning(run_id="r-1", connection="nightly", target=f"{tmp_path}/"))
+    ongoing.delivered(sink_madconnect(frame, f"{tmp_path}/", run_id="r-1", preset="snowflake", **options))
+    sink_madconnect(frame, f"{tmp_path}/", run_id="r-10", **options)
+    statement = find_run("r-1").receipt().load_statement("t", "duckdb")
+    assert "canary" not in statement
+    assert b"canary" not in (state / "history.sqlite3").read_bytes()
+    with duckdb.connect() as database:
+        database.execute(statement)
+        assert database.sql("SELECT mail, x FROM t ORDER BY x").fetchall() == frame.rows()
+
+
+def test_a_history_of_an_earlier_version_gets_the_new_column(state: Path) -> None:
+    """Its records have no statement, and say why."""
+    begin(FACTS).failed(ValueError())
+    with sqlite3.connect(state / "history.sqlite3") as table:
+        table.execute("alter table runs drop column content")
+    table.close()
+    with pytest.raises(ConfigurationError, match="doesn't have the dialect of its files"):
+        find_run("r-1").receipt().load_statement("t", "duckdb")
 
 
 def test_a_failure_says_where_it_was_raised() -> None:

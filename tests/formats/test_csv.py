@@ -45,6 +45,8 @@ CSV_EFFECTS: list[tuple[dict[str, Any], str]] = [
     ({"float_scientific": True}, "\n1,1.5e0,plain,"),
     ({"float_scientific": False}, f"\n-2,1{'0' * 300},"),
     ({"decimal_comma": True, "separator": ";"}, "\n1;1,5;plain;"),
+    ({"escape_char": "\\"}, '\n-2,1e+300,"a \\"quoted\\", cell",x,'),
+    ({"column_names": {"text": "Text"}}, "number,float,Text,nothing"),
     ({"compression": "gzip"}, "\n1,1.5,plain,"),
     ({"compression": "gzip", "compression_level": 0}, "\n1,1.5,plain,"),
 ]

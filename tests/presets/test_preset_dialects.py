@@ -62,7 +62,9 @@ def message(way: str, kind: str) -> tuple[str, dict[str, Any]]:
 
 def test_there_are_presets_to_ask() -> None:
     """Those that write CSV of their own accord."""
-    assert CSVS == ["liveramp", "adobe", "redshift", "snowflake", "excel"]
+    warehouses_and_others = ["liveramp", "adobe", "redshift", "snowflake", "excel"]
+    platforms = ["data_360", "marketing_cloud", "google_ads", "amc", "braze", "tealium", "monetate", "digital_audience"]
+    assert [*warehouses_and_others, *platforms] == CSVS
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz"])
@@ -82,7 +84,7 @@ def test_the_dialect_stays_whatever_says_the_format(tmp_path: Path, preset: Any,
     )
 
 
-@pytest.mark.parametrize("preset", sorted(set(PRESETS) - set(CSVS)))
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {*CSVS, "nielsen"}))
 def test_a_preset_of_parquet_keeps_its_own(tmp_path: Path, preset: Any) -> None:
     """Parquet that is named, in a suffix or an option, is the preset's; CSV is its dialect of CSV."""
     ways: list[tuple[str, Any]] = [
@@ -196,7 +198,8 @@ def test_each_preset_has_a_dialect_for_each_kind_of_file_or_refuses_it(tmp_path:
                 refusing.add(name)
                 with pytest.raises(LimitError, match='breaks "format"'):
                     mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", **asked)
-    assert refusing == {"liveramp", "excel"}
+    of_csv = {"marketing_cloud", "google_ads", "tealium", "monetate", "digital_audience"}
+    assert refusing == {"liveramp", "excel", "nielsen"} | of_csv
     with pytest.raises(LimitError, match='breaks "format"'):
         mc_sink.preview(FRAME, f"{tmp_path}/", preset="excel", format=Parquet())
     assert not list(tmp_path.iterdir())
@@ -207,9 +210,14 @@ def test_times_are_written_as_each_receiver_parses_them(tmp_path: Path) -> None:
     frame = FRAME.select("t", naive=pl.col("t").dt.replace_time_zone(None))
     for name, preset in PRESETS.items():
         asked: Any = {"format": "csv", "preset": name, "manifest": False, "progress": False}
+        if name in {"nielsen", "google_ads"}:  # one takes no CSV, the other no time without a zone
+            with pytest.raises(mc_sink.ConfigurationError, match=r'breaks "format"|no time zone'):
+                mc_sink.sink_madconnect(frame, f"{tmp_path}/{name}/", **asked)
+            continue
         receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/{name}/", **asked)
-        cells = text(receipt.files[0].path).decode().splitlines()[1].split(",")
-        strict = "T" if name in {"liveramp", "adobe"} else " "
+        cells = text(receipt.files[0].path).decode().splitlines()[1].replace('"', "").split(",")
+        spaced = {"redshift", "snowflake", "bigquery", "athena", "excel", "clickhouse", "databricks", "marketing_cloud"}
+        strict = " " if name in spaced else "T"
         assert cells[0].endswith("+00:00")
         assert cells[1].startswith(f"2026-01-02{strict}03:04:05")
         assert preset.dialects[0] is preset.format
@@ -217,7 +225,7 @@ def test_times_are_written_as_each_receiver_parses_them(tmp_path: Path) -> None:
 
 def test_no_file_but_the_data_is_where_the_receiver_takes_every_file(tmp_path: Path) -> None:
     """Neither a manifest nor a marker nor rejected rows; one that is asked for is refused, with nothing visible."""
-    for name in ("liveramp", "adobe"):
+    for name in ("liveramp", "adobe", "nielsen", "braze"):
         options: dict[str, Any] = {"preset": name, "max_rows_per_file": 30, "progress": False}
         receipt = mc_sink.sink_madconnect(pl.concat([FRAME] * 3), f"{tmp_path}/{name}/", **options)
         assert receipt.num_files == 3

@@ -84,20 +84,28 @@ READERS: dict[str, Callable[[list[str]], Any]] = {
     "bigquery": lambda paths: pa.concat_tables(map(pyarrow.parquet.read_table, paths)),
     "athena": lambda paths: query(f"FROM read_parquet({paths})"),
     "excel": lambda paths: by_duckdb(paths, "", "\\r\\n"),
+    "clickhouse": lambda paths: query(f"FROM read_parquet({paths})"),
+    "databricks": lambda paths: query(f"FROM read_parquet({paths})"),
+    "nielsen": lambda paths: pa.concat_tables(map(pyarrow.parquet.read_table, paths)),
+    **dict.fromkeys(("data_360", "marketing_cloud", "google_ads", "amc", "braze", "tealium", "monetate"), by_pyarrow),
+    "digital_audience": lambda paths: by_duckdb(paths, "", "\\r\\n"),
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_what_a_preset_writes_is_read_back_by_its_receivers_dialect(preset: Preset, tmp_path: Path) -> None:
     """Two files, one at the preset's own cut and one cut by the caller, hold the frame as it was."""
-    preset.check(FRAME.schema)
+    frame = FRAME
+    if preset.name == "google_ads":  # its documented times have no fractions of a second
+        frame = FRAME.with_columns(pl.col("seen_at").dt.truncate("1s"))
+    preset.check(frame.schema)
     receipt = mc_sink.sink_madconnect(
-        preset.watch([FRAME]), f"{tmp_path}/", format=preset.format, name=preset.file_name, max_rows_per_file=30
+        preset.watch([frame]), f"{tmp_path}/", format=preset.format, name=preset.file_name, max_rows_per_file=30
     )
     paths = [file.path.removeprefix("file://") for file in receipt.files]
     assert len(paths) == 2
     found = pl.DataFrame(READERS[preset.name](paths)).with_columns(pl.col("seen_at").dt.convert_time_zone("UTC"))
-    assert found.equals(FRAME)
+    assert found.equals(frame)
 
 
 def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
@@ -123,7 +131,7 @@ def schemas(limit: Limit) -> tuple[list[str], list[str]]:
         return most, [*most, "more"]
     return {
         "header length": (["x" * int(limit.value)], ["x" * int(limit.value) + "x"]) if limit.unit else ([], []),
-        "header characters": (["Az_09"], ["Az 09"]),
+        "header characters": (["Az_09"], ["Az 09 名"]),
         "header prefixes": (["TABLE__TABLE_"], ["_table_1"]),
         "duplicate headers": (["a", "b"], ["a", "B", "b"]),
     }[limit.name]
@@ -176,7 +184,7 @@ def test_every_limit_holds_at_its_number_and_breaks_one_beyond(
     """What is just within a limit passes as it is; one more fails with the limit's name."""
     one = alone(preset, limit)
     if limit.name == "format":
-        one.check(FRAME.schema, Csv())
+        one.check(FRAME.schema, next(format for format in (Csv(), Parquet()) if format.extension in limit.texts))
         refused(lambda: one.check(FRAME.schema, Orc()), preset, limit)
     elif limit.name == "nested columns":
         one.check(FRAME.schema)
@@ -251,7 +259,8 @@ def check_rows(one: Preset, limit: Limit) -> None:
         cut = replace(one, max_rows_per_file=100)
         list(cut.watch(rows(200)))
         list(cut.watch(rows(200 + limit.number)))
-        assert "24 rows (in the smallest file)" in refused(lambda: list(cut.watch(rows(224))), one, limit)
+        if limit.number > 1:  # or no file is smaller
+            assert "24 rows (in the smallest file)" in refused(lambda: list(cut.watch(rows(224))), one, limit)
 
 
 def test_a_broken_limit_leaves_nothing_visible(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pandera.engines.polars_engine import Engine
 
 from mc_sink import ConfigurationError
-from mc_sink.validation.dtype_text import parse_dtype
+from mc_sink._dtype_text import parse_dtype
 from mc_sink.validation.schemas import load_schema
 
 DTYPES: list[pl.DataType] = [

@@ -1,4 +1,4 @@
-"""Parse a dtype that was written as Polars prints it. Pandera does so only since 0.35, in a function of its own."""
+"""Parse a dtype that was written as Polars prints it. Nothing but dtypes and literals is evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def parse_dtype(text: str, find: Callable[[Any], Any]) -> Any:
     """Return what `find`, Pandera's own look-up, returns for the dtype of a text such as `Int64` or `List(Int64)`.
 
-    Raises ValueError if neither knows the dtype. Nothing but dtypes and literals is evaluated.
+    Raises ValueError if neither knows the dtype. Pandera parses such texts only since 0.35, in a function of its own.
     """
     for name in (text, text.lower()):
         with suppress(TypeError):
@@ -24,6 +24,13 @@ def parse_dtype(text: str, find: Callable[[Any], Any]) -> Any:
         return find(_built(ast.parse(text, mode="eval").body))
     except (SyntaxError, TypeError, ValueError):
         raise ValueError(f"{text!r} is not a dtype of Polars") from None
+
+
+def read_dtype(text: str) -> pl.DataType:
+    """Return the dtype of a text."""
+    found = _built(ast.parse(text, mode="eval").body)
+    dtype: pl.DataType = found() if isinstance(found, type) else found
+    return dtype
 
 
 def _built(node: ast.expr) -> Any:

@@ -1,0 +1,38 @@
+"""The content of a delivery: the facts that its files share, and that a receiver needs to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  pydantic reads the annotations of what a journal holds
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The facts that all files of a delivery share.
+
+    format, dialect
+        The extension of the files without its dot, and the options of the format by their names.
+    columns
+        The columns of the files with their dtypes, as text.
+    schema
+        The name of the schema that validated the rows; None without one.
+    partition_by, keys
+        The partition columns, and the dtypes of those that only the folders have.
+    preset
+        The name of the receiver's preset; None without one.
+    pattern
+        The URL of every file, with `*` or `?` for each text that differs from one file to the next.
+    manifest_form
+        Whose form the manifest has, where the delivery has one.
+    """
+
+    format: str
+    dialect: Mapping[str, Any]
+    columns: Mapping[str, str]
+    schema: str | None
+    partition_by: tuple[str, ...] = ()
+    keys: Mapping[str, str] | None = None
+    preset: str | None = None
+    pattern: str = ""
+    manifest_form: str = "mc_sink"
