@@ -104,7 +104,8 @@ class DeliverySpec:
     @property
     def records_begun(self) -> bool:
         """Whether each attempt is recorded in the store before its first file is visible; see `publishing.begun`."""
-        is_wide = self.target.protocol == "s3" and bool(self.partition_by) and self.names.are_anywhere
+        stem = self.names.stem.path[len(self.target.path) :]  # without the run id, it begins other runs' names too
+        is_wide = self.target.protocol == "s3" and bool(self.partition_by) and self.names.run_id not in stem
         return is_wide and self.run_id_given and self.if_exists == "fail" and self.manifest is not None
 
     def stores(self) -> Stores:

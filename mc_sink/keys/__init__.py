@@ -108,11 +108,6 @@ class FileNames:
         return self.target.folder.file(f"{BEGUN}{self.run_id}/")
 
     @property
-    def are_anywhere(self) -> bool:
-        """Whether the stem begins names of other runs too, so that a listing of it grows with the prefix."""
-        return self.target.is_prefix and self.run_id not in self.stem.path[len(self.target.path) :]
-
-    @property
     def success_marker(self) -> Target:
         """Where the empty file that marks a complete delivery is written, under the name that Hadoop uses."""
         return self.target.folder.file("_SUCCESS")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing.manifest import publish_empty
+from mc_sink.staged import Present
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def check_others(stores: Stores, staged: Sequence[Staged], claim: Claim) -> None
 
 
 def record(stores: Stores, staged: Sequence[Staged]) -> None:
-    """Record that this attempt begins to publish, unless the run needs no record, or the attempt makes no file."""
+    """Record that this attempt begins to publish, unless the run needs no record, or the attempt shows no file."""
     claim = next((part.claim for part in staged if part.claim and part.claim.begun), None)
-    if claim and any(part.files for part in staged):
+    if claim and not all(isinstance(file.upload, Present) for part in staged for file in part.files):
         publish_empty(stores, staged[0], _record(staged, claim))
 
 

@@ -106,8 +106,7 @@ class Attempt:
         self._closing: list[WrittenFile] = []
         self._unused: list[StagedFile] = []
         self._altered: list[str] = []
-        self._is_closed = False
-        self._lost, self._reported = lost, reported
+        self._is_closed, self._lost, self._reported = False, lost, reported
         self._sweep = None if lost is None else Sweep("none")
 
     def publish(self) -> Receipt:
@@ -117,8 +116,7 @@ class Attempt:
             stale = accepted_stale(self._stores, self._staged)  # before an earlier attempt's journal is replaced
             journal.write(self._staged, self._superseded, standing(self._stores, self._staged))
             self._is_closed = is_closed(self._stores, self._staged)
-            if not self._is_closed:
-                begun.record(self._stores, self._staged)
+            begun.record(self._stores, self._staged)
             self._publish_files()
             self._close(stale)
             self._discard_unused()

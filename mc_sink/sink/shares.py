@@ -64,10 +64,8 @@ class Delivery:
         The columns of the key that the schema requires to be unique over all shares; empty where it requires none.
     credentials
         The function that each process calls for its storage options, as "module:function"; None for AWS' own ways.
-    published
-        URLs of this run's files that an earlier attempt made visible. Shares compare their files with them.
-    is_unlisted
-        Whether there may be more of them, under a prefix with too many keys to be listed. Shares look for their files.
+    published, is_unlisted
+        URLs of this run's files that an earlier attempt made visible, which shares compare; whether it may have more.
     """
 
     target: str
