@@ -6,11 +6,12 @@ VENV := .venv
 OLDEST := .venv-oldest
 BESIDE := .venv-beside
 ENGINES := .venv-engines
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures docs dist clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +31,11 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 $(ENGINES)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(ENGINES)
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,engines,readers]'
+	touch $@
+
+$(DOCS)/ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
 	touch $@
 
 demo: setup
@@ -78,6 +84,11 @@ figures:
 pictures: setup
 	$(BIN)/python -m notebooks.pictures
 
+# The documentation site, in site/. It is built without a network; a warning or a broken link fails the target.
+docs: $(DOCS)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	$(DOCS)/bin/python .ci/links.py site
+
 # The wheel and the source distribution, in dist/.
 dist: setup
 	rm -rf dist
@@ -85,4 +96,4 @@ dist: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) $(DOCS) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

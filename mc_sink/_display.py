@@ -5,8 +5,8 @@ order of letters. `printable` writes them as escapes (`\x1b`, `\u202e`, `\n`). I
 where text leaves the package: by the base class of all errors, by `logger`, by the tables here and by the command line.
 Fields that programs read keep the original values.
 
-Notebooks align cells to the right, which makes paths hard to read, so one style rule here aligns them to the left. Some
-pages drop the rule; they show the same tables.
+Notebooks align cells to the right, which makes paths hard to read, so each cell here has a style of its own that aligns
+it. A style sheet would not do: JupyterLab drops it in notebooks that are not trusted, and other pages always.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SPACES = "Zs"  # no-break and other spaces, which Python's `isprintable` leaves out, too
 _SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}
-_LOOK = "<style>table.mc-sink th,table.mc-sink td{text-align:left}table.mc-sink td.number{text-align:right}</style>"
+_LEFT, _RIGHT = 'style="text-align:left"', 'class="number" style="text-align:right"'
 
 
 class Printable(str):
@@ -47,6 +47,16 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     if number != 1:
         return f"{number:,} {noun}s {verb}".rstrip()
     return f"1 {noun} {_SINGULAR.get(verb, verb and f'{verb}s')}".rstrip()
+
+
+def size(num_bytes: int) -> str:
+    """Return a number of bytes in binary units, exact below 1 KiB."""
+    left = float(num_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if left < 1024:  # noqa: PLR2004  the step between binary units
+            return f"{num_bytes} B" if unit == "B" else f"{left:.1f} {unit}"
+        left /= 1024
+    return f"{left:,.1f} TiB"
 
 
 def nearest(name: str, names: Iterable[str], shown: Callable[[str], str] = repr) -> str:
@@ -123,16 +133,16 @@ class Listing(list[_F]):
 def facts(labelled_values: Iterable[tuple[str, object]]) -> str:
     """Return a table with a row for each label and its value; a value of None hides its row."""
     shown = ((name, value) for name, value in labelled_values if value is not None)
-    return _table("".join(f"<tr><th>{escape(name)}</th><td>{_text(value)}</td></tr>" for name, value in shown))
+    cells = (f"<tr><th {_LEFT}>{escape(name)}</th><td {_LEFT}>{_text(value)}</td></tr>" for name, value in shown)
+    return _table("".join(cells))
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     """Return a table with a head. Numbers are aligned to the right; None is an empty cell."""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    names = "".join(f"<th {_LEFT}>{escape(name)}</th>" for name in head)
     table = ""
     for values in body:
-        kinds = (' class="number"' if _is_number(value) else "" for value in values)
-        cells = (f"<td{kind}>{_text(value)}</td>" for kind, value in zip(kinds, values, strict=True))
+        cells = (f"<td {_RIGHT if _is_number(value) else _LEFT}>{_text(value)}</td>" for value in values)
         table += f"<tr>{''.join(cells)}</tr>"
     return _table(f"<thead><tr>{names}</tr></thead><tbody>{table}</tbody>")
 
@@ -150,7 +160,7 @@ def escape(text: str) -> str:
 
 
 def _table(inner: str) -> str:
-    return f'{_LOOK}<table class="mc-sink">{inner}</table>'
+    return f'<table class="mc-sink">{inner}</table>'
 
 
 def _is_number(value: object) -> bool:
@@ -162,13 +172,3 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return f"{value:,}" if _is_number(value) else escape(str(value))
-
-
-def byte_size(num_bytes: int) -> str:
-    """Return a number of bytes in binary units, exact below 1 KiB."""
-    size = float(num_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004  the step between binary units
-            return f"{num_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -21,8 +21,9 @@ visible. Only a panic of an engine is wrapped: it is a `BaseException`, which `e
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mc_sink import _display
 from mc_sink._display import printable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Visible: TypeAlias = Literal["nothing", "some", "unknown"]
 NOTHING_VISIBLE = "Nothing became visible."
 OUR_NOTE = "mc_sink: "
+_OWN, _MAX_CALLERS = "mc_sink", 5
 _SENTENCES: dict[Visible, str] = {
     "nothing": NOTHING_VISIBLE,
     "some": "Files of this run are visible from before; nothing more became visible.",
@@ -78,6 +80,31 @@ class SinkError(Exception):
     def add_note(self, note: str) -> None:
         """Add a line that is shown after the message."""
         super().add_note(printable(note))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows of an uncaught error: the message first, then the caller's line.
+
+        Its own form would show 200 lines of this package above the message (measured). Source code is left out: a
+        call may have a secret in it.
+        """
+        text = [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+        shown = [line for part in text for line in part.split("\n")]
+        return [*shown, "", *_callers(self), "Whole: import sys, traceback; traceback.print_exception(sys.last_value)"]
+
+
+def _callers(error: BaseException) -> Iterator[str]:
+    """Yield a line for each place that led to a call of this package, the last few of them."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython else None
+    frames, trace = list[str](), error.__traceback__
+    while trace is not None and (module := str(trace.tb_frame.f_globals.get("__name__"))).partition(".")[0] != _OWN:
+        place = f"File {trace.tb_frame.f_code.co_filename}"
+        with suppress(Exception):  # a cell has a name, and a file that the person never sees
+            place = " ".join(shell.compile.format_code_name(trace.tb_frame.f_code.co_filename) or [place])
+        if module.partition(".")[0] != "IPython":
+            frames.append(printable(f"{place}, line {trace.tb_lineno}"))
+        trace = trace.tb_next
+    yield from frames[-_MAX_CALLERS:]
 
 
 def add_note(error: BaseException, text: str) -> None:
@@ -156,7 +183,10 @@ class CommitError(SinkError, OSError):
 
 
 class CommitUnknown(CommitError):  # noqa: N818  it is not known to be an error
-    """A reply was lost, and it is unknown whether the object is visible. Look before you rerun."""
+    """A reply was lost, and it is unknown whether the object is visible.
+
+    `recover(run_id)`, or a rerun with the same run id, looks and completes the delivery.
+    """
 
     visible = "unknown"
 

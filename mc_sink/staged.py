@@ -13,12 +13,14 @@ from datetime import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mc_sink.content import Content  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
+    Content,
     CountedWarning,
+    FailedCheck,
     Integrity,
+    Stage,
     summed,
 )
 
@@ -122,10 +124,14 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class StagedRejects:
-    """Rows rejected from a delivery. They are published with it. `file` is None when no row was rejected."""
+    """Rows rejected from a delivery. They are published with it. `file` is None when no row was rejected.
+
+    `checks` count how often each check failed.
+    """
 
     num_rows: int
     file: StagedFile | None
+    checks: tuple[FailedCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +164,8 @@ class Staged:
         Their URLs, or None. They are written in this order after all files are visible.
     changes
         The counted changes since the last delivery, for a delivery of changes only.
-    took
-        The time that staging took.
+    took, stages
+        The time that staging took, and that of each of its stages.
     claim, stale
         Where an earlier attempt, or the run that this one replaces, may have left files; and whether the latter are
         accepted.
@@ -186,6 +192,7 @@ class Staged:
     claim: Claim | None = None
     stale: Stale = "fail"
     over_all_rows: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     @property
     def is_skipped(self) -> bool:

@@ -36,7 +36,7 @@ FLOORS: dict[int, list[set[str]]] = {
     2: [{"formats", "keys", "staged", "testing", "validation"}],
     1: [
         {"_frames", "object_options", "receipt", "secret", "target"},
-        {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "loading", "sweep"},
+        {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "loading", "report", "sweep"},
         {"content"},
     ],
     0: [{"_hints", "_nested", "exceptions"}, {"_display", "_dtype_text", "_lazy", "_polars"}],
@@ -91,6 +91,7 @@ ONLY_HOME = {
     "sink_batches": "_runtime.batches",
     "register_io_source": "_frames",
     "getLogger": "_display",
+    "jinja2": "report",
 }
 FORBIDDEN = {"chunk", "flush", "manager", "handler", "helper", "util", "context", "payload", "process"}
 # The method that engines call on a file; the feed that is called so; a method of the HTTP library's that we override;

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 import mc_sink
 from mc_sink import exceptions
 from mc_sink._display import indented, labelled, lines, logger, printable
+from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import SinkError, add_note
 from mc_sink.receipt import CountedWarning, Verification
-from mc_sink.sink.pipeline import show_progress
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body
 from tests.support.command_line import Machine
@@ -169,8 +169,10 @@ def test_a_progress_bar_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its title is a target's name."""
     said = io.StringIO()
     monkeypatch.setattr("sys.stderr", said)
-    with show_progress(HOSTILE, progress=True) as advance:
-        advance(1, 1)
+    with show_progress(HOSTILE, progress=True) as shown:
+        shown.begin(lambda: 2)
+        shown.advance(1, 1)
+    assert "1/2" in said.getvalue().replace("1.00/2.00", "1/2")
     assert [one for one in raw(said.getvalue().replace("\r", "").replace("\x1b[A", "")) if one != "0x1b"] == []
 
 
@@ -221,5 +223,5 @@ def test_a_receipt_of_a_store_without_conditions_has_its_labels_apart() -> None:
     """`create-only` is as long as the column of labels is wide elsewhere."""
     with FaultServer(replace(TINY, if_none_match_on_put="ignored", if_none_match_on_complete="ignored")) as server:
         text = str(deliver(server))
-    assert "create-only 3 of 3 by a listing" in text
+    assert "create-only 3 of 3 files by a listing" in text
     assert "delivered  60 rows" in text

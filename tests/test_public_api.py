@@ -71,7 +71,7 @@ DEFAULTS = {
 }
 FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
-    "success_marker changes skipped stale closing content sweep",
+    "success_marker changes skipped stale closing sweep content stages",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition from_prior_attempt "
     "create_only integrity etag_is_computed",
 }

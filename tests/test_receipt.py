@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from mc_sink import ConfigurationError, Receipt, Rejects, Verification, WrittenFile
+from mc_sink import Changes, ConfigurationError, CountedWarning, Receipt, Rejects, Verification, WrittenFile
+from mc_sink.receipt import Content, FailedCheck, Stage
 
 FILE = WrittenFile("s3://b/p/one.csv", 1_234, 5_678, "0c1e", "v7", "crc32:00c0ffee")
 
@@ -44,7 +46,12 @@ class Cells(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a tag that opens."""
-        assert {name for name, _ in attrs} <= {"class"}
+        assert set(dict(attrs).items()) <= {
+            ("class", "mc-sink"),
+            ("class", "number"),
+            ("style", "text-align:left"),
+            ("style", "text-align:right"),
+        }
         self.opened.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -98,6 +105,76 @@ def test_text_counts_rejected_rows() -> None:
 def test_sizes_are_written_in_binary_units(num_bytes: int, written: str) -> None:
     """A size is exact below 1 KiB and has one digit after that."""
     assert f", {written}, 1 file" in str(receipt(num_bytes=num_bytes))
+
+
+def test_text_has_the_right_number() -> None:
+    """One row is a row, in the headline and on the line of its file."""
+    text = str(receipt(num_rows=1, files=(dataclasses.replace(FILE, num_rows=1, create_only="unproven"),)))
+    assert "1 row," in text
+    assert "one.csv  1 row  5.5 KiB" in text
+    assert "1 of 1 file not proven" in text
+
+
+def test_the_place_of_rejected_rows_is_on_the_receipt() -> None:
+    """A person who reads that rows were rejected sees where they are; in a notebook too."""
+    rejected = dataclasses.replace(FILE, path="s3://b/rejects/one.csv")
+    shown = receipt(rejects=Rejects(7, (rejected,)))
+    assert "\nrejects    s3://b/rejects/one.csv\n" in str(shown)
+    assert {"rejects", "s3://b/rejects/one.csv"} <= set(page(shown).texts)
+    assert "rejects" not in str(receipt(rejects=Rejects(0, ())))
+
+
+def test_a_repeated_run_is_headed_as_repeated() -> None:
+    """The first line states whether something was done now; a run that was continued is a delivery."""
+    found, new = dataclasses.replace(FILE, from_prior_attempt=True), dataclasses.replace(FILE, path="s3://b/p/two.csv")
+    repeated, continued = receipt(files=(found,)), receipt(files=(found, new))
+    assert str(repeated).startswith("repeated   nothing was done: an earlier attempt had delivered 1,234 rows")
+    assert repeated.is_repeated
+    assert repeated.to_dict()["repeated"]
+    assert "delivered  " not in str(repeated)
+    first, second, *_ = str(continued).splitlines()
+    assert first.startswith("delivered  1,234 rows")
+    assert second == "repeated   an earlier attempt had published 1 of 2 files; the others were published now"
+    assert not continued.is_repeated
+
+
+def full() -> Receipt:
+    """Return a receipt in which every fact is set."""
+    written = dataclasses.replace(FILE, partition={"day": "2026-11-22", "n": None}, integrity="crc32")
+    return receipt(
+        files=(written,),
+        rejects=Rejects(2, (FILE,), (FailedCheck("email", "str_matches", 2), FailedCheck(None, "whole rows", 1))),
+        warnings=(CountedWarning("formula", "name", 3),),
+        manifest="s3://b/p/_manifests/r.json",
+        success_marker="s3://b/p/_SUCCESS",
+        closing=(WrittenFile("s3://b/p/_manifests/r.json", 0, 99, "e", None, "crc32:00000001"),),
+        changes=Changes(1, 2, 3, 4),
+        stale=("s3://b/p/old.csv",),
+        content=Content("csv", {"separator": ","}, {"id": "Int64"}, "audience", ("day",)),
+        stages=(Stage("rows", 1.25), Stage("publish", 0.25)),
+    )
+
+
+def test_a_dictionary_has_every_fact_as_json_has_it() -> None:
+    """No field is left out but the way to the credentials, and JSON reads back what it wrote."""
+    facts = full().to_dict()
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    names = {one.name for one in dataclasses.fields(Receipt)} - {"_verifier", "sweep"}
+    assert names <= set(facts)
+    assert facts["files"][0]["partition"] == {"day": "2026-11-22", "n": None}
+    assert facts["rejects"]["checks"][0] == {"column": "email", "check": "str_matches", "num_failures": 2}
+    assert (facts["started_at"], facts["elapsed"]) == ("2026-11-22T10:15:30+00:00", 1.5)
+    assert facts["changes"] == {"added": 1, "changed": 2, "removed": 3, "unchanged": 4}
+
+
+def test_a_frame_has_a_row_for_each_file_and_no_value_of_a_partition() -> None:
+    """Also the rejects, the manifest and the marker, whose size may be unknown."""
+    frame = full().to_frame()
+    assert frame["role"].to_list() == ["rows", "rejects", "manifest", "success_marker"]
+    assert frame["num_bytes"].to_list() == [5_678, 5_678, 99, None]
+    assert "partition" not in frame.columns
+    assert receipt(files=()).to_frame().schema == frame.schema
+    assert receipt(files=()).to_frame().is_empty()
 
 
 def test_html_is_a_table_that_says_the_same() -> None:
@@ -156,7 +233,8 @@ def test_a_verification_that_holds_says_how_many() -> None:
     """All there: one sentence with the count."""
     held = Verification(3, (), ())
     assert held.ok
-    assert str(held).startswith("3 of 3 files")
+    assert str(held).startswith("3 of 3 files are there")
+    assert str(Verification(1, (), ())).startswith("1 of 1 file is there")
 
 
 def test_a_verification_that_fails_names_every_file() -> None:
@@ -168,6 +246,7 @@ def test_a_verification_that_fails_names_every_file() -> None:
         "  missing: s3://b/1",
         "  changed: s3://b/2",
     ]
+    assert str(Verification(3, ("s3://b/1",), ())).startswith("1 of 3 files is not as it was delivered:")
 
 
 @pytest.mark.parametrize("missing_or_changed", [(("s3://b/1",), ()), ((), ("s3://b/1",))])

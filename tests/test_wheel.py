@@ -5,21 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import sysconfig
-import venv
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from packaging.requirements import Requirement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.wheels import installed_wheel
 
 ROOT = Path(__file__).parents[1]
-EXTRA = ("typer", "rich", "keyring", "apscheduler")
+EXTRA = ("typer", "rich", "keyring", "apscheduler", "jinja2")
 DELIVER = """
 import sys
 from importlib.util import find_spec
@@ -38,6 +32,16 @@ for name in ("rows.csv", "rows.csv.gz", "rows.parquet"):
     assert receipt.validated and receipt.num_rows == 50, receipt
     assert receipt.verify().ok
 assert pl.read_parquet(f"{folder}/rows.parquet").height == pl.read_csv(f"{folder}/rows.csv").height == 50
+"""
+REPORT = """
+import mc_sink
+from mc_sink.testing import sample
+
+receipt = mc_sink.sink_madconnect(sample("audience", 5), "rows.csv", progress=False)
+try:
+    receipt.report("run.html")
+except mc_sink.ConfigurationError as error:
+    print(error.message)
 """
 SAVE = """
 import sys
@@ -74,42 +78,10 @@ except ConfigurationError as error:
 """
 
 
-def core_of(wheel: Distribution) -> Iterator[Distribution]:
-    """Yield the distributions that a wheel needs without any extra, and those that they need."""
-    seen: set[tuple[str, str]] = set()
-    waiting = [(wheel, "")]
-    while waiting:
-        one, extra = waiting.pop()
-        for text in one.requires or ():
-            needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
-                for wanted in ("", *needed.extras):
-                    if (needed.name, wanted) not in seen:
-                        seen.add((needed.name, wanted))
-                        found = distribution(needed.name)
-                        waiting.append((found, wanted))
-                        yield found
-
-
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel, and install it into an environment that has links to its core dependencies, and no others."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    wheel = next(folder.glob("*.whl"))
-    home = folder / "venv"
-    venv.create(home, with_pip=False, symlinks=True)
-    python = home / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True)
-    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(home)}))
-    installed = Distribution.at(next(packages.glob("mc_sink-*.dist-info")))
-    for one in core_of(installed):
-        for name in {file.parts[0] for file in one.files or () if file.parts[0] not in {"..", "__pycache__"}}:
-            if not (packages / name).exists():
-                (packages / name).symlink_to(str(one.locate_file(name)))
-    return home
+    """Install the wheel beside its core dependencies, and no others."""
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def run(clean: Path, folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
@@ -151,6 +123,15 @@ def test_platforms_work_without_a_keyring(clean: Path, tmp_path: Path) -> None:
     for line in refused:
         assert re.search(r"keyring is not installed\. Install it \(pip install 'mc-sink\[cli\]'\)", line)
         assert "never-shown" not in line
+
+
+def test_the_wheel_has_the_templates_of_reports(clean: Path, tmp_path: Path) -> None:
+    """They are there for when the library that reads them is; without it, the error names the extra."""
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(clean)}))
+    stored = {path.name for path in (ROOT / "mc_sink" / "report" / "templates").iterdir()}
+    assert {path.name for path in (packages / "mc_sink" / "report" / "templates").iterdir()} == stored
+    out, _ = run(clean, tmp_path, "python", "-c", REPORT)
+    assert out == "A report needs the library jinja2. Install it: pip install 'mc-sink[report]'.\n"
 
 
 def test_connections_work_from_python(clean: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 
 from mc_sink._nested import leaf_dtypes
 from mc_sink._polars import Map
-from mc_sink._runtime.engine_thread import Stopped, Worker
+from mc_sink._runtime.engine_thread import STEP_SECONDS, Stopped, Worker, check_stopped
 from mc_sink._runtime.kept_rows import compact, copied, kept_alive
 from mc_sink.exceptions import QueryError, panics_as_query_errors
 
@@ -102,7 +102,7 @@ def _batches_of(frame: pl.LazyFrame, row_group_size: int) -> Generator[pl.DataFr
 
     def take(rows: pl.DataFrame) -> bool:
         """Return whether the engine is to end early."""
-        return not all(map(handover.put, regroup.add(rows)))
+        return handover.stopped or not all(map(handover.put, regroup.add(rows)))
 
     def run() -> None:
         try:
@@ -131,21 +131,25 @@ class _Handover:
         self._changed = Condition()
         self._batch: pl.DataFrame | None = None
         self._error: BaseException | None = None
-        self._ended = self._stopped = False
+        self._ended = self.stopped = False
 
     def put(self, batch: pl.DataFrame) -> bool:
         """Wait until the previous batch was taken, and leave this one; return False once `stop` was called."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._batch is None)
-            if not self._stopped:
+            self._changed.wait_for(lambda: self.stopped or self._batch is None)
+            if not self.stopped:
                 self._batch = batch
             self._changed.notify_all()
-            return not self._stopped
+            return not self.stopped
 
     def get(self) -> pl.DataFrame | None:
-        """Wait for the next batch; return None after the last one, or raise the error that ended the engine."""
+        """Wait for the next batch; return None after the last one, or raise the error that ended the engine.
+
+        Raises `Stopped` once the run that pulls is stopped. In steps, because a signal may reach another thread.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._batch is not None)
+            while not self._changed.wait_for(lambda: self._ended or self._batch is not None, STEP_SECONDS):
+                check_stopped()
             batch, self._batch = self._batch, None
             self._changed.notify_all()
         if batch is None and self._error is not None:
@@ -162,7 +166,7 @@ class _Handover:
     def stop(self) -> None:
         """Refuse all further batches, and drop the waiting one."""
         with self._changed:
-            self._stopped, self._batch = True, None
+            self.stopped, self._batch = True, None
             self._changed.notify_all()
 
 

@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from ctypes import c_ulong, py_object, pythonapi
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
     from typing import Self
 
 T = TypeVar("T")
@@ -33,6 +35,30 @@ class Stopped(BaseException):
     """Raised inside an engine's source to end it; never reaches a caller."""
 
 
+class _Reading(threading.local):
+    """The run that this thread reads rows for: its event is set once that run is stopped."""
+
+    stopped: threading.Event | None = None
+
+
+_reading = _Reading()
+
+
+def next_of(batches: Iterator[T], stopped: threading.Event) -> T | None:
+    """Return the next item, or None after the last; a wait inside for another engine ends when `stopped` is set."""
+    outer, _reading.stopped = _reading.stopped, stopped
+    try:
+        return next(batches, None)
+    finally:
+        _reading.stopped = outer
+
+
+def check_stopped() -> None:
+    """Raise `Stopped` if this thread reads rows for a run that was stopped."""
+    if _reading.stopped is not None and _reading.stopped.is_set():
+        raise Stopped
+
+
 class Worker(Generic[T]):
     """One engine run. `stop` is called, from another thread, when the run is to end early.
 
@@ -43,7 +69,7 @@ class Worker(Generic[T]):
         self._work, self._stop = work, stop
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self._done, self._left = threading.Event(), threading.Event()
+        self._done = threading.Event()
         self._leaving: BaseException | None = None
         self._cancelled = _count_cancels()
         self.interrupted = False
@@ -54,7 +80,6 @@ class Worker(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         _running.discard(self)
-        self._left.set()
 
     def result(self) -> T:
         """Run, wait, and return the result or raise the run's error; an exception while waiting stops the run."""
@@ -63,6 +88,9 @@ class Worker(Generic[T]):
             # In steps, because a signal may reach a thread of the engine's instead of this one; and not by joining,
             # because an interrupted join takes a thread that runs for one that has ended (measured, Python 3.11).
             while not self._done.wait(STEP_SECONDS):
+                self._check_leaving()
+                check_stopped()
+            if self._error is not None:  # an engine that was interrupted reports that as an error of its own
                 self._check_leaving()
         except BaseException as interruption:
             self.interrupted = True
@@ -78,10 +106,9 @@ class Worker(Generic[T]):
         """Whether the engine has left."""
         return self._done.is_set()
 
-    def leave(self, cause: BaseException, timeout: float) -> None:
-        """Ask the thread that waits for the run to end it and clean up, and wait until it has."""
+    def leave(self, cause: BaseException) -> None:
+        """Ask the thread that waits for the run to end it and clean up."""
         self._leaving = cause
-        self._left.wait(timeout)
 
     def start(self) -> None:
         """Start the run without waiting; `result` calls it."""
@@ -123,24 +150,23 @@ _ended_early = threading.Event()
 def _leave_all() -> None:
     """End the runs that daemon threads wait for, and wait for engines that were stopped, before the interpreter exits.
 
-    An engine thread that comes back into a Python source while the interpreter goes away aborts the process: Python
-    ends such a thread by unwinding it, through frames of Rust. So a source that sleeps for less than 3 s is waited for.
-    One that sleeps longer aborts the process only if it wakes in the milliseconds in which the interpreter goes away;
+    An engine thread that comes back into Python while the interpreter goes away aborts the process: Python ends such a
+    thread by unwinding it, through frames of Rust. So a source that sleeps for less than 3 s is waited for. One that
+    sleeps longer aborts the process only if it wakes in the milliseconds in which the interpreter goes away;
     `leave_at_once` has no such risk.
     """
     if not _running and not _ended_early.is_set():
         return
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut this short
-    deadline = time.monotonic() + LEAVING_SECONDS
     for worker in tuple(_running):
-        worker.leave(SystemExit("the interpreter is exiting"), max(0.0, deadline - time.monotonic()))
-    _wait_for_engines(deadline)
+        worker.leave(SystemExit("the interpreter is exiting"))
+    _wait_for_engines()
 
 
 def leave_at_once(code: int) -> None:
     """End the process with a code if an engine is in a source that blocks; do nothing if none is, seconds later."""
-    if not _ended_early.is_set() or _wait_for_engines(time.monotonic() + LEAVING_SECONDS):
+    if not _ended_early.is_set() or _wait_for_engines():
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # None, broken, or closed
@@ -148,18 +174,38 @@ def leave_at_once(code: int) -> None:
     os._exit(code)
 
 
-def _wait_for_engines(deadline: float) -> bool:
-    """Wait until no engine has run for a while; return whether that was so before the deadline."""
+def _wait_for_engines() -> bool:
+    """Wait until no engine has run for a while, at most `LEAVING_SECONDS`; return whether that was so.
+
+    Each call of an engine's into Python is interrupted once, where it next runs: a source that gives a row now and
+    then, or a function that is called for each row, would go on for longer than this waits.
+    """
     now = quiet_since = time.monotonic()
+    deadline = now + LEAVING_SECONDS
+    interrupted: set[FrameType] = set()
     while now < deadline and now - quiet_since < QUIET_SECONDS:
         time.sleep(0.005)
         now = time.monotonic()
-        # The engine's threads are those that Python did not start.
-        started = {thread.ident for thread in threading.enumerate()}
-        found = sys._current_frames().keys() - started  # noqa: SLF001  the documented way to see other threads
-        if found or not all(worker.done for worker in _left_behind):
+        calls = _calls_of_engines()
+        for thread, call in calls.items():
+            if call not in interrupted:
+                pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread), py_object(Stopped))
+                interrupted.add(call)
+        if calls or _running or not all(worker.done for worker in _left_behind):
             quiet_since = now
     return now - quiet_since >= QUIET_SECONDS
+
+
+def _calls_of_engines() -> dict[int, FrameType]:
+    """Return the outermost Python frame of each thread that Python did not start, by thread."""
+    calls = {}
+    for thread, frame in sys._current_frames().items():  # noqa: SLF001  the documented way to see other threads
+        while frame.f_back is not None:
+            frame = frame.f_back  # noqa: PLW2901
+        # Not by `threading.enumerate`, which lists an engine's thread too once its source has logged.
+        if thread != threading.main_thread().ident and frame.f_globals.get("__name__") != "threading":
+            calls[thread] = frame
+    return calls
 
 
 def _count_cancels() -> int:

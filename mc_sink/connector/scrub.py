@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b")
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"]+@")  # up to the last @: a password may have one
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_PASSWORD_OF_URL = re.compile(r"://[^/@:\s]*:([^/\s]+)@")
 _QUERY = re.compile(r"[?&;](password|passwd|pwd|token|secret|sig|signature|x-amz-signature)=", re.IGNORECASE)
 _HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
 _LOOKS_SECRET = (_KEY_ID, _PASSWORD_IN_URL, _QUERY, _HEADER)
@@ -42,12 +43,22 @@ def looks_secret(text: str, *, is_address: bool = False) -> bool:
 
 def masked(text: str) -> str:
     """Replace credentials in a text: the environment's, key ids, the user part of URLs, and those that are named."""
-    known = {
-        value for name, value in os.environ.items() if _SECRET_VARIABLE.fullmatch(name) and len(value) >= _MIN_SECRET
-    }
-    for value in sorted(known, key=len, reverse=True):
+    for value in sorted(_known_secrets(), key=len, reverse=True):
         text = text.replace(value, "…")
     return _NAMED.sub(r"\1\2…", _USER_INFO.sub("…@", _KEY_ID.sub("…", text)))
+
+
+def _known_secrets() -> set[str]:
+    """Return the credentials in the environment, and the passwords in its URLs: libraries repeat them alone."""
+    by_value = (_PASSWORD_IN_URL, _NAMED)
+    known = {
+        value
+        for name, value in os.environ.items()
+        if _SECRET_VARIABLE.fullmatch(name) or any(pattern.search(value) for pattern in by_value)
+    }
+    passwords = {found for value in known for found in _PASSWORD_OF_URL.findall(value)}
+    passwords |= {found.group(3).strip("'\"{}") for value in known for found in _NAMED.finditer(value)}
+    return {form for value in known | passwords for form in _forms(value) if len(form) >= _MIN_SECRET}
 
 
 def without_uri(text: str, uri: Secret) -> str | None:

@@ -97,7 +97,8 @@ class Csv:
         boolean_format: The texts of true and false.
         date_format, time_format, datetime_format: A format of the specifiers in docs/csv.md, or "iso" or "iso:strict"
             as in `dt.to_string`. A value with digits that the format would drop (seconds, a time zone) is refused.
-        float_scientific: True always writes an exponent, False never; None whichever is shorter.
+        float_scientific: True always writes an exponent, False never; None writes one from 1e+16 on and
+            below 0.00001.
         decimal_comma: Whether floats and decimals have a comma; needs another separator.
         non_finite: "write" writes `NaN`, `inf` and `-inf`, "null" writes and counts nulls, "raise" refuses them.
         formulas: For cells and headers that a spreadsheet would execute: "allow" counts them, "escape" counts them and

@@ -51,7 +51,7 @@ def policy(  # noqa: PLR0913  each is a fact of its own
     engines: bool = False,
     region: str | None = None,
 ) -> Policy:
-    """Return the IAM policy with the permissions that a delivery to a target needs, and no others.
+    """Return the IAM policy with the permissions of a delivery to a target; `s3:PutObjectAcl` is for `acl` alone.
 
     - `scope`: "bucket" returns the documented policy for the whole bucket.
     - `kms_key`: the ARN of a key to encrypt with.

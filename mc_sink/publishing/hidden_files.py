@@ -19,9 +19,10 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mc_sink._display import counted, logger
+from mc_sink._lazy import type_adapter
 from mc_sink._runtime import state_dir
 from mc_sink.publishing import journal
 from mc_sink.staged import StagedFile, Temporary
@@ -47,6 +48,22 @@ class LeftHidden:
     target: str
     noted_at: datetime
     files: tuple[StagedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The first line of a note."""
+
+    run_id: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """Each other line of a note."""
+
+    url: str
+    place: Temporary
 
 
 @contextmanager
@@ -126,26 +143,19 @@ def _lock_of(path: Path) -> state_dir.Lock:
 
 def _read(path: Path) -> LeftHidden | None:
     """Return what a note lists, whose last line may be cut short. None where it lists nothing."""
+    files = list[StagedFile]()
     try:
         data, written_at = state_dir.read_private(path)
-        run, *others = [facts for line in data.split(b"\n") if (facts := _facts_in(line))]
-        run_id, target = run["run_id"], run["target"]
-    except (OSError, ValueError, KeyError):
+        first, *lines = data.split(b"\n")
+        run: _Run = type_adapter(_Run).validate_json(first)
+    except (OSError, ValueError):
         return None
-    files = []
-    for facts in others:
-        place = facts["place"]
-        upload = Temporary(place["path"], place["temporary"], tuple(place["folders"]))
-        files += [StagedFile(facts["url"], 0, 0, "", upload)] if is_hidden(upload.temporary.rpartition("/")[2]) else []
-    return LeftHidden(run_id, target, datetime.fromtimestamp(written_at, UTC), tuple(files)) if files else None
-
-
-def _facts_in(line: bytes) -> dict[str, Any] | None:
-    """Return the facts in a line of a note; None for a line that was cut short."""
-    with suppress(ValueError):
-        facts: dict[str, Any] = json.loads(line)
-        return facts
-    return None
+    for line in lines:
+        with suppress(ValueError):
+            noted: _Noted = type_adapter(_Noted).validate_json(line)
+            if is_hidden(noted.place.temporary.rpartition("/")[2]):
+                files.append(StagedFile(noted.url, 0, 0, "", noted.place))
+    return LeftHidden(run.run_id, run.target, datetime.fromtimestamp(written_at, UTC), tuple(files)) if files else None
 
 
 def _digest(target: str) -> str:

@@ -19,7 +19,7 @@ from mc_sink.publishing.manifest import publish_manifest, publish_marker, writte
 from mc_sink.publishing.preconditions import accepted_stale, check_one_run, check_parts, is_closed, standing
 from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
-from mc_sink.receipt import Receipt, Rejects, added_up, summed, unproven
+from mc_sink.receipt import Receipt, Rejects, Stage, added_checks, added_up, summed, unproven
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import Published, not_aborted
@@ -134,7 +134,7 @@ class Attempt:
             journal.remove(self._staged)
             return self._receipt(time.monotonic() - began, stale)
         except BaseException as error:  # Ctrl-C, or SIGTERM
-            add_note(error, f"all {len(urls_of(self._staged))} files of run {self._run.run_id} are visible.")
+            add_note(error, f"every file of run {self._run.run_id} is visible.")
             raise
 
     def _publish_files(self) -> None:
@@ -148,7 +148,7 @@ class Attempt:
         for group in filter(None, (files[:1], files[1:last], files[last:])):
             outcomes: list[Published | BaseException | None] = [None] * len(group)
             store = self._stores.of(parse_target(group[0].path))  # a group is for one place
-            work = [partial(self._publish_file, file, store, sent) for file in group]
+            work = [partial(self._publish_file, file, store, sent, len(files)) for file in group]
             at_once = store.publishes_at_once if len(group) > FEW_FILES else 1
             try:
                 run_several(work, outcomes, at_once, store.interrupt)
@@ -171,21 +171,19 @@ class Attempt:
                 add_note(first, f"another file failed too: {other}")
         return first
 
-    def _publish_file(self, file: StagedFile, store: Store, sent: Mapping[str, Sent]) -> Published:
-        """Publish one file; note its upload first, because it may be visible if this process ends meanwhile."""
-        run = self._run
-        if not isinstance(file.upload, Multipart):
-            return store.publish(file, run.if_exists, repeatable=run.repeatable)
-        upload_id = file.upload.upload_id
-        if sent.get(upload_id) != "published":
+    def _publish_file(self, file: StagedFile, store: Store, sent: Mapping[str, Sent], num_files: int) -> Published:
+        """Publish one of `num_files`; note its upload first: it may be visible if this process ends meanwhile."""
+        run, upload_id = self._run, file.upload.upload_id if isinstance(file.upload, Multipart) else None
+        if upload_id and sent.get(upload_id) != "published":
             journal.note_sent(run, upload_id)
         try:
             done = store.publish(file, run.if_exists, repeatable=run.repeatable)
         finally:
-            if sent.get(upload_id, "refused") == "refused" and not store.may_show(file):
+            if upload_id and sent.get(upload_id, "refused") == "refused" and not store.may_show(file):
                 journal.note_sent(run, upload_id, "refused")
-        if done.made_of == "staged":
+        if upload_id and done.made_of == "staged":
             journal.note_sent(run, upload_id, "published")
+        self._stores.progress.publish(num_files)
         return done
 
     def _close(self, stale: Sequence[str]) -> None:
@@ -241,13 +239,15 @@ class Attempt:
         run, staged, stores = self._run, self._staged, self._stores
         files, rejected = tuple(self._visible[: self._num_delivered]), tuple(self._visible[self._num_delivered :])
         num_rejected = sum(part.rejects.num_rows for part in staged if part.rejects)
+        checks = added_checks(check for part in staged if part.rejects for check in part.rejects.checks)
+        slowest = max(staged, key=lambda part: part.took)  # parts are staged at the same time
         return Receipt(
             run_id=run.run_id,
             target=run.target,
             files=files,
             num_rows=sum(file.num_rows for file in files),
             num_bytes=sum(file.num_bytes for file in files),
-            rejects=Rejects(num_rejected, rejected) if any(part.rejects for part in staged) else None,
+            rejects=Rejects(num_rejected, rejected, checks) if any(part.rejects for part in staged) else None,
             validated=all(part.validated for part in staged),
             manifest=run.manifest,
             success_marker=run.success_marker,
@@ -255,11 +255,12 @@ class Attempt:
             skipped=all(part.is_skipped for part in staged),
             warnings=summed([*(warning for part in staged for warning in part.warnings), *unproven(self._visible)]),
             started_at=min(part.started_at for part in staged),
-            elapsed=max(part.took for part in staged) + timedelta(seconds=seconds),
+            elapsed=slowest.took + timedelta(seconds=seconds),
             closing=tuple(self._closing),
-            content=run.content,
             stale=stale,
             sweep=self._sweep,
+            content=run.content,
+            stages=(*slowest.stages, Stage("publish", seconds)),
             _verifier=lambda receipt: verify_with(receipt, stores),
         )
 

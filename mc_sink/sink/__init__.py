@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mc_sink._lazy import attributes
+from mc_sink._runtime.progress import show_progress
 from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
@@ -69,9 +70,10 @@ if not TYPE_CHECKING:
 def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Options]) -> Receipt:
     """Deliver a frame, whole or not at all: nothing is visible until every row is valid and every byte is stored.
 
-    After any exception, Ctrl-C included, nothing is visible, with two exceptions: a `CommitError` lists the visible
-    files, and a `CommitUnknown` names the file to look for. Of several files the first may be visible before the last;
-    the manifest comes last. `recover(run_id)`, or a rerun with the same `run_id`, completes such a delivery.
+    After an exception nothing is visible, with three exceptions: a `CommitError` lists the visible files, a
+    `CommitUnknown` names the file to look for, and Ctrl-C while files are published has a note that says so.
+    Of several files the first may be visible before the last; the manifest comes last. `recover(run_id)`, or a rerun
+    with the same `run_id`, completes such a delivery.
 
         import polars as pl
         import mc_sink
@@ -185,8 +187,11 @@ def check_before(spec: DeliverySpec) -> None:
 def deliver_frame(frame: Frame, spec: DeliverySpec, guard: RowCountGuard | None = None) -> Receipt:
     """Deliver a frame by a specification; see `sink_madconnect`. `guard` is the row count guard of a connection."""
     journal.prepare()
-    with hidden_files.noted(spec.names.run_id, spec.target.url) as note:
-        done = stage_frame(frame, replace(spec, note=note), guard)
+    with (
+        hidden_files.noted(spec.names.run_id, spec.target.url) as note,
+        show_progress(spec.target.url, progress=spec.progress) as progress,
+    ):
+        done = stage_frame(frame, replace(spec, note=note), guard, progress=progress)
         try:
             return publish_with(done.stores, [done.staged])
         except BaseException as error:
@@ -206,8 +211,11 @@ def stage(frame: Frame, target: str | os.PathLike[str], **options: Unpack[Option
     and checks what only all of them together can show.
     """
     spec = resolve(SinkOptions.of("stage", target, options))
-    with hidden_files.noted(spec.names.run_id, spec.target.url) as note:
+    with (
+        hidden_files.noted(spec.names.run_id, spec.target.url) as note,
+        show_progress(spec.target.url, progress=spec.progress, done="staged") as progress,
+    ):
         waiting = waiting_at(spec.names.run_id, spec.target.url)
-        staged = stage_frame(frame, replace(spec, note=note), waiting=waiting).staged
+        staged = stage_frame(frame, replace(spec, note=note), waiting=waiting, progress=progress).staged
     wait_to_publish(staged)
     return staged

@@ -1,23 +1,20 @@
-"""The rows of a delivery: validate them, compare them with the previous delivery, count them, and show progress."""
+"""The rows of a delivery: validate them, compare them with the previous delivery, and count them."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mc_sink import validation
-from mc_sink._display import counted, printable
+from mc_sink._display import counted
 from mc_sink._lazy import load_part
 from mc_sink._runtime.batches import check_num_rows, pull
 from mc_sink.exceptions import ConfigurationError, UploadError, ValidationError
 from mc_sink.formats import Csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
     import polars as pl
 
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Changes
     from mc_sink.staged import Staged
     from mc_sink.validation import Compiled
-
-    Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,46 +138,3 @@ def open_rows(plan: pl.LazyFrame, spec: DeliverySpec, expected: int | None = Non
         }
         over_all_rows = tuple(name for name, is_used in used.items() if is_used)
         yield DeliveryRows(compiled, comparison, expected, over_all_rows)
-
-
-@contextmanager
-def show_progress(title: str, *, progress: bool | None) -> Iterator[Advance]:
-    """Yield a function that takes the rows passed since its last call, and the bytes so far.
-
-    `progress=None` shows a bar only in a terminal or a notebook.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    in_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})  # a notebook's kernel
-    is_drawable = in_notebook or sys.stderr is not None
-    if not is_drawable or not (in_notebook or _is_terminal() if progress is None else progress):
-        yield lambda _rows, _num_bytes: None
-        return
-    has_widgets = in_notebook and find_spec("ipywidgets")
-    bars = import_module("tqdm.notebook" if has_widgets else "tqdm.std")
-    with ExitStack() as stack:
-        shown: list[Any] = []  # empty once the bar can't be drawn: its pipe is broken, or its terminal is gone
-        with suppress(OSError, ValueError):
-            shown.append(bars.tqdm(desc=printable(title), unit=" rows", unit_scale=True, dynamic_ncols=True))
-
-        def advance(rows: int, num_bytes: int) -> None:
-            try:
-                for bar in shown:
-                    bar.set_postfix_str(f"{num_bytes / 2**20:,.1f} MiB", refresh=False)
-                    bar.update(rows)
-            except (OSError, ValueError):
-                shown.clear()
-
-        def close() -> None:
-            with suppress(OSError, ValueError):
-                for bar in shown:
-                    bar.close()
-
-        stack.callback(close)
-        yield advance
-
-
-def _is_terminal() -> bool:
-    with suppress(ValueError):  # standard error was closed by the program
-        return sys.stderr is not None and sys.stderr.isatty()
-    return False

@@ -60,7 +60,7 @@ class UploadPlan:
 
     @property
     def num_bytes(self) -> int:
-        """The largest memory use per object in bytes: the parts in flight, and one that is being filled."""
+        """The memory of the first 900 parts of an object in bytes: those in flight, and one that is being filled."""
         return self.part_size * (self.in_flight + 1)
 
 
@@ -143,7 +143,7 @@ class Preview:
 def _size(upload: UploadPlan) -> str:
     size, memory = upload.part_size / MIB, upload.num_bytes / MIB
     parts = counted(upload.in_flight, "part")
-    plan = f"{parts} of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for a file"
+    plan = f"{parts} of {size:,.1f} MiB at once, up to {memory:,.1f} MiB of memory for the first 900 parts of a file"
     if upload.most_bytes is None:
         return plan
     most = upload.most_bytes / 2**30

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from base64 import urlsafe_b64decode
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -28,12 +27,14 @@ from mc_sink.exceptions import (
     SinkError,
     TargetError,
     ValidationError,
+    Visible,
 )
 from mc_sink.publishing import journal
-from mc_sink.staged import StagedFile, StagedRejects
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from mc_sink.receipt import Stage  # noqa: TC001  as above
+from mc_sink.staged import (
+    StagedFile,  # noqa: TC001  as above
+    StagedRejects,  # noqa: TC001  as above
+)
 
 # The errors that no retry can change.
 VERDICTS = (ValidationError, ConfigurationError, PermissionDenied, AlreadyExistsError, TargetError)
@@ -67,6 +68,7 @@ class Share:
     rejects: StagedRejects | None = None
     validated: bool = False
     took: timedelta = timedelta(0)
+    stages: tuple[Stage, ...] = ()
     buckets: bytes | None = None
     failure: SinkError | None = None
     rejected: SinkError | None = None
@@ -84,15 +86,10 @@ class Share:
     def from_json(cls, text: str) -> Share:
         """Read back what `to_json` returned. Raises `ConfigurationError` for any other text."""
         try:
-            facts: dict[str, Any] = json.loads(text)
-            facts["files"] = type_adapter(tuple[StagedFile, ...]).validate_python(facts["files"])
-            facts["rejects"] = type_adapter(StagedRejects | None).validate_python(facts["rejects"])
-            facts["took"] = timedelta(seconds=facts["took"])
-            facts["buckets"] = facts["buckets"] and urlsafe_b64decode(facts["buckets"])
-            for name in ("failure", "rejected"):
-                facts[name] = facts[name] and _error_of(facts[name])
-            return cls(**facts)
-        except (ValueError, TypeError, KeyError) as error:
+            read: _Message = type_adapter(_Message).validate_json(text)
+            facts = {one.name: getattr(read, one.name) for one in fields(cls)}
+            return cls(**facts | {name: facts[name] and _error_of(facts[name]) for name in ("failure", "rejected")})
+        except (ValueError, TypeError, KeyError, OverflowError, pl.exceptions.PolarsError) as error:
             raise ConfigurationError(
                 f"A text is not a share's ({type(error).__name__}). Pass what Share.to_json returned, of the same "
                 "version of mc_sink."
@@ -102,9 +99,47 @@ class Share:
         return _unpacked, (zlib.compress(self.to_json().encode()),)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ErrorFacts:
+    """What a message holds of an error. Fields without a value belong to errors of other kinds."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    kind: str
+    message: str
+    visible: Visible
+    notes: tuple[str, ...]
+    action: str | None = None
+    preset: str | None = None
+    limit: str | None = None
+    manifest: str | None = None
+    schema_name: str | None = None
+    advice: str | None = None
+    checks: tuple[tuple[str | None, str | None, int, str | None], ...] | None = None
+    cases: tuple[tuple[int | None, str | None, str | None, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    """The fields of a share as its JSON has them; all of them are required."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "val_json_bytes": "base64"}
+    number: int
+    delivery: str
+    host: str
+    num_rows: int
+    files: tuple[StagedFile, ...]
+    rejects: StagedRejects | None
+    validated: bool
+    took: timedelta
+    stages: tuple[Stage, ...]
+    buckets: bytes | None
+    failure: _ErrorFacts | None
+    rejected: _ErrorFacts | None
+
+
 def small(error: SinkError) -> SinkError:
     """Return an error as a message keeps it: with the first failures only, and without its frames and causes."""
-    return _error_of(_error_facts(error))
+    return _error_of(_ErrorFacts(**_error_facts(error)))
 
 
 def _unpacked(packed: bytes) -> Share:
@@ -147,18 +182,18 @@ def _first_cases(cases: pl.DataFrame | None) -> list[list[object]]:
     return shown
 
 
-def _error_of(facts: Mapping[str, Any]) -> SinkError:
+def _error_of(facts: _ErrorFacts) -> SinkError:
     """Return the error that has these facts."""
-    kind, message = _KINDS[facts["kind"]], lines(*facts["message"].split("\n"))
-    own: dict[str, Any] = {name: facts[name] for name in _FACTS if name in facts}
-    if "checks" in facts:
+    kind, message = _KINDS[facts.kind], lines(*facts.message.split("\n"))
+    own: dict[str, Any] = {name: text for name in _FACTS if (text := getattr(facts, name)) is not None}
+    if facts.checks is not None:
         checks: dict[str, Any] = {"column": pl.String, "check": pl.String, "failures": pl.UInt64, "examples": pl.String}
         cases: dict[str, Any] = {"row": pl.UInt64, "column": pl.String, "check": pl.String, "failure_case": pl.String}
-        own["checks"] = pl.DataFrame(facts["checks"], schema=checks, orient="row")
-        own["failure_cases"] = pl.DataFrame(facts["cases"], schema=cases, orient="row")
+        own["checks"] = pl.DataFrame(facts.checks, schema=checks, orient="row")
+        own["failure_cases"] = pl.DataFrame(facts.cases, schema=cases, orient="row")
     error = kind(message, **own)
-    error.visible = facts["visible"]
-    for note in facts["notes"]:
+    error.visible = facts.visible
+    for note in facts.notes:
         error.add_note(note)
     return error
 

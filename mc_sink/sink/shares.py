@@ -16,16 +16,19 @@ from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import as_lazyframe
+from mc_sink._lazy import type_adapter
+from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
 from mc_sink.publishing import abort_lost, discard_with, hidden_files, journal, publish_with, upload_ids
-from mc_sink.sink.options import SinkOptions
+from mc_sink.sink.options import SinkOptions, check_values
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
 from mc_sink.sink.share import VERDICTS, Share, small
@@ -103,9 +106,13 @@ class Delivery:
         try:
             self._check_here()
             prior = PriorAttempt(to_compare=frozenset(self.published))
-            with hidden_files.noted(self.run_id, self.target) as note:
+            shown = self.options.get("progress") or False  # several workers may share a terminal
+            with (
+                hidden_files.noted(self.run_id, self.target) as note,
+                show_progress(self.target, progress=shown, done="staged") as progress,
+            ):
                 spec = replace(self._spec_of_share(number), report=report, note=note)
-                done = stage_frame(batches, spec, columns=self.columns, prior=prior)
+                done = stage_frame(batches, spec, columns=self.columns, prior=prior, progress=progress)
         except VERDICTS as error:
             return Share(number=number, delivery=self.id, host=host, failure=small(error))
         staged = done.staged
@@ -118,6 +125,7 @@ class Delivery:
             rejects=staged.rejects,
             validated=staged.validated,
             took=staged.took,
+            stages=staged.stages,
             buckets=done.buckets,
             rejected=done.rejected and small(done.rejected),
         )
@@ -189,10 +197,8 @@ class Delivery:
     def to_json(self) -> str:
         """Return the delivery as JSON text. Raises `ConfigurationError` for a schema or preset that is an object."""
         facts = {one.name: getattr(self, one.name) for one in fields(self)}
-        empty = BytesIO()
-        self.columns.to_frame().write_ipc(empty)
         options = {name: _option_as_json(name, value) for name, value in self.options.items()}
-        facts |= {"columns": b64encode(empty.getvalue()).decode(), "options": options}
+        facts |= {"columns": _columns_as_text(self.columns), "options": options}
         if not isinstance(self.schema, SchemaText | None):
             raise _no_json("schema", "Give it as the name or path of a YAML schema.")
         return json.dumps(facts, default=journal.as_json, ensure_ascii=False)
@@ -201,14 +207,13 @@ class Delivery:
     def from_json(cls, text: str) -> Delivery:
         """Read back what `to_json` returned. Raises `ConfigurationError` for any other text."""
         try:
-            facts: dict[str, Any] = json.loads(text)
-            facts["columns"] = pl.read_ipc(BytesIO(b64decode(facts["columns"]))).schema
+            facts: dict[str, Any] = type_adapter(dict[str, Any]).validate_json(text)
+            facts |= {name: type_adapter(kind).validate_python(facts[name]) for name, kind in _IN_JSON.items()}
+            facts["columns"] = _columns_in(facts["columns"])
             facts["options"] = {name: _option_of(name, value) for name, value in facts["options"].items()}
-            facts["schema"] = facts["schema"] and SchemaText(**facts["schema"])
-            facts["opened_at"] = datetime.fromisoformat(facts["opened_at"])
-            facts |= {name: tuple(facts[name]) for name in ("unique", "published")}
+            check_values(facts["options"])
             return cls(**facts)
-        except (ValueError, TypeError, KeyError, pl.exceptions.PolarsError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"A text is not a delivery's ({type(error).__name__}). Pass what Delivery.to_json returned, of the "
                 "same version of mc_sink."
@@ -232,14 +237,14 @@ class Delivery:
         # More rejected rows in one share than a count allows are too many in any case. A fraction is of all rows.
         most: Any = spec.max_rejects
         most = None if isinstance(most, float) else most
-        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most, progress=spec.progress or False)
+        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most)
 
     def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
         """Return the shares as parts of one run."""
         with open_rows(pl.LazyFrame(schema=self.columns), spec) as rows:
             run = replace(as_staged(spec, (), rows, self.opened_at), over_all_rows=())
         parts = [
-            replace(run, files=share.files, rejects=share.rejects, validated=share.validated, took=share.took)
+            replace(run, **{name: getattr(share, name) for name in ("files", "rejects", "validated", "took", "stages")})
             for share in shares
         ]
         return [replace(part, claim=claim_of(spec)) for part in parts[:1]] + parts[1:]
@@ -247,10 +252,10 @@ class Delivery:
     def _check_here(self) -> None:
         """Raise `ConfigurationError` for other libraries than the driver's, or a disk that isn't the driver's."""
         here = versions()
-        if name := next((name for name, one in self.versions.items() if here[name] != one), None):
+        if name := next((name for name, one in self.versions.items() if here.get(name) != one), None):
             raise ConfigurationError(
-                f"This process can't take part in run {self.run_id}: it has {name} {here[name]}, and the delivery was "
-                f"opened with {self.versions[name]}. Install the same versions everywhere."
+                f"This process can't take part in run {self.run_id}: it has {name} {here.get(name)}, and the delivery "
+                f"was opened with {self.versions[name]}. Install the same versions everywhere."
             )
         places = [parse_target(self.target)]
         places += [parse_target(self.options["rejects"])] if "rejects" in self.options else []
@@ -276,6 +281,20 @@ class SchemaText:
         return schema
 
 
+# The types of a delivery's fields in JSON.
+_IN_JSON: dict[str, Any] = dict.fromkeys(("target", "run_id", "id", "columns", "host"), str) | {
+    "opened_at": datetime,
+    "unique": tuple[str, ...],
+    "credentials": str | None,
+    "published": tuple[str, ...],
+    "versions": dict[str, str],
+    "options": dict[str, Any],
+    "store_options": dict[str, Any],
+    "schema": SchemaText | None,
+    "run_id_given": bool,
+}
+
+
 def _own_places(spec: DeliverySpec) -> Claim:
     """Return where uploads of this run may be; no place where its names may be those of another run."""
     found = claim_of(spec) if spec.names.are_its_own else None
@@ -285,6 +304,20 @@ def _own_places(spec: DeliverySpec) -> Claim:
 def versions() -> dict[str, str]:
     """Return what must be alike in all processes of a delivery."""
     return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "the hash check": str(bucket_check())}
+
+
+def _columns_as_text(columns: pl.Schema) -> str:
+    """Return columns as text, with a checksum: Polars must not read a frame that was damaged on its way."""
+    empty = BytesIO()
+    columns.to_frame().write_ipc(empty)
+    return b64encode(crc32(empty.getvalue()).to_bytes(4) + empty.getvalue()).decode()
+
+
+def _columns_in(text: str) -> pl.Schema:
+    found = b64decode(text, validate=True)
+    if crc32(found[4:]).to_bytes(4) != found[:4]:
+        raise ValueError("The columns are damaged.")
+    return pl.read_ipc(BytesIO(found[4:])).schema
 
 
 def _option_as_json(name: str, value: Any) -> Any:
@@ -301,8 +334,7 @@ def _option_as_json(name: str, value: Any) -> Any:
 
 def _option_of(name: str, value: Any) -> Any:
     if name == "object_options":
-        until = value.get("object_lock_retain_until")
-        return ObjectOptions(**{**value, "object_lock_retain_until": until and datetime.fromisoformat(until)})
+        return type_adapter(ObjectOptions).validate_python(value)
     if isinstance(value, dict):
         options = {one: tuple(text) if isinstance(text, list) else text for one, text in value.items()}
         kind = str(options.pop("kind"))

@@ -6,6 +6,7 @@ frame ─► plan ─► validated batches ─► files ─► rejected rows ─
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,25 +14,29 @@ from typing import TYPE_CHECKING
 from mc_sink._display import logger
 from mc_sink._frames import ROW_GROUP_SIZE, as_lazyframe
 from mc_sink._nested import without_categories
-from mc_sink._runtime.batches import known_num_rows, pull
+from mc_sink._runtime.batches import count_rows, known_num_rows, pull
 from mc_sink._runtime.fork_guard import check_fork
+from mc_sink._runtime.progress import Progress
+from mc_sink._runtime.turns import turn
 from mc_sink.content import Content
 from mc_sink.exceptions import ValidationError, add_note, panics_as_query_errors
 from mc_sink.formats import names_in_files, options_of
 from mc_sink.publishing import discard_with, hidden_files
+from mc_sink.receipt import Stage, failed_checks
 from mc_sink.sink.own_source import refuse_own_frames
-from mc_sink.sink.pipeline import open_rows, show_progress
+from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import find_prior_attempt
 from mc_sink.staged import Staged, StagedRejects
 from mc_sink.writing import DeliveryPlan, FilePlan, check_files_apart, write_file, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     import polars as pl
 
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
+    from mc_sink.receipt import StageName
     from mc_sink.sink.pipeline import DeliveryRows, RowCountGuard
     from mc_sink.sink.prior_attempt import PriorAttempt
     from mc_sink.staged import StagedFile
@@ -64,6 +69,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     waiting: frozenset[str] = frozenset(),
     columns: pl.Schema | None = None,
     prior: PriorAttempt | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Stage a frame, or raise the first error, leaving nothing staged.
 
@@ -71,27 +77,36 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
     and `prior` is what the driver found in the store.
     """
     check_fork()
-    began, started_at, stores = time.monotonic(), datetime.now(UTC), spec.stores()
+    watch, started_at, stores = Stopwatch(), datetime.now(UTC), spec.stores()
+    progress = stores.progress = progress or Progress()
     if spec.preset and spec.lost:
         _log.warning("The format leaves out of the dialect of preset %r: %s.", spec.preset.name, ", ".join(spec.lost))
     refuse_own_frames(spec, frame)
     spec.check_places(stores)
     if spec.run_id_given:
         hidden_files.remove_left(spec.names.run_id, spec.target.url, stores)
-    with stores.learning(), open_rows(as_lazyframe(frame, columns), spec, known_num_rows(frame)) as rows:
+    source = as_lazyframe(frame, columns)
+    with turn(), stores.learning(), open_rows(source, spec, known_num_rows(frame)) as rows:
         spec.check(rows.delivered)
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
         prior = prior or find_prior_attempt(spec, stores)
-        schema = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
-        metadata = {"mc_sink.run_id": spec.names.run_id, **schema}
+        name = rows.compiled.name
+        metadata = {"mc_sink.run_id": spec.names.run_id, **({"mc_sink.schema": name} if name else {})}
         plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
-        with show_progress(spec.target.url, progress=spec.progress) as advance:
-            batches = spec.watch(rows.batches(spec.row_group_size))
-            files = write_files(batches, plan, stores.of(spec.target), advance)
+        watch.end("prepare")
+        progress.begin(lambda: count_rows(source) if rows.expected is None else rows.expected)
+        batches = watch.until_last(spec.watch(rows.batches(spec.row_group_size)))
+        files = write_files(batches, plan, stores.of(spec.target), progress.advance)
+        watch.end("upload")
         staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
+        several = bool(waiting) or spec.names.share is not None
         try:
-            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior))
+            progress.finish_rows(rows.compiled.num_rows, sum(file.num_bytes for file in files))
+            rejected = rows.compiled.rejected()
+            if rejects := _stage_rejects(rows, spec, stores, prior, several=several):
+                checks = failed_checks(rejected.checks if rejected else None)
+                staged = replace(staged, rejects=replace(rejects, checks=checks))
             rows.account_for(staged)
             if spec.names.share is None:  # `Delivery.publish` counts the rows of all shares
                 rows.check_number(spec.min_rows, guard)
@@ -101,9 +116,35 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         except BaseException as error:
             discard_noting(staged, stores, error)
             raise
-        staged = replace(staged, took=timedelta(seconds=time.monotonic() - began))
-        buckets = [bytes(key.seen) for key in rows.compiled.unique if key.seen is not None]
-        return Outcome(staged, stores, rows.compiled.num_rows, rows.compiled.rejected(), next(iter(buckets), None))
+        watch.end("check")
+        staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
+        buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
+        return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(buckets, None))
+
+
+class Stopwatch:
+    """Measures the stages of one delivery, one after the other."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self.stages: list[Stage] = []
+
+    @property
+    def seconds(self) -> float:
+        """The time of all stages so far."""
+        return self._last - self._began
+
+    def end(self, name: StageName) -> None:
+        """End a stage. The next one begins now."""
+        moment = time.monotonic()
+        self.stages.append(Stage(name, moment - self._last))
+        self._last = moment
+
+    def until_last(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
+        """Pass batches on, and end the stage of the rows when the last one was taken."""
+        with closing(batches):  # the query ends at once, even while an error is kept
+            yield from batches
+        self.end("rows")
 
 
 def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
@@ -161,15 +202,18 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
     return replace(staged, files=())
 
 
-def _stage_rejects(rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt) -> StagedRejects | None:
-    """Stage the rejected rows; None where invalid rows fail the run."""
+def _stage_rejects(
+    rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt, *, several: bool
+) -> StagedRejects | None:
+    """Stage the rejected rows; None where invalid rows fail the run. `several`: the run has other parts."""
     if spec.rejects is None:
         return None
     rejected, (target, format) = rows.compiled.rejects(), spec.rejects
     if rejected is None:
         return StagedRejects(0, None)
     is_published = target.url in prior.to_compare
-    file = FilePlan(target, rejected.collect_schema(), format, ROW_GROUP_SIZE, already_published=is_published)
+    schema = rejected.collect_schema()
+    file = FilePlan(target, schema, format, ROW_GROUP_SIZE, several=several, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
     return StagedRejects(written.num_rows, written)
 

@@ -9,6 +9,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mc_sink._runtime.progress import Progress
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
 from mc_sink.object_options import ObjectOptions
 from mc_sink.secret import Unpicklable, seal, seals_options
@@ -84,6 +85,7 @@ class Stores(Unpicklable):
         self._storage_options, self._object_options = seal(storage_options).checked(), object_options
         self._memory, self._report, self._note = memory, report, note
         self._opened: dict[tuple[str, str], Store] = {}
+        self.progress = Progress()
 
     def of(self, target: Target) -> Store:
         """Return the store of a target, or raise if it can't be opened."""
@@ -92,7 +94,7 @@ class Stores(Unpicklable):
         if place not in self._opened:
             self._opened[place] = store = open_store(target, self._storage_options, self._object_options, self._note)
             if isinstance(store, S3Store):
-                store.report = self._report
+                store.report, store.stored = self._report, self.progress.upload
                 if self._memory:
                     store.support.recall(self._memory.recall(store.endpoint, target.bucket))
         return self._opened[place]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
-from mc_sink._runtime.engine_thread import Stopped, Worker
+from mc_sink._runtime.engine_thread import Stopped, Worker, next_of
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError, add_note
 from mc_sink.staged import StagedFile
 
@@ -165,7 +165,7 @@ class BatchSource:
         if self._stopped.is_set():
             raise Stopped
         try:
-            batch = next(self._batches, None)
+            batch = next_of(self._batches, self._stopped)
             return batch if batch is None else as_promised(batch, self._schema, self.num_rows)
         except BaseException as error:
             self.failure = error

@@ -71,7 +71,7 @@ class DeliveryPlan:
                 schema,
                 self.spec.format,
                 self.spec.row_group_size,
-                is_numbered=names.is_numbered,
+                several=names.is_numbered or bool(self.waiting),
                 already_published=target.url in self.already_published,
                 partition=partition,
                 metadata=self.metadata,
@@ -80,7 +80,7 @@ class DeliveryPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilePlan:
-    """One file to be: where, with which columns, in which format; one of `is_numbered`, or `already_published` already.
+    """One file to be: where, with which columns, in which format; one of `several`, or `already_published` already.
 
     `metadata` are facts about the run that a format may have a place for.
     """
@@ -89,7 +89,7 @@ class FilePlan:
     schema: pl.Schema
     format: Format
     row_group_size: int
-    is_numbered: bool = False
+    several: bool = False
     already_published: bool = False
     partition: Partition | None = None
     metadata: Mapping[str, str] | None = None
@@ -98,4 +98,4 @@ class FilePlan:
         """Open a writer that stores the file, or that compares it with what an earlier attempt published."""
         if self.already_published:
             return Writer(store.compare(self.target))
-        return Writer(store.open(self.target, self.format.content_type, several=self.is_numbered))
+        return Writer(store.open(self.target, self.format.content_type, several=self.several))

@@ -1,22 +1,31 @@
-"""No value of a cell is in history, logs, what hooks get, or OpenTelemetry, after every kind of failure."""
+"""No value of a cell, and no credential, is in what is kept and shown of a run, after every kind of failure.
+
+That is the history, logs, what hooks get, metrics and OpenTelemetry. The environment has a database's URI and a token,
+which the source's module holds, and quotes.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mc_sink.connector import connections
 from mc_sink.connector.connections import deliver, load
 from mc_sink.connector.history import list_runs
+from tests.support.connection_files import start_command, wait_until
+from tests.support.kept_of_runs import SHOWN, kept, metrics_at_a_port, places_of, stored_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CELL = "CanaryCell-4711"
+PASSWORD, TOKEN = "canaryDSNpass" + "0004", "canaryTOKENvalue" + "0003"
+URI = f"postgresql://reader:{PASSWORD}@127.0.0.1:1/db"
+SECRETS = {"DATABASE_URL": URI, "FEED_TOKEN": TOKEN}
+SEARCHED = ("CanaryCell", PASSWORD, TOKEN)
 MODULE = f'''
 import os
 import pathlib
@@ -26,6 +35,7 @@ import polars as pl
 import mc_sink
 
 CELL = "{CELL}"
+URI, TOKEN = os.environ.get("DATABASE_URL", ""), os.environ.get("FEED_TOKEN", "")
 HERE = pathlib.Path(__file__).parent
 FEW = pa.DataFrameSchema({{"k": pa.Column(str, pa.Check.str_matches("^ok$"))}}, strict=False, name="few")
 NONE = pa.DataFrameSchema({{"k": pa.Column(str, pa.Check.isin(["another"]))}}, strict=False, name="none")
@@ -55,6 +65,24 @@ def chained():
         raise KeyError(CELL)
     except KeyError as error:
         raise mc_sink.ConfigurationError(f"The row {{CELL}} can't be used. It was not found.") from error
+
+
+def quoting():
+    raise ConnectionError(f"cannot connect to {{URI}} with {{TOKEN}}")
+
+
+def quoting_as_ours():
+    raise mc_sink.UploadError(f"The store at {{URI}} can't be reached with {{TOKEN}}. Rerun.")
+
+
+def duckdb_file():
+    import duckdb
+    return duckdb.connect(URI)
+
+
+def sqlite():
+    import sqlite3
+    return sqlite3.connect(f"file:{{URI}}?mode=ro", uri=True)
 
 
 def header():
@@ -100,6 +128,12 @@ FAILURES: dict[str, tuple[str, str]] = {
     "a date": ("dates", ""),
     "a source that raises": ("raising", ""),
     "a source that raises an error of this library": ("chained", ""),
+    "a source that quotes a database's URI": ("quoting", ""),
+    "an error of this library that quotes it": ("quoting_as_ours", ""),
+    "a file that DuckDB can't open": ("duckdb_file", ""),
+    "a database that SQLite can't open": ("sqlite", ""),
+    "a query of a database": ("", '[source]\nquery = "select 1"\nuri_env = "DATABASE_URL"'),
+    "a query that ATTACHes a file": ("", "[source]\nquery = \"attach 'none/none.db' as other (read_only)\""),
     "a header": ("header", ""),
     "a source that exits": ("exits", ""),
     "a key that is taken": ("taken", PARTS),
@@ -146,29 +180,27 @@ def write(folder: Path, source: str, more: str, arguments: str, hooks: str) -> P
     (folder / "canary_rows.py").write_text(MODULE)
     before, _, table = more.partition("[")
     table = f"[{table}" if table else ""
-    text = f'target = "out/"\n{before}\n[source]\nfunction = "canary_rows:{source}"\n{arguments}\n{hooks}\n{table}\n'
+    rows = f'[source]\nfunction = "canary_rows:{source}"\n{arguments}' if source else ""
+    text = f'target = "out/"\n{before}\n{rows}\n{hooks}\n{table}\n'
     (folder / "c.toml").write_text(text)
     return folder / "c.toml"
 
 
-def kept_in(folder: Path) -> dict[str, bytes]:
-    """Return the files of the state folder but for journals and notes, which must have the paths of files."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name not in {"journals", "hidden"}]
-    return {path.name: path.read_bytes() for path in files}
-
-
 @pytest.mark.parametrize("failure", FAILURES)
-def test_no_cell_is_kept_of_a_failure(  # noqa: PLR0913, PLR0917  what is searched
+def test_no_cell_and_no_credential_is_kept_of_a_failure(  # noqa: PLR0913, PLR0917  what is searched
     tmp_path: Path,
     state_folder: Path,
     exported: Callable[[], str],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     failure: str,
 ) -> None:
     """The record of the run says how it failed, and no more; so do the hooks, once a command and once a function."""
     source, more = FAILURES[failure]
     caplog.set_level(logging.INFO)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
     for number, hooks in enumerate([HOOKS, '[hooks]\non_failure = "canary_rows:hook"']):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -182,18 +214,60 @@ def test_no_cell_is_kept_of_a_failure(  # noqa: PLR0913, PLR0917  what is search
     assert '"run_id": "r1"' in hooked[0]
     assert "mc_sink.runs" in exported()
     logs = [record.getMessage() for record in caplog.records if record.name.startswith("mc_sink")]
-    kept: dict[str, Any] = {**kept_in(state_folder), "hooks": hooked, "telemetry": exported(), "logs": logs}
-    kept["history"] = [json.dumps(run.as_json()) for run in runs]
-    kept["printed"] = capfd.readouterr()
-    assert {place for place, text in kept.items() if "CanaryCell" in str(text)} == set()
-    assert "history.sqlite3" in kept
+    texts = kept(state_folder) | {"hooks": hooked, "telemetry": exported(), "logs": logs, "printed": capfd.readouterr()}
+    assert {word: places_of(word, texts) for word in SEARCHED} == {word: set() for word in SEARCHED}
+    assert {"history.sqlite3", *SHOWN} <= set(texts)
+
+
+HANGS = """
+
+def hangs():
+    words = [CELL, TOKEN, URI]
+    (HERE / "began").touch()
+    __import__("time").sleep(600)
+"""
+SCHEDULE = '[schedule]\nevery = "1s"\ntimeout = "1s"'
+
+
+def kinds_of(name: str) -> set[str]:
+    """Return the kinds of the errors in the records of a connection."""
+    return {run.error.kind for run in list_runs(connection=name) if run.error}
+
+
+def test_no_cell_and_no_credential_is_kept_of_a_run_that_did_not_begin_or_end(
+    tmp_path: Path, state_folder: Path
+) -> None:
+    """Runs that took too long, that could not begin and that were missed, and the output of their scheduler."""
+    files = [
+        write(tmp_path, "hangs", "", "", f"{SCHEDULE}\n{HOOKS}").rename(tmp_path / f"{name}.toml")
+        for name in ("hangs", "gone")
+    ]
+    (tmp_path / "canary_rows.py").write_text(MODULE + HANGS)
+    written = tmp_path / "mc_sink.prom"
+    scheduler = start_command("schedule", *files, "--metrics-file", written, "--debug", env=SECRETS)
+    try:
+        wait_until(lambda: list_runs(connection="gone", status="running"), scheduler)
+        files[1].write_text(f'target = "out/"\n[source]\nquery = "select 1"\nuri = "{URI}"\n')  # a person's mistake
+        wait_until(lambda: kinds_of("hangs") >= {"TimedOut", "Missed"}, scheduler)
+        wait_until(lambda: "NotStarted" in kinds_of("gone"), scheduler)
+    finally:
+        scheduler.terminate()
+        printed = scheduler.communicate(timeout=60)
+    texts = kept(state_folder) | {
+        "printed": printed,
+        "metrics at a port": metrics_at_a_port(),
+        "metrics of the scheduler": written.read_text(),
+        "hook": (tmp_path / "hook").read_text(),
+    }
+    assert {word: places_of(word, texts) for word in SEARCHED} == {word: set() for word in SEARCHED}
+    assert "gone ended with exit code 3" in str(printed)
 
 
 def test_a_delivery_keeps_no_partition_in_its_history(tmp_path: Path, state_folder: Path) -> None:
     """The path of a partition has its value, and the record has an alias."""
     file = write(tmp_path, "rows", PARTS, "", "")
     assert CELL in deliver(load(file), run_id="r1", progress=False).files[0].path
-    assert [name for name, data in kept_in(state_folder).items() if b"CanaryCell" in data] == []
+    assert [name for name, data in stored_in(state_folder).items() if b"CanaryCell" in data] == []
 
 
 def test_the_search_finds_what_is_there(tmp_path: Path, state_folder: Path) -> None:
@@ -201,4 +275,4 @@ def test_the_search_finds_what_is_there(tmp_path: Path, state_folder: Path) -> N
     file = write(tmp_path, "rows", "", "", "")
     file.write_text(file.read_text().replace("out/", f"{CELL}/out/").replace('target = "', 'target = "./'))
     deliver(load(file), run_id="r1", progress=False)
-    assert [name for name, data in kept_in(state_folder).items() if b"CanaryCell" in data] == ["history.sqlite3"]
+    assert [name for name, data in stored_in(state_folder).items() if b"CanaryCell" in data] == ["history.sqlite3"]

@@ -36,6 +36,34 @@ read_timeout = 5
 """
 
 
+# What libraries repeat of a database's URI that they couldn't use, here of a variable with a name of its own.
+QUOTING = """
+import os
+from urllib.parse import unquote, urlsplit
+
+URI = os.environ["WAREHOUSE"]
+
+
+def whole():
+    raise ConnectionError(f"could not translate {URI}")
+
+
+def password():
+    raise ConnectionError(f"login failed with {urlsplit(URI).password}")
+
+
+def decoded():
+    raise ConnectionError(f"login failed with {unquote(urlsplit(URI).password)}")
+
+
+def chained():
+    try:
+        whole()
+    except ConnectionError as error:
+        raise LookupError("no rows") from error
+"""
+
+
 @dataclass
 class Told:
     """The output of a series of commands, by the command, and the machine that they ran on."""
@@ -117,6 +145,10 @@ def run_connections(ended_text: Told) -> None:
     ended_text.server.fault("Complete", Reset("head"), n=2, times=FOREVER)
     ended_text.run("run", connection(ended_text, more="max_rows_per_file = 20"), "--run-id", "r-8", code=7)
     ended_text.server.heal()
+    (ended_text.machine.folder / "quoting.py").write_text(QUOTING, "utf-8")
+    for number, name in enumerate(("whole", "password", "decoded", "chained")):
+        quoting = connection(ended_text, source=f'function = "quoting:{name}"')
+        ended_text.run("run", quoting, "--run-id", f"r-9{number}", code=1)
 
 
 def send_files(ended_text: Told) -> None:
@@ -210,6 +242,7 @@ def ended_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Run every case, on a machine whose state is made by the first of them."""
     folder = tmp_path_factory.mktemp("machine")
     secrets = {"FEED_TOKEN": TOKEN, "DATABASE_URL": f"postgresql://user:{SECRET}@host/db"}
+    secrets["WAREHOUSE"] = f"snowflake://user:%40{SECRET}@account/db"
     machine = Machine(folder, folder / "deep" / "state", secrets)
     with FaultServer(Rules(credentials=(Credentials(KEY, SECRET),), granted=GRANTED | {"Abort"})) as server:
         ended_text = Told(machine, server)

@@ -58,7 +58,7 @@ def test_credentials_may_be_the_environments_instead(machine: Machine, fault_s3:
     platforms.remove("acme")
     assert "The platform acme is not saved" in machine.here("verify", "r-1", code=Code.CONFIGURATION).err
     known = Machine(machine.folder, machine.state, environment(fault_s3.writer))
-    assert "1 of 1 files are there" in known.here("verify", "r-1", "--no-platform").out
+    assert "1 of 1 file is there" in known.here("verify", "r-1", "--no-platform").out
     both = machine.here("verify", "r-1", "--platform", "other", "--no-platform", code=Code.CONFIGURATION)
     assert "Leave one of them out" in both.err
 

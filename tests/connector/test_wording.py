@@ -82,7 +82,8 @@ def test_no_message_keeps_a_word_of_python(command: str) -> None:
 
 @pytest.mark.parametrize(("command", "text", "expected"), [
     ("run", 'Set if_exists="overwrite".', 'Set if_exists = "overwrite".'),
-    ("send", 'Set if_exists="overwrite".', """Set --set 'if_exists="overwrite"'."""),
+    ("send", 'Set if_exists="overwrite".', "Set --if-exists overwrite."),
+    ("send", 'Set on_empty="skip".', """Set --set 'on_empty="skip"'."""),
     ("run", 'pass run_id="20261122"', "pass --run-id 20261122"),
     ("run", "pass include_key=True, or", "pass include_key = true, or"),
     ("send", "it needs a schema= to reject by", "it needs a --schema to reject by"),
@@ -124,5 +125,5 @@ def test_a_key_can_be_typed_as_it_is_shown() -> None:
     """What a message shows for a file is TOML, and what it shows for `send` is one argument of a shell."""
     shown = for_command('if_exists="overwrite"', "run")
     assert tomllib.loads(shown) == {"if_exists": "overwrite"}
-    flag, value = shlex.split(for_command('if_exists="overwrite"', "send"))
-    assert (flag, tomllib.loads(value)) == ("--set", {"if_exists": "overwrite"})
+    flag, value = shlex.split(for_command('on_empty="skip"', "send"))
+    assert (flag, tomllib.loads(value)) == ("--set", {"on_empty": "skip"})

@@ -4,30 +4,23 @@
 that the parsers look for. The usual run takes seconds; `make test-long` gives each 10 minutes.
 """
 
-# ruff: noqa: E501  a line of pieces holds those of one kind
-
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies, target
-from hypothesis.control import currently_in_test_context
+from hypothesis import strategies
 
 import mc_sink
-from mc_sink import SinkError
-from mc_sink._display import printable
 from mc_sink.connector.connections import inspect, load
-from mc_sink.connector.scrub import looks_secret
 from mc_sink.target import parse_target
+from tests.support.fuzzing import SECONDS, examine, examine_for_minutes, outcome, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FEW, SECONDS = 150, 600
+FEW = 150
 PIECES = [
     *(
         "s3://",
@@ -183,22 +176,9 @@ def texts(pieces: list[str], between: str = "") -> strategies.SearchStrategy[str
     return strategies.lists(one, max_size=12).map(between.join)
 
 
-def outcome(call: Callable[[], object]) -> int:
-    """Return how far a call got: 0 for an error of this library, of which the text is safe to show, and 1 for success."""
-    try:
-        call()
-    except SinkError as error:
-        text = str(error)
-        assert text == "\n".join(map(str, map(printable, text.split("\n"))))
-        assert not looks_secret(text)
-        return 0
-    return 1
-
-
 def steered(text: str, pieces: list[str], got: int) -> None:
     """Steer towards texts that are accepted, and have many of the pieces."""
-    if currently_in_test_context():
-        target(float(got * 100 + sum(piece in text for piece in pieces)))
+    steer(got * 100 + sum(piece in text for piece in pieces))
 
 
 def try_target(text: str) -> None:
@@ -232,33 +212,17 @@ WAYS: dict[str, tuple[strategies.SearchStrategy[str], Callable[[str], None]]] = 
 }
 
 
-def run(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Try that many texts of a kind."""
-    strategy, call = WAYS[way]
-    monkeypatch.chdir(folder)
-
-    @settings(max_examples=number, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def trial(text: str) -> None:
-        call(text)
-
-    trial()
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_no_text_breaks_the_parsers(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few texts of each kind."""
-    run(way, tmp_path, monkeypatch, FEW)
+    monkeypatch.chdir(tmp_path)
+    examine(*WAYS[way], FEW)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_no_text_breaks_the_parsers_in_ten_minutes(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds of texts until the time is over; `FUZZ_SECONDS` sets another time."""
-    end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", SECONDS))
-    rounds = 0
-    while time.monotonic() < end:
-        run(way, tmp_path, monkeypatch, 500)
-        rounds += 1
-    assert rounds
+    """Rounds of texts until the time is over."""
+    monkeypatch.chdir(tmp_path)
+    examine_for_minutes(*WAYS[way], 500)

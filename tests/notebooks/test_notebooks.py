@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXPECTED = {
     "quickstart": [
         "1 file; nothing was sent",
-        "1 of 1 files are there",
+        "1 of 1 file is there",
         "AlreadyExistsError: An object is already at",
         "2 files and a manifest",
         "1 row failed 1 check of schema 'audience'",
@@ -42,11 +42,11 @@ EXPECTED = {
         "nightly.toml: valid; delivers to s3://their-bucket/exports/",
         "would make  1 file; nothing was sent",
         "delivered  20,000 rows",
-        "repeated   an earlier attempt had published 1 of 1 file; nothing was done",
+        "repeated   nothing was done: an earlier attempt had delivered 20,000 rows",
         "exit code of the scheduler: 0",
         "<td>schedule</td>",
         "started at",
-        "1 of 1 files are there",
+        "1 of 1 file is there",
         "missing: s3://their-bucket/exports/nightly-2026-11-22.csv.gz",
         "exit code 9",
     ],
@@ -58,12 +58,13 @@ EXPECTED = {
         # All permissions are there; without a probe, it is open what a store that isn't AWS takes of a delivery.
         "Unverified objects, uploads not known" if weed_binary() else "Unverified",
         "20,000 rows, ",
-        "1 of 1 files are there",
+        "1 of 1 file is there",
         "their-bucket has from-us/RUN_ID.csv.gz",
         "ConfigurationError: s3://their-bucket/elsewhere/ is outside",
         "PermissionDenied: s3:PutObject at",
     ],
 }
+_STYLES = re.compile(r' style="text-align:(?:left|right)"')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -97,7 +98,7 @@ async def executed(path: Path, folder: Path) -> str:
 
 def _shown(output: nbformat.NotebookNode) -> str:
     data = output.get("data", {})
-    return unescape(data.get("text/html") or data.get("text/plain", "")) + "\n"
+    return unescape(_STYLES.sub("", data.get("text/html") or data.get("text/plain", ""))) + "\n"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own machinery
@@ -129,5 +130,5 @@ def test_the_demonstration_delivers_verifies_and_fails_well() -> None:
         [sys.executable, "-m", "notebooks.demo"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("verified   1 of 1 files are there") == 3
+    assert run.stdout.count("verified   1 of 1 file is there") == 3
     assert "shows 0 objects under failed/" in run.stdout

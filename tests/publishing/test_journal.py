@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 import mc_sink
@@ -87,6 +88,18 @@ def test_what_is_noted_is_read_back(tmp_path: Path, upload: Any) -> None:
         assert type(found.staged[0].files[0].upload) is type(upload)
         journal.remove([made])
         assert journal.find(made.run_id, made.target) is None
+
+
+def test_the_columns_of_many_parts_are_noted_once(tmp_path: Path) -> None:
+    """A thousand shares of a wide frame have the same columns; each part is read back with its own."""
+    made = staged(tmp_path, UPLOADS["upload"])
+    wide = replace(made.content, columns={f"column_{n}": "String" for n in range(2_000)})
+    parts = [replace(made, content=wide)] * 100 + [made]
+    journal.write(parts)
+    found = journal.find(made.run_id, made.target)
+    assert found is not None
+    assert found.staged == tuple(parts)
+    assert Path(found.path).stat().st_size < 300_000
 
 
 def test_the_state_folder_is_its_owners_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +181,23 @@ def test_a_journal_that_can_not_be_read_is_named(
     assert (seen(server), server.pending_uploads(server.bucket)) == (before, pending)
     path.unlink()
     assert deliver(server).num_found == 1
+
+
+@pytest.mark.parametrize("line", ['["id", "another"]', '["id", ["sent"]]', "7", "[" * 5_000, '[1, "sent"]'])
+def test_a_list_of_what_was_sent_that_can_not_be_read_aborts_nothing(server: FaultServer, line: str) -> None:
+    """An upload with an unknown word may be an object: discarding and rerunning name the file."""
+    path = half(server).with_suffix(".sent")
+    with path.open("a") as opened:
+        opened.write(f"{line}\n")
+    before, pending = seen(server), server.pending_uploads(server.bucket)
+    for call in (
+        lambda: mc_sink.recover(RUN, action="discard", storage_options=options(server)),
+        lambda: deliver(server),
+    ):
+        with pytest.raises(mc_sink.SinkError, match=r"The journal .*\.sent can't be read"):
+            call()
+    assert seen(server) == before
+    assert {one.upload_id for one in pending} <= {one.upload_id for one in server.pending_uploads(server.bucket)}
 
 
 def test_a_journal_that_turns_bad_meanwhile_leaves_no_upload(server: FaultServer) -> None:
@@ -322,3 +352,19 @@ def test_a_journal_of_a_later_version_is_left_alone(server: FaultServer, change:
     path.unlink()
     assert deliver(server).verify().ok
     assert len(data_files(server)) == 3
+
+
+def test_a_large_part_size_puts_no_large_file_into_it(server: FaultServer) -> None:
+    """The size of parts is a person's choice. A file of 17 MB is an upload of one part, and a rerun finds it."""
+    sizes: list[int] = []
+    for op in ("Put", "Complete"):
+        server.fault(
+            op, Call(lambda _: sizes.append(Path(mc_sink.list_journals()[0].path).stat().st_size)), times=FOREVER
+        )
+    frame = pl.DataFrame({"text": ["x" * 999]}).select(pl.col("text").repeat_by(17_000).explode())
+    receipt = deliver(server, frame, to="p/x.csv", part_size=2**28)
+    assert receipt.num_bytes > 2**24
+    assert len(sizes) == 1
+    assert sizes[0] < 2_000
+    again = deliver(server, frame, to="p/x.csv", part_size=2**28)
+    assert (again.num_found, again.files[0].etag) == (1, receipt.files[0].etag)

@@ -123,3 +123,19 @@ def test_rejects_at_one_key_are_refused_before_the_upload(
     receipt = mc_sink.publish([first, second], storage_options=fault_s3.storage_options)
     assert receipt.rejects is not None
     assert (receipt.num_rows, receipt.rejects.num_rows, len(receipt.rejects.files)) == (54, 6, 2)
+
+
+def test_of_several_parts_one_is_kept_as_its_bytes(fault_s3: FaultServer) -> None:
+    """A journal holds what is kept. So a part is uploaded where another of its run waits, and so are its rejects."""
+    how: dict[str, Any] = {"partition_by": None, "schema": FEW, "on_invalid": "reject"}
+    staged = [
+        part(fault_s3, n, **how, name=f"{{run_id}}-{n}{{ext}}", rejects=fault_s3.writer.target(f"bad/{n}.csv"))
+        for n in range(3)
+    ]
+    assert [[type(file.upload).__name__ for file in one.all_files] for one in staged] == [
+        ["Whole", "Whole"],
+        ["Multipart", "Multipart"],
+        ["Multipart", "Multipart"],
+    ]
+    assert mc_sink.publish(staged, storage_options=fault_s3.storage_options).num_files == 3
+    assert fault_s3.pending_uploads(fault_s3.bucket) == []

@@ -12,8 +12,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+import polars as pl
 import pytest
 
+from mc_sink import sink_madconnect
 from mc_sink._runtime.engine_thread import PATIENCE_SECONDS, Stopped, Worker
 
 if TYPE_CHECKING:
@@ -255,11 +257,30 @@ def test_a_cancelled_task_ends_its_run() -> None:
 def test_a_fork_does_not_wait_for_its_parents_runs() -> None:
     """The child of a fork leaves its interpreter at once; the runs it knows of have no threads there."""
     child = subprocess.run(
-        [sys.executable, "-c", PATIENT + TOLD + FORKED], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", TOLD + PATIENT + FORKED], capture_output=True, text=True, timeout=120, check=True
     )
     seconds = [float(line) for line in child.stdout.splitlines()]
     assert len(seconds) == 2
     assert seconds[0] < IN_TIME
+
+
+def test_a_run_that_was_stopped_reads_no_more_of_its_source(tmp_path: Path) -> None:
+    """A source that gives a row now and then is left soon, and not when a batch of 100,000 rows is full."""
+    seconds, num_rows = 0.05, 0
+
+    def source() -> Iterator[pl.DataFrame]:
+        nonlocal num_rows
+        while True:
+            num_rows += 1
+            yield pl.DataFrame({"n": [num_rows]})
+            time.sleep(seconds)
+
+    with interrupted_after(0.5), pytest.raises(Interruption):
+        sink_madconnect(source(), tmp_path / "x.csv", progress=False)
+    time.sleep(10 * seconds)
+    read = num_rows
+    time.sleep(10 * seconds)
+    assert num_rows == read
 
 
 def test_an_engine_that_was_left_behind_is_waited_for_at_the_end() -> None:
@@ -273,8 +294,8 @@ def test_an_engine_that_was_left_behind_is_waited_for_at_the_end() -> None:
 
 
 def test_an_engine_that_blocks_is_not_waited_for_at_the_end(tmp_path: Path) -> None:
-    """One that stands still in its source will not come back while the interpreter goes."""
-    command = [sys.executable, "-c", PATIENT + TOLD + BLOCKED, f"{tmp_path}/x.csv"]
+    """One that stands still in its source for minutes holds the end of the interpreter for some seconds only."""
+    command = [sys.executable, "-c", TOLD + BLOCKED, f"{tmp_path}/x.csv"]
     child = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert float(child.stdout) < IN_TIME
     assert list(tmp_path.iterdir()) == []

@@ -283,7 +283,7 @@ def test_a_preview_reads_like_a_page() -> None:
         "columns     id, day, text",
         "object      ObjectOptions(storage_class='STANDARD_IA', metadata={'feed': '<x>'})",
         "needs       s3:PutObject, s3:ListBucket",
-        "uploads     16 parts of 16.0 MiB at once, up to 272.0 MiB of memory for a file",
+        "uploads     16 parts of 16.0 MiB at once, up to 272.0 MiB of memory for the first 900 parts of a file",
         *(f"  s3://bucket/p/a&b-{RUN_ID}-0{part}.parquet" for part in range(3)),
     ]
     html = told._repr_html_()

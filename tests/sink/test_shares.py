@@ -107,6 +107,40 @@ def test_other_text_is_refused() -> None:
                 kind.from_json(text)
 
 
+DAMAGED: dict[str, Any] = {
+    "an endless time": lambda facts: facts | {"took": float("inf")},
+    "a number that no column holds": lambda facts: (
+        facts | {"failure": facts["failure"] | {"checks": [["a", "b", 2**70, None]]}}
+    ),
+    "a failure of no kind": lambda facts: (
+        facts | {"failure": facts["failure"] | {"kind": "SinkError", "message": None}}
+    ),
+    "options in a list": lambda facts: facts | {"options": []},
+    "another value of an option": lambda facts: facts | {"options": facts["options"] | {"max_rows_per_file": "x"}},
+    "damaged columns": lambda facts: facts | {"columns": facts["columns"][:40] + "AAAA" + facts["columns"][44:]},
+    "a field too few": lambda facts: {name: facts[name] for name in facts if name != "host"},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_text_is_refused(server: FaultServer, damage: Any) -> None:
+    """Neither a share nor a delivery is made of it, and no other error comes of it."""
+    delivery = open_on(server, schema=SMALL, format=FORMAT)
+    failed = delivery.stage(FRAME, number=0)
+    travelling = open_on(server, max_rows_per_file=10, format=FORMAT)
+    refused = 0
+    for kind, text in ((Share, failed.to_json()), (Delivery, travelling.to_json())):
+        facts = json.loads(text)
+        with suppress(KeyError):  # of the other kind
+            damaged = json.dumps(damage(facts))
+            with pytest.raises(ConfigurationError):
+                kind.from_json(damaged)
+            refused += 1
+        with pytest.raises(ConfigurationError, match="of the same version"):
+            kind.from_json(text.replace('"host":', '"host":' + "[" * 5_000))
+    assert refused
+
+
 WRONG: dict[str, tuple[Any, int, str]] = {
     "missing": (lambda shares: shares[:1] + shares[2:], 3, r"1 share of 3 is missing: 1\."),
     "missing at the end": (lambda shares: shares[:2], 3, r"1 share of 3 is missing: 2\."),
@@ -212,6 +246,19 @@ def test_rejects_are_judged_over_all_shares(server: FaultServer, tmp_path: Path)
     assert key == f"bad/{RUN}.rejects-00000.parquet"
     found = read_back(server.read(server.bucket, key), FORMAT, tmp_path)
     assert found.select("share", "row", "id").rows() == [(0, 9, 55)]
+
+
+def test_a_share_holds_no_bytes_of_rejected_rows(server: FaultServer) -> None:
+    """The rejected rows of a share are fewer than a part, and are uploaded all the same: a share is a small message."""
+    how: dict[str, Any] = {"schema": SMALL, "on_invalid": "reject", "rejects": server.writer.target("bad/")}
+    delivery = open_on(server, part_size=0, format="csv", **how)
+    few = delivery.stage(FRAME[:52], number=0)
+    many = delivery.stage(pl.concat([FRAME[50:]] * 2_000), number=1)
+    assert many.num_rejected == 20_000
+    assert len(many.to_json()) - len(few.to_json()) < 1_000
+    receipt = publish(delivery, [few, many])
+    assert receipt.rejects is not None
+    assert receipt.rejects.num_rows == 20_002
 
 
 def test_only_rejected_rows_are_refused(server: FaultServer) -> None:

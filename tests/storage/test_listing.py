@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,3 +50,16 @@ def test_a_listing_without_end_is_an_error(fault_s3: FaultServer, monkeypatch: p
     with pytest.raises(SinkError, match="more than 20 pages"):
         mc_sink.sink_madconnect(numbers(3), fault_s3.writer.target("p/"), storage_options=fault_s3.storage_options)
     assert len(fault_s3.log.of("List")) == 20
+
+
+@pytest.mark.parametrize("left_out", ["Key", "Size", "ETag"])
+def test_a_listing_whose_entries_lack_something_is_no_answer(fault_s3: FaultServer, left_out: str) -> None:
+    """It proves nothing about a key: an error before the first byte, and the next delivery goes through."""
+    whole = page().replace(b"<IsTruncated>true", b"<IsTruncated>false")
+    cut = re.sub(rf"<{left_out}>.*?</{left_out}>".encode(), b"", whole)
+    target = fault_s3.writer.target("p/")
+    fault_s3.fault("List", Body(200, cut, XML))
+    with pytest.raises(SinkError, match="the reply is not an answer of S3"):
+        mc_sink.sink_madconnect(numbers(3), target, storage_options=fault_s3.storage_options)
+    assert fault_s3.log.of("Put", "Create") == []
+    assert mc_sink.sink_madconnect(numbers(3), target, storage_options=fault_s3.storage_options).num_rows == 3

@@ -18,7 +18,7 @@ from mc_sink import AlreadyExistsError, ConfigurationError, PermissionDenied, Si
 from mc_sink.staged import Multipart, Whole
 from mc_sink.storage import StoreSupport
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.multipart import S3Parts, abort_upload
+from mc_sink.storage.s3.multipart import MAX_KEPT, S3Parts, abort_upload
 from mc_sink.storage.s3.part_plan import MIB, PartPlan
 from mc_sink.storage.s3.request import SIGNED, SUMMED, PartBody
 
@@ -218,6 +218,15 @@ def test_less_than_a_part_is_kept_and_nothing_is_sent(shelf: Shelf) -> None:
     parts.write(b"abc")
     assert parts.finish() == Whole("bucket", "p/x.csv", b"abc", {"ContentType": "text/csv"})
     assert shelf.asked == []
+
+
+def test_a_larger_object_is_uploaded_whatever_the_size_of_a_part(shelf: Shelf) -> None:
+    """A journal holds as text what is kept; one byte more is an upload of a single part."""
+    for size, kind in ((MAX_KEPT, Whole), (MAX_KEPT + 1, Multipart)):
+        parts = parts_on(shelf, PartPlan(first_size=64 * MIB))
+        parts.write(bytes(size))
+        assert type(parts.finish()) is kind
+    assert shelf.operations() == ["create_multipart_upload", "upload_part"]
 
 
 def test_nothing_written_is_an_empty_object(shelf: Shelf) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from importlib.metadata import version as find_version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,14 @@ from typer.core import TyperGroup
 from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
-from mc_sink.connector.cli import output, platform_commands, run_commands, schedule_commands
+from mc_sink.connector.cli import (
+    output,
+    platform_commands,
+    record_commands,
+    report_commands,
+    run_commands,
+    schedule_commands,
+)
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import escaped_usage_errors, reported
 from mc_sink.exceptions import SinkError
@@ -62,13 +70,23 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich takes a tenth of a second to load for a help page (measured)
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001  typer calls it so
+    if value:
+        output.out(f"mc-sink {find_version('mc-sink')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options_of_all_commands(
     *,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error, with secrets masked.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Register the options of all commands, for the help. `Commands.parse_args` reads them."""
 
@@ -80,10 +98,11 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("schedule", schedule_commands.schedule),
     ("resume", schedule_commands.resume),
     ("metrics", schedule_commands.metrics),
-    ("history", run_commands.show_history),
-    ("show", run_commands.show),
-    ("verify", run_commands.verify),
-    ("recover", run_commands.recover),
+    ("history", record_commands.show_history),
+    ("show", record_commands.show),
+    ("report", report_commands.report),
+    ("verify", record_commands.verify),
+    ("recover", record_commands.recover),
     ("policy", platform_commands.policy),
     ("lifecycle", platform_commands.lifecycle),
 )

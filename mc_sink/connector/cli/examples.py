@@ -47,6 +47,11 @@ mc-sink history --json | jq -r .run_id
 """,
     "show": "mc-sink show 20261122T101530Z-4f2a9c\n"
     "mc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift",
+    "report": """
+mc-sink report                                             of the last run
+mc-sink report 20261122T101530Z-4f2a9c --output run.html
+mc-sink report --all --output reports                      open reports/index.html
+""",
     "verify": """
 mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 if a file is missing or has changed
 """,

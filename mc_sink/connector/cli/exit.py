@@ -99,11 +99,11 @@ def reported(command: Callable[[], str | None], *, debug: bool) -> Iterator[None
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # a source that exits, even with 0, has delivered nothing
-        raise typer.Exit(_report(error, command(), debug=debug)) from None
+        raise typer.Exit(report(error, command(), debug=debug)) from None
     except Exception as error:
         if _is_typers(error):
             raise
-        raise typer.Exit(_report(error, command(), debug=debug)) from None
+        raise typer.Exit(report(error, command(), debug=debug)) from None
 
 
 @contextmanager
@@ -123,7 +123,8 @@ def _is_typers(error: BaseException) -> bool:
     )
 
 
-def _report(error: BaseException, command: str | None, *, debug: bool) -> Code:
+def report(error: BaseException, command: str | None, *, debug: bool = False) -> Code:
+    """Report an exception on standard error, in the words of a command, and return its exit code."""
     code = code_of(error)
     if debug:
         # Each piece is a frame, or an exception's text, whose own lines are indented.

@@ -11,7 +11,7 @@ from io import BufferedWriter, RawIOBase, TextIOWrapper
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from mc_sink._display import Printable, labelled, lines, printable
+from mc_sink._display import Printable, counted, labelled, lines, printable
 from mc_sink.connector import history
 from mc_sink.exceptions import SinkError
 from mc_sink.formats import options_of
@@ -34,6 +34,8 @@ _WORDS = {
     "cyan": ("running",),
     "dim": ("not needed",),
 }
+# The column that is never cut or broken.
+_ID = "run id"
 _COLOURS = {word: colour for colour, words in _WORDS.items() for word in words}
 
 
@@ -150,7 +152,8 @@ def one_run(run: Run, *, as_json: bool) -> None:
     }
     out(lines(*labelled(((name, cell(value)) for name, value in facts.items() if value is not None), 12)))
     for file in (*run.files, *run.rejects):
-        out(f"  {file.path}  {file.num_rows:,} rows  {file.num_bytes:,} bytes  {file.checksum}")
+        amount = f"{counted(file.num_rows, 'row')}  {counted(file.num_bytes, 'byte')}"
+        out(f"  {file.path}  {amount}  {file.checksum}")
 
 
 def runs(found: Sequence[Run], *, as_json: bool) -> None:
@@ -224,11 +227,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any)
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table(*head, **({"box": None, "pad_edge": False} | options))
+    made = Table(**({"box": None, "pad_edge": False} | options))
+    for name in head:  # an id that is cut can't be copied
+        made.add_column(name, no_wrap=name == _ID, min_width=_widest(head, rows) if name == _ID else None)
     for row in rows:
         texts = [(cell(value), _COLOURS.get(str(value))) for value in row]
         made.add_row(*(f"[{colour}]{text}[/]" if colour else escape(printable(text)) for text, colour in texts))
     _draw(made)
+
+
+def _widest(head: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    at = head.index(_ID)
+    return max((len(str(row[at])) for row in rows), default=0)
 
 
 def coloured(word: str, text: str = "") -> None:

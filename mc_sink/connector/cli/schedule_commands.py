@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +14,14 @@ import typer
 from mc_sink._display import lines, logger
 from mc_sink.connector import history
 from mc_sink.connector.cli.exit import calling
-from mc_sink.connector.cli.output import out
+from mc_sink.connector.cli.output import out, print_json, table
 from mc_sink.connector.cli.run_commands import log_lines
-from mc_sink.connector.connections import Connection, Scheduler, load
+from mc_sink.connector.connections import Connection, Scheduler, coming_times, load
 from mc_sink.connector.metrics import metrics_text, serve_metrics, write_metrics
 from mc_sink.exceptions import SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _log = logger(__name__)
 METRICS_SECONDS = 60.0
@@ -32,9 +33,12 @@ MetricsPort = Annotated[
 ]
 
 
-def schedule(
+def schedule(  # noqa: PLR0913  the options of a command
     files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
     *,
+    upcoming: Annotated[
+        int | None, typer.Option("--next", min=1, help="Print so many coming times of each, and run nothing.")
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
     metrics_file: MetricsFile = None,
     metrics_port: MetricsPort = None,
@@ -46,6 +50,10 @@ def schedule(
 
     Skips a run that is due while the same connection is still running. A second scheduler exits at once with code 75.
     """
+    connections = [load(file) for file in files]
+    if upcoming is not None:
+        _print_coming(connections, upcoming, as_json=as_json)
+        return
     log_lines()
     more = ["--json"] if as_json else []
 
@@ -56,7 +64,7 @@ def schedule(
 
     write = _writer(metrics_file)
     scheduler = Scheduler(
-        [load(file) for file in files],
+        connections,
         command,
         at_once=at_once,
         ended=lambda _child: write(is_due=True),
@@ -68,6 +76,20 @@ def schedule(
             _log.info("Metrics are served at http://127.0.0.1:%s/metrics", port)
         stack.enter_context(calling(lambda _number, _frame: scheduler.stop()))
         scheduler.run()
+
+
+def _print_coming(connections: Sequence[Connection], number: int, *, as_json: bool) -> None:
+    """Print the next times at which connections are due, as if none were paused."""
+    coming = sorted(
+        ((due, connection) for connection in connections for due in coming_times(connection, number)),
+        key=lambda pair: pair[0],
+    )
+    if as_json:
+        for due, one in coming:
+            print_json({"connection": one.name, "file": str(one.file), "due_at": due.isoformat()})
+        return
+    rows = [(f"{due.astimezone(UTC):%F %T}", f"{due:%a %F %T %z}", one.name) for due, one in coming]
+    table(("due at (UTC)", "in its zone", "connection"), rows)
 
 
 def _writer(file: Path | None) -> Callable[..., None]:

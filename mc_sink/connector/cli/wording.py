@@ -15,13 +15,14 @@ from mc_sink.connector.connections import Settings
 from mc_sink.platforms import Platform
 
 _DELIVERY = {"run_id": "--run-id", "min_rows": "--min-rows"}
+_SENT = ("format", "schema", "name", "on_invalid", "if_exists", "platform")
 _RECORDED = {"platform": "--platform", "target": "--target", "storage_options": "--endpoint-url or --profile"}
 _PLATFORM = {one.name: f"--{one.name.replace('_', '-')}" for one in fields(Platform)} | {"buckets": "--bucket"}
 # The flag of a command for an argument of Python. Other options of a delivery are keys of a connection file.
 FLAGS: dict[str, dict[str, str]] = {
     "run": _DELIVERY,
     "preview": {"run_id": "--run-id"},
-    "send": _DELIVERY | {"format": "--format", "schema": "--schema", "platform": "--platform"},
+    "send": _DELIVERY | {name: f"--{name.replace('_', '-')}" for name in _SENT},
     "recover": _RECORDED,
     "verify": {name: flag for name, flag in _RECORDED.items() if name != "target"},
     "platforms": _PLATFORM | {"store": "--store"},

@@ -30,7 +30,7 @@ from mc_sink.connector.connections.connection_file import (
     target_of,
 )
 from mc_sink.connector.connections.hooks import call_hooks
-from mc_sink.connector.connections.scheduler import Scheduler
+from mc_sink.connector.connections.scheduler import Scheduler, coming_times
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import opened, refuse_own_target
 from mc_sink.connector.connections.triggers import seconds_of
@@ -55,6 +55,7 @@ __all__ = [
     "Rehearsal",
     "Scheduler",
     "Settings",
+    "coming_times",
     "deliver",
     "inspect",
     "load",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from mc_sink._display import counted, logger
 from mc_sink.connector import history
@@ -99,6 +100,22 @@ class _Plan:
         return number, last, before
 
 
+def _plan_of(connection: Connection) -> _Plan:
+    schedule = connection.settings.schedule
+    if schedule is None or connection.file is None:
+        raise ConfigurationError(f"{connection.name} has no [schedule]. Add cron or every.")
+    return _Plan(connection, schedule, trigger_of(schedule, connection.name))
+
+
+def coming_times(connection: Connection, number: int) -> list[datetime]:
+    """Return the next times at which a connection is due, in the zone of its schedule: `number`, or all if fewer."""
+    plan, times, moment = _plan_of(connection), list[datetime](), datetime.now(UTC)
+    while len(times) < number and (due := plan.after(moment)) is not None:
+        times.append(due.astimezone(ZoneInfo(plan.schedule.timezone)))
+        moment = due
+    return times
+
+
 class Scheduler:
     """Runs connections on their schedules until `stop()` is called.
 
@@ -117,11 +134,7 @@ class Scheduler:
         looked: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._plans: list[_Plan] = []
-        for one in connections:
-            if one.settings.schedule is None or one.file is None:
-                raise ConfigurationError(f"{one.name} has no [schedule]. Add cron or every.")
-            self._plans.append(_Plan(one, one.settings.schedule, trigger_of(one.settings.schedule, one.name)))
+        self._plans = [_plan_of(one) for one in connections]
         self._command, self._at_once, self._ended = command, at_once, ended
         self._looked, self._clock, self._is_stopped = looked, clock, False
         # `stop` may run as a signal's function within `run`, where the lock of an Event would wait for itself.

@@ -29,7 +29,7 @@ from mc_sink.connector.history.agenda import (
     standing_of,
     summaries,
 )
-from mc_sink.connector.history.record import Beginning, Failure, Run, Status, TimedOut, as_run, facts_of, now
+from mc_sink.connector.history.record import Beginning, Details, Failure, Run, Status, TimedOut, as_run, facts_of, now
 from mc_sink.connector.history.redact import failure_of
 from mc_sink.connector.history.table import (
     KEEP,
@@ -46,9 +46,12 @@ from mc_sink.connector.history.table import (
     transaction,
     update,
 )
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.exceptions import ConfigurationError, SinkError, ValidationError
+from mc_sink.receipt import failed_checks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mc_sink._runtime import state_dir
     from mc_sink.receipt import Receipt
 
@@ -65,6 +68,7 @@ __all__ = [
     "failure_of",
     "find_due",
     "find_run",
+    "full_id",
     "hold",
     "in_turn",
     "last_rows",
@@ -99,7 +103,9 @@ class Ongoing:
     def failed(self, error: BaseException) -> Run:
         """Record the error that ended the run; a signal makes it "interrupted", a timeout "failed"."""
         status: Status = "failed" if isinstance(error, (Exception, TimedOut)) else "interrupted"
-        return self._end(status, {"error": failure_of(error, known=(self.run.target,))})
+        checks = failed_checks(error.checks) if isinstance(error, ValidationError) else ()
+        facts = {"error": failure_of(error, known=(self.run.target,)), "details": Details(checks=checks)}
+        return self._end(status, facts)
 
     def _end(self, status: Status, facts: dict[str, Any]) -> Run:
         """Return the record, also where it can't be written: the run has ended in either case."""
@@ -115,6 +121,10 @@ class Ongoing:
         finally:
             self._lock.release()
         return self.run
+
+
+# The word for the newest run where an id is asked for, and how many ids a message lists.
+LAST, SHOWN_IDS = "last", 5
 
 
 def begin(beginning: Beginning, *, keep: int = KEEP) -> Ongoing:
@@ -154,13 +164,42 @@ def list_runs(
 
 
 def find_run(run_id: str) -> Run:
-    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id."""
+    """Return the last attempt of a run. Raises `ConfigurationError` for an unknown id.
+
+    `run_id` is a whole id, the beginning of one that no other run has, or "last" for the newest run.
+    """
+    full = full_id(run_id)
     with transaction() as table:
         settle(table)
-        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (run_id,)).fetchone()
+        row = table.execute(f"{SELECT} where run_id = ? order by number desc limit 1", (full,)).fetchone()
     if row is None:
-        raise ConfigurationError(f"No run of this machine has the id {run_id}. List the runs with mc-sink history.")
+        raise ConfigurationError(
+            f"No run of this machine has an id that is or begins with {run_id}. List the runs with mc-sink history."
+        )
     return as_run(row)
+
+
+def full_id(text: str, others: Iterable[str] = ()) -> str:
+    """Return the id that a text stands for among the records and `others`; a text that fits none stays as it is."""
+    if not text:
+        return text
+    with transaction() as table:
+        rows = table.execute(
+            "select distinct run_id from runs where substr(run_id, 1, length(?)) = ? limit 100", (text, text)
+        )
+        fitting = {row["run_id"] for row in rows} | {one for one in others if one.startswith(text)}
+        newest = table.execute("select run_id from runs where status <> 'missed' order by number desc limit 1")
+        last = newest.fetchone()
+    if text in fitting:
+        return text
+    if text == LAST and last is not None:
+        return str(last["run_id"])
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"Several runs have an id that begins with {text}: {', '.join(sorted(fitting)[:SHOWN_IDS])}"
+            f"{', …' if len(fitting) > SHOWN_IDS else ''}. Write more of the id."
+        )
+    return next(iter(fitting), text)
 
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:

@@ -8,9 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
-from mc_sink.content import Content
 from mc_sink.publishing import verification as aliases
-from mc_sink.receipt import Receipt, Rejects, WrittenFile
+from mc_sink.receipt import (
+    Changes,
+    Content,
+    CountedWarning,
+    FailedCheck,
+    Receipt,
+    Rejects,
+    Stage,
+    WrittenFile,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from mc_sink.exceptions import Visible
 
 Status = Literal["running", "delivered", "failed", "interrupted", "skipped", "missed"]
-_JSON = ("storage_options", "files", "rejects", "content", "error")
+_JSON = ("storage_options", "files", "rejects", "error", "details")
 # Records of version 0.1 have this field of a file under another name.
 _RENAMED = {"found": "from_prior_attempt"}
 _TIMES = ("started_at", "ended_at", "due_at")
@@ -56,6 +64,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What the report of a run shows besides, without cell values: see `Receipt` and `Rejects`.
+
+    `checks` are those that rejected rows, or that ended the run.
+    """
+
+    content: Content | None = None
+    checks: tuple[FailedCheck, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    changes: Changes | None = None
+    warnings: tuple[CountedWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run of one connection.
 
@@ -69,7 +91,7 @@ class Run:
     - `files` became visible, and `rejects` hold the rejected rows. The path of a partition's file contains the
       partition's values, so a record that was read from the table has an alias, by which `mc_sink.verify` finds the
       file. The `partition` of such a file is an empty mapping.
-    - `content` has what `mc-sink show --load` needs; None in records of earlier versions.
+    - `details` is None for a run that is going on, and for records of earlier versions.
     """
 
     number: int
@@ -89,11 +111,11 @@ class Run:
     files: tuple[WrittenFile, ...] = ()
     rejects: tuple[WrittenFile, ...] = ()
     manifest: str | None = None
-    content: Content | None = None
     validated: bool = False
     error: Failure | None = None
     due_at: datetime | None = None
     token: str = field(default="", repr=False)
+    details: Details | None = None
 
     @property
     def elapsed(self) -> timedelta | None:
@@ -125,20 +147,38 @@ class Run:
 
     def receipt(self) -> Receipt:
         """Return the receipt of the run, from the recorded facts. Its `verify()` has no credentials."""
+        details = self.details or Details()
+        rejects = None if self.num_rejected is None else Rejects(self.num_rejected, self.rejects, details.checks)
         return Receipt(
             run_id=self.run_id,
             target=self.target,
             files=self.files,
             num_rows=self.num_rows or 0,
             num_bytes=self.num_bytes or 0,
-            rejects=None if self.num_rejected is None else Rejects(self.num_rejected, self.rejects),
+            rejects=rejects,
             validated=self.validated,
             manifest=self.manifest,
-            content=self.content,
             started_at=self.started_at,
             elapsed=self.elapsed or timedelta(0),
             skipped=self.status == "skipped",
+            content=details.content,
+            stages=details.stages,
+            changes=details.changes,
+            warnings=details.warnings,
         )
+
+    def report_facts(self) -> dict[str, Any]:
+        """Return the facts of the run's report; see `mc_sink.report.run_page`."""
+        own = {
+            "status": self.status,
+            "connection": self.connection,
+            "platform": self.platform,
+            "trigger": self.trigger,
+            "error": asdict(self.error) if self.error else None,
+            "checks": [asdict(check) for check in self.details.checks] if self.details else [],
+            "elapsed": self.elapsed.total_seconds() if self.elapsed is not None else None,
+        }
+        return self.receipt().to_dict() | own
 
 
 def facts_of(receipt: Receipt) -> dict[str, Any]:
@@ -150,8 +190,14 @@ def facts_of(receipt: Receipt) -> dict[str, Any]:
         "files": receipt.files,
         "rejects": receipt.rejects.files if receipt.rejects else (),
         "manifest": receipt.manifest,
-        "content": receipt.content,
         "validated": receipt.validated,
+        "details": Details(
+            content=receipt.content,
+            checks=receipt.rejects.checks if receipt.rejects else (),
+            stages=receipt.stages,
+            changes=receipt.changes,
+            warnings=receipt.warnings,
+        ),
     }
 
 
@@ -176,15 +222,23 @@ def as_run(row: Mapping[str, Any]) -> Run:
         files = json.loads(facts[name] or "[]")
         facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
-    facts["content"] = _content(json.loads(facts["content"])) if facts["content"] else None
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
+    facts["details"] = _details_of(json.loads(facts["details"])) if facts["details"] else None
     for name in _TIMES:
         facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
     return Run(**facts | {"validated": bool(facts["validated"])})
 
 
-def _content(facts: dict[str, Any]) -> Content:
-    return Content(**facts | {"partition_by": tuple(facts["partition_by"])})
+def _details_of(facts: Mapping[str, Any]) -> Details:
+    """Convert what the table holds to the details of a run."""
+    content = facts["content"]
+    return Details(
+        content=Content(**content | {"partition_by": tuple(content["partition_by"])}) if content else None,
+        checks=tuple(FailedCheck(**one) for one in facts["checks"]),
+        stages=tuple(Stage(**one) for one in facts["stages"]),
+        changes=Changes(**facts["changes"]) if facts["changes"] else None,
+        warnings=tuple(CountedWarning(**one) for one in facts["warnings"]),
+    )
 
 
 def now() -> datetime:

@@ -25,13 +25,14 @@ create table if not exists runs (
     run_id text not null, connection text not null, file text, trigger text not null, target text not null,
     platform text, storage_options text not null, status text not null, started_at text not null, ended_at text,
     num_rows integer, num_bytes integer, num_rejected integer, files text, rejects text, manifest text,
-    validated integer, error text, due_at text, token text not null, content text);
+    validated integer, error text, due_at text, token text not null, details text);
 create index if not exists runs_by_id on runs (run_id);
 create index if not exists runs_by_status on runs (status);
 create index if not exists runs_by_file on runs (file, number);
 create table if not exists agendas (
     file text primary key, planned_at text not null, after integer not null default 0, paused_at text);
 """
+_ADDED = {"due_at", "details"}  # columns that the first version had not
 # Columns are named, because a later version may have added others.
 SELECT = f"select {', '.join(one.name for one in fields(Run))} from runs"  # noqa: S608  our own names
 _KILLED = Failure("Killed", "The run was killed, or the machine went down.", "unknown")
@@ -94,8 +95,8 @@ def transaction() -> Iterator[sqlite3.Connection]:
             table.row_factory = sqlite3.Row
             table.executescript(_TABLE)
             with table:
-                names = {row["name"] for row in table.execute("select name from pragma_table_info('runs')")}
-                for name in {"due_at", "content"} - names:  # of an earlier version
+                present = {row["name"] for row in table.execute("select name from pragma_table_info('runs')")}
+                for name in _ADDED - present:  # the file is of an earlier version
                     table.execute(f"alter table runs add column {name} text")
                 yield table
         finally:

@@ -32,7 +32,7 @@ from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
@@ -58,6 +58,7 @@ class S3Store(Unpicklable):
         self._options = options
         self.is_blind = False
         self.report: Report | None = None
+        self.stored: Callable[[int], object] = lambda _num_bytes: None
 
     @property
     def cut(self) -> PartPlan:
@@ -82,7 +83,7 @@ class S3Store(Unpicklable):
     def open(self, target: Target, content_type: str, *, several: bool, plan: PartPlan | None = None) -> S3Parts:
         """Open one object for writing; sends nothing before the first full part. `plan` replaces how it is cut."""
         options = self._options.request(content_type)
-        how: dict[str, Any] = {"keeps_whole": not several, "report": self.report}
+        how: dict[str, Any] = {"keeps_whole": not several, "report": self.report, "stored": self.stored}
         return S3Parts(self._requests, target.bucket, target.path, options, plan or self.cut, **how)
 
     def compare(self, target: Target) -> PartsComparison:

@@ -137,10 +137,15 @@ def is_list_denied(failed: RequestFailed) -> bool:
     return failed.status == FORBIDDEN and failed.code in {"AccessDenied", "403"}
 
 
-def is_answer(operation: str, reply: Mapping[str, object]) -> bool:
-    """Return True if a reply with status 200 answers the request; a gateway's page or a foreign error doesn't."""
-    answered_by = RULES[operation].answered_by
-    return not answered_by or not answered_by.isdisjoint(reply)
+def is_answer(operation: str, reply: Mapping[str, Any]) -> bool:
+    """Return True if a reply with status 200 answers the request.
+
+    A gateway's page, a foreign error, and a listing with an entry without a key don't.
+    """
+    rule = RULES[operation]
+    if rule.answered_by and rule.answered_by.isdisjoint(reply):
+        return False
+    return all(names <= entry.keys() for name, names in rule.entries.items() for entry in reply.get(name, ()))
 
 
 def no_answer(operation: str, status: int) -> RequestFailed:

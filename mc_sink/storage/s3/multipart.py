@@ -26,11 +26,11 @@ from mc_sink.storage.s3.client import wait_for
 from mc_sink.storage.s3.errors import altered, translated
 from mc_sink.storage.s3.evidence import SentBody, is_encrypted, proof_of
 from mc_sink.storage.s3.failures import RequestFailed
-from mc_sink.storage.s3.part_plan import PartPlan, Width
+from mc_sink.storage.s3.part_plan import MIB, PartPlan, Width
 from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mc_sink.receipt import Integrity
     from mc_sink.staged import Report, Sums
@@ -42,6 +42,8 @@ ABORT_SECONDS = 2.0
 NO_CONTENT = 204
 # How often a part is sent whose reply doesn't prove it.
 MAX_ATTEMPTS = 4
+# The largest object that is kept as its bytes, whatever the size of a part: a journal holds them as text.
+MAX_KEPT = 16 * MIB
 LIFECYCLE = "a lifecycle rule with AbortIncompleteMultipartUpload removes"
 
 
@@ -67,9 +69,10 @@ class S3Parts:
         *,
         keeps_whole: bool,
         report: Report | None = None,
+        stored: Callable[[int], object] = lambda _num_bytes: None,
     ) -> None:
         self._requests = requests
-        self._report = report
+        self._report, self._report_stored = report, stored
         self._object = {"Bucket": bucket, "Key": key}
         self._url = f"s3://{bucket}/{key}"
         self._options = options
@@ -107,9 +110,10 @@ class S3Parts:
     def finish(self) -> Upload:
         """Send the rest, wait for every part, and return the upload.
 
-        An object smaller than a part is kept in memory, unless it is one of several, whose memory adds up.
+        An object smaller than a part, of at most `MAX_KEPT` bytes, is kept in memory. One of several is not, because
+        their memory adds up.
         """
-        if self._upload_id is None and (self._keeps_whole or not self._buffered):
+        if self._upload_id is None and self._buffered <= (MAX_KEPT if self._keeps_whole else 0):
             return Whole(**_lower(self._object), body=b"".join(self._take()), options=dict(self._options))
         if self._buffered:
             self._send()
@@ -228,6 +232,7 @@ class S3Parts:
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
                 self._stored_bytes += sent.part.num_bytes
                 sent.body.free()
+                self._report_stored(sent.part.num_bytes)
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:
         """Return how a part was proven to have arrived; None where it wasn't, and is sent again."""

@@ -15,7 +15,7 @@ is not retried: S3 requires a new upload. `publish_object.py` settles by evidenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
@@ -104,12 +104,14 @@ class Rule:
     - `action`: the permission that it needs.
     - `again_after`: the codes and statuses after which it is sent again.
     - `answered_by`: a reply with none of these names does not answer the request.
+    - `entries`: the lists that a reply may have, and the names that each entry of them must have.
     - `patience`: how long an attempt may stand still, in read timeouts.
     """
 
     action: str
     again_after: frozenset[str]
     answered_by: frozenset[str] = frozenset()
+    entries: Mapping[str, frozenset[str]] = field(default_factory=dict)
     patience: int = 2
 
 
@@ -120,9 +122,17 @@ RULES: Final[Mapping[str, Rule]] = {
     "complete_multipart_upload": Rule("s3:PutObject", PASSES, frozenset({"ETag"}), patience=5),
     "put_object": Rule("s3:PutObject", PASSES | CHANGED_ON_ITS_WAY | CONFLICT, frozenset({"ETag"})),
     "abort_multipart_upload": Rule("s3:AbortMultipartUpload", PASSES),
-    "list_objects_v2": Rule("s3:ListBucket", PASSES, frozenset({"Name", "KeyCount", "IsTruncated", "Contents"})),
+    "list_objects_v2": Rule(
+        "s3:ListBucket",
+        PASSES,
+        frozenset({"Name", "KeyCount", "IsTruncated", "Contents"}),
+        {"Contents": frozenset({"Key", "Size", "ETag"})},
+    ),
     "list_multipart_uploads": Rule(
-        "s3:ListBucketMultipartUploads", PASSES, frozenset({"Bucket", "IsTruncated", "Uploads"})
+        "s3:ListBucketMultipartUploads",
+        PASSES,
+        frozenset({"Bucket", "IsTruncated", "Uploads"}),
+        {"Uploads": frozenset({"Key", "UploadId"})},
     ),
 }
 

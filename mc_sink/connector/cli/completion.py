@@ -1,0 +1,31 @@
+"""What the shell completes: ids of runs, names of platforms, schemas and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator  # noqa: TC003  typer reads these types
+
+from mc_sink import platforms
+from mc_sink.connector import history
+from mc_sink.validation import list_schemas
+
+MOST_IDS = 200
+
+
+def run_ids(incomplete: str) -> Iterator[str]:
+    """Yield the ids of the newest runs that begin with a text."""
+    yield from (run.run_id for run in history.list_runs(limit=MOST_IDS) if run.run_id.startswith(incomplete))
+
+
+def platforms_saved(incomplete: str) -> Iterator[str]:
+    """Yield the names of saved platforms that begin with a text."""
+    yield from (one.platform.name for one in platforms.list() if one.platform.name.startswith(incomplete))
+
+
+def schemas(incomplete: str) -> Iterator[str]:
+    """Yield the names of the shipped schemas that begin with a text."""
+    yield from (name for name in list_schemas() if name.startswith(incomplete))
+
+
+def formats(incomplete: str) -> Iterator[str]:
+    """Yield the names of formats that begin with a text."""
+    yield from (name for name in ("csv", "csv.gz", "parquet") if name.startswith(incomplete))

@@ -1,0 +1,1 @@
+"""The pages: their blocks run, their links lead somewhere, and the site is built."""
