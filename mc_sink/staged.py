@@ -13,10 +13,10 @@ from datetime import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mc_sink.content import Content  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
-    Content,
     CountedWarning,
     FailedCheck,
     Integrity,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mc_sink import Changes, ConfigurationError, CountedWarning, Receipt, Rejects, Verification, WrittenFile
-from mc_sink.receipt import Content, FailedCheck, Stage
+from mc_sink.content import Content
+from mc_sink.receipt import FailedCheck, Stage
 
 FILE = WrittenFile("s3://b/p/one.csv", 1_234, 5_678, "0c1e", "v7", "crc32:00c0ffee")
 

@@ -31,8 +31,8 @@ from mc_sink import _display
 from mc_sink._display import logger
 from mc_sink._lazy import type_adapter
 from mc_sink._runtime import state_dir
+from mc_sink.content import Content
 from mc_sink.exceptions import ConfigurationError, SinkError, UploadError
-from mc_sink.receipt import Content
 from mc_sink.staged import Multipart, Present, Staged, StagedFile, Temporary
 
 if TYPE_CHECKING:

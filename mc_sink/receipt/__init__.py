@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from mc_sink import _display
 from mc_sink._display import counted, labelled, lines
 from mc_sink._lazy import load_part
-from mc_sink.content import Content
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.receipt.changes import ACTIONS, Action, Changes, added_up
 from mc_sink.receipt.details import FailedCheck, Stage, StageName, added_checks, failed_checks
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.content import Content
     from mc_sink.sweep import Sweep
 
     Verifier = Callable[["Receipt"], "Verification"]
@@ -41,7 +41,6 @@ __all__ = [
     "LABELS",
     "Action",
     "Changes",
-    "Content",
     "CountedWarning",
     "CreateOnly",
     "FailedCheck",

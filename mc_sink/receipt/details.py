@@ -1,4 +1,4 @@
-"""Facts of a delivery that its report shows: contents of the files, failed checks, and the time of each stage."""
+"""Facts of a delivery that its report shows: failed checks, and the time of each stage."""
 
 from __future__ import annotations
 

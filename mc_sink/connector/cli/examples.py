@@ -45,8 +45,7 @@ mc-sink history
 mc-sink history --connection nightly --status failed --limit 5
 mc-sink history --json | jq -r .run_id
 """,
-    "show": "mc-sink show 20261122T101530Z-4f2a9c\n"
-    "mc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift",
+    "show": "mc-sink show last\nmc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift",
     "report": """
 mc-sink report                                             of the last run
 mc-sink report 20261122T101530Z-4f2a9c --output run.html

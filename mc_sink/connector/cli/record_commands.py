@@ -61,7 +61,7 @@ def show(  # noqa: PLR0913  the options of a command
     """Show the record of a run, or the receiver's statement that loads its files."""
     run = history.find_run(run_id)
     if load:
-        output.out(lines(*run.receipt().load_statement(table, dialect, access=access).split("\n")))
+        out(lines(*run.receipt().load_statement(table, dialect, access=access).split("\n")))
     else:
         output.one_run(run, as_json=as_json)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
+from mc_sink.content import Content
 from mc_sink.publishing import verification as aliases
 from mc_sink.receipt import (
     Changes,
-    Content,
     CountedWarning,
     FailedCheck,
     Receipt,
