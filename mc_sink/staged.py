@@ -14,6 +14,7 @@ from datetime import (
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mc_sink.content import Content  # noqa: TC001  as above
+from mc_sink.encrypted import ClearBytes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
@@ -110,7 +111,7 @@ class StagedFile:
     """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it.
 
     `partition` has, as text, the values of the partition columns that all its rows share; None stands for null.
-    `warnings` count the cells that a receiver may stumble over.
+    `warnings` count the cells that a receiver may stumble over. `clear` are the bytes before an encryption.
     """
 
     path: str
@@ -120,6 +121,7 @@ class StagedFile:
     upload: Upload
     partition: Mapping[str, str | None] | None = None
     warnings: tuple[CountedWarning, ...] = ()
+    clear: ClearBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,
+        clear=file.clear,
     )
 
 
@@ -133,6 +134,7 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "schema": run.content.schema,
         "format": run.content.format,
         "dialect": dict(run.content.dialect),
+        **({"encryption": asdict(run.content.encryption)} if run.content.encryption else {}),
         "transfer_mode": "changes" if changes else "full",
         "changes": asdict(changes) if changes else None,
         "columns": dict(run.content.columns),
@@ -155,6 +157,7 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
                 "checksum": file.checksum,
                 "integrity": file.integrity,
                 "partition": None if file.partition is None else dict(file.partition),
+                **({"clear": asdict(file.clear)} if file.clear else {}),
             }
             for file in files
         ],

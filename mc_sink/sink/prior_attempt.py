@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mc_sink._display import counted
 from mc_sink.exceptions import AlreadyExistsError
@@ -19,7 +19,7 @@ from mc_sink.storage import already_exists
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.keys import FileNames
@@ -78,6 +78,8 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     is_shared = spec.run_id_given or (overwrites and not names.are_its_own)
     stem = names.stem if is_shared else names.target.file(names.run_id)
     published = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
+    if spec.cipher and published and not overwrites:
+        _refuse_encrypted(names.run_id, published)
     if published and not spec.run_id_given and not overwrites:
         raise already_exists(min(published))
     # A visible manifest completes the run even if this attempt writes none.
@@ -150,3 +152,13 @@ def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) 
 def _elsewhere(begun: journal.Journal, names: FileNames) -> Iterator[str]:
     """Yield files of the journal outside of this run's names: an attempt with other folders or another template."""
     return (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
+
+
+def _refuse_encrypted(run_id: str, published: Collection[str]) -> NoReturn:
+    """Raise because an encryption of the same rows has other bytes each time, and can't be compared."""
+    raise AlreadyExistsError(
+        f"Cannot repeat run {run_id}: an earlier attempt published {counted(len(published), 'object')}, such as "
+        f"{min(published)}. Encrypted files have other bytes each time, so this attempt can't be compared with them. "
+        f'If that attempt was interrupted, mc_sink.recover("{run_id}") finishes it. Otherwise use a new run_id.',
+        visible="some",
+    )

@@ -161,6 +161,7 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
         preset=spec.preset.name if spec.preset else None,
         pattern=spec.names.glob,
         manifest_form=spec.manifest_form,
+        encryption=spec.cipher.facts if spec.cipher else None,
     )
     return Staged(
         run_id=spec.names.run_id,
