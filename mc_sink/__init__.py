@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from mc_sink import platforms
+    from mc_sink.encrypted import ClearBytes, Encryption
+    from mc_sink.encryption import Age, Pgp
     from mc_sink.exceptions import (
         AlreadyDelivered,
         AlreadyExistsError,
@@ -51,23 +53,27 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "PRESETS",
+    "Age",
     "AlreadyDelivered",
     "AlreadyExistsError",
     "Changes",
     "CheckReport",
     "CheckRow",
+    "ClearBytes",
     "CommitError",
     "CommitUnknown",
     "ConfigurationError",
     "CountedWarning",
     "Csv",
     "Delivery",
+    "Encryption",
     "Journal",
     "Limit",
     "LimitError",
     "ObjectOptions",
     "Parquet",
     "PermissionDenied",
+    "Pgp",
     "Platform",
     "Preset",
     "Preview",
@@ -137,9 +143,12 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
     __getattr__ = attributes(
         {
             "connector": "",
+            "encrypted": "ClearBytes Encryption",
+            "encryption": "Age Pgp",
             "exceptions": "AlreadyDelivered AlreadyExistsError CommitError CommitUnknown ConfigurationError LimitError "
             "PermissionDenied QueryError SinkError TargetError UploadError ValidationError",
             "formats": "Csv Parquet",
+            "identity": "",
             "object_options": "ObjectOptions",
             "platforms": "CheckReport CheckRow Platform configure lifecycle policy",
             "presets": "Limit PRESETS Preset",

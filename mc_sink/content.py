@@ -6,6 +6,8 @@ from collections.abc import Mapping  # noqa: TC003  pydantic reads the annotatio
 from dataclasses import dataclass
 from typing import Any
 
+from mc_sink.encrypted import Encryption  # noqa: TC001  as above
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -25,6 +27,8 @@ class Content:
         The URL of every file, with `*` or `?` for each text that differs from one file to the next.
     manifest_form
         Whose form the manifest has, where the delivery has one.
+    encryption
+        The fingerprints of the keys that the files were encrypted for and signed with; None where they weren't.
     """
 
     format: str
@@ -36,3 +40,4 @@ class Content:
     preset: str | None = None
     pattern: str = ""
     manifest_form: str = "mc_sink"
+    encryption: Encryption | None = None

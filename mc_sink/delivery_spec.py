@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mc_sink._frames import Frame
+    from mc_sink.encryption import Cipher
     from mc_sink.formats import Format
     from mc_sink.keys import FileNames
     from mc_sink.object_options import ObjectOptions
@@ -36,10 +37,15 @@ class DeliverySpec:
         The names of the files. They hold the target and the run id.
     run_id_given
         Whether the caller chose the run id, so that an earlier attempt of this run may exist.
+    include_key
+        Whether the files have the partition columns. By default they don't in Hive folders, whose readers restore them,
+        and do under a custom template.
     rejects
         The file of the rejected rows and its format; None where invalid rows fail the run.
     manifest, success_marker
         Where they will be written; None where the delivery has none.
+    cipher
+        The encryption of the files, with checked keys; None where they are written in the clear.
     lost
         The options of the preset's dialect that the caller's own format leaves out.
     support_memory
@@ -74,6 +80,7 @@ class DeliverySpec:
     success_marker: Target | None
     preset: Preset | None
     lost: tuple[str, ...]
+    cipher: Cipher | None
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
     support_memory: SupportMemory | None
@@ -93,6 +100,13 @@ class DeliverySpec:
     def repeatable(self) -> bool:
         """Whether a file that is found at its key, with the same bytes, must be this run's own."""
         return self.run_id_given or self.names.are_its_own
+
+    @property
+    def records_begun(self) -> bool:
+        """Whether each attempt is recorded in the store before its first file is visible; see `publishing.begun`."""
+        stem = self.names.stem.path[len(self.target.path) :]  # without the run id, it begins other runs' names too
+        is_wide = self.target.protocol == "s3" and bool(self.partition_by) and self.names.run_id not in stem
+        return is_wide and self.run_id_given and self.if_exists == "fail" and self.manifest is not None
 
     def stores(self) -> Stores:
         """Return the stores of the target and the rejects. They are opened when they are first needed."""

@@ -14,6 +14,7 @@ from datetime import (
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mc_sink.content import Content  # noqa: TC001  as above
+from mc_sink.encrypted import ClearBytes  # noqa: TC001  as above
 from mc_sink.object_options import ObjectOptions  # noqa: TC001  as above
 from mc_sink.receipt import (
     Changes,
@@ -110,7 +111,7 @@ class StagedFile:
     """One finished, invisible file: the URL it will have, what is in it, and what its store needs to publish it.
 
     `partition` has, as text, the values of the partition columns that all its rows share; None stands for null.
-    `warnings` count the cells that a receiver may stumble over.
+    `warnings` count the cells that a receiver may stumble over. `clear` are the bytes before an encryption.
     """
 
     path: str
@@ -120,6 +121,7 @@ class StagedFile:
     upload: Upload
     partition: Mapping[str, str | None] | None = None
     warnings: tuple[CountedWarning, ...] = ()
+    clear: ClearBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +140,15 @@ class StagedRejects:
 class Claim:
     """Where files of a run may be: URLs that begin with `stem` and match one of `patterns`, and the URLs in `keys`.
 
-    `rejects` are the stem and the pattern of the files of rejected rows, where each share has one.
+    `rejects` are the stem and the pattern of the files of rejected rows, where each share has one. `begun` is the
+    folder of the records of this run's attempts, None for a run that has none.
     """
 
     stem: str | None
     patterns: tuple[str, ...]
     keys: tuple[str, ...] = ()
     rejects: tuple[str, str] | None = None
+    begun: str | None = None
 
     @property
     def spans(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -33,11 +33,12 @@ FLOORS: dict[int, list[set[str]]] = {
     5: [{"publishing"}],
     4: [{"platforms", "writing"}, {"delivery_spec"}],
     3: [{"comparison", "presets", "storage"}],
-    2: [{"formats", "keys", "staged", "testing", "validation"}],
+    2: [{"encryption", "formats", "identity", "keys", "staged", "testing", "validation"}],
     1: [
         {"_frames", "object_options", "receipt", "secret", "target"},
         {"_argument_kinds", "_arrow", "_runtime", "_s3_names", "loading", "report", "sweep"},
         {"content"},
+        {"encrypted"},
     ],
     0: [{"_hints", "_nested", "exceptions"}, {"_display", "_dtype_text", "_lazy", "_polars"}],
 }
@@ -50,6 +51,7 @@ OPEN = {"connector", "engines", "_runtime"}
 PUBLIC: dict[str, set[str]] = {
     "connector": {"Connection", "Run", "Scheduler", "deliver", "find_run", "list_runs", "load", "rehearse"},
     "engines": set(),  # its modules are imported by name: each loads its engine
+    "identity": {"country", "email", "first_name", "last_name", "phone", "postal_code", "sha256"},
     "platforms": {
         "ArchiveClass",
         "CheckReport",

@@ -24,7 +24,7 @@ EXPORTED = [
     *("open_delivery", "Delivery", "Share", "Sweep", "AlreadyDelivered"),
     *("list_schemas", "load_schema", "list_journals"),
     *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
-    *("Preset", "PRESETS", "Limit", "LimitError"),
+    *("Preset", "PRESETS", "Limit", "LimitError", "Age", "Pgp", "Encryption", "ClearBytes"),
     *("Platform", "CheckReport", "CheckRow", "platforms", "configure", "policy", "lifecycle"),
     *(
         "Receipt",
@@ -65,6 +65,7 @@ DEFAULTS = {
     "success_marker": False,
     "run_id": None,
     "platform": None,
+    "encrypt": None,
     "object_options": None,
     "storage_options": None,
     "progress": None,
@@ -73,7 +74,7 @@ FACTS = {
     "Receipt": "run_id target files num_rows num_bytes rejects validated manifest started_at elapsed warnings "
     "success_marker changes skipped stale closing sweep content stages",
     "WrittenFile": "path num_rows num_bytes etag version_id checksum partition from_prior_attempt "
-    "create_only integrity etag_is_computed",
+    "create_only integrity etag_is_computed clear",
 }
 
 

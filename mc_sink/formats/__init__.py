@@ -37,7 +37,8 @@ _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz", ".lz4", ".br", ".
 _TEXTS = (".json", ".ndjson", ".jsonl", ".xml", ".html", ".yaml", ".yml")
 _BINARY = (".arrow", ".arrows", ".ipc", ".feather", ".orc", ".avro", ".db", ".sqlite", ".sqlite3", ".duckdb")
 _SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-_OTHERS = (*_COMPRESSED, *_TEXTS, *_BINARY, *_SHEETS)
+_ENCRYPTED = (".pgp", ".gpg", ".asc", ".age")
+_OTHERS = (*_COMPRESSED, *_ENCRYPTED, *_TEXTS, *_BINARY, *_SHEETS)
 # Other suffixes of the supported formats: accepted where the format is given, but never used to choose one.
 _ALIASES = {".csv.gzip": ".csv.gz", ".pq": ".parquet", ".parq": ".parquet"}
 

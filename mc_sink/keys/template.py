@@ -23,9 +23,11 @@ _DIRECTIVES = {"timestamp": _TIME, "date": _DATE}
 _DEFAULTS = {"timestamp": FORMAT, "date": "%Y-%m-%d"}
 _DIRECTIVE = re.compile("%(.?)", re.DOTALL)
 _WIDTH = re.compile("(?:0([1-9]))?d?")
-# A suffix, and one for the compression, which can't stand alone: else "a.csv.gz" might belong to a run "a.csv".
-_COMPRESSED = "(?:gz|zst|bz2|xz)"
-_EXTENSION = rf"\.(?!{_COMPRESSED}\Z)[a-z0-9]+(?:\.{_COMPRESSED})?"
+# A suffix, and those for a compression and an encryption, which can't stand alone: else "a.csv.gz" might belong to a
+# run "a.csv".
+_COMPRESSED, _ENCRYPTED = "(?:gz|zst|bz2|xz)", "(?:pgp|age)"
+_ALONE = rf"(?:{_COMPRESSED}(?:\.{_ENCRYPTED})?|{_ENCRYPTED})\Z"
+_EXTENSION = rf"\.(?!{_ALONE})[a-z0-9]+(?:\.{_COMPRESSED})?(?:\.{_ENCRYPTED})?"
 TOKENS = ("run_id", "timestamp", "date", "schema", "share", "part", "ext")
 # Tokens whose text is a number.
 _NUMBERS = ("share", "part")

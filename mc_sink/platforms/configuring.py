@@ -46,6 +46,7 @@ class Facts(TypedDict, total=False):
     kms_key: str | None
     prefix: str | None
     buckets: tuple[str, ...]
+    recipients: tuple[str, ...]
 
 
 @overload

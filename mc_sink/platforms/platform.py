@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 from mc_sink import _display
 from mc_sink._argument_kinds import check_kinds
+from mc_sink._display import counted
 from mc_sink._hints import hints_fields
 from mc_sink._s3_names import find_access_point
+from mc_sink.encryption import Age, Pgp
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.object_options import CannedAcl, ObjectOptions
 from mc_sink.secret import Sealed, Secret, seal, seals_options
@@ -35,6 +37,7 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _SHOWN, _LEAST = 4, 16
 _TEXT = Secret | str | None
 _WHOLE_BUCKET = re.compile(r"(?:s3a?://)?([a-z0-9][a-z0-9._-]*)/?", re.IGNORECASE)
+_LISTS = ("buckets", "recipients")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Platform:
     - `buckets`: the buckets and prefixes that deliveries may go to. Empty allows all.
     - `prefix`: the target of a check that names none.
     - `acl`, `kms_key`: apply to every object.
+    - `recipients`: the receiver's public keys, as text of OpenPGP or of age. Every delivery is encrypted for them,
+      unless it has `encrypt` of its own.
 
     Construction raises nothing, because the caller's frame still holds the plain secrets. Every use calls `checked()`,
     which raises for invalid fields.
@@ -83,19 +88,22 @@ class Platform:
     kms_key: str | None = None
     prefix: str | None = None
     buckets: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
     last_check: Checked = field(default=Checked(), compare=False)
 
     def __post_init__(self) -> None:
-        buckets: Any = self.buckets
-        if isinstance(buckets, str):
-            object.__setattr__(self, "buckets", (buckets,))
-        check_kinds(self, "name", "buckets", "last_check", Checked=Checked)  # `invalid` has the others
+        for name in _LISTS:
+            texts: Any = getattr(self, name)
+            if isinstance(texts, str):
+                object.__setattr__(self, name, (texts,))
+        check_kinds(self, "name", *_LISTS, "last_check", Checked=Checked)  # `invalid` has the others
         for name in CREDENTIALS:
             text = getattr(self, name)
             if isinstance(text, str):
                 object.__setattr__(self, name, Secret(text.strip()) if text.strip() else None)
             del text
-        object.__setattr__(self, "buckets", tuple(self.buckets))
+        for name in _LISTS:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def __repr__(self) -> str:
         return f"Platform({', '.join(f'{name}={value!r}' for name, value in self.shown().items() if value)})"
@@ -139,6 +147,7 @@ class Platform:
             "may be used for": ", ".join(self.buckets) or "everything",
             "acl": self.acl,
             "KMS key": self.kms_key,
+            "encrypts for": counted(len(self.recipients), "key") if self.recipients else None,
             "status": f"{check.status}. {check.reason}",
             "checked": f"{check.at:%Y-%m-%d %H:%M:%S} UTC" if check.at else "never",
         }
@@ -196,6 +205,13 @@ class Platform:
             options = replace(options, sse_kms_key_id=self.kms_key)
         return None if given is None and options == ObjectOptions() else options
 
+    def encryption(self, given: Pgp | Age | None = None) -> Pgp | Age | None:
+        """Return the caller's encryption, or else that for the platform's recipients; None without any."""
+        if given is not None or not self.recipients:
+            return given
+        kind = Pgp if _is_pgp(self.recipients[0]) else Age
+        return kind(recipients=self.recipients)
+
     def _identity(self) -> dict[str, Any]:
         """Return the options that state the identity: a key, a profile or a role's session; empty to let boto look."""
         own = _own(self) | ({"profile": Secret(self.profile)} if self.profile else {})
@@ -217,6 +233,10 @@ def _own(platform: Platform) -> dict[str, Any]:
     return {name: value for field_name, name in CREDENTIALS.items() if (value := getattr(platform, field_name))}
 
 
+def _is_pgp(key: str) -> bool:
+    return key.lstrip().startswith("-----BEGIN PGP")
+
+
 def shown_name(name: object) -> str:
     """Return a platform's name for display. An invalid one, which may be a misplaced credential, is hidden."""
     return name if isinstance(name, str) and _NAME.fullmatch(name) else "…"
@@ -236,7 +256,7 @@ def _faults(platform: Platform) -> Iterator[str]:
     yield from (
         f"{one.name} is of type {type(value).__name__}. Pass text."
         for one in fields(Platform)
-        if one.name not in {"buckets", "last_check"} and not isinstance(value := getattr(platform, one.name), _TEXT)
+        if one.name not in {*_LISTS, "last_check"} and not isinstance(value := getattr(platform, one.name), _TEXT)
     )
     yield from _credential_faults(platform)
     if platform.role_arn and not _ROLE.fullmatch(platform.role_arn):
@@ -250,7 +270,11 @@ def _faults(platform: Platform) -> Iterator[str]:
         for name in ("endpoint", "sts_endpoint")
         if (url := getattr(platform, name)) and not _URL.fullmatch(url)
     )
+    if len({_is_pgp(key) for key in platform.recipients}) > 1:
+        yield "its recipients are keys of OpenPGP and of age. Pass those of one kind."
     try:
+        if encrypt := platform.encryption():
+            encrypt.cipher()
         seal(_own(platform)).checked()
         check_owner(platform.expected_bucket_owner, _OWNER)
         ObjectOptions(acl=platform.acl, sse_kms_key_id=platform.kms_key)

@@ -57,8 +57,14 @@ def publish_manifest(
 def publish_marker(stores: Stores, run: Staged) -> WrittenFile:
     """Publish the success marker, unless an earlier attempt has; return it as it was stored."""
     url = str(run.success_marker)
-    written = _publish_once(stores, run, url, b"")
-    return written or _found(stores, url, 0, f"not this delivery's success marker is at {url}, and stays.")
+    return publish_empty(stores, run, url) or _found(
+        stores, url, 0, f"not this delivery's success marker is at {url}, and stays."
+    )
+
+
+def publish_empty(stores: Stores, run: Staged, url: str) -> WrittenFile | None:
+    """Publish an empty file; return None if this run, which may be repeated, has one already."""
+    return _publish_once(stores, run, url, b"")
 
 
 def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenFile:
@@ -100,6 +106,7 @@ def written_file(file: StagedFile, done: Published) -> WrittenFile:
         create_only=done.create_only,
         integrity=done.integrity,
         etag_is_computed=done.etag_is_computed,
+        clear=file.clear,
     )
 
 
@@ -133,6 +140,7 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
         "schema": run.content.schema,
         "format": run.content.format,
         "dialect": dict(run.content.dialect),
+        **({"encryption": asdict(run.content.encryption)} if run.content.encryption else {}),
         "transfer_mode": "changes" if changes else "full",
         "changes": asdict(changes) if changes else None,
         "columns": dict(run.content.columns),
@@ -155,6 +163,7 @@ def _facts(staged: Sequence[Staged], files: Sequence[WrittenFile], ended_at: dat
                 "checksum": file.checksum,
                 "integrity": file.integrity,
                 "partition": None if file.partition is None else dict(file.partition),
+                **({"clear": asdict(file.clear)} if file.clear else {}),
             }
             for file in files
         ],

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mc_sink.content import Content
+    from mc_sink.encrypted import Encryption
     from mc_sink.sweep import Sweep
 
     Verifier = Callable[["Receipt"], "Verification"]
@@ -207,6 +208,11 @@ class Receipt:
         return statement
 
     @property
+    def encryption(self) -> Encryption | None:
+        """The fingerprints of the keys that the files were encrypted for and signed with; None where they weren't."""
+        return self.content.encryption if self.content else None
+
+    @property
     def is_repeated(self) -> bool:
         """Whether an earlier attempt of the same run had published all files, so that nothing was done."""
         return bool(self.files) and self.num_found == len(self.files)
@@ -287,6 +293,7 @@ class Receipt:
             ("validated", "yes" if self.validated else "no"),
             ("started at", f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC, took {self.elapsed.total_seconds():.2f} s"),
             *self._unguarded(),
+            *([("encrypted", str(self.encryption))] if self.encryption else []),
             *([("manifest", self.manifest)] if self.manifest else []),
             *([("marker", self.success_marker)] if self.success_marker else []),
             *(("warning", str(warning)) for warning in self.warnings),

@@ -11,6 +11,8 @@ from mc_sink._display import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mc_sink.encrypted import ClearBytes
+
 Integrity = Literal["crc32", "crc64", "sha256", "etag", "unproven"]
 _STRENGTH: tuple[Integrity, ...] = ("unproven", "etag", "sha256", "crc64", "crc32")
 CreateOnly = Literal["condition", "listing", "unproven"]
@@ -75,6 +77,8 @@ class WrittenFile:
     `create_only` names what kept the file from replacing another one: the store's "condition"; a "listing" right before
     the request, which leaves a window of one request; or "unproven", because the listing was refused and the store
     isn't known to support the condition. None: the file is from a prior attempt, or was allowed to replace another one.
+
+    `clear` has the size and the checksum before the file was encrypted; None where it wasn't.
     """
 
     path: str
@@ -88,6 +92,7 @@ class WrittenFile:
     create_only: CreateOnly | None = None
     integrity: Integrity | None = None
     etag_is_computed: bool = True
+    clear: ClearBytes | None = None
 
 
 def unproven(files: Iterable[WrittenFile]) -> tuple[CountedWarning, ...]:

@@ -150,6 +150,9 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     platform
         A saved platform's name, or a `Platform`: its credentials, and its ACL and KMS key unless `object_options` has
         its own. A target outside its allowed buckets raises `ConfigurationError`.
+    encrypt
+        `Pgp(recipients=[…])` or `Age(recipients=[…])`: files are encrypted for these keys while they are written, and
+        get the suffix `.pgp` or `.age`. The rejected rows, the manifest and the marker are not. Default: in the clear.
     object_options
         ACL, encryption, storage class, tags and metadata of the objects in S3.
     storage_options

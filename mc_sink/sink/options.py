@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_ar
 
 from mc_sink._hints import DELIVERY, hint
 from mc_sink._lazy import type_adapter
+from mc_sink.encryption import Age, Pgp
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
@@ -146,6 +147,7 @@ class Options(TypedDict, total=False):
     success_marker: bool
     run_id: str | None
     platform: str | Platform | None
+    encrypt: Pgp | Age | None
     object_options: ObjectOptions | None
     storage_options: Mapping[str, Any] | None
     progress: bool | None
@@ -199,6 +201,9 @@ class SinkOptions:
     run_id: str | None = field(default=None, metadata=_instance(str, "text: 1 to 64 of A-Z a-z 0-9 . _ -", None))
     platform: str | Platform | None = field(
         default=None, metadata=_instance(str | Platform, "a saved platform's name, or a Platform", str)
+    )
+    encrypt: Pgp | Age | None = field(
+        default=None, metadata=_instance(Pgp | Age, "Pgp(recipients=[…]) or Age(recipients=[…])", Mapping[str, Any])
     )
     object_options: ObjectOptions | None = field(
         default=None, metadata=_instance(ObjectOptions, "ObjectOptions(acl=…, tags=…, …)", Mapping[str, Any])

@@ -21,6 +21,7 @@ from mc_sink.target import Target, parse_target
 from mc_sink.validation import load_schema
 
 if TYPE_CHECKING:
+    from mc_sink.encryption import Cipher
     from mc_sink.formats import Format
     from mc_sink.presets import Preset
     from mc_sink.sink.options import SinkOptions
@@ -37,10 +38,10 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     """
     target = parse_target((given := on_platform(options)).target)
     preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
-    _check_place(target, given.if_exists)
-    chosen = _with_preset(given, preset, target, is_share=share is not None) if preset else given
-    _check_combinations(chosen, target, is_share=share is not None)
-    names, format = _names(chosen, target, share)
+    cipher, is_share = _cipher(given, share), share is not None
+    chosen = _with_preset(given, preset, target, cipher, is_share=is_share) if preset else given
+    _check_combinations(chosen, target, is_share=is_share)
+    names, format = _names(chosen, target, cipher, share)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     rejects = _rejects(chosen, names)
     _check_beside(preset, chosen, rejects, target, has_manifest=has_manifest)
@@ -52,7 +53,6 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         max_rows_per_file=chosen.max_rows_per_file,
         max_bytes_per_file=chosen.max_bytes_per_file,
         partition_by=names.columns,
-        # Default: drop key columns for Hive folders (readers restore them), keep them for a custom template.
         include_key=not names.has_folders if chosen.include_key is None else chosen.include_key,
         schema=chosen.schema,
         on_invalid=chosen.on_invalid,
@@ -70,6 +70,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
         success_marker=names.success_marker if chosen.success_marker else None,
         preset=preset and replace(preset, max_rows_per_file=chosen.max_rows_per_file),
         lost=preset.lost_in(given.format) if preset else (),
+        cipher=cipher,
         object_options=chosen.object_options,
         storage_options=chosen.storage_options,
         support_memory=memory_of(chosen.platform),
@@ -86,17 +87,44 @@ def on_platform(options: SinkOptions) -> SinkOptions:
         platform.check_bounds(options.rejects_target)
     storage_options = platform.storage_options_for(parse_target(options.target), options.storage_options)
     object_options = platform.object_options(options.object_options)
-    return replace(options, storage_options=storage_options, object_options=object_options)
+    encrypt = platform.encryption(options.encrypt)
+    return replace(options, storage_options=storage_options, object_options=object_options, encrypt=encrypt)
 
 
-def _with_preset(options: SinkOptions, preset: Preset, target: Target, *, is_share: bool) -> SinkOptions:
+def _cipher(options: SinkOptions, share: int | None) -> Cipher | None:
+    """Read and check the keys of the receivers. Raises where files can't be encrypted."""
+    if options.encrypt is None:
+        return None
+    if share is not None:
+        raise ConfigurationError("encrypt= is not available for a run of several workers. Deliver from one process.")
+    if options.max_bytes_per_file is not None:
+        raise ConfigurationError(
+            "encrypt= can't be combined with max_bytes_per_file=: encrypted bytes can't be cut. Use max_rows_per_file=."
+        )
+    return options.encrypt.cipher()
+
+
+def _clear_name(name: str, cipher: Cipher | None) -> str:
+    """Return a file's name without the suffix of the encryption; raise for a name that lacks it."""
+    if cipher is None or not name:
+        return name
+    if not name.endswith(cipher.suffix):
+        raise ConfigurationError(
+            f"The name {name!r} doesn't end in {cipher.suffix}, as encrypted files do. Use {name + cipher.suffix!r}."
+        )
+    return name.removesuffix(cipher.suffix)
+
+
+def _with_preset(
+    options: SinkOptions, preset: Preset, target: Target, cipher: Cipher | None, *, is_share: bool
+) -> SinkOptions:
     """Apply the receiver's values where the caller gave none. A single file is neither split nor renamed."""
     files = preset if target.is_prefix else replace(preset, file_name=None, max_rows_per_file=None)
     name = files.file_name if options.name is None else options.name
     end = target.name if name is None else parse_template(name, options.columns).end
-    format = choose_format(end, options.format, preset.dialects, url="" if name else target.url)
+    format = choose_format(_clear_name(end, cipher), options.format, preset.dialects, url="" if name else target.url)
     rows = files.max_rows_per_file if options.max_rows_per_file is None else options.max_rows_per_file
-    size = preset.bytes_per_file(format) if target.is_prefix else None
+    size = preset.bytes_per_file(format) if target.is_prefix and cipher is None else None
     # A share has to have a manifest: the check on files beside the data refuses it where the receiver would take it.
     manifest = False if preset.takes_every_file and not is_share else preset.manifest
     return replace(
@@ -110,19 +138,20 @@ def _with_preset(options: SinkOptions, preset: Preset, target: Target, *, is_sha
     )
 
 
-def _names(options: SinkOptions, target: Target, share: int | None) -> tuple[FileNames, Format]:
+def _names(options: SinkOptions, target: Target, cipher: Cipher | None, share: int | None) -> tuple[FileNames, Format]:
     """Choose format and names together: a template's end may decide the format, and the format the extension."""
     run_id = new_run_id() if options.run_id is None else check_run_id(options.run_id)
     columns = options.columns
     template = None if options.name is None else parse_template(options.name, columns)
     end, url = (template.end, "") if template else (target.name, target.url)
-    format = choose_format(end, options.format, url=url)
+    format = choose_format(_clear_name(end, cipher), options.format, url=url)
+    extension = format.extension + (cipher.suffix if cipher else "")
     splits = options.max_rows_per_file is not None or options.max_bytes_per_file is not None
     schema = schema_name(options.schema) if template and template.uses("schema") else None
     is_numbered = splits or bool(columns) or share is not None
-    names = FileNames(target, run_id, format.extension, is_numbered, template, columns, schema, share)
+    names = FileNames(target, run_id, extension, is_numbered, template, columns, schema, share)
     names.check(overwrites=options.if_exists == "overwrite", splits=splits)
-    return names, choose_format(names.example, format)
+    return names, choose_format(_clear_name(names.example, cipher), format)
 
 
 def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:
@@ -174,6 +203,7 @@ def _check_place(target: Target, if_exists: IfExists) -> None:
 
 def _check_combinations(options: SinkOptions, target: Target, *, is_share: bool) -> None:
     """Raise `ConfigurationError` for options that contradict each other, or have no effect on this target."""
+    _check_place(target, options.if_exists)
     if is_share:
         _check_shared(options, target)
     if options.stale == "keep" and options.if_exists != "overwrite":

@@ -91,22 +91,18 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
         prior = prior or find_prior_attempt(spec, stores)
-        name = rows.compiled.name
-        metadata = {"mc_sink.run_id": spec.names.run_id, **({"mc_sink.schema": name} if name else {})}
-        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        named = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
+        metadata = {"mc_sink.run_id": spec.names.run_id, **named}
+        plan = DeliveryPlan(spec, rows.delivered, prior.compared(stores), waiting=waiting, metadata=metadata)
         watch.end("prepare")
         progress.begin(lambda: count_rows(source) if rows.expected is None else rows.expected)
         batches = watch.until_last(spec.watch(rows.batches(spec.row_group_size)))
         files = write_files(batches, plan, stores.of(spec.target), progress.advance)
         watch.end("upload")
         staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
-        several = bool(waiting) or spec.names.share is not None
         try:
             progress.finish_rows(rows.compiled.num_rows, sum(file.num_bytes for file in files))
-            rejected = rows.compiled.rejected()
-            if rejects := _stage_rejects(rows, spec, stores, prior, several=several):
-                checks = failed_checks(rejected.checks if rejected else None)
-                staged = replace(staged, rejects=replace(rejects, checks=checks))
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior, several=bool(waiting)))
             rows.account_for(staged)
             if spec.names.share is None:  # `Delivery.publish` counts the rows of all shares
                 rows.check_number(spec.min_rows, guard)
@@ -119,7 +115,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         watch.end("check")
         staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
         buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
-        return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(buckets, None))
+        return Outcome(staged, stores, rows.compiled.num_rows, rows.compiled.rejected(), next(buckets, None))
 
 
 class Stopwatch:
@@ -161,6 +157,7 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
         preset=spec.preset.name if spec.preset else None,
         pattern=spec.names.glob,
         manifest_form=spec.manifest_form,
+        encryption=spec.cipher.facts if spec.cipher else None,
     )
     return Staged(
         run_id=spec.names.run_id,
@@ -205,17 +202,19 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
 def _stage_rejects(
     rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt, *, several: bool
 ) -> StagedRejects | None:
-    """Stage the rejected rows; None where invalid rows fail the run. `several`: the run has other parts."""
+    """Stage the rejected rows; None where invalid rows fail the run. `several`: other parts are staged already."""
     if spec.rejects is None:
         return None
     rejected, (target, format) = rows.compiled.rejects(), spec.rejects
+    report = rows.compiled.rejected()
+    checks = failed_checks(report.checks if report else None)
     if rejected is None:
-        return StagedRejects(0, None)
+        return StagedRejects(0, None, checks)
     is_published = target.url in prior.to_compare
-    schema = rejected.collect_schema()
+    schema, several = rejected.collect_schema(), several or spec.names.share is not None
     file = FilePlan(target, schema, format, ROW_GROUP_SIZE, several=several, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
-    return StagedRejects(written.num_rows, written)
+    return StagedRejects(written.num_rows, written, checks)
 
 
 def discard_noting(staged: Staged, stores: Stores, cause: BaseException) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
 from mc_sink._runtime.engine_thread import Stopped, Worker, next_of
+from mc_sink.encryption import ClearFile, encrypt_into
 from mc_sink.exceptions import NOTHING_VISIBLE, ConfigurationError, SinkError, UploadError, add_note
 from mc_sink.staged import StagedFile
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mc_sink._frames import Batches
+    from mc_sink.encrypted import ClearBytes
     from mc_sink.formats import Gathers
     from mc_sink.receipt import CountedWarning
     from mc_sink.storage import Store, Writer
@@ -60,6 +62,7 @@ class FileEncoder:
         self._source = BatchSource(batches, plan.schema, lambda rows: advance(rows, writer.num_bytes))
         self._aborted = False
         self._warnings: tuple[CountedWarning, ...] = ()
+        self._clear: ClearBytes | None = None
         self.num_bytes = 0
 
     @property
@@ -73,7 +76,9 @@ class FileEncoder:
         plan = self.plan
         gathers = plan.format.gathers(plan.row_group_size)
         runs = BoundedRuns(self._source.pull(), plan.schema, plan.row_group_size, gathers)
-        self._warnings = plan.format.write(runs, file, plan.row_group_size, metadata=plan.metadata)
+        with encrypt_into(file, plan.cipher) if plan.cipher else nullcontext(file) as opened:
+            self._warnings = plan.format.write(runs, opened, plan.row_group_size, metadata=plan.metadata)
+        self._clear = opened.clear if isinstance(opened, ClearFile) else None
         self._source.check_exhausted(runs)
         self.num_bytes = file.num_bytes
 
@@ -81,8 +86,16 @@ class FileEncoder:
         """Upload the rest of the bytes, and return the staged file."""
         upload = self.writer.finish()
         partition = self.plan.partition.values if self.plan.partition else None
-        crc = f"crc32:{self.writer.crc:08x}"
-        return StagedFile(self.plan.target.url, self.num_rows, self.num_bytes, crc, upload, partition, self._warnings)
+        return StagedFile(
+            self.plan.target.url,
+            self.num_rows,
+            self.num_bytes,
+            f"crc32:{self.writer.crc:08x}",
+            upload,
+            partition,
+            self._warnings,
+            self._clear,
+        )
 
     def abort(self, cause: BaseException) -> str | None:
         """Discard the stored bytes, once; return a sentence on what is left behind, if anything is."""

@@ -10,11 +10,12 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     import polars as pl
 
     from mc_sink.delivery_spec import DeliverySpec
+    from mc_sink.encryption import Cipher
     from mc_sink.formats import Format
     from mc_sink.keys import Partition
     from mc_sink.storage import Store
@@ -48,7 +49,7 @@ class DeliveryPlan:
 
     spec: DeliverySpec
     schema: pl.Schema
-    already_published: frozenset[str] = frozenset()
+    already_published: Container[str] = frozenset()
     waiting: frozenset[str] = frozenset()
     metadata: Mapping[str, str] | None = None
     folder: str | None = None
@@ -75,6 +76,7 @@ class DeliveryPlan:
                 already_published=target.url in self.already_published,
                 partition=partition,
                 metadata=self.metadata,
+                cipher=self.spec.cipher,
             )
 
 
@@ -82,7 +84,7 @@ class DeliveryPlan:
 class FilePlan:
     """One file to be: where, with which columns, in which format; one of `several`, or `already_published` already.
 
-    `metadata` are facts about the run that a format may have a place for.
+    `metadata` are facts about the run that a format may have a place for; `cipher` encrypts the file.
     """
 
     target: Target
@@ -93,9 +95,11 @@ class FilePlan:
     already_published: bool = False
     partition: Partition | None = None
     metadata: Mapping[str, str] | None = None
+    cipher: Cipher | None = None
 
     def open(self, store: Store) -> Writer:
         """Open a writer that stores the file, or that compares it with what an earlier attempt published."""
         if self.already_published:
             return Writer(store.compare(self.target))
-        return Writer(store.open(self.target, self.format.content_type, several=self.several))
+        media_type = (self.cipher or self.format).content_type
+        return Writer(store.open(self.target, media_type, several=self.several))

@@ -47,6 +47,7 @@ ODD: dict[str, list[Any]] = {
     "changes": CHOICES,
     "action_column": [*TEXTS, ""],
     "platform": [5, b"x", {}, True, ""],
+    "encrypt": [5, "age1x", {"recipients": []}, True, mc_sink.Age],
     "object_options": [{"acl": "private"}, "private", 5, ObjectOptions],
     "storage_options": [[], "key=x", 5, {"key"}],
     "format": [5, b"csv", object(), "", "CSV", mc_sink.Csv],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 import subprocess
 import sys
 from functools import partial
@@ -17,8 +18,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+import mc_sink
 import mc_sink.testing
-from mc_sink import validation
+from mc_sink import identity, validation
 from mc_sink.exceptions import ConfigurationError, ValidationError
 from mc_sink.testing import sample, violations
 
@@ -28,7 +30,15 @@ if TYPE_CHECKING:
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 DOCS = Path(__file__).parents[2] / "docs" / "schemas"
 CANARY = "canary-SECRET-4711"
-FEEDS = ["audience", "payload", "report"]
+HEADERS = {
+    "amazon_amc": "first_name,last_name,email,phone,address,city,state,zip",
+    "google_customer_match": "Email,Phone,First Name,Last Name,Country,Zip",
+    "meta_custom_audience": "email,phone,madid,fn,ln,ct,st,country,zip,dob,gen,uid",
+    "microsoft_customer_list": "Type,Status,Id,Parent Id,Client Id,Modified Time,Name,Description,Scope,Audience,"
+    "Action Type,Sub Type,Text",
+    "tiktok_customer_file": "Email_SHA256,Phone_SHA256,MAID",
+}
+FEEDS = sorted(["audience", "payload", "report", *HEADERS])
 KINDS = [(feed, what) for feed in FEEDS for what in violations(feed)]
 
 
@@ -47,8 +57,8 @@ def test_the_feeds_are_listed() -> None:
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_sample_is_delivered_unchanged(feed: str) -> None:
-    """Two batches and a half of sample rows pass, and Pandera alone passes them too."""
-    frame = sample(feed, 250_000)
+    """Sample rows pass, of three feeds two batches and a half, and Pandera alone passes them too."""
+    frame = sample(feed, 250_000 if feed not in HEADERS else 20_000)
     delivered = judged(feed, frame)
     assert_frame_equal(delivered, frame.collect())
     assert validation.load_schema(feed).validate(delivered.head(1000), lazy=True).height == 1000
@@ -102,6 +112,51 @@ def test_the_page_of_a_schema_names_every_column(feed: str) -> None:
     assert [name for name in validation.load_schema(feed).columns if f"`{name}`" not in page] == []
 
 
+@pytest.mark.parametrize(("feed", "header"), HEADERS.items())
+def test_a_delivered_file_has_the_receiver_s_header(feed: str, header: str, tmp_path: Path) -> None:
+    """The file of a sample begins with the header that the receiver documents; its page names the receiver's pages."""
+    receipt = mc_sink.sink_madconnect(sample(feed, 50), tmp_path / "list.csv", schema=feed, progress=False)
+    assert (receipt.num_rows, receipt.validated) == (50, True)
+    first, *rows = (tmp_path / "list.csv").read_text(encoding="utf-8").splitlines()
+    assert first == header
+    assert len(rows) == 50
+    page = (DOCS / f"{feed}.md").read_text(encoding="utf-8")
+    assert "Pages of the receiver:" in page
+    written = (SCHEMAS / f"{feed}.yaml").read_text(encoding="utf-8")
+    assert [url for url in re.findall(r"# (https://\S+)", written) if f"<{url}>" not in page] == []
+
+
+def test_microsoft_s_bulk_file_is_that_of_its_example(tmp_path: Path) -> None:
+    """The version of the format comes first, then the list, then a customer in each row: of as many cells."""
+    mc_sink.sink_madconnect(sample("microsoft_customer_list", 3), tmp_path / "list.csv", progress=False)
+    _, version, its_list, item = (tmp_path / "list.csv").read_text(encoding="utf-8").splitlines()
+    assert version == "Format Version,,,,,,6.0,,,,,,"
+    assert its_list == "Customer List,Active,-10,,,,,Customers of the spring,Customer,Spring,Add,,"
+    assert re.fullmatch(r"Customer List Item,,,-10,,,,,,,,Email,[0-9a-f]{64}", item)
+
+
+def test_raw_addresses_become_a_feed() -> None:
+    """The expressions of `identity` make what the feeds of the receivers take."""
+    raw = pl.LazyFrame(
+        {"e": ["Jane.Doe@Gmail.com"], "p": ["0170 1234567"], "f": ["Jane"], "l": ["Doe"], "z": ["10115"]}
+    )
+    google = raw.select(
+        identity.email("e", receiver="google").alias("Email"),
+        identity.phone("p", country="DE", receiver="google").alias("Phone"),
+        identity.first_name("f", receiver="google").alias("First Name"),
+        identity.last_name("l", receiver="google").alias("Last Name"),
+        identity.country(pl.lit("DE"), receiver="google").alias("Country"),
+        identity.postal_code("z", receiver="google").alias("Zip"),
+    )
+    assert judged("google_customer_match", google).height == 1
+    tiktok = raw.select(
+        identity.email("e", receiver="tiktok").alias("Email_SHA256"),
+        identity.phone("p", country="DE", receiver="tiktok").alias("Phone_SHA256"),
+        MAID=pl.lit(None, dtype=pl.String),
+    )
+    assert judged("tiktok_customer_file", tiktok).height == 1
+
+
 def test_one_s_own_yaml_works_by_path_and_by_url(tmp_path: Path) -> None:
     """A path, its text and a file URL give the same schema as the name."""
     own = tmp_path / "own.yaml"
@@ -118,7 +173,7 @@ def test_one_s_own_yaml_works_by_path_and_by_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("audiences", "Did you mean 'audience'[?] Pass one of audience, payload, report"),
+        ("audiences", f"Did you mean 'audience'[?] Pass one of {', '.join(FEEDS)}"),
         ("nowhere.yaml", "schema file 'nowhere.yaml' doesn't exist"),
         ("s3://bucket/schema.yaml", "can't be read from a s3:// URL"),
         ("file:///nowhere/schema.yaml", "can't be read"),
@@ -190,7 +245,7 @@ def test_schemas_load_without_pandas() -> None:
         "print([len(validation.load_schema(name).columns) for name in validation.list_schemas()])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[10, 6, 12]"
+    assert done.stdout.strip() == "[8, 10, 6, 12, 13, 6, 12, 3]"
 
 
 def test_bounds_in_yaml_have_the_type_of_their_column(tmp_path: Path) -> None:
@@ -222,7 +277,7 @@ def test_the_examples_of_the_sample_data_hold() -> None:
 def test_unknown_names_of_sample_data_are_refused() -> None:
     """The error for a name without sample data lists the others."""
     for function in (lambda: sample("nothing", 1), lambda: violations("nothing")):
-        with pytest.raises(ConfigurationError, match="audience, payload, report"):
+        with pytest.raises(ConfigurationError, match=r"audience, google_customer_match, .*, payload, report"):
             function()
 
 

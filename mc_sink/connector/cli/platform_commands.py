@@ -17,6 +17,7 @@ from mc_sink.connector.cli import completion, credentials_input, output
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import say
 from mc_sink.connector.cli.wording import for_command
+from mc_sink.encryption import key_text
 from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def add(  # noqa: PLR0913  each is a question of the form
     kms_key: Annotated[Text, typer.Option(help="The KMS key of every object.")] = None,
     prefix: Annotated[Text, typer.Option(help="The default target of a check.")] = None,
     bucket: Annotated[list[str] | None, typer.Option(help="A bucket or prefix that deliveries may go to.")] = None,
+    recipient: Annotated[
+        list[str] | None, typer.Option(help="A receiver's public key, or its file: every file is encrypted for it.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--replace", help="Replace the platform of that name.")] = False,
     store: Annotated[Text, typer.Option(help="Where to store secrets: keyring or file.")] = None,
     check_now: Annotated[
@@ -85,6 +89,7 @@ def add(  # noqa: PLR0913  each is a question of the form
         "kms_key": kms_key,
         "prefix": prefix,
         "buckets": tuple(bucket or ()),
+        "recipients": tuple(map(key_text, recipient or ())),
     }
     how: Any = {"if_exists": "overwrite" if overwrite else "fail", "store": store}
     credentials.refuse_unsaved(credentials.Platform(name=name, **facts), **how)  # before the prompt for a key
@@ -274,6 +279,7 @@ def _facts(one: Listed) -> dict[str, Any]:
         "secrets": one.secrets or "none",
         **{name: getattr(platform, name) for name in (*names, "prefix")},
         "buckets": list(platform.buckets),
+        "recipients": list(platform.recipients),
         "status": check.status,
         "reason": check.reason,
         "target": check.target,

@@ -17,7 +17,10 @@ from mc_sink.platforms import Platform
 _DELIVERY = {"run_id": "--run-id", "min_rows": "--min-rows"}
 _SENT = ("format", "schema", "name", "on_invalid", "if_exists", "platform")
 _RECORDED = {"platform": "--platform", "target": "--target", "storage_options": "--endpoint-url or --profile"}
-_PLATFORM = {one.name: f"--{one.name.replace('_', '-')}" for one in fields(Platform)} | {"buckets": "--bucket"}
+_PLATFORM = {one.name: f"--{one.name.replace('_', '-')}" for one in fields(Platform)} | {
+    "buckets": "--bucket",
+    "recipients": "--recipient",
+}
 # The flag of a command for an argument of Python. Other options of a delivery are keys of a connection file.
 FLAGS: dict[str, dict[str, str]] = {
     "run": _DELIVERY,

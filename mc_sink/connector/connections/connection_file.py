@@ -20,6 +20,7 @@ from mc_sink.connector.connections.settings import Guard, History, Hooks, Schedu
 from mc_sink.connector.connections.sources import check_source, find_named
 from mc_sink.connector.connections.triggers import seconds_of, trigger_of
 from mc_sink.connector.scrub import looks_secret
+from mc_sink.encryption import Age, Pgp
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
 # The parts of a file that are not options of a delivery.
 _AROUND = {"source", "schedule", "hooks", "guard", "history"}
+_ENCRYPTIONS: dict[str, Callable[..., Any]] = {"pgp": Pgp, "age": Age}
+_PUBLIC_KEYS = ("-----BEGIN PGP", "age1", "ssh-")
 _FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
 _YAML = (".yaml", ".yml")
 _TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks, "history": History}
@@ -272,8 +275,8 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
     """Convert the value of one key. Relative paths begin at `folder`."""
     if name in {"target", "rejects"}:
         return target_of(value, folder)
-    if name == "object_options":
-        return _made(ObjectOptions, value, name)
+    if name in {"object_options", "encrypt"}:
+        return _encryption(dict(value), folder) if name == "encrypt" else _made(ObjectOptions, value, name)
     if name == "format" and not isinstance(value, str):
         options = dict(value)
         kind = options.pop("type", None)
@@ -285,6 +288,24 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
     if name == "previous" or value.endswith((*_YAML, ".toml")):
         return str(folder / value) if name == "previous" else folder / value
     return find_named(value, folder) if ":" in value else value
+
+
+def _encryption(options: dict[str, Any], folder: Path) -> Pgp | Age:
+    """Create an encryption from a table. Keys are text, or paths that begin at `folder`; a file has no passphrase."""
+    kind = options.pop("type", None)
+    if kind not in _ENCRYPTIONS or "passphrase" in options:
+        types = f"needs a type, one of {', '.join(_ENCRYPTIONS)}"
+        reason = "can't have a passphrase" if kind in _ENCRYPTIONS else types
+        raise ConfigurationError(f"[encrypt] {reason}. Correct the connection file.")
+    keys = options.get("recipients")
+    if isinstance(keys, list):
+        options["recipients"] = [
+            key if not isinstance(key, str) or key.lstrip().startswith(_PUBLIC_KEYS) else folder / key for key in keys
+        ]
+    if isinstance(options.get("signer"), str):
+        options["signer"] = folder / options["signer"]
+    made: Pgp | Age = _made(_ENCRYPTIONS[kind], options, "encrypt")
+    return made
 
 
 def target_of(value: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mc_sink import _display
 from mc_sink.content import Content
+from mc_sink.encrypted import ClearBytes, Encryption
 from mc_sink.publishing import verification as aliases
 from mc_sink.receipt import (
     Changes,
@@ -220,7 +221,7 @@ def as_run(row: Mapping[str, Any]) -> Run:
     facts = dict(row)
     for name in ("files", "rejects"):
         files = json.loads(facts[name] or "[]")
-        facts[name] = tuple(WrittenFile(**{_RENAMED.get(key, key): file[key] for key in file}) for file in files)
+        facts[name] = tuple(_written_file({_RENAMED.get(key, key): file[key] for key in file}) for file in files)
     facts["storage_options"] = json.loads(facts["storage_options"] or "{}")
     facts["error"] = Failure(**json.loads(facts["error"])) if facts["error"] else None
     facts["details"] = _details_of(json.loads(facts["details"])) if facts["details"] else None
@@ -231,14 +232,25 @@ def as_run(row: Mapping[str, Any]) -> Run:
 
 def _details_of(facts: Mapping[str, Any]) -> Details:
     """Convert what the table holds to the details of a run."""
-    content = facts["content"]
     return Details(
-        content=Content(**content | {"partition_by": tuple(content["partition_by"])}) if content else None,
+        content=facts["content"] and _content_of(facts["content"]),
         checks=tuple(FailedCheck(**one) for one in facts["checks"]),
         stages=tuple(Stage(**one) for one in facts["stages"]),
         changes=Changes(**facts["changes"]) if facts["changes"] else None,
         warnings=tuple(CountedWarning(**one) for one in facts["warnings"]),
     )
+
+
+def _content_of(facts: Mapping[str, Any]) -> Content:
+    keys = facts.get("encryption")
+    lists = {name: tuple(value) for name, value in (keys or {}).items() if isinstance(value, list)}
+    encryption = keys and Encryption(**keys | lists)
+    return Content(**dict(facts) | {"partition_by": tuple(facts["partition_by"]), "encryption": encryption})
+
+
+def _written_file(facts: dict[str, Any]) -> WrittenFile:
+    clear = facts.get("clear")
+    return WrittenFile(**facts | {"clear": clear and ClearBytes(**clear)})
 
 
 def now() -> datetime:
