@@ -183,6 +183,13 @@ def come_back(ended_text: Told) -> None:
     for run_id in ("r-1", "r-3", "r-6", "r-8"):
         ended_text.run("show", run_id)
         ended_text.run("show", run_id, "--json")
+    for words in (("r-1",), ("r-6",)):
+        page = ended_text.machine.folder / f"{words[0]}.html"
+        ended_text.run("report", *words, "--output", page)
+        ended_text.keep(("report", *words), page.read_text("utf-8"))
+    ended_text.run("report", "--all", "--output", ended_text.machine.folder / "reports")
+    for page in (ended_text.machine.folder / "reports").rglob("*.html"):
+        ended_text.keep(("report", "--all"), page.read_text("utf-8"))
     ended_text.run("verify", "r-1")
     ended_text.run("recover")
     ended_text.server.fault("*", echo(403, "AccessDenied"), times=FOREVER)
@@ -224,7 +231,7 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     run_connections: ["run"],
     send_files: ["send"],
     schedule_runs: ["schedule"],
-    come_back: ["history", "show", "verify", "recover"],
+    come_back: ["history", "show", "verify", "recover", "report"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
     print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics"],
 }
