@@ -100,13 +100,10 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         files = write_files(batches, plan, stores.of(spec.target), progress.advance)
         watch.end("upload")
         staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
-        several = bool(waiting) or spec.names.share is not None
         try:
             progress.finish_rows(rows.compiled.num_rows, sum(file.num_bytes for file in files))
             rejected = rows.compiled.rejected()
-            if rejects := _stage_rejects(rows, spec, stores, prior, several=several):
-                checks = failed_checks(rejected.checks if rejected else None)
-                staged = replace(staged, rejects=replace(rejects, checks=checks))
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior, waiting, rejected))
             rows.account_for(staged)
             if spec.names.share is None:  # `Delivery.publish` counts the rows of all shares
                 rows.check_number(spec.min_rows, guard)
@@ -116,8 +113,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         except BaseException as error:
             discard_noting(staged, stores, error)
             raise
-        watch.end("check")
-        staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
+        staged = watch.finish(staged)
         buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
         return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(buckets, None))
 
@@ -129,16 +125,16 @@ class Stopwatch:
         self._began = self._last = time.monotonic()
         self.stages: list[Stage] = []
 
-    @property
-    def seconds(self) -> float:
-        """The time of all stages so far."""
-        return self._last - self._began
-
     def end(self, name: StageName) -> None:
         """End a stage. The next one begins now."""
         moment = time.monotonic()
         self.stages.append(Stage(name, moment - self._last))
         self._last = moment
+
+    def finish(self, staged: Staged) -> Staged:
+        """End the last stage, and return the delivery with the time that each took."""
+        self.end("check")
+        return replace(staged, took=timedelta(seconds=self._last - self._began), stages=tuple(self.stages))
 
     def until_last(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
         """Pass batches on, and end the stage of the rows when the last one was taken."""
@@ -203,20 +199,25 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
     return replace(staged, files=())
 
 
-def _stage_rejects(
-    rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt, *, several: bool
+def _stage_rejects(  # noqa: PLR0913, PLR0917  each is a fact of its own
+    rows: DeliveryRows,
+    spec: DeliverySpec,
+    stores: Stores,
+    prior: PriorAttempt,
+    waiting: frozenset[str],
+    report: ValidationError | None,
 ) -> StagedRejects | None:
-    """Stage the rejected rows; None where invalid rows fail the run. `several`: the run has other parts."""
+    """Stage the rejected rows, of which `report` is the report; None where invalid rows fail the run."""
     if spec.rejects is None:
         return None
     rejected, (target, format) = rows.compiled.rejects(), spec.rejects
     if rejected is None:
         return StagedRejects(0, None)
     is_published = target.url in prior.to_compare
-    schema = rejected.collect_schema()
+    schema, several = rejected.collect_schema(), bool(waiting) or spec.names.share is not None
     file = FilePlan(target, schema, format, ROW_GROUP_SIZE, several=several, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
-    return StagedRejects(written.num_rows, written)
+    return StagedRejects(written.num_rows, written, failed_checks(report.checks if report else None))
 
 
 def discard_noting(staged: Staged, stores: Stores, cause: BaseException) -> None:
