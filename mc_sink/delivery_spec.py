@@ -101,6 +101,13 @@ class DeliverySpec:
         """Whether a file that is found at its key, with the same bytes, must be this run's own."""
         return self.run_id_given or self.names.are_its_own
 
+    @property
+    def records_begun(self) -> bool:
+        """Whether each attempt is recorded in the store before its first file is visible; see `publishing.begun`."""
+        stem = self.names.stem.path[len(self.target.path) :]  # without the run id, it begins other runs' names too
+        is_wide = self.target.protocol == "s3" and bool(self.partition_by) and self.names.run_id not in stem
+        return is_wide and self.run_id_given and self.if_exists == "fail" and self.manifest is not None
+
     def stores(self) -> Stores:
         """Return the stores of the target and the rejects. They are opened when they are first needed."""
         return Stores(self.storage_options, self.object_options, self.support_memory, self.report, self.note)

@@ -140,13 +140,15 @@ class StagedRejects:
 class Claim:
     """Where files of a run may be: URLs that begin with `stem` and match one of `patterns`, and the URLs in `keys`.
 
-    `rejects` are the stem and the pattern of the files of rejected rows, where each share has one.
+    `rejects` are the stem and the pattern of the files of rejected rows, where each share has one. `begun` is the
+    folder of the records of this run's attempts, None for a run that has none.
     """
 
     stem: str | None
     patterns: tuple[str, ...]
     keys: tuple[str, ...] = ()
     rejects: tuple[str, str] | None = None
+    begun: str | None = None
 
     @property
     def spans(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

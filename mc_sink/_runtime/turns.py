@@ -34,7 +34,7 @@ class _Turns:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all deliveries, as the child of a fork must: its parent's don't run there."""
+        """Remove all deliveries, as the child of a fork must: its parent's don't run there."""
         self.changed = Condition()
         self.num_running = self.num_ended = 0
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FileNames", "Partition", "Partitioning", "check_run_id", "column_names", "new_run_id", "parse_template"]
 
-MANIFESTS = "_manifests/"
+MANIFESTS, BEGUN = "_manifests/", "_begun/"
 ONE, SEVERAL = parse_template("{run_id}{ext}"), parse_template("{run_id}-{part:05d}{ext}")
 # The letter keeps the files of run "a" apart from those of a run "a-00000".
 SHARED = parse_template("{run_id}-s{share:05d}-{part:05d}{ext}")
@@ -101,6 +101,11 @@ class FileNames:
     def manifest(self) -> Target:
         """Where the manifest is written."""
         return self.target.folder.file(f"{MANIFESTS}{self.run_id}.json")
+
+    @property
+    def begun(self) -> Target:
+        """The folder of the records that an attempt of this run has begun to publish; no other run has one there."""
+        return self.target.folder.file(f"{BEGUN}{self.run_id}/")
 
     @property
     def success_marker(self) -> Target:

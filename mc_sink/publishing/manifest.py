@@ -57,8 +57,14 @@ def publish_manifest(
 def publish_marker(stores: Stores, run: Staged) -> WrittenFile:
     """Publish the success marker, unless an earlier attempt has; return it as it was stored."""
     url = str(run.success_marker)
-    written = _publish_once(stores, run, url, b"")
-    return written or _found(stores, url, 0, f"not this delivery's success marker is at {url}, and stays.")
+    return publish_empty(stores, run, url) or _found(
+        stores, url, 0, f"not this delivery's success marker is at {url}, and stays."
+    )
+
+
+def publish_empty(stores: Stores, run: Staged, url: str) -> WrittenFile | None:
+    """Publish an empty file; return None if this run, which may be repeated, has one already."""
+    return _publish_once(stores, run, url, b"")
 
 
 def _found(stores: Stores, url: str, num_bytes: int, otherwise: str) -> WrittenFile:

@@ -8,22 +8,26 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import lines, logger
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, PermissionDenied
+from mc_sink.publishing import begun
 from mc_sink.staged import Present, Staged, in_order
-from mc_sink.storage import is_visible
+from mc_sink.storage import is_visible, short_listing
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from mc_sink.staged import Claim, StagedFile
     from mc_sink.storage import Store, Stores
 
 _log = logger(__name__)
 _SHOWN = 5
+# The search for stale files ends at so many: those that `stale="keep"` lists in receipt and manifest, and others.
+_MOST_STALE, _MOST_REFUSED = 10_000, 1_000
 
 
 def check_parts(staged: Sequence[Staged], call: str) -> None:
@@ -109,7 +113,8 @@ def accepted_stale(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:
         return ()  # nothing is made, and what is visible stays whole
     made = {file.path for part in staged for file in part.all_files}
     claims = {part.claim for part in staged if part.claim}
-    stale = {url for claim in claims for url in _visible(stores, claim)} - made
+    most = _MOST_STALE if run.stale == "keep" else _MOST_REFUSED
+    stale = set(islice((url for claim in claims for url in _visible(stores, claim, staged) if url not in made), most))
     if run.if_exists == "overwrite" and run.stale == "fail":
         for place in (parse_target(claim.stem or claim.keys[0]) for claim in claims):
             if stores.of(place).is_blind:
@@ -118,42 +123,54 @@ def accepted_stale(stores: Stores, staged: Sequence[Staged]) -> tuple[str, ...]:
                     "files may stay beside those of this run. Grant s3:ListBucket, put {run_id} into name=, "
                     'or accept stale files with stale="keep".'
                 )
-        raise_stale(stale)
+        raise_stale(stale, may_be_more=len(stale) == most)
     if stale and run.if_exists == "fail":
+        are = "is" if len(stale) == 1 else "are"
         raise AlreadyExistsError(
-            f"{_objects(stale)} of an earlier attempt of run {run.run_id} {'is' if len(stale) == 1 else 'are'} no part "
+            f"{_objects(stale, most)} of an earlier attempt of run {run.run_id} {are} no part "
             f"of this one, from {min(stale)} on: data, options or the number of parts changed. Use a new run_id.",
             visible="some",
         )
     if stale:
-        _log.warning("%s of an earlier run stay beside run %s, from %s on.", _objects(stale), run.run_id, min(stale))
+        text = "%s of an earlier run stay beside run %s, from %s on."
+        _log.warning(text, _objects(stale, most), run.run_id, min(stale))
     return tuple(sorted(stale))
 
 
-def raise_stale(urls: Collection[str]) -> None:
+def raise_stale(urls: Collection[str], *, may_be_more: bool = False) -> None:
     """Raise `AlreadyExistsError` if any file of an earlier run would stay beside those of this one."""
     if not urls:
         return
     them, their = ("it", "its") if len(urls) == 1 else ("them", "their")
-    named = sorted(urls)[:_SHOWN] + ([f"… and {len(urls) - _SHOWN:,} more"] if len(urls) > _SHOWN else [])
+    more = "… and more" if may_be_more else f"… and {len(urls) - _SHOWN:,} more"
+    objects = _objects(urls, len(urls) if may_be_more else None)
+    named = sorted(urls)[:_SHOWN] + ([more] if len(urls) > _SHOWN else [])
     message = (
-        f"{_objects(urls)} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
+        f"{objects} of an earlier run would stay beside the files of this one, which doesn't replace {them}: a "
         f"reader would find old rows among the new. Have {their} owner delete {them}, put {{run_id}} "
         f'into name=, or accept {them} with stale="keep". Stale:'
     )
     raise AlreadyExistsError(lines(message, *(f"  {url}" for url in named)))
 
 
-def _visible(stores: Stores, claim: Claim) -> Iterator[str]:
-    """Yield the URLs of all visible files that a claim covers."""
+def _visible(stores: Stores, claim: Claim, staged: Sequence[Staged]) -> Iterator[str]:
+    """Yield the URLs of the visible files that a claim covers, once each.
+
+    Where the attempts of a run are recorded and the prefix is large, the records show that it has no others than this
+    attempt's, and no file is listed; see `begun.py`.
+    """
     for key in claim.keys:
         place = parse_target(key)
         yield from stores.of(place).listing(place, exact=True)
     for url, texts in claim.spans:
         stem, patterns = parse_target(url), [re.compile(text) for text in texts]
-        listed = stores.of(stem).listing(stem, exact=False)
-        yield from (url for url in listed if any(pattern.fullmatch(url) for pattern in patterns))
+        listed: Iterable[str] | None = stores.of(stem).listed(stem)
+        if claim.begun and url == claim.stem and (listed := short_listing(stores.of(stem), stem)) is None:
+            begun.check_others(stores, staged, claim)
+            continue
+        yield from (url for url in listed or () if any(pattern.fullmatch(url) for pattern in patterns))
 
 
-def _objects(urls: Collection[str]) -> str:
-    return "1 object" if len(urls) == 1 else f"{len(urls):,} objects"
+def _objects(urls: Collection[str], most: int | None = None) -> str:
+    """Return the number of objects as text; of `most`, which is where the search ended, there may be more."""
+    return "1 object" if len(urls) == 1 else f"{'at least ' if len(urls) == most else ''}{len(urls):,} objects"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink._display import logger
 from mc_sink.exceptions import CommitError, CommitUnknown, SinkError, add_note
 from mc_sink.platforms import stores_for
-from mc_sink.publishing import journal
+from mc_sink.publishing import begun, journal
 from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.manifest import publish_manifest, publish_marker, written_file
 from mc_sink.publishing.preconditions import accepted_stale, check_one_run, check_parts, is_closed, standing
@@ -106,8 +106,7 @@ class Attempt:
         self._closing: list[WrittenFile] = []
         self._unused: list[StagedFile] = []
         self._altered: list[str] = []
-        self._is_closed = False
-        self._lost, self._reported = lost, reported
+        self._is_closed, self._lost, self._reported = False, lost, reported
         self._sweep = None if lost is None else Sweep("none")
 
     def publish(self) -> Receipt:
@@ -117,6 +116,7 @@ class Attempt:
             stale = accepted_stale(self._stores, self._staged)  # before an earlier attempt's journal is replaced
             journal.write(self._staged, self._superseded, standing(self._stores, self._staged))
             self._is_closed = is_closed(self._stores, self._staged)
+            begun.record(self._stores, self._staged)
             self._publish_files()
             self._close(stale)
             self._discard_unused()

@@ -149,4 +149,9 @@ def _opened(delivery: Delivery, *, by_bucket: bool) -> Delivery:
             "other data need a new run_id.",
             manifest=prior.manifest,
         )
-    return replace(delivery, unique=keys[0] if keys else (), published=tuple(sorted(prior.to_compare)))
+    return replace(
+        delivery,
+        unique=keys[0] if keys else (),
+        published=tuple(sorted(prior.to_compare)),
+        is_unlisted=prior.is_unlisted,
+    )

@@ -15,11 +15,11 @@ from mc_sink._display import counted
 from mc_sink.exceptions import AlreadyExistsError
 from mc_sink.publishing import journal, raise_stale
 from mc_sink.staged import Claim, Present
-from mc_sink.storage import already_exists
+from mc_sink.storage import already_exists, is_visible, short_listing
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Container, Iterator
 
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.keys import FileNames
@@ -42,6 +42,9 @@ class PriorAttempt:
         The URL of this run's manifest, if it is visible.
     claim
         Where to look again for leftover files, right before publishing.
+    is_unlisted
+        Whether an earlier attempt may have published more: it began to publish, under a prefix with too many keys to be
+        listed. Each file of this attempt is then looked for when it is opened.
     """
 
     published: frozenset[str] = frozenset()
@@ -49,6 +52,11 @@ class PriorAttempt:
     foreign: frozenset[str] = frozenset()
     manifest: str | None = None
     claim: Claim | None = None
+    is_unlisted: bool = False
+
+    def compared(self, stores: Stores) -> Container[str]:
+        """Return the URLs of the files to compare; a URL that isn't known is listed, if it has to be."""
+        return _Listed(self.to_compare, stores) if self.is_unlisted else self.to_compare
 
     def check(self, staged: Staged) -> None:
         """Raise `AlreadyExistsError` if this attempt and the published files aren't one delivery."""
@@ -70,14 +78,29 @@ class PriorAttempt:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Listed:
+    """The URLs that are known to be visible, and all others that a listing shows."""
+
+    known: frozenset[str]
+    stores: Stores
+
+    def __contains__(self, url: object) -> bool:
+        return url in self.known or is_visible(self.stores, str(url))
+
+
 def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     """List the store for files of this run. Raises if one of its names belongs to another run."""
     names, overwrites = spec.names, spec.if_exists == "overwrite"
     store = stores.of(names.target)
     # No name contains a new run id yet, so its listing is short, even where a template puts the run id last.
     is_shared = spec.run_id_given or (overwrites and not names.are_its_own)
+    if overwrites and names.is_numbered:  # any file may be replaced, and which ones isn't known yet
+        is_shared = False
     stem = names.stem if is_shared else names.target.file(names.run_id)
-    published = names.of_this_run(store.listing(stem, exact=not names.target.is_prefix))
+    exact = not names.target.is_prefix
+    found = short_listing(store, stem) if spec.records_begun else store.listing(stem, exact=exact)
+    published = names.of_this_run(found or frozenset())
     if spec.cipher and published and not overwrites:
         _refuse_encrypted(names.run_id, published)
     if published and not spec.run_id_given and not overwrites:
@@ -95,6 +118,9 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     rejects = _visible_rejects(spec, stores)
     # Raises for a journal of this run that can't be read.
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
+    is_unlisted = found is None and bool(begun or manifest or store.listing(names.begun, exact=False))
+    if spec.cipher and is_unlisted and not overwrites:
+        _refuse_encrypted(names.run_id, [names.begun.url])
     if overwrites:
         if names.target.is_prefix and not names.is_numbered and spec.stale == "fail":
             raise_stale(published - {names.file(0).url})
@@ -107,7 +133,8 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     published |= frozenset(islice((url for url in others if store.listing(parse_target(url), exact=True)), 1))
     if spec.rejects and names.run_id in spec.rejects[0].name:
         published |= rejects  # without the run id it may be another run's, and this run may reject no row
-    return PriorAttempt(published, to_compare, manifest=manifest, claim=_claim(spec, (), overwrites=False))
+    claim = _claim(spec, (), overwrites=False)
+    return PriorAttempt(published, to_compare, manifest=manifest, claim=claim, is_unlisted=is_unlisted)
 
 
 def claim_of(spec: DeliverySpec) -> Claim | None:
@@ -145,7 +172,7 @@ def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) 
         are_its_own = names.run_id in spec.rejects[0].name
         keys += (spec.rejects[0].url,) if (spec.run_id_given if are_its_own else overwrites) else ()
     if names.target.is_prefix and (spec.run_id_given or not names.are_its_own or names.share is not None):
-        return Claim(names.stem.url, names.patterns, keys, rejects)
+        return Claim(names.stem.url, names.patterns, keys, rejects, names.begun.url if spec.records_begun else None)
     return Claim(None, (), keys) if keys else None
 
 

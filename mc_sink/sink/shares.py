@@ -64,8 +64,8 @@ class Delivery:
         The columns of the key that the schema requires to be unique over all shares; empty where it requires none.
     credentials
         The function that each process calls for its storage options, as "module:function"; None for AWS' own ways.
-    published
-        URLs of this run's files that an earlier attempt made visible. Shares compare their files with them.
+    published, is_unlisted
+        URLs of this run's files that an earlier attempt made visible, which shares compare; whether it may have more.
     """
 
     target: str
@@ -82,6 +82,7 @@ class Delivery:
     store_options: Mapping[str, Any]
     schema: SchemaLike | SchemaText | None
     run_id_given: bool
+    is_unlisted: bool = False
 
     def __repr__(self) -> str:
         return f"Delivery(run {self.run_id} to {self.target})"  # the options may hold values of cells
@@ -105,7 +106,7 @@ class Delivery:
         host = socket.gethostname()
         try:
             self._check_here()
-            prior = PriorAttempt(to_compare=frozenset(self.published))
+            prior = PriorAttempt(to_compare=frozenset(self.published), is_unlisted=self.is_unlisted)
             shown = self.options.get("progress") or False  # several workers may share a terminal
             with (
                 hidden_files.noted(self.run_id, self.target) as note,
@@ -153,7 +154,7 @@ class Delivery:
         stores, parts = spec.stores(), self._parts(spec, found)
         made: Staged | None = None
         if spec.on_empty == "deliver" and not spec.partition_by and not any(share.files for share in found):
-            prior = PriorAttempt(to_compare=frozenset(self.published))
+            prior = PriorAttempt(to_compare=frozenset(self.published), is_unlisted=self.is_unlisted)
             made = stage_frame(pl.LazyFrame(schema=self.columns), replace(spec, rejects=None), prior=prior).staged
             parts[0] = replace(parts[0], files=made.files)
         try:

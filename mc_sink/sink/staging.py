@@ -91,9 +91,9 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         if spec.rejects:
             check_files_apart(spec.rejects[0].url, spec.names.run_id, waiting)
         prior = prior or find_prior_attempt(spec, stores)
-        name = rows.compiled.name
-        metadata = {"mc_sink.run_id": spec.names.run_id, **({"mc_sink.schema": name} if name else {})}
-        plan = DeliveryPlan(spec, rows.delivered, prior.to_compare, waiting=waiting, metadata=metadata)
+        named = {"mc_sink.schema": rows.compiled.name} if rows.compiled.name else {}
+        metadata = {"mc_sink.run_id": spec.names.run_id, **named}
+        plan = DeliveryPlan(spec, rows.delivered, prior.compared(stores), waiting=waiting, metadata=metadata)
         watch.end("prepare")
         progress.begin(lambda: count_rows(source) if rows.expected is None else rows.expected)
         batches = watch.until_last(spec.watch(rows.batches(spec.row_group_size)))
@@ -102,8 +102,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         staged = replace(as_staged(spec, files, rows, started_at), claim=prior.claim)
         try:
             progress.finish_rows(rows.compiled.num_rows, sum(file.num_bytes for file in files))
-            rejected = rows.compiled.rejected()
-            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior, waiting, rejected))
+            staged = replace(staged, rejects=_stage_rejects(rows, spec, stores, prior, several=bool(waiting)))
             rows.account_for(staged)
             if spec.names.share is None:  # `Delivery.publish` counts the rows of all shares
                 rows.check_number(spec.min_rows, guard)
@@ -113,9 +112,10 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         except BaseException as error:
             discard_noting(staged, stores, error)
             raise
-        staged = watch.finish(staged)
+        watch.end("check")
+        staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
         buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
-        return Outcome(staged, stores, rows.compiled.num_rows, rejected, next(buckets, None))
+        return Outcome(staged, stores, rows.compiled.num_rows, rows.compiled.rejected(), next(buckets, None))
 
 
 class Stopwatch:
@@ -125,16 +125,16 @@ class Stopwatch:
         self._began = self._last = time.monotonic()
         self.stages: list[Stage] = []
 
+    @property
+    def seconds(self) -> float:
+        """The time of all stages so far."""
+        return self._last - self._began
+
     def end(self, name: StageName) -> None:
         """End a stage. The next one begins now."""
         moment = time.monotonic()
         self.stages.append(Stage(name, moment - self._last))
         self._last = moment
-
-    def finish(self, staged: Staged) -> Staged:
-        """End the last stage, and return the delivery with the time that each took."""
-        self.end("check")
-        return replace(staged, took=timedelta(seconds=self._last - self._began), stages=tuple(self.stages))
 
     def until_last(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
         """Pass batches on, and end the stage of the rows when the last one was taken."""
@@ -199,25 +199,22 @@ def _if_empty(staged: Staged, stores: Stores) -> Staged:
     return replace(staged, files=())
 
 
-def _stage_rejects(  # noqa: PLR0913, PLR0917  each is a fact of its own
-    rows: DeliveryRows,
-    spec: DeliverySpec,
-    stores: Stores,
-    prior: PriorAttempt,
-    waiting: frozenset[str],
-    report: ValidationError | None,
+def _stage_rejects(
+    rows: DeliveryRows, spec: DeliverySpec, stores: Stores, prior: PriorAttempt, *, several: bool
 ) -> StagedRejects | None:
-    """Stage the rejected rows, of which `report` is the report; None where invalid rows fail the run."""
+    """Stage the rejected rows; None where invalid rows fail the run. `several`: other parts are staged already."""
     if spec.rejects is None:
         return None
     rejected, (target, format) = rows.compiled.rejects(), spec.rejects
+    report = rows.compiled.rejected()
+    checks = failed_checks(report.checks if report else None)
     if rejected is None:
-        return StagedRejects(0, None)
+        return StagedRejects(0, None, checks)
     is_published = target.url in prior.to_compare
-    schema, several = rejected.collect_schema(), bool(waiting) or spec.names.share is not None
+    schema, several = rejected.collect_schema(), several or spec.names.share is not None
     file = FilePlan(target, schema, format, ROW_GROUP_SIZE, several=several, already_published=is_published)
     written = write_file(pull(rejected, ROW_GROUP_SIZE), file, stores.of(target), lambda _rows, _bytes: None)
-    return StagedRejects(written.num_rows, written, failed_checks(report.checks if report else None))
+    return StagedRejects(written.num_rows, written, checks)
 
 
 def discard_noting(staged: Staged, stores: Stores, cause: BaseException) -> None:

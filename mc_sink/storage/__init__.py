@@ -31,7 +31,7 @@ from mc_sink.storage.s3 import (
     session_in,
     wrong_sum,
 )
-from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists
+from mc_sink.storage.store import Holds, Published, Store, Writer, already_exists, short_listing
 from mc_sink.sweep import Sweep
 from mc_sink.target import parse_target
 
@@ -64,6 +64,7 @@ __all__ = [
     "not_aborted",
     "odd_kind",
     "session_in",
+    "short_listing",
     "wrong_sum",
 ]
 

@@ -184,6 +184,10 @@ class LocalStore:
             raise TargetError(not_a_file(str(path), "a folder"))
         return frozenset(Target("file", "", str(file)).url for file in paths)
 
+    def listed(self, stem: Target) -> Iterator[str]:
+        """Yield the URLs of the files that begin with `stem`."""
+        yield from self.listing(stem, exact=False)
+
     def open(self, target: Target, content_type: str, *, several: bool) -> LocalFile:  # noqa: ARG002  all to the disk
         """Open one file for writing."""
         return LocalFile(target.path, self._made, self._note)

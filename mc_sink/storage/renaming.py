@@ -136,6 +136,10 @@ class RenamingStore(Unpicklable):
             return frozenset()
         return frozenset(self._beginning_with(f"{above}/", start))
 
+    def listed(self, stem: Target) -> Iterator[str]:
+        """Yield the URLs of the files that begin with `stem`."""
+        yield from self.listing(stem, exact=False)
+
     def open(self, target: Target, content_type: str, *, several: bool) -> RenamedFile:  # noqa: ARG002  all to disk
         """Open one file for writing, and make its folder."""
         path = self._path(target.url)

@@ -15,6 +15,7 @@ import hashlib
 import re
 import threading
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from isal import isal_zlib
@@ -23,7 +24,7 @@ from mc_sink.exceptions import AlreadyExistsError, UploadError
 from mc_sink.staged import Present
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mc_sink.receipt import CreateOnly, Integrity, WrittenFile
     from mc_sink.staged import IfExists, StagedFile, Upload
@@ -33,6 +34,8 @@ Match = Literal["same", "alike", "changed", "missing"]
 Holds = Literal["yes", "no", "unknown"]
 PATIENCE_SECONDS = 1.0
 _READ_SIZE = 2**20
+# Keys of a prefix that are listed where not all of them need to be: 4 pages of S3, and some 0.5 s.
+FEW_KEYS = 4_000
 S3_FORM = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
 
 
@@ -76,6 +79,9 @@ class Store(Protocol):
         Raises if nothing can be delivered there: access is refused, or the place does not exist.
         """
 
+    def listed(self, stem: Target) -> Iterator[str]:
+        """Yield the same URLs as `listing`, and list no more of them than are asked for."""
+
     def open(self, target: Target, content_type: str, *, several: bool) -> Destination:
         """Open one file that stays invisible; if it is one of `several`, it must not be kept in memory."""
 
@@ -108,6 +114,12 @@ class Store(Protocol):
 
         "alike": only the size and the store's own ETag can be compared, and they are the same.
         """
+
+
+def short_listing(store: Store, stem: Target) -> frozenset[str] | None:
+    """Return the URLs of the files that begin with `stem`, or None for more than 4,000."""
+    urls = frozenset(islice(store.listed(stem), FEW_KEYS + 1))
+    return None if len(urls) > FEW_KEYS else urls
 
 
 def already_exists(where: str) -> AlreadyExistsError:

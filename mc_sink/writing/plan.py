@@ -10,7 +10,7 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.storage import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     import polars as pl
 
@@ -49,7 +49,7 @@ class DeliveryPlan:
 
     spec: DeliverySpec
     schema: pl.Schema
-    already_published: frozenset[str] = frozenset()
+    already_published: Container[str] = frozenset()
     waiting: frozenset[str] = frozenset()
     metadata: Mapping[str, str] | None = None
     folder: str | None = None

@@ -201,7 +201,7 @@ def test_a_history_of_an_earlier_version_gets_the_new_column(state: Path) -> Non
     """Its records have no statement, and say why."""
     begin(FACTS).failed(ValueError())
     with sqlite3.connect(state / "history.sqlite3") as table:
-        table.execute("alter table runs drop column content")
+        table.execute("alter table runs drop column details")
     table.close()
     with pytest.raises(ConfigurationError, match="doesn't have the dialect of its files"):
         find_run("r-1").receipt().load_statement("t", "duckdb")

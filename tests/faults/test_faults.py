@@ -202,8 +202,9 @@ def test_a_200_that_answers_nothing_publishes_nothing(fault_s3: FaultServer, rep
     """A 200 that doesn't say that the object was stored is checked by a listing, and here nothing was stored."""
     fault_s3.fault("Put", reply, times=FOREVER)
     fault_s3.fault("Complete", reply, times=FOREVER)
+    hurried = options(fault_s3) | {"config_kwargs": {"read_timeout": 0.5}}
     with pytest.raises(CommitUnknown, match="no object there"):
-        mc_sink.sink_madconnect(numbers(rows), fault_s3.writer.target("p/x.csv"), storage_options=options(fault_s3))
+        mc_sink.sink_madconnect(numbers(rows), fault_s3.writer.target("p/x.csv"), storage_options=hurried)
     assert fault_s3.listing(fault_s3.bucket) == {}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = numbers(1_000)
-BRISK: dict[str, Any] = {"config_kwargs": {"read_timeout": 3}}
+BRISK: dict[str, Any] = {"config_kwargs": {"read_timeout": 1}}
 HTML = b"<html><body>Welcome</body></html>"
 CUT = b'<?xml version="1.0" encoding="UTF-8"?><CompleteMultipartUploadResult><ETag>"1'
 ANOTHER_KEY = b"<CompleteMultipartUploadResult><Key>q/y</Key><ETag>x</ETag></CompleteMultipartUploadResult>"

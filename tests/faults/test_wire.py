@@ -68,7 +68,7 @@ def test_a_fault_that_stays_is_an_error_in_time(fault_s3: FaultServer, format: s
     fault_s3.fault(op, Status(code, "SlowDown" if code in {429, 503} else "InternalError"), times=FOREVER)
     started = time.monotonic()
     with pytest.raises(UploadError, match="Nothing became visible") as raised:
-        deliver(fault_s3, format, read_timeout=3)
+        deliver(fault_s3, format, read_timeout=0.5)
     assert time.monotonic() - started < IN_TIME
     assert type(raised.value) is UploadError
     assert fault_s3.listing(fault_s3.bucket) == {}

@@ -385,8 +385,8 @@ KINDS: dict[str, Callable[[Path, pytest.MonkeyPatch], Any]] = {
     "replies within a delivery": lambda _, patch: Deliveries(patch),
     "manifests": lambda folder, _: Manifests(folder),
 }
-# A request takes longer than a text, and one that fails is sent again after a pause.
-FEW = {"replies": 20, "listings": 40, "replies within a delivery": 20, "manifests": 40}
+# A request and a file take longer than a text, and a request that fails is sent again after a pause.
+FEW = {"journals": 60, "notes": 60, "replies": 20, "listings": 25, "replies within a delivery": 15, "manifests": 25}
 
 
 @pytest.fixture(params=KINDS)

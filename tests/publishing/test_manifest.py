@@ -145,7 +145,7 @@ def test_one_that_can_not_be_written_is_named_and_completed(
     """The files are visible, it is not: the error says just that, and recovery or a rerun writes it."""
     server.fault("Put", fault, times=FOREVER)
     with pytest.raises(CommitError) as raised:
-        deliver(server, part_size=BIG)
+        deliver(server, part_size=BIG, read_timeout=1)
     assert type(raised.value) is error
     assert raised.value.uncommitted == (server.writer.target(MANIFEST),)
     assert len(raised.value.committed) == 3

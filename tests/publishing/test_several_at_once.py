@@ -139,7 +139,7 @@ def test_doubt_weighs_more_than_a_refusal(tmp_path: Path) -> None:
     """One file is refused, and another may be visible: the error says that it isn't known, and tells of both."""
     with TwoFail(TINY) as server:
         with pytest.raises(CommitUnknown, match=r"00009.csv may or may not be visible") as raised:
-            deliver(server, **MANY)
+            deliver(server, **MANY, read_timeout=1.5)
         assert any("another file failed too" in note and "00005.csv" in note for note in raised.value.__notes__)
         assert set(raised.value.committed) == visible(server)
         server.healed = True

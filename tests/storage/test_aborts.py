@@ -125,7 +125,7 @@ def test_a_third_try_tidies_what_never_was_an_object_and_nothing_else(format: st
         server.fault("Complete", Reset("head"), n=2, times=FOREVER)
         server.fault("List", Status(500), n=6, times=FOREVER)  # those after the first Complete
         with pytest.raises(CommitError):
-            deliver(server, format=format)
+            deliver(server, format=format, read_timeout=0.5)
         server.heal()
         (journal,) = mc_sink.list_journals()
         first = journal.staged[0].files[0].upload
@@ -208,7 +208,7 @@ def test_an_upload_whose_create_is_never_answered_is_reported(server: FaultServe
     """The delivery fails, and the note on its error says that an upload may be pending."""
     server.fault("Create", Status(500), times=FOREVER, when="after")
     with pytest.raises(mc_sink.UploadError) as raised:
-        deliver(server, max_rows_per_file=None)
+        deliver(server, max_rows_per_file=None, read_timeout=0.5)
     assert len(server.pending_uploads(server.bucket)) > 1
     assert any("not answered" in note and "AbortIncompleteMultipartUpload" in note for note in raised.value.__notes__)
 

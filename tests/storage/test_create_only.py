@@ -181,7 +181,7 @@ def test_a_listing_that_fails_ends_the_delivery_before_the_request(deaf: FaultSe
     """What can't be looked for isn't published blindly; the error says that nothing is visible."""
     deaf.fault("List", Status(500), n=2, times=FOREVER)
     with pytest.raises(mc_sink.UploadError, match="Nothing became visible"):
-        deliver(deaf, to="p/x.csv", part_size=KINDS[op], run_id=None)
+        deliver(deaf, to="p/x.csv", part_size=KINDS[op], read_timeout=0.5, run_id=None)
     assert deaf.log.of(op) == []
     assert seen(deaf) == {}
 

@@ -175,7 +175,7 @@ def test_blanks_before_an_answer_are_waited_for(fault_s3: FaultServer) -> None:
 
 def test_an_error_after_blanks_is_that_error(fault_s3: FaultServer) -> None:
     """The 200 came first, and isn't a success."""
-    requests = requests_to(fault_s3)
+    requests = requests_to(fault_s3, 0.5)
     parameters = ready(requests, "complete_multipart_upload")
     fault_s3.fault("Complete", WhitespaceThenReply(0.1), times=FOREVER)
     failed = failure(requests, "complete_multipart_upload", **parameters)

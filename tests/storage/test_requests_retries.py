@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,16 @@ PASSING: list[Fault] = [
     ERROR_IN_200,
     CUT_SHORT,
 ]
+STORM: list[Fault] = [
+    Status(503, "SlowDown"),
+    Status(500),
+    Status(502, ""),
+    Status(503, "ServiceUnavailable"),
+    Status(504, ""),
+    Status(429, ""),
+    Status(400, "ThrottlingException"),
+    ERROR_IN_200,
+]
 REFUSALS = {
     "AccessDenied": 403,
     "InvalidAccessKeyId": 403,
@@ -53,6 +64,8 @@ REFUSALS = {
     "PreconditionFailed": 412,
     "XMinioStorageFull": 507,
 }
+# In a storm: the usual ones, and as many as the shortest pauses allow until the deadline.
+MOST_ATTEMPTS = 32
 EVERYWHERE = pytest.mark.parametrize("operation", OPERATIONS)
 
 
@@ -151,21 +164,46 @@ def test_a_bit_that_flips_every_time_ends_in_an_error(fault_s3: FaultServer, ope
     ids=str,
 )
 def test_throttling_that_never_ends_is_an_error(fault_s3: FaultServer, op: str, fault: Status) -> None:
-    """A delivery to a store that only ever says "slow down" ends after all attempts, and reports that."""
-    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 5}, "max_concurrency": 1}
+    """A delivery to a store that only ever says "slow down" ends at the deadline, and reports that."""
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1}, "max_concurrency": 1}
     fault_s3.fault(op, fault, times=FOREVER)
     with pytest.raises(UploadError, match="asks for fewer requests") as raised:
         mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
-    assert len(fault_s3.log.of(op)) == Pace().attempts
-    assert f"failed after {Pace().attempts} attempts: " in str(raised.value)
+    assert Pace().attempts < len(fault_s3.log.of(op)) <= MOST_ATTEMPTS
+    assert f"failed after {len(fault_s3.log.of(op))} attempts: " in str(raised.value)
     assert "max_concurrency" in str(raised.value)
     assert fault_s3.listing(fault_s3.bucket) == {}
+
+
+@EVERYWHERE
+def test_a_storm_is_waited_out(fault_s3: FaultServer, caplog: pytest.LogCaptureFixture, operation: Operation) -> None:
+    """One that takes more than the usual number of attempts costs pauses and a warning, and no failure."""
+    requests = requests_to(fault_s3, 1.5)
+    parameters, before = ready(requests, operation), len(fault_s3.log.of(OPS[operation]))
+    for number in range(Pace().attempts + 1):
+        fault_s3.fault(OPS[operation], STORM[number % len(STORM)], n=number + 1)
+    requests.call(operation, **parameters)
+    assert len(fault_s3.log.of(OPS[operation])) - before == Pace().attempts + 2
+    (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert "is overloaded or fails" in warning.getMessage()
+    assert "for up to 3 s" in warning.getMessage()
+
+
+def test_a_storm_of_a_complete_is_settled_by_evidence(fault_s3: FaultServer) -> None:
+    """The first Complete had effect before the storm: the object is found, once, and its upload isn't aborted."""
+    options = fault_s3.storage_options | SMALL_PARTS | {"config_kwargs": {"read_timeout": 1.5}}
+    fault_s3.fault("Complete", Status(503, "SlowDown"), when="after")
+    fault_s3.fault("Complete", Status(503, "SlowDown"), n=2, times=Pace().attempts)
+    receipt = mc_sink.sink_madconnect(numbers(400_000), fault_s3.writer.target("p/x.csv"), storage_options=options)
+    assert receipt.verify().ok
+    assert list(fault_s3.listing(fault_s3.bucket)) == ["p/x.csv"]
+    assert fault_s3.log.of("Abort") == []
 
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_throttling_of_what_publishes_is_not_believed(fault_s3: FaultServer, code: int) -> None:
     """What says "slow down" may stand before a store that has done it: only the listing says that nothing is there."""
-    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 5}}
+    options = fault_s3.storage_options | {"config_kwargs": {"read_timeout": 1}}
     fault_s3.fault("Put", Status(code, "SlowDown"), times=FOREVER)
     with pytest.raises(mc_sink.CommitUnknown, match="a listing shows no object there"):
         mc_sink.sink_madconnect(numbers(10), fault_s3.writer.target("p/x.csv"), storage_options=options)
@@ -207,6 +245,9 @@ def test_waits_are_random_and_bounded() -> None:
     assert Pace.of({"read_timeout": None}) == Pace.of({}) == usual
     assert usual.quiet("upload_part") == 120
     assert usual.quiet("complete_multipart_upload") == 300
+    assert [usual.pauses(attempt) for attempt in (1, 2, 7)] == [(0, 0.2), (0, 0.4), (0, 10)]
+    shortest = min(usual.pauses(attempt)[0] for attempt in range(usual.attempts, 1_000))
+    assert usual.attempts + usual.deadline / shortest == MOST_ATTEMPTS
 
 
 def test_a_part_of_many_pieces_is_the_same_each_time(fault_s3: FaultServer) -> None:

@@ -39,17 +39,24 @@ def tiny_parts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bucket, "PartPlan", partial(PartPlan, min_size=1))
 
 
-def options(to: FaultServer | Writer, part_size: int = 400) -> dict[str, Any]:
-    """Return the server's address and key, tiny parts, and a timeout that a busy machine doesn't reach."""
-    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": 5}}
+def options(to: FaultServer | Writer, part_size: int = 400, read_timeout: float = 5) -> dict[str, Any]:
+    """Return the server's address and key, tiny parts, and by default a timeout that a busy machine doesn't reach."""
+    return to.storage_options | {"default_block_size": part_size, "config_kwargs": {"read_timeout": read_timeout}}
 
 
-def deliver(server: FaultServer, frame: Any = FRAME, *, to: str = "p/", part_size: int = 400, **how: Any) -> Any:
+def deliver(
+    server: FaultServer,
+    frame: Any = FRAME,
+    *,
+    to: str = "p/",
+    part_size: int = 400,
+    read_timeout: float = 5,
+    **how: Any,
+) -> Any:
     """Deliver to the server, in files of 20 rows and under one run id unless other things are asked for."""
     how = {"run_id": RUN, "max_rows_per_file": 20 if to.endswith("/") else None} | how
-    return mc_sink.sink_madconnect(
-        frame, server.writer.target(to), storage_options=options(server, part_size), progress=False, **how
-    )
+    given = options(server, part_size, read_timeout)
+    return mc_sink.sink_madconnect(frame, server.writer.target(to), storage_options=given, progress=False, **how)
 
 
 def seen(server: FaultServer, prefix: str = "p/") -> dict[str, StoredObject]:

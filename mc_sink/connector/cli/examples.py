@@ -17,6 +17,7 @@ mc-sink verify RUN_ID
     "run": """
 mc-sink run nightly.toml
 mc-sink run nightly.toml --dry-run                       schema, sample and keys; writes nothing
+mc-sink run nightly.toml --dry-run --rows all            judges every row; writes nothing
 mc-sink run nightly.toml --run-id nightly-2026-11-22     repeated runs deliver once
 mc-sink run nightly.toml --min-rows 1000                 fails, with nothing visible, for fewer rows
 mc-sink run nightly.toml --json | jq .num_rows
@@ -24,6 +25,7 @@ mc-sink run nightly.toml --json | jq .num_rows
     "send": """
 mc-sink send 'data/*.parquet' s3://bucket/prefix/ --schema audience
 mc-sink send a.csv s3://bucket/p/ --format csv.gz --set max_rows_per_file=1000000
+mc-sink send a.csv s3://bucket/p/ --region eu-west-1 --on-invalid reject --if-exists overwrite
 mc-sink send a.csv s3://bucket/p/ --set object_options.acl=bucket-owner-full-control
 """,
     "preview": """
@@ -32,6 +34,7 @@ mc-sink preview nightly.toml --run-id nightly-2026-11-22     the exact keys of t
 """,
     "schedule": """
 mc-sink schedule nightly.toml hourly.toml
+mc-sink schedule nightly.toml --next 5               the coming times; runs nothing
 mc-sink schedule *.toml --at-once 2 --json
 mc-sink schedule *.toml --metrics-file /var/lib/node_exporter/mc_sink.prom
 """,
@@ -45,13 +48,18 @@ mc-sink history
 mc-sink history --connection nightly --status failed --limit 5
 mc-sink history --json | jq -r .run_id
 """,
-    "show": "mc-sink show last\nmc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift",
+    "show": """
+mc-sink show last
+mc-sink show 20261122T1015     the beginning of a run's id
+mc-sink show 20261122T101530Z-4f2a9c --load --table sales --dialect redshift
+""",
     "report": """
 mc-sink report                                             of the last run
 mc-sink report 20261122T101530Z-4f2a9c --output run.html
 mc-sink report --all --output reports                      open reports/index.html
 """,
     "verify": """
+mc-sink verify last
 mc-sink verify 20261122T101530Z-4f2a9c     exit code 9 if a file is missing or has changed
 """,
     "recover": """

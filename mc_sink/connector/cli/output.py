@@ -208,6 +208,7 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
         facts |= {name: getattr(preview, name) for name in ("manifest", "rejects", "columns", "permissions", "preset")}
         facts |= {"format": preview.format.extension.removeprefix("."), "dialect": options_of(preview.format)}
         facts["lost"] = preview.lost
+        facts |= {"judged": found.judged, "num_rejected": found.num_rejected}
         if sample is not None:
             facts["schema"] = {name: str(dtype) for name, dtype in sample.schema.items()}
             facts["sample"] = sample.rows()
@@ -217,6 +218,9 @@ def rehearsal(found: Rehearsal, *, as_json: bool) -> None:
         out(lines(*(f"{name}: {dtype}" for name, dtype in sample.schema.items())))
         out(lines(*str(sample).split("\n"), ""))
     out(str(preview))
+    if found.judged is not None:
+        rejected = f", {found.num_rejected:,} would be rejected" if found.num_rejected else ""
+        out(f"judged       {counted(found.judged, 'row')}{rejected}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any) -> None:

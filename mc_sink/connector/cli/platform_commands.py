@@ -13,12 +13,12 @@ import typer
 
 from mc_sink import platforms as credentials
 from mc_sink._display import lines
-from mc_sink.connector.cli import credentials_input, output
+from mc_sink.connector.cli import completion, credentials_input, output
 from mc_sink.connector.cli.examples import example
 from mc_sink.connector.cli.exit import say
 from mc_sink.connector.cli.wording import for_command
 from mc_sink.encryption import key_text
-from mc_sink.exceptions import ConfigurationError
+from mc_sink.exceptions import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
     from mc_sink.platforms import Listed
@@ -29,7 +29,8 @@ platforms = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-Name = Annotated[str, typer.Argument(help="The platform's name.")]
+Name = Annotated[str, typer.Argument(help="The platform's name.", autocompletion=completion.platforms_saved)]
+NewName = Annotated[str, typer.Argument(help="The platform's name.")]
 Target = Annotated[str, typer.Argument(help="s3://bucket/prefix/")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Text = str | None
@@ -37,7 +38,7 @@ Text = str | None
 
 @platforms.command("add", epilog=example("platforms add"))
 def add(  # noqa: PLR0913  each is a question of the form
-    name: Name,
+    name: NewName,
     *,
     source: Annotated[
         Text, typer.Option("--from", help="Read the key from a file, or from standard input for -.")
@@ -54,7 +55,9 @@ def add(  # noqa: PLR0913  each is a question of the form
     web_identity_token_file: Annotated[Text, typer.Option(help="A file with the token to assume the role.")] = None,
     sts_endpoint: Annotated[Text, typer.Option(help="The URL of STS, if it is not AWS.")] = None,
     region: Annotated[Text, typer.Option(help="The bucket's region.")] = None,
-    endpoint: Annotated[Text, typer.Option(help="The store's URL, if it is not AWS.")] = None,
+    endpoint: Annotated[
+        Text, typer.Option("--endpoint-url", "--endpoint", help="The store's URL, if it is not AWS.")
+    ] = None,
     expected_bucket_owner: Annotated[Text, typer.Option(help="The account that must own the bucket.")] = None,
     acl: Annotated[Text, typer.Option(help="The canned ACL of every object.")] = None,
     kms_key: Annotated[Text, typer.Option(help="The KMS key of every object.")] = None,
@@ -65,8 +68,11 @@ def add(  # noqa: PLR0913  each is a question of the form
     ] = None,
     overwrite: Annotated[bool, typer.Option("--replace", help="Replace the platform of that name.")] = False,
     store: Annotated[Text, typer.Option(help="Where to store secrets: keyring or file.")] = None,
+    check_now: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check at once, if --prefix or --bucket is given.")
+    ] = True,
 ) -> None:
-    """Save credentials under a name.
+    """Save credentials under a name, and check them at once if --prefix or --bucket is given.
 
     Prompts for the key unless --from, --from-env, --profile, --web-identity-token-file or --ambient is given.
     """
@@ -92,9 +98,26 @@ def add(  # noqa: PLR0913  each is a question of the form
     saved = credentials.save(credentials.Platform(name=name, **facts, **key), **how)
     place = credentials.describe(name).secrets
     stored = f", stored in {'a file that only you can read' if place == 'file' else 'the keyring'}" if place else ""
-    say(f"Saved {name}: {saved.credentials}{stored}. It is unverified. Check it: mc-sink platforms check {name}")
+    say(f"Saved {name}: {saved.credentials}{stored}.")
+    target = prefix or next(iter(bucket or ()), None)
+    if target and check_now:
+        _check_saved(name, target)
+    else:
+        say(f"It is unverified. Check it: mc-sink platforms check {name}")
     if external_id == "new":
         output.out(str(saved.external_id))
+
+
+def _check_saved(name: str, target: str) -> None:
+    """Print the result of a check of a new platform. The platform stays saved in either case."""
+    try:
+        report = credentials.check(name, target)
+    except SinkError as error:
+        say(f"Cannot check it: {for_command(str(error), 'platforms')}")
+        return
+    say(f"{report.status} at {report.target}: {for_command(report.reason, 'platforms')}")
+    if not report.ok:
+        say(f"What to do: mc-sink platforms check {name} {target}")
 
 
 @platforms.command("list", epilog=example("platforms list"))
@@ -175,7 +198,7 @@ def policy(  # noqa: PLR0913  each is a question of the form
     bucket_wide: Annotated[
         bool, typer.Option("--bucket-wide", help="Print the documented policy for the whole bucket.")
     ] = False,
-    kms: Annotated[Text, typer.Option(help="The ARN of a KMS key to encrypt with.")] = None,
+    kms: Annotated[Text, typer.Option("--kms-key", "--kms", help="The ARN of a KMS key to encrypt with.")] = None,
     abort: Annotated[bool, typer.Option("--abort", help="Also allow aborting unfinished uploads.")] = False,
     engines: Annotated[
         bool, typer.Option("--engines", help="Also allow finding and aborting the uploads of lost workers.")

@@ -121,7 +121,9 @@ def recover(  # noqa: PLR0913  the options of a command
         if unreadable:
             raise typer.Exit(Code.CONFIGURATION)
         return
-    run_id = history.full_id(run_id, (journal.run_id for journal in publishing.journal.read_all()[0]))
+    unfinished = [one.run_id for one in publishing.journal.read_all()[0]]
+    unfinished += [one.run_id for one in publishing.hidden_files.list_left()]
+    run_id = history.full_id(run_id, unfinished)
     run: Run | None = None
     with suppress(ConfigurationError):  # a delivery from Python has no record
         run = history.find_run(run_id)

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,8 +22,10 @@ from mc_sink.exceptions import ConfigurationError, SinkError
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys, and write nothing.")]
-Rows = Annotated[int, typer.Option("--rows", min=0, help="Rows in the sample of a dry run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show schema, sample and keys, judge rows, and write nothing.")]
+Rows = Annotated[
+    str, typer.Option("--rows", metavar="N|all", help="Rows that a dry run shows and judges; all judges every row.")
+]
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run's id. Repeated runs of one id deliver once.")]
 MinRows = Annotated[
     int | None, typer.Option("--min-rows", min=0, help="Fail, with nothing visible, if fewer rows are valid.")
@@ -37,7 +39,7 @@ def run(  # noqa: PLR0913  the options of a command
     file: File,
     *,
     dry_run: DryRun = False,
-    rows: Rows = 5,
+    rows: Rows = "5",
     run_id: RunId = None,
     min_rows: MinRows = None,
     as_json: Json = False,
@@ -79,7 +81,7 @@ def send(  # noqa: PLR0913  the options of a command
     ] = None,
     min_rows: MinRows = None,
     dry_run: DryRun = False,
-    rows: Rows = 5,
+    rows: Rows = "5",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
@@ -120,18 +122,23 @@ def _go(  # noqa: PLR0913  the options of a command
     connection: Connection,
     *,
     dry_run: bool,
-    rows: int,
+    rows: str,
     run_id: str | None,
     as_json: bool,
     trigger: str = "manual",
     due_at: str | None = None,
 ) -> None:
+    number: int | Literal["all"] = "all" if rows == "all" else int(rows) if rows.isdecimal() else -1
+    if number == -1:
+        raise typer.BadParameter(f"{rows!r} is not a number of rows: write 0 or more, or all", param_hint="--rows")
     schedule = connection.settings.schedule if trigger == "schedule" else None
     with ending_soon(seconds_of(schedule.timeout, "timeout") if schedule and schedule.timeout else None):
         if dry_run:
             with output.reserved_stdout():
-                found = rehearse(connection, run_id=run_id, rows=rows)
+                found = rehearse(connection, run_id=run_id, rows=number)
             output.rehearsal(found, as_json=as_json)
+            if found.failure is not None:
+                raise found.failure
             return
         watched = not as_json and trigger == "manual" and sys.stderr.isatty()
         if not watched:

@@ -29,7 +29,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "recover": _RECORDED,
     "verify": {name: flag for name, flag in _RECORDED.items() if name != "target"},
     "platforms": _PLATFORM | {"store": "--store"},
-    "policy": {"kms_key": "--kms", "external_id": "--external-id", "region": "--region"},
+    "policy": {"kms_key": "--kms-key", "external_id": "--external-id", "region": "--region"},
     "lifecycle": {name: f"--{name.replace('_', '-')}" for name in ("expire_days", "archive_days", "abort_days")},
 }
 # The flags that stand for one value of an argument.

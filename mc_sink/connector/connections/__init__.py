@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import cache
 from importlib.util import find_spec
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
+
+from mc_sink import validation
 from mc_sink._display import counted, logger
 from mc_sink._frames import as_lazyframe
+from mc_sink._runtime.batches import pull
 from mc_sink.connector import history
 from mc_sink.connector.connections.connection_file import (
     Connection,
@@ -34,7 +38,7 @@ from mc_sink.connector.connections.scheduler import Scheduler, coming_times
 from mc_sink.connector.connections.settings import Settings
 from mc_sink.connector.connections.sources import opened, refuse_own_target
 from mc_sink.connector.connections.triggers import seconds_of
-from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, add_note, panics_as_query_errors
+from mc_sink.exceptions import NOTHING_VISIBLE, SinkError, ValidationError, add_note, panics_as_query_errors
 from mc_sink.keys import new_run_id
 from mc_sink.secret import seal
 from mc_sink.sink import SinkOptions, check_before, deliver_frame, preview, resolve, sink_madconnect
@@ -44,9 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    import polars as pl
-
     from mc_sink.connector.history import Beginning, Run
+    from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
     from mc_sink.sink import Preview
 
@@ -180,10 +183,17 @@ def _log_end(run: Run) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """The first rows of a source, None where they were not asked for, and the preview of its delivery."""
+    """The first rows of a source, None where they were not asked for, and the preview of its delivery.
+
+    `judged` counts the rows that were judged by the schema, of which `num_rejected` are invalid; None without a schema.
+    `failure` is the error that a run would end with for these rows.
+    """
 
     sample: pl.DataFrame | None
     preview: Preview
+    judged: int | None = None
+    num_rejected: int = 0
+    failure: ValidationError | None = None
 
 
 def inspect(connection: Connection) -> str:
@@ -195,19 +205,48 @@ def inspect(connection: Connection) -> str:
     return parse_target(arguments["target"]).url
 
 
-def rehearse(connection: Connection, *, run_id: str | None = None, rows: int | None = SAMPLE_ROWS) -> Rehearsal:
+def rehearse(
+    connection: Connection, *, run_id: str | None = None, rows: int | Literal["all"] | None = SAMPLE_ROWS
+) -> Rehearsal:
     """Return the first `rows` of the source and a preview of its delivery, without writing anything.
 
-    Raises the exceptions that a run would raise before its first byte. With `rows=None` the source is opened and not
-    read.
+    These rows, or `"all"` rows in a stream, are judged by the schema; `max_rejects` is applied only to all rows, and
+    `min_rows` and the guard are not applied. Raises the exceptions that a run would raise before its first byte.
+    With `rows=None` the source is opened and not read.
     """
     arguments = arguments_for(preview, connection)
     refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
+        if rows is None:
+            return Rehearsal(None, seen)
+        spec = resolve(SinkOptions(**arguments_for(sink_madconnect, connection)))
         with panics_as_query_errors():
-            sample = None if rows is None else as_lazyframe(frame).head(rows).collect()
-    return Rehearsal(sample, seen)
+            plan = as_lazyframe(frame)
+            if rows == "all":
+                return _judge(plan, spec, Rehearsal(None, seen), is_all=True)
+            sample = plan.head(rows).collect()
+            return _judge(sample.lazy(), spec, Rehearsal(sample, seen), is_all=False)
+
+
+def _judge(plan: pl.LazyFrame, spec: DeliverySpec, found: Rehearsal, *, is_all: bool) -> Rehearsal:
+    """Return a rehearsal with what the schema says of a plan's rows, and with the first valid ones as the sample."""
+    sample, failure = found.sample, None
+    limit = spec.max_rejects if is_all else None
+    with closing(validation.compile(spec.schema, plan, on_invalid=spec.on_invalid, max_rejects=limit)) as compiled:
+        try:
+            for batch in compiled.judge(pull(compiled.frame, spec.row_group_size)):
+                sample = batch.head(SAMPLE_ROWS) if sample is None else sample
+            failure = compiled.nothing_left() if is_all else None
+        except ValidationError as error:
+            failure = error
+        if not (compiled.validated or is_all):
+            return found
+        if sample is None:
+            sample = pl.DataFrame(schema=compiled.delivered)
+        return replace(
+            found, sample=sample, judged=compiled.num_rows, num_rejected=compiled.num_rejected, failure=failure
+        )
 
 
 @contextmanager

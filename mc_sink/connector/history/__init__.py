@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from mc_sink.receipt import Receipt
 
 __all__ = [
+    "LAST",
     "Beginning",
     "Busy",
     "Failure",
@@ -180,12 +181,18 @@ def find_run(run_id: str) -> Run:
 
 
 def full_id(text: str, others: Iterable[str] = ()) -> str:
-    """Return the id that a text stands for among the records and `others`; a text that fits none stays as it is."""
-    if not text:
+    """Return the id that a text stands for among the records and `others`; a text that fits none stays as it is.
+
+    The records are not opened for an id of `others`: an unfinished delivery is recovered without a history too.
+    """
+    others = set(others)
+    if not text or text in others:
         return text
     with transaction() as table:
         rows = table.execute(
-            "select distinct run_id from runs where substr(run_id, 1, length(?)) = ? limit 100", (text, text)
+            "select distinct run_id from runs where substr(run_id, 1, length(?)) = ? "
+            "order by length(run_id) limit 100",  # the whole id is the shortest
+            (text, text),
         )
         fitting = {row["run_id"] for row in rows} | {one for one in others if one.startswith(text)}
         newest = table.execute("select run_id from runs where status <> 'missed' order by number desc limit 1")

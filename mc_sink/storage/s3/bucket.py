@@ -32,7 +32,7 @@ from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from mc_sink.object_options import ObjectOptions
     from mc_sink.receipt import WrittenFile
@@ -70,15 +70,27 @@ class S3Store(Unpicklable):
 
         A denied listing returns nothing: the conditional request decides then.
         """
+        if not exact:
+            return frozenset(self.listed(stem))
         try:
-            keys = [stem.path] if exact and self._listing.find(stem.bucket, stem.path) else []
-            keys = keys if exact else self._listing.keys(stem.bucket, stem.path)
+            return frozenset([stem.url] if self._listing.find(stem.bucket, stem.path) else [])
         except RequestFailed as failed:
-            if is_list_denied(failed):
-                self.is_blind = True
-                return frozenset()
+            self._check_denied(failed, stem)
+            return frozenset()
+
+    def listed(self, stem: Target) -> Iterator[str]:
+        """Yield the URLs of the keys that begin with `stem`, a page at a time; none where the listing is denied."""
+        try:
+            for key in self._listing.keys(stem.bucket, stem.path):
+                yield f"s3://{stem.bucket}/{key}"
+        except RequestFailed as failed:
+            self._check_denied(failed, stem)
+
+    def _check_denied(self, failed: RequestFailed, stem: Target) -> None:
+        """Note that listings are denied; raise for every other failure of one."""
+        if not is_list_denied(failed):
             raise translated(failed, stem.url) from failed
-        return frozenset(f"s3://{stem.bucket}/{key}" for key in keys)
+        self.is_blind = True
 
     def open(self, target: Target, content_type: str, *, several: bool, plan: PartPlan | None = None) -> S3Parts:
         """Open one object for writing; sends nothing before the first full part. `plan` replaces how it is cut."""

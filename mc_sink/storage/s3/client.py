@@ -186,7 +186,7 @@ class Requests(Unpicklable):
             answer = await self._with_renewal(sending)
             if not (isinstance(answer, RequestFailed) and answer.transient) or not self._may_repeat(answer, attempt):
                 break
-            pause = random.uniform(0, min(pace.longest_wait, pace.first_wait * 2 ** (attempt - 1)))  # noqa: S311  no secret
+            pause = random.uniform(*pace.pauses(attempt))  # noqa: S311  no secret
             # The time in which the body moved doesn't count.
             if time.monotonic() - began - sending.moved_for + pause >= pace.deadline:
                 break
@@ -194,16 +194,21 @@ class Requests(Unpicklable):
         return answer
 
     def _may_repeat(self, failed: RequestFailed, attempt: int) -> bool:
-        """Return True if another attempt may follow: while a store can't be reached, only the deadline ends them."""
+        """Return True if another attempt may follow: while a store is down or overloaded, only the deadline ends them.
+
+        A request that is to be sent once is not repeated for that either.
+        """
         is_down = failed.outage == "no route" or (failed.outage == "no name" and self._is_reached)
         self._is_reached |= not failed.outage
-        if is_down and attempt == self._pace.attempts:
+        is_waited_for = (is_down or failed.is_of_a_storm) and self._pace.attempts > 1
+        if is_waited_for and attempt == self._pace.attempts:
             _log.warning(
-                "The store can't be reached (%s). The request is sent again for up to %.0f s.",
-                failed.message,
+                "The store %s (%s). The request is sent again for up to %.0f s.",
+                "can't be reached" if is_down else "is overloaded or fails",
+                failed.message or failed.code,
                 self._pace.deadline,
             )
-        return is_down or attempt < self._pace.attempts
+        return is_waited_for or attempt < self._pace.attempts
 
     async def _with_renewal(self, sending: Sending) -> dict[str, Any] | RequestFailed:
         """Send it, and once more if only expired credentials made it fail and they can be looked up again."""

@@ -133,7 +133,7 @@ def _of_kms(policy: str | None, action: str) -> Meaning:
         PermissionDenied,
         "the KMS key may not be used",
         "Grant kms:GenerateDataKey and kms:Decrypt on the key to this user, in the key's own policy too if the key is "
-        "another account's (mc-sink policy … --kms KEY_ARN prints the statement).",
+        "another account's (mc-sink policy … --kms-key KEY_ARN prints the statement).",
         action,
     )
 

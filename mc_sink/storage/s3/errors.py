@@ -17,7 +17,7 @@ from mc_sink.exceptions import (
     UploadError,
 )
 from mc_sink.storage.s3.denials import ACCOUNT_CODES, CREDENTIALS, Meaning, denial
-from mc_sink.storage.s3.failures import NO_TLS
+from mc_sink.storage.s3.failures import NO_TLS, TOO_LONG, WANTS_TLS
 from mc_sink.storage.s3.refusals import (
     advised,
     asks_for_equal_parts,
@@ -109,6 +109,14 @@ _BY_CODE: Final = {
         ConfigurationError,
         "the store answers without TLS at this port",
         "Write http:// in endpoint_url, with use_ssl=False in storage_options, or the port that answers with TLS.",
+    ),
+    WANTS_TLS: Meaning(
+        ConfigurationError,
+        "the store expects TLS at this port",
+        "Write https:// in endpoint_url, and leave use_ssl=False out of storage_options.",
+    ),
+    TOO_LONG: Meaning(
+        UploadError, "a prefix has too many objects to list", "Deliver under its own prefix, or with a manifest."
     ),
     "SSLError": Meaning(
         ConfigurationError,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal
 
-from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, NO_REPLY, REFUSED, RULES
+from mc_sink.storage.s3.retry_rules import CREDENTIAL_CODES, EXPIRED, FAILING, NO_REPLY, REFUSED, RULES, THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +38,10 @@ _REGION = re.compile(r"(?!unspecified$)[a-z][a-z0-9]{1,15}(?:-[a-z0-9]{1,12}){0,
 _IN_WORDS = re.compile(r"expecting '([a-z0-9-]+)'|\b[Tt]he ([a-z0-9-]+) location constraint")
 _IN_HOST = re.compile(r"\bs3(?:-accesspoint|-fips)?(?:\.dualstack)?[.-]([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _HOST = re.compile(r"(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]{2,250}(?::[0-9]{1,5})?/?")
-# The code of a port that answers without TLS, and what OpenSSL says of one.
-NO_TLS = "NoTLS"
+# The codes of a port that answers without TLS, with what OpenSSL says of one, and of a port that wants TLS.
+NO_TLS, WANTS_TLS = "NoTLS", "WantsTLS"
+# The code of a listing with more pages than are read.
+TOO_LONG = "TooLong"
 _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure", re.IGNORECASE)
 # The text that was signed includes the token. Stores and services repeat it after one of these words.
 _SIGNED = re.compile(
@@ -59,6 +61,10 @@ class ReplySizeError(Exception):
         self.status = status
 
 
+class TlsPortError(Exception):
+    """A reply to a request in plain HTTP says that the port expects TLS."""
+
+
 @dataclass(slots=True, eq=False)
 class RequestFailed(Exception):  # noqa: N818  what failed is the request; whether that is an error, its caller decides
     """A request that did not succeed. No text in here holds the caller's credentials.
@@ -71,6 +77,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     - `named`: the header or argument that the store complained of.
     - `region`, `endpoint`: where the store says that the bucket is.
     - `outage`: no connection was made. The host refused it or has no route, or its name is unknown.
+    - `is_of_a_storm`: a store, or a gateway before it, answered that it is overloaded or fails, which may take a while.
     """
 
     operation: str
@@ -84,6 +91,7 @@ class RequestFailed(Exception):  # noqa: N818  what failed is the request; wheth
     region: str | None = None
     endpoint: str | None = None
     outage: Literal["", "no route", "no name"] = ""
+    is_of_a_storm: bool = False
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
@@ -170,6 +178,7 @@ def _answered(operation: str, response: Mapping[str, Any], scrubbed: Callable[[s
     # A server's error, a timeout and a throttle may come from a gateway, after the store has taken the request.
     server_error = status is None or status >= 500 or status in {408, 429}  # noqa: PLR2004  server errors
     failed.uncertain = server_error and not failed.is_unsupported
+    failed.is_of_a_storm = code in THROTTLED or (code not in REFUSED and str(status) in FAILING)
     failed.named = _of_form(_HEADER, answer.get("Header") or answer.get("ArgumentName")) or ""
     failed.endpoint = _of_form(_HOST, answer.get("Endpoint"))
     failed.region = _of_form(_REGION, headers.get("x-amz-bucket-region") or answer.get("Region"))
@@ -215,6 +224,8 @@ def _unanswered(operation: str, error: Exception, scrubbed: Callable[[str], str]
     inner = getattr(error, "kwargs", {}).get("error")
     if isinstance(inner, ReplySizeError):
         return RequestFailed(operation, inner.status, "", str(inner), uncertain=True)
+    if isinstance(inner, TlsPortError):
+        return RequestFailed(operation, NOT_SENT, WANTS_TLS, str(inner), uncertain=False)
     if isinstance(inner, ClientConnectorError):
         failed.outage = _outage(inner.os_error)
     return failed

@@ -1,6 +1,6 @@
 """The HTTP session of a store: it sends each request once, only to its host, and reads replies of bounded sizes only.
 
-Six things that the libraries do by themselves are turned off here, because a delivery can't bear them:
+Seven things that the libraries do by themselves are turned off here, because a delivery can't bear them:
 
 - aiohttp sends a PUT again when a connection that it kept open breaks. A PUT that had taken effect then looks refused.
 - aiohttp follows a redirect to any host, with body and token.
@@ -8,6 +8,7 @@ Six things that the libraries do by themselves are turned off here, because a de
   it asks with HeadBucket. It does both on stores other than AWS too.
 - A store repeats the access key id and the token in its refusals, and so would our errors.
 - aiohttp reads a reply of any size, and unpacks it first. A reply without end would fill the memory.
+- botocore repeats a request to a port that expects TLS, and hides that the reply says so.
 - Every session reads the certificates of all authorities again: measured, 40 ms.
 """
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.secret import Unpicklable
 from mc_sink.storage.quiet_logs import silence_loggers
-from mc_sink.storage.s3.failures import ReplySizeError
+from mc_sink.storage.s3.failures import ReplySizeError, TlsPortError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,14 @@ _MESSAGE = re.compile(rb"(</?Message>)")
 MOST_LISTED, MOST_REPLIED = 2**23, 2**20
 # zlib finds out by itself whether a reply is packed as gzip or as deflate.
 _ANY_PACKING = zlib.MAX_WBITS | 32
+# The reply of a port that expects TLS to plain HTTP: of servers in Go, nginx, Apache and Tomcat in words, of others an
+# alert of TLS, of which aiohttp shows the bytes.
+_EXPECTS_TLS = re.compile(
+    rb"HTTP request (?:to an|was sent to) HTTPS (?:server|port)|plain HTTP to an SSL-enabled|requires TLS",
+    re.IGNORECASE,
+)
+_TLS_ALERT = r"b'\x15\x03"
+_BAD_REQUEST = 400
 _KEY_ID = re.compile(r"(?:Credential=|^AWS )([^/:,\s]+)")
 
 
@@ -116,13 +125,27 @@ class _Bounded:
 
     async def request(self, method: str, **options: Any) -> Any:
         """Send a request to its own URL only, and return its response, of which the body is read."""
-        response = await self._session.request(method, allow_redirects=False, **options)
+        from aiohttp import ClientResponseError
+
+        try:
+            response = await self._session.request(method, allow_redirects=False, **options)
+        except ClientResponseError as error:
+            if error.request_info.url.scheme == "http" and _TLS_ALERT in error.message:
+                raise TlsPortError("the reply is an alert of TLS") from None
+            raise
         try:
             response._body = await _read(response, MOST_LISTED if method == "GET" else MOST_REPLIED)  # noqa: SLF001  where `read` keeps it
+            _check_scheme(response, response._body)  # noqa: SLF001  as above
         except BaseException:
             response.close()
             raise
         return response
+
+
+def _check_scheme(response: Any, body: bytes) -> None:
+    """Raise `TlsPortError` if a refusal of plain HTTP says that the port expects TLS."""
+    if response.url.scheme == "http" and response.status == _BAD_REQUEST and _EXPECTS_TLS.search(body):
+        raise TlsPortError("the reply says so")
 
 
 async def _read(response: Any, most: int) -> bytes:

@@ -49,7 +49,9 @@ THROTTLED: Final = frozenset(
     }
 )
 TIMED_OUT: Final = frozenset({"408", "RequestTimeout", "RequestTimeoutException"})
-PASSES: Final = frozenset({NO_REPLY, "500", "502", "503", "504"}) | THROTTLED | TIMED_OUT
+# The statuses of a store, or of a gateway before it, that is overloaded or fails.
+FAILING: Final = frozenset({"429", "500", "502", "503", "504"})
+PASSES: Final = frozenset({NO_REPLY}) | FAILING | THROTTLED | TIMED_OUT
 CHANGED_ON_ITS_WAY: Final = frozenset(
     {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 )
@@ -145,8 +147,10 @@ class Pace:
 
     - An attempt ends when nothing moves for two read timeouts (a Complete: five).
     - No attempt begins later than two read timeouts after the first, not counting the time in which a body moved.
-    - At most `attempts` are made, unless no connection can be made: a store that restarts is waited for.
-    - The pauses are random shares of a bound that doubles from `first_wait` to `longest_wait` (full jitter).
+    - At most `attempts` are made. A store that can't be reached, asks for fewer requests or fails is waited for: then
+      the deadline alone ends the attempts, at most 32 of them.
+    - The pauses are random shares of a bound that doubles from `first_wait` to `longest_wait` (full jitter). After
+      `attempts` they are at least half of `longest_wait`.
 
     So a request that stands still is over after four read timeouts, a Complete after seven. A caller in a hurry sets
     that one number: with `read_timeout=1` everything ends within a few seconds.
@@ -175,6 +179,12 @@ class Pace:
     def longest_wait(self) -> float:
         """The bound of every pause: 10 s by default."""
         return self.read_timeout / 6
+
+    def pauses(self, attempt: int) -> tuple[float, float]:
+        """Return the bounds of the pause after an attempt, counted from 1."""
+        if attempt >= self.attempts:
+            return self.longest_wait / 2, self.longest_wait
+        return 0, min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
 
     def quiet(self, operation: Operation) -> float:
         """Return how long an attempt may stand still."""
