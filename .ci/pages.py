@@ -32,7 +32,7 @@ FEEDS = sorted(f"schemas/{path.stem}" for path in (ROOT / "docs" / "schemas").gl
 SECTIONS = {
     "What the receiver gets": ["names", "partitions", "csv", "types", "manifest", "receivers", "loading", "changes"],
     "Rows": ["validation", "identity"],
-    "Delivering": ["reruns", "errors", "platforms", "stores", "environment", "performance"],
+    "Delivering": ["reruns", "report", "errors", "platforms", "stores", "environment", "performance"],
     "Unattended": ["cli", "json", "schedules", "operations", "hooks", "containers"],
     "Several machines": ["shares", "spark", "ray", "dask", "orchestrators"],
     "Reference": ["reference/python", "reference/options", "reference/modules", "reference/commands"],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mc_sink import Changes, ConfigurationError, CountedWarning, Receipt, Rejects, Verification, WrittenFile
+from mc_sink import Changes, ClearBytes, ConfigurationError, CountedWarning, Receipt, Rejects, Verification, WrittenFile
 from mc_sink.content import Content
 from mc_sink.receipt import FailedCheck, Stage
 
@@ -174,6 +174,10 @@ def test_a_frame_has_a_row_for_each_file_and_no_value_of_a_partition() -> None:
     assert frame["role"].to_list() == ["rows", "rejects", "manifest", "success_marker"]
     assert frame["num_bytes"].to_list() == [5_678, 5_678, 99, None]
     assert "partition" not in frame.columns
+    encrypted = dataclasses.replace(FILE, clear=ClearBytes(5_000, "crc32:00000002"))
+    assert receipt(files=(encrypted,)).to_frame()["clear"].to_list() == [
+        {"num_bytes": 5_000, "checksum": "crc32:00000002"}
+    ]
     assert receipt(files=()).to_frame().schema == frame.schema
     assert receipt(files=()).to_frame().is_empty()
 

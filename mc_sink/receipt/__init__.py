@@ -247,18 +247,18 @@ class Receipt:
         """Return a frame with a row for each file, those of the rejects, the manifest and the marker included.
 
         Its columns are `role` ("rows", "rejects", "manifest" or "success_marker") and those of `WrittenFile`, without
-        the values of partitions.
+        the values of partitions. `clear` is a struct, set for encrypted files.
         """
         import polars as pl
 
         names = [one.name for one in fields(WrittenFile) if one.name != "partition"]
         kinds: dict[str, Any] = {"num_rows": pl.Int64, "num_bytes": pl.Int64}
+        kinds |= {"clear": pl.Struct({"num_bytes": pl.Int64, "checksum": pl.String})}
         kinds |= dict.fromkeys(("from_prior_attempt", "etag_is_computed"), pl.Boolean)
         stored = [("rows", file) for file in self.files]
         stored += [("rejects", file) for file in (self.rejects.files if self.rejects else ())]
-        rows = [{"role": role} | {name: getattr(file, name) for name in names} for role, file in stored]
-        closing = {file.path: asdict(file) for file in self.closing}
-        # Of a recorded run only the URLs of these may be known.
+        rows = [{"role": role} | asdict(file) for role, file in stored]
+        closing = {file.path: asdict(file) for file in self.closing}  # of a recorded run only the URLs are known
         closed = {"manifest": self.manifest, "success_marker": self.success_marker}
         rows += [{"role": role, "path": url} | closing.get(url, {}) for role, url in closed.items() if url]
         schema = {"role": pl.String} | {name: kinds.get(name, pl.String) for name in names}

@@ -112,8 +112,7 @@ def stage_frame(  # noqa: PLR0913  each is a fact of its own
         except BaseException as error:
             discard_noting(staged, stores, error)
             raise
-        watch.end("check")
-        staged = replace(staged, took=timedelta(seconds=watch.seconds), stages=tuple(watch.stages))
+        staged = watch.finish(staged)
         buckets = (bytes(key.seen) for key in rows.compiled.unique if key.seen is not None)
         return Outcome(staged, stores, rows.compiled.num_rows, rows.compiled.rejected(), next(buckets, None))
 
@@ -125,16 +124,16 @@ class Stopwatch:
         self._began = self._last = time.monotonic()
         self.stages: list[Stage] = []
 
-    @property
-    def seconds(self) -> float:
-        """The time of all stages so far."""
-        return self._last - self._began
-
     def end(self, name: StageName) -> None:
         """End a stage. The next one begins now."""
         moment = time.monotonic()
         self.stages.append(Stage(name, moment - self._last))
         self._last = moment
+
+    def finish(self, staged: Staged) -> Staged:
+        """End the last stage, and return the delivery with the time that each took."""
+        self.end("check")
+        return replace(staged, took=timedelta(seconds=self._last - self._began), stages=tuple(self.stages))
 
     def until_last(self, batches: Generator[pl.DataFrame, None, None]) -> Generator[pl.DataFrame, None, None]:
         """Pass batches on, and end the stage of the rows when the last one was taken."""
