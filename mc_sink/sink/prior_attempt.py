@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.keys import FileNames
     from mc_sink.staged import Staged
-    from mc_sink.storage import Stores
+    from mc_sink.storage import Store, Stores
     from mc_sink.target import Target
 
 
@@ -109,12 +109,8 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     place = spec.manifest or (names.manifest if names.target.is_prefix else None)
     is_complete = spec.run_id_given and place and store.listing(place, exact=True)
     manifest = place.url if place and is_complete else None
-    marker = spec.success_marker
-    if marker and not overwrites and not (published or manifest) and (present := store.listing(marker, exact=True)):
-        raise AlreadyExistsError(
-            f"The success marker of another run is already at {min(present)} and was not changed. Deliver each run "
-            'under its own prefix, leave success_marker out, or set if_exists="overwrite".'
-        )
+    if spec.success_marker and not (overwrites or published or manifest):
+        _refuse_marker(store, spec.success_marker)
     rejects = _visible_rejects(spec, stores)
     # Raises for a journal of this run that can't be read.
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
@@ -179,6 +175,15 @@ def _claim(spec: DeliverySpec, elsewhere: tuple[str, ...], *, overwrites: bool) 
 def _elsewhere(begun: journal.Journal, names: FileNames) -> Iterator[str]:
     """Yield files of the journal outside of this run's names: an attempt with other folders or another template."""
     return (file.path for part in begun.staged for file in part.files if not names.claims(file.path))
+
+
+def _refuse_marker(store: Store, marker: Target) -> None:
+    """Raise if a success marker is there, which then is another run's."""
+    if present := store.listing(marker, exact=True):
+        raise AlreadyExistsError(
+            f"The success marker of another run is already at {min(present)} and was not changed. Deliver each run "
+            'under its own prefix, leave success_marker out, or set if_exists="overwrite".'
+        )
 
 
 def _refuse_encrypted(run_id: str, published: Collection[str]) -> NoReturn:

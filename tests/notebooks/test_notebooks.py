@@ -36,7 +36,7 @@ EXPECTED = {
         '(4, 4)</small><table border="1" class="dataframe">',
         "49,997 rows, 3 rejected",
         "3 of 50,000 rows were rejected, more than max_rejects=2 allows",
-        "['audience', 'payload', 'report']",
+        "'google_customer_match',",
     ],
     "scheduled_export": [
         "nightly.toml: valid; delivers to s3://their-bucket/exports/",
