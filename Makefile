@@ -86,7 +86,7 @@ pictures: setup
 
 # The documentation site, in site/. It is built without a network; a warning or a broken link fails the target.
 docs: $(DOCS)/ready
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --config-file .ci/mkdocs.yml --strict --quiet
 	$(DOCS)/bin/python .ci/links.py site
 
 # The wheel and the source distribution, in dist/.
