@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  pydantic reads the annotations of what a journal holds
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping  # noqa: TC003  pydantic reads the annotations of what a journal holds
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mc_sink.encrypted import Encryption  # noqa: TC001  as above
@@ -41,3 +41,9 @@ class Content:
     pattern: str = ""
     manifest_form: str = "mc_sink"
     encryption: Encryption | None = None
+
+
+def shared(contents: Iterable[Content]) -> Content:
+    """Return the content of a delivery of several parts: names of several templates have no pattern in common."""
+    first, *others = contents
+    return first if all(one.pattern == first.pattern for one in others) else replace(first, pattern="")

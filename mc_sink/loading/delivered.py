@@ -80,7 +80,17 @@ class Delivered:
     @property
     def urls(self) -> list[str]:
         """The URLs of the files; a single pattern where the record has no values of partitions."""
-        return [self.content.pattern] if self.has_pattern else list(self.files)
+        return [self.pattern] if self.has_pattern else list(self.files)
+
+    @property
+    def pattern(self) -> str:
+        """The pattern of the URLs of all files. Raises where parts of the delivery have names of several patterns."""
+        if not self.content.pattern:
+            raise self.refuse(
+                "its parts were staged with several templates of names, which no pattern has in common",
+                "Load the files one by one, by the URLs in the receipt.",
+            )
+        return self.content.pattern
 
     @property
     def has_pattern(self) -> bool:

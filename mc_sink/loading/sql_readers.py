@@ -109,7 +109,7 @@ def _clickhouse_url(load: Delivered) -> str:
         return backslashed(urls[0])
     # Braces list alternatives. A name with a comma would be two of them.
     listed = f"{load.folder}{{{','.join(names)}}}"
-    return backslashed(load.content.pattern if any("," in name for name in names) else listed)
+    return backslashed(load.pattern if any("," in name for name in names) else listed)
 
 
 def _clickhouse_settings(load: Delivered) -> dict[str, str]:

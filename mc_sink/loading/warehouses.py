@@ -78,7 +78,7 @@ def snowflake(load: Delivered) -> str:
     load.need_columns_in_files()
     names = load.names
     if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {backslashed(_regular(load.content.pattern))}"
+        files = f"PATTERN = {backslashed(_regular(load.pattern))}"
     else:
         files = f"FILES = ({', '.join(map(backslashed, names))})"
     if load.target.startswith("s3://") and not load.access:
@@ -218,7 +218,7 @@ def databricks(load: Delivered) -> str:
     load.need_columns_in_files()
     names = load.names
     if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {backslashed(load.content.pattern.removeprefix(load.folder))}"
+        files = f"PATTERN = {backslashed(load.pattern.removeprefix(load.folder))}"
     else:
         files = f"FILES = ({', '.join(map(backslashed, names))})"
     options, source = "", f"FROM {backslashed(load.folder)}"

@@ -101,6 +101,7 @@ def configured(walk: Walk) -> tuple[Walk, dict[str, str]]:
     machine, shown = walk.machine, {}
     shown["My Platforms"] = machine.here("platforms", "list").out
     words = ["--endpoint", walk.writer.url, "--prefix", walk.target(), "--acl", "bucket-owner-full-control"]
+    words += ["--no-check"]
     answers = {"Access Key ID": walk.writer.credentials.key, "Secret Access Key": walk.writer.credentials.secret}
     shown["Configure"] = machine.at_a_terminal(
         "platforms", "add", "amazon-s3", *words, answers=answers | {"Session Token (none)": ""}

@@ -104,7 +104,9 @@ def test_the_receipt_says_that_a_window_remained(deaf: FaultServer, op: str) -> 
     """In its facts and in its words; not for a run that replaces, nor for a local file."""
     receipt = deliver(deaf, part_size=KINDS[op], max_rows_per_file=30)
     assert [file.create_only for file in receipt.files] == ["listing"] * 2
-    assert "create-only 2 of 2 by a listing right before the request; a window of one request remained" in str(receipt)
+    assert "create-only 2 of 2 files by a listing right before the request; a window of one request remained" in str(
+        receipt
+    )
     assert [file.create_only for file in deliver(deaf, part_size=KINDS[op], max_rows_per_file=30).files] == [None] * 2
     replacing = deliver(deaf, part_size=KINDS[op], max_rows_per_file=30, if_exists="overwrite")
     assert [file.create_only for file in replacing.files] == [None] * 2
@@ -170,7 +172,7 @@ def test_a_writer_who_may_not_list_delivers_and_is_told(tmp_path: Path, op: str,
     with FaultServer(Rules(min_part_size=1, granted=GRANTED - {"List"})) as server:
         receipt = deliver(server, part_size=KINDS[op], format=format, max_rows_per_file=30)
         assert [file.create_only for file in receipt.files] == ["unproven"] * 2
-        assert "2 of 2 not proven: the listing was refused" in str(receipt)
+        assert "2 of 2 files not proven: the listing was refused" in str(receipt)
         assert rows(server, format, tmp_path).equals(as_text(FRAME, format))
         with pytest.raises(mc_sink.SinkError):
             deliver(server, part_size=KINDS[op], format=format, max_rows_per_file=30)

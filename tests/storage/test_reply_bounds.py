@@ -168,7 +168,7 @@ def test_a_packed_reply_is_unpacked_within_bounds(fault_s3: FaultServer, packing
 
 def test_the_largest_page_of_a_listing_is_read(fault_s3: FaultServer) -> None:
     """A thousand keys of 1,024 bytes, each byte written in the longest way."""
-    entry = b"<Contents><Key>%s</Key><Size>1</Size></Contents>" % (b"&quot;" * 1_024)
+    entry = b"<Contents><Key>%s</Key><ETag>0</ETag><Size>1</Size></Contents>" % (b"&quot;" * 1_024)
     fault_s3.fault("List", Body(200, PAGE % (entry * 1_000), (("Content-Type", "application/xml"),)))
     requests = requests_to(fault_s3)
     assert len(requests.call("list_objects_v2", **ready(requests, "list_objects_v2"))["Contents"]) == 1_000

@@ -124,7 +124,7 @@ def test_the_error_survives_a_pickle_and_is_a_table_in_notebooks() -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (str(again), again.schema_name, cases(again)) == (str(error), "positive", cases(error))
     html = again._repr_html_()
-    assert "<td>greater_than(0)</td>" in html
+    assert ">greater_than(0)</td>" in html
     assert "Nothing became visible." in html
     assert "<b>'" not in html
     assert again.advice.endswith("`.failure_cases` has all failures.")
