@@ -23,7 +23,7 @@ FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 CSVS, PARQUETS = st.tuples(frames(), dialects()), st.tuples(frames(), st.builds(Parquet, null_dtype=st.just("write")))
-NORMAL = settings(max_examples=300, deadline=None, suppress_health_check=_HEALTH, derandomize=True)
+NORMAL = settings(max_examples=200, deadline=None, suppress_health_check=_HEALTH, derandomize=True)
 LONG = settings(max_examples=3_000, deadline=None, suppress_health_check=_HEALTH)
 
 

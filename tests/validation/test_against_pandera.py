@@ -280,7 +280,7 @@ def _quietly(case: Case) -> None:
         agrees(case)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=_HEALTH, derandomize=True)
+@settings(max_examples=250, deadline=None, suppress_health_check=_HEALTH, derandomize=True)
 @given(cases())
 def test_every_row_is_judged_as_pandera_judges_it(case: Case) -> None:
     """Compiled checks and Pandera agree, row for row."""
