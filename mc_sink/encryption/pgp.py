@@ -51,6 +51,8 @@ class Pgp(Unpicklable):
         refuse_no_recipients("Pgp", self.recipients)
         if self.passphrase is not None and self.signer is None:
             raise ConfigurationError("Pgp(passphrase=…) belongs to a signing key. Pass signer=, or leave it out.")
+        if isinstance(self.passphrase, str):
+            object.__setattr__(self, "passphrase", Secret(self.passphrase))
 
     def cipher(self) -> PgpCipher:
         """Read and check the keys. Raises `ConfigurationError`."""
@@ -69,10 +71,8 @@ class Pgp(Unpicklable):
         }
         fingerprint = None
         if self.signer is not None:
-            secret = self.passphrase
-            words = secret.reveal() if isinstance(secret, Secret) else secret
-            data, fingerprint = _signer(pysequoia, self.signer, words)
-            head |= {"signer": base64.b64encode(data).decode(), "passphrase": words}
+            data, fingerprint = _signer(pysequoia, self.signer, self.passphrase)
+            head |= {"signer": base64.b64encode(data).decode(), "passphrase": _revealed(self.passphrase)}
         text = json.dumps(head).encode()
         facts = Encryption("pgp", tuple(cert.fingerprint.upper() for cert in certs), fingerprint)
         return PgpCipher(facts, len(text).to_bytes(4, "big") + text)
@@ -181,7 +181,7 @@ def _check_encrypts(pysequoia: Any, cert: Any) -> None:
         ) from None
 
 
-def _signer(pysequoia: Any, key: Key, passphrase: str | None) -> tuple[bytes, str]:
+def _signer(pysequoia: Any, key: Key, passphrase: str | Secret | None) -> tuple[bytes, str]:
     """Return the bytes and the fingerprint of a signing key that works with its passphrase."""
     data, label = read_key("Pgp", key, _ARMOR)
     try:
@@ -191,10 +191,15 @@ def _signer(pysequoia: Any, key: Key, passphrase: str | None) -> tuple[bytes, st
         raise ConfigurationError(f"Pgp can't sign with {label}: it holds no secret key of OpenPGP.") from None
     _check_alive(cert, "sign with")
     try:
-        pysequoia.sign(secret.signer(passphrase), b"", armor=False)
+        pysequoia.sign(secret.signer(_revealed(passphrase)), b"", armor=False)
     except RuntimeError:
         raise ConfigurationError(
             f"Cannot sign with the key {cert.fingerprint.upper()}: it can't sign, or its passphrase is wrong. "
             "Check passphrase=, or pass another key."
         ) from None
     return bytes(secret), cert.fingerprint.upper()
+
+
+def _revealed(passphrase: str | Secret | None) -> str | None:
+    """Return the plain passphrase; no frame keeps it, so that no traceback can show it."""
+    return passphrase.reveal() if isinstance(passphrase, Secret) else passphrase

@@ -12,7 +12,7 @@ from mc_sink.loading.python_readers import spark_options, spark_types
 from mc_sink.loading.sql_types import TEXTS, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mc_sink.loading.delivered import Delivered
 
@@ -76,11 +76,7 @@ def snowflake(load: Delivered) -> str:
     """Return a COPY INTO of the files, by their names, or by a pattern where they are many or not known."""
     load.need_cloud()
     load.need_columns_in_files()
-    names = load.names
-    if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {backslashed(_regular(load.pattern))}"
-    else:
-        files = f"FILES = ({', '.join(map(backslashed, names))})"
+    files = _files(load, _regular)
     if load.target.startswith("s3://") and not load.access:
         load.note("Pass access= with the name of a storage integration, unless the bucket is public.")
     integration = f"STORAGE_INTEGRATION = {load.access}" if load.access else ""
@@ -94,6 +90,13 @@ def snowflake(load: Delivered) -> str:
         "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE)",
         "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
     )
+
+
+def _files(load: Delivered, as_pattern: Callable[[str], str]) -> str:
+    """Return the files of a COPY INTO: their names, or a pattern where they are many or not known."""
+    if len(load.files) > _LISTED or load.has_pattern:
+        return f"PATTERN = {backslashed(as_pattern(load.pattern))}"
+    return f"FILES = ({', '.join(map(backslashed, load.names))})"
 
 
 def _regular(pattern: str) -> str:
@@ -216,11 +219,7 @@ def databricks(load: Delivered) -> str:
     """Return a COPY INTO of the files, by their names, or by a pattern where they are many or not known."""
     load.need_cloud()
     load.need_columns_in_files()
-    names = load.names
-    if len(names) > _LISTED or load.has_pattern:
-        files = f"PATTERN = {backslashed(load.pattern.removeprefix(load.folder))}"
-    else:
-        files = f"FILES = ({', '.join(map(backslashed, names))})"
+    files = _files(load, lambda pattern: pattern.removeprefix(load.folder))
     options, source = "", f"FROM {backslashed(load.folder)}"
     if load.is_csv:
         kinds = spark_types(load)

@@ -8,9 +8,10 @@ from mc_sink.publishing import hidden_files, journal, verification
 from mc_sink.publishing.journal import Journal, list_journals
 from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.preconditions import raise_stale
-from mc_sink.publishing.publication import discard, discard_with, publish, publish_with, wait_to_publish, waiting_at
+from mc_sink.publishing.publication import discard, discard_with, publish, publish_with
 from mc_sink.publishing.recovery import recover
 from mc_sink.publishing.verification import verify
+from mc_sink.publishing.waiting import wait_to_publish, waiting_at
 
 __all__ = [
     "Journal",

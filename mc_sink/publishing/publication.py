@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,6 +18,7 @@ from mc_sink.publishing.manifest import publish_manifest, publish_marker, writte
 from mc_sink.publishing.preconditions import accepted_stale, check_one_run, check_parts, is_closed, standing
 from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
+from mc_sink.publishing.waiting import forget_waiting
 from mc_sink.receipt import Receipt, Rejects, Stage, added_checks, added_up, summed, unproven
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
@@ -37,11 +36,9 @@ if TYPE_CHECKING:
     from mc_sink.storage import Store, Stores
 
 _log = logger(__name__)
-# Up to this many files after the first are published in order, without a gap after a failure: 0.5 s at 50 ms a request.
+# Up to this many files after the first are published in order, so that a failure leaves no gap among the visible files.
+# At 50 ms a request that takes half a second.
 FEW_FILES = 8
-_lock = threading.Lock()
-# Weak references: a `Staged` that its owner dropped can't be published from here, and a retry stages it again.
-_waiting: dict[int, weakref.ref[Staged]] = {}
 
 
 @seals_options
@@ -63,7 +60,7 @@ def publish(
     """
     check_parts(staged, "publish")
     run = check_one_run(staged)
-    _forget_waiting(staged)
+    forget_waiting(staged)
     return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
 
 
@@ -106,7 +103,8 @@ class Attempt:
         self._closing: list[WrittenFile] = []
         self._unused: list[StagedFile] = []
         self._altered: list[str] = []
-        self._is_closed, self._lost, self._reported = False, lost, reported
+        self._is_closed = False
+        self._lost, self._reported = lost, reported
         self._sweep = None if lost is None else Sweep("none")
 
     def publish(self) -> Receipt:
@@ -302,7 +300,7 @@ def discard(
     """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps."""
     check_parts(staged, "discard")
     target = staged[0].target if staged else ""
-    _forget_waiting(staged)
+    forget_waiting(staged)
     return discard_with(stores_for(target, platform, storage_options), staged, look=True)
 
 
@@ -328,23 +326,3 @@ def discard_files(
         elif state != "published":
             left.append(stores.of(parse_target(file.path)).discard(file, look=look))
     return [sentence for sentence in left if sentence]
-
-
-def wait_to_publish(staged: Staged) -> None:
-    """Remember what was staged until it is published, discarded or dropped."""
-    key = id(staged)
-    with _lock:
-        _waiting[key] = weakref.ref(staged, lambda _: _waiting.pop(key, None))
-
-
-def _forget_waiting(staged: Sequence[Staged]) -> None:
-    for part in staged:
-        _waiting.pop(id(part), None)
-
-
-def waiting_at(run_id: str, target: str) -> frozenset[str]:
-    """Return the URLs of all files that this process has staged for one run and not yet published or discarded."""
-    with _lock:
-        parts = [part for reference in _waiting.copy().values() if (part := reference())]
-    same = [part for part in parts if (part.run_id, part.target) == (run_id, target)]
-    return frozenset(file.path for part in same for file in part.all_files)

@@ -19,9 +19,10 @@ from mc_sink.storage import already_exists, is_visible, short_listing
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator
+    from collections.abc import Container, Iterator
 
     from mc_sink.delivery_spec import DeliverySpec
+    from mc_sink.exceptions import Visible
     from mc_sink.keys import FileNames
     from mc_sink.staged import Staged
     from mc_sink.storage import Store, Stores
@@ -102,7 +103,7 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     found = short_listing(store, stem) if spec.records_begun else store.listing(stem, exact=exact)
     published = names.of_this_run(found or frozenset())
     if spec.cipher and published and not overwrites:
-        _refuse_encrypted(names.run_id, published)
+        _refuse_encrypted(names.run_id, f"published {counted(len(published), 'object')}, such as {min(published)}")
     if published and not spec.run_id_given and not overwrites:
         raise already_exists(min(published))
     # A visible manifest completes the run even if this attempt writes none.
@@ -116,7 +117,7 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
     is_unlisted = found is None and bool(begun or manifest or store.listing(names.begun, exact=False))
     if spec.cipher and is_unlisted and not overwrites:
-        _refuse_encrypted(names.run_id, [names.begun.url])
+        _refuse_encrypted(names.run_id, "began to publish, and may have published files", visible="unknown")
     if overwrites:
         if names.target.is_prefix and not names.is_numbered and spec.stale == "fail":
             raise_stale(published - {names.file(0).url})
@@ -186,11 +187,11 @@ def _refuse_marker(store: Store, marker: Target) -> None:
         )
 
 
-def _refuse_encrypted(run_id: str, published: Collection[str]) -> NoReturn:
+def _refuse_encrypted(run_id: str, what: str, *, visible: Visible = "some") -> NoReturn:
     """Raise because an encryption of the same rows has other bytes each time, and can't be compared."""
     raise AlreadyExistsError(
-        f"Cannot repeat run {run_id}: an earlier attempt published {counted(len(published), 'object')}, such as "
-        f"{min(published)}. Encrypted files have other bytes each time, so this attempt can't be compared with them. "
-        f'If that attempt was interrupted, mc_sink.recover("{run_id}") finishes it. Otherwise use a new run_id.',
-        visible="some",
+        f"Cannot repeat run {run_id}: an earlier attempt {what}. Encrypted files have other bytes each time, so this "
+        f'attempt can\'t be compared with them. If that attempt was interrupted, mc_sink.recover("{run_id}") finishes '
+        "it. Otherwise use a new run_id.",
+        visible=visible,
     )

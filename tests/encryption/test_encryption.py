@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -163,6 +164,9 @@ def test_a_signing_key_without_its_passphrase_is_refused(gpg: GnuPG, tmp_path: P
     with pytest.raises(ConfigurationError, match=r"Cannot sign with the key .* Check passphrase=") as raised:
         mc_sink.sink_madconnect(FRAME, tmp_path / "x.csv.pgp", encrypt=encrypt, progress=False)
     assert "wrong." not in str(raised.value).replace("passphrase is wrong.", "")
+    frames = [frame for frame, _ in walk_tb(raised.tb) if "mc_sink" in frame.f_globals["__name__"]]
+    assert frames
+    assert not [frame for frame in frames if phrase and repr(phrase) in repr(frame.f_locals)]
     assert [*tmp_path.iterdir()] == []
 
 

@@ -130,8 +130,8 @@ def test_a_connections_source_is_not_opened_either(tmp_path: Path, state: Path) 
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-40 22 0:40 / /home rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2
-41 40 0:41 / /home/a\\040b/disk rw - ext4 /dev/vdb rw
+40 22 0:40 / /data rw,relatime shared:1 - nfs4 server:/data rw,vers=4.2
+41 40 0:41 / /data/a\\040b/disk rw - ext4 /dev/vdb rw
 42 22 0:42 / /mnt/share rw - cifs //server/share rw
 """
 
@@ -140,7 +140,7 @@ def test_a_disk_of_another_machine_is_known(tmp_path: Path, caplog: pytest.LogCa
     """By the nearest mount above the folder, in the form of Linux' own table; the table of this machine is readable."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS)
-    places = {"/home/user/state": "nfs4", "/home/a b/disk/state": None, "/mnt/share": "cifs", "/mnt/shared": None}
+    places = {"/data/user/state": "nfs4", "/data/a b/disk/state": None, "/mnt/share": "cifs", "/mnt/shared": None}
     assert {place: state_dir.remote_kind(Path(place), str(mounts)) for place in places} == places
     assert state_dir.remote_kind(tmp_path, f"{tmp_path}/missing") is None
     mc_sink.sink_madconnect(pl.DataFrame({"x": [1]}), f"{tmp_path}/out/", progress=False)

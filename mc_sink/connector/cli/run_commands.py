@@ -220,7 +220,7 @@ def check(
 ) -> None:
     """Check every key and value of connection files. Opens no source and sends nothing.
 
-    Each file is checked, also after one that is invalid. Exits with code 2 if one is.
+    Each file is checked, also after one that is invalid. Exits with code 3 if one is.
     """
     codes = []
     for file in files:
