@@ -241,16 +241,17 @@ class ObjectPublisher(Unpicklable):
         """Compare an answer with what was sent; where it contains something else, or may, a listing decides."""
         support, answered, version = self._support, bare(reply.get("ETag")), reply.get("VersionId")
         proof, summed = expected.proof(reply, support)
-        listed, found = answered, None
+        listed, found, is_seen = answered, None, False
         if not (answered and expected.is_shown(answered, proof, support)):
-            found = self._glance(expected)
+            found, is_seen = self._glance(expected)
             listed = found.etag if found else answered
             if found and answered and not expected.body:
                 support.lists_what_it_answers = listed == answered
         if found and found.num_bytes != expected.file.num_bytes:
             raise _altered_object(expected, found)
-        if not listed:
-            raise _unknown(expected.file, "the store answered without an ETag, and a listing does not show the object")
+        if not listed or (is_seen and not found and listed != expected.etag):
+            etag = "an ETag that is not the computed one" if listed else "no ETag"
+            raise _unknown(expected.file, f"the store answered with {etag}, and a listing does not show the object")
         published = Published(listed, version, create_only=reply.get(CREATE_ONLY), integrity=proof or "etag")
         if listed == expected.etag:
             expected.learn(support, computed=True)
@@ -260,12 +261,12 @@ class ObjectPublisher(Unpicklable):
         expected.learn(support, computed=False)
         return replace(published, etag_is_computed=False)
 
-    def _glance(self, expected: Expected) -> FoundObject | None:
-        """Return the object at the key; None where it can't be listed."""
+    def _glance(self, expected: Expected) -> tuple[FoundObject | None, bool]:
+        """Return the object at the key, and whether the key could be listed."""
         try:
-            return self._listing.find(expected.bucket, expected.key)
+            return self._listing.find(expected.bucket, expected.key), True
         except RequestFailed:
-            return None
+            return None, False
 
     # --- Anything else
 
