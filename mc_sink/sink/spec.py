@@ -38,9 +38,9 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     """
     target = parse_target((given := on_platform(options)).target)
     preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
-    cipher, is_share = _cipher(given, share), share is not None
-    chosen = _with_preset(given, preset, target, cipher, is_share=is_share) if preset else given
-    _check_combinations(chosen, target, is_share=is_share)
+    cipher: Cipher | None = given.encrypt.cipher() if given.encrypt else None
+    chosen = _with_preset(given, preset, target, cipher, is_share=share is not None) if preset else given
+    _check_combinations(chosen, target, is_share=share is not None)
     names, format = _names(chosen, target, cipher, share)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     rejects = _rejects(chosen, names)
@@ -91,19 +91,6 @@ def on_platform(options: SinkOptions) -> SinkOptions:
     return replace(options, storage_options=storage_options, object_options=object_options, encrypt=encrypt)
 
 
-def _cipher(options: SinkOptions, share: int | None) -> Cipher | None:
-    """Read and check the keys of the receivers. Raises where files can't be encrypted."""
-    if options.encrypt is None:
-        return None
-    if share is not None:
-        raise ConfigurationError("encrypt= is not available for a run of several workers. Deliver from one process.")
-    if options.max_bytes_per_file is not None:
-        raise ConfigurationError(
-            "encrypt= can't be combined with max_bytes_per_file=: encrypted bytes can't be cut. Use max_rows_per_file=."
-        )
-    return options.encrypt.cipher()
-
-
 def _clear_name(name: str, cipher: Cipher | None) -> str:
     """Return a file's name without the suffix of the encryption; raise for a name that lacks it."""
     if cipher is None or not name:
@@ -124,7 +111,7 @@ def _with_preset(
     end = target.name if name is None else parse_template(name, options.columns).end
     format = choose_format(_clear_name(end, cipher), options.format, preset.dialects, url="" if name else target.url)
     rows = files.max_rows_per_file if options.max_rows_per_file is None else options.max_rows_per_file
-    size = preset.bytes_per_file(format) if target.is_prefix and cipher is None else None
+    size = preset.bytes_per_file(format) if target.is_prefix else None
     # A share has to have a manifest: the check on files beside the data refuses it where the receiver would take it.
     manifest = False if preset.takes_every_file and not is_share else preset.manifest
     return replace(
