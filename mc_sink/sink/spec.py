@@ -41,7 +41,7 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     cipher: Cipher | None = given.encrypt.cipher() if given.encrypt else None
     chosen = _with_preset(given, preset, target, cipher, is_share=share is not None) if preset else given
     _check_combinations(chosen, target, is_share=share is not None)
-    names, format = _names(chosen, target, cipher, share)
+    names, format = _names(chosen, target, cipher, share, preset)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     rejects = _rejects(chosen, names)
     _check_beside(preset, chosen, rejects, target, has_manifest=has_manifest)
@@ -125,7 +125,9 @@ def _with_preset(
     )
 
 
-def _names(options: SinkOptions, target: Target, cipher: Cipher | None, share: int | None) -> tuple[FileNames, Format]:
+def _names(
+    options: SinkOptions, target: Target, cipher: Cipher | None, share: int | None, preset: Preset | None
+) -> tuple[FileNames, Format]:
     """Choose format and names together: a template's end may decide the format, and the format the extension."""
     run_id = new_run_id() if options.run_id is None else check_run_id(options.run_id)
     columns = options.columns
@@ -138,7 +140,11 @@ def _names(options: SinkOptions, target: Target, cipher: Cipher | None, share: i
     is_numbered = splits or bool(columns) or share is not None
     names = FileNames(target, run_id, extension, is_numbered, template, columns, schema, share)
     names.check(overwrites=options.if_exists == "overwrite", splits=splits)
-    return names, choose_format(_clear_name(names.example, cipher), format)
+    example = _clear_name(names.example, cipher)
+    format = choose_format(example, format)
+    if preset:
+        preset.check_name(example, format)
+    return names, format
 
 
 def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:
