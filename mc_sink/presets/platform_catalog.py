@@ -20,7 +20,7 @@ _GOOGLE = "https://support.google.com/google-ads-data-manager/answer/14184381"
 _GOOGLE_FILES = "https://support.google.com/google-ads-data-manager/answer/14605515"
 _NIELSEN = "https://engineeringportal.nielsen.com/w/index.php?title=Digital_Measurement_SEI_Data_Delivery_Specification"
 _BRAZE = "https://www.braze.com/docs/user_guide/data/unification/cloud_ingestion/file_storage_integrations"
-_AUDIENCE_MANAGER = (
+_AAM = (
     "https://experienceleague.adobe.com/en/docs/audience-manager/user-guide/implementation-integration-guides/"
     "sending-audience-data/batch-data-transfer-process/"
 )
@@ -117,29 +117,29 @@ DIGITAL_AUDIENCE = Preset(
         Limit("fewest rows per file", 1, "rows", _DIGITAL_AUDIENCE),
     ),
 )
-AUDIENCE_MANAGER = Preset(
+AAM = Preset(
     name="audience_manager",
     format=Csv(separator="\t", include_header=False),
     limits=(
-        Limit("format", ".csv .csv.gz", "", f"{_AUDIENCE_MANAGER}inbound-file-compression"),
-        Limit("columns", 2, "columns", f"{_AUDIENCE_MANAGER}inbound-file-contents"),
+        Limit("format", ".csv .csv.gz", "", f"{_AAM}inbound-file-compression"),
+        Limit("columns", 2, "columns", f"{_AAM}inbound-file-contents"),
         # A line has no quotes around a field, so that no field can hold what divides fields and lines.
         Limit(
             "forbidden characters",
             "tab line-feed carriage-return quote",
             "",
-            f"{_AUDIENCE_MANAGER}inbound-file-contents",
+            f"{_AAM}inbound-file-contents",
         ),
-        Limit("fewest rows per file", 1, "rows", f"{_AUDIENCE_MANAGER}inbound-s3-filenames"),
-        Limit("file size", 5 * GB, "bytes, not compressed", f"{_AUDIENCE_MANAGER}inbound-s3-filenames", (".csv",)),
-        Limit("file size", 1 * GB, "bytes, compressed", f"{_AUDIENCE_MANAGER}inbound-file-compression", (".csv.gz",)),
+        Limit("fewest rows per file", 1, "rows", f"{_AAM}inbound-s3-filenames"),
+        Limit("file size", 5 * GB, "bytes, not compressed", f"{_AAM}inbound-s3-filenames", (".csv",)),
+        Limit("file size", 1 * GB, "bytes, compressed", f"{_AAM}inbound-file-compression", (".csv.gz",)),
         Limit(
             "file names",
             r"ftp_dpm_[0-9]+(_[0-9]+)?_[0-9]{10}[.](sync|overwrite)([.][0-9]+)?([.]gz)?",
             "",
-            f"{_AUDIENCE_MANAGER}inbound-s3-filenames",
+            f"{_AAM}inbound-s3-filenames",
         ),
-        Limit("other files", 0, "files", f"{_AUDIENCE_MANAGER}inbound-s3-filenames"),
+        Limit("other files", 0, "files", f"{_AAM}inbound-s3-filenames"),
     ),
 )
 PLATFORMS = (
@@ -154,5 +154,5 @@ PLATFORMS = (
     TEALIUM,
     MONETATE,
     DIGITAL_AUDIENCE,
-    AUDIENCE_MANAGER,
+    AAM,
 )
