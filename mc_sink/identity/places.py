@@ -162,7 +162,7 @@ def street(
     form: Form = "sha256",
     on_impossible: OnImpossible = "null",
 ) -> pl.Expr:
-    """Return the street and house number of a column in small letters, as the hexadecimal SHA-256 that Google matches.
+    """Return the street of a column, with its number, in small letters, as the hexadecimal SHA-256 that Google matches.
 
     Google takes it with conversions only, and not in a list of customers. Meta, TikTok and Microsoft have no street.
     Amazon's rules are long tables of its own uploader, and not made here.
