@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import json
 import socket
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import polars as pl
 
@@ -28,6 +26,7 @@ from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
 from mc_sink.publishing import abort_lost, discard_with, hidden_files, journal, publish_with, upload_ids
+from mc_sink.records import recorded
 from mc_sink.sink.options import SinkOptions, check_values
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
@@ -35,7 +34,7 @@ from mc_sink.sink.share import VERDICTS, Share, small
 from mc_sink.sink.share_checks import check_complete, check_disjoint, check_rows, check_verdicts
 from mc_sink.sink.spec import resolve
 from mc_sink.sink.staging import as_staged, discard_noting, stage_frame
-from mc_sink.sink.travelling import storage_options_here
+from mc_sink.sink.travelling import columns_as_text, columns_in, storage_options_here
 from mc_sink.staged import Claim
 from mc_sink.target import parse_target
 from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
@@ -145,6 +144,16 @@ class Delivery:
         `reported` are the URLs and ids that workers have reported, of all attempts. Those that no share has are aborted
         in the end.
         """
+        return recorded(
+            partial(self._publish, shares, num_shares, reported),
+            run_id=self.run_id,
+            target=self.target,
+            storage_options=self.store_options,
+        )
+
+    def _publish(
+        self, shares: Iterable[Share], num_shares: int, reported: Collection[tuple[str, str]] | None
+    ) -> Receipt:
         self._check_here()
         found = check_complete(shares, num_shares, self.id)
         check_verdicts(found)
@@ -199,7 +208,7 @@ class Delivery:
         """Return the delivery as JSON text. Raises `ConfigurationError` for a schema or preset that is an object."""
         facts = {one.name: getattr(self, one.name) for one in fields(self)}
         options = {name: _option_as_json(name, value) for name, value in self.options.items()}
-        facts |= {"columns": _columns_as_text(self.columns), "options": options}
+        facts |= {"columns": columns_as_text(self.columns), "options": options}
         if not isinstance(self.schema, SchemaText | None):
             raise _no_json("schema", "Give it as the name or path of a YAML schema.")
         return json.dumps(facts, default=journal.as_json, ensure_ascii=False)
@@ -210,7 +219,7 @@ class Delivery:
         try:
             facts: dict[str, Any] = type_adapter(dict[str, Any]).validate_json(text)
             facts |= {name: type_adapter(kind).validate_python(facts[name]) for name, kind in _IN_JSON.items()}
-            facts["columns"] = _columns_in(facts["columns"])
+            facts["columns"] = columns_in(facts["columns"])
             facts["options"] = {name: _option_of(name, value) for name, value in facts["options"].items()}
             check_values(facts["options"])
             return cls(**facts)
@@ -305,20 +314,6 @@ def _own_places(spec: DeliverySpec) -> Claim:
 def versions() -> dict[str, str]:
     """Return what must be alike in all processes of a delivery."""
     return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "the hash check": str(bucket_check())}
-
-
-def _columns_as_text(columns: pl.Schema) -> str:
-    """Return columns as text, with a checksum: Polars must not read a frame that was damaged on its way."""
-    empty = BytesIO()
-    columns.to_frame().write_ipc(empty)
-    return b64encode(crc32(empty.getvalue()).to_bytes(4) + empty.getvalue()).decode()
-
-
-def _columns_in(text: str) -> pl.Schema:
-    found = b64decode(text, validate=True)
-    if crc32(found[4:]).to_bytes(4) != found[:4]:
-        raise ValueError("The columns are damaged.")
-    return pl.read_ipc(BytesIO(found[4:])).schema
 
 
 def _option_as_json(name: str, value: Any) -> Any:
