@@ -20,6 +20,7 @@ from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
 from mc_sink.publishing.waiting import forget_waiting
 from mc_sink.receipt import Receipt, Rejects, Stage, added_checks, added_up, summed, unproven
+from mc_sink.records import recorded
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import Published, not_aborted
@@ -61,7 +62,14 @@ def publish(
     check_parts(staged, "publish")
     run = check_one_run(staged)
     forget_waiting(staged)
-    return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
+    stores = stores_for(run.target, platform, storage_options, run.object_options)
+    return recorded(
+        partial(publish_with, stores, staged),
+        run_id=run.run_id,
+        target=run.target,
+        platform=platform,
+        storage_options=storage_options,
+    )
 
 
 def publish_with(
