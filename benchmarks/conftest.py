@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 Row = tuple[str, ...]
 RATIOS = Path(__file__).with_name("ratios.json")

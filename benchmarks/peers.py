@@ -19,8 +19,8 @@ import pandera.polars as pa
 import polars as pl
 
 from benchmarks.data import audience, peak_mib, scan
+from mc_sink.sandbox.admin import Credentials, Writer
 from tests.servers.fault_child import owner_of
-from tests.servers.s3_admin import Credentials, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

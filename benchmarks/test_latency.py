@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 PIECE, PIECES, PART_SIZE, LATENCY = bytes(2**20), 512, 8 * 2**20, 0.05
 TABLE = "Upload of 512 MiB in parts of 8 MiB, 50 ms added to every request, seconds"

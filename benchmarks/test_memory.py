@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 FEW, MANY = 20_000_000, 50_000_000
 TABLE = "Peak memory of a delivery over https, a scan of Parquet files, MiB"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 FILES, LATENCY, LATER, ROUNDS = 200, 0.05, 1_000, 9
 SMALL = "1,000 rows over https, CPU, the package compiled as an installed wheel is"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 FILES, FILE_ROWS = 4, 500_000
 TABLE = f"{FILES * FILE_ROWS // 1_000_000} M rows from {FILES} Parquet files by Spark, local[2], over http, seconds"

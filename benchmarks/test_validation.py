@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 ROWS, ROUNDS = 8_000_000, 3
 SCHEMA = checked_columns()

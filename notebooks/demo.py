@@ -1,102 +1,34 @@
-"""A delivery from end to end, on this machine alone: `make demo`.
+"""The demonstration of a clone: `make demo`.
 
-Starts an S3 server, makes a bucket and a user who may only write, delivers a validated audience in three formats,
-verifies each, reads one back as the bucket's owner with another library, lets one delivery fail, and pulls the cable
-of another, which is then run again.
+Runs `mc-sink demo` with a million rows. Then it pulls the cable of a delivery to the same kind of server, which the
+tests' proxy can do, and runs the delivery again.
 """
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
 from dataclasses import replace
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import polars as pl
-import pyarrow.fs
-import pyarrow.parquet
-
 import mc_sink
+from mc_sink.sandbox import Sandbox
 from mc_sink.testing import sample
-from tests.servers.embedded import embedded_server
 from tests.servers.faults import FOREVER, Reset
 from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
-    from mc_sink.sink.options import FormatName
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox import Admin, Writer
 
 ROWS = 1_000_000
-FORMATS: tuple[FormatName, ...] = ("csv", "csv.gz", "parquet")
 
 
-def main() -> int:
-    """Run the demonstration and give its exit code."""
-    with TemporaryDirectory() as state, embedded_server() as server:
-        os.environ["MC_SINK_STATE_DIR"] = state
-        say(f"An S3 server is up: {server.about}")
-        writer = server.new_writer()
-        say(f"Bucket {writer.bucket}; a user with s3:PutObject, s3:PutObjectAcl and s3:ListBucket, and nothing else.")
-        receipts = [deliver(writer, name) for name in FORMATS]
-        read_back(server, writer, receipts[-1])
-        fail(server, writer)
-        pull_the_cable(server, writer)
-    say("The server is stopped. Nothing is left behind.")
-    return 0 if all(receipt.num_rows == ROWS for receipt in receipts) else 1
-
-
-def deliver(writer: Writer, name: FormatName) -> mc_sink.Receipt:
-    """Deliver the sample audience under a prefix, verify it, and print the receipt."""
-    say(f"Delivering {ROWS:,} rows of the sample audience as {name} …")
-    receipt = mc_sink.sink_madconnect(
-        sample("audience", ROWS),
-        writer.target("madconnect/outputs/"),
-        format=name,
-        schema="audience",
-        storage_options=writer.storage_options,
-    )
-    verification = receipt.verify()
-    print(f"{receipt}\nverified   {verification}", flush=True)
-    if not verification.ok:
-        raise SystemExit("The delivery could not be verified.")
-    return receipt
-
-
-def read_back(server: Admin, writer: Writer, receipt: mc_sink.Receipt) -> None:
-    """Read a delivered file as the bucket's owner, with pyarrow."""
-    owner = pyarrow.fs.S3FileSystem(
-        access_key=server.credentials.key,
-        secret_key=server.credentials.secret,
-        endpoint_override=server.url,
-        region="us-east-1",
-    )
-    path = receipt.files[0].path.removeprefix("s3://")
-    table = pyarrow.parquet.read_table(path, filesystem=owner)
-    say(
-        f"The owner of {writer.bucket} reads {table.num_rows:,} rows and {table.num_columns} columns back with pyarrow."
-    )
-    if table.num_rows != receipt.num_rows:
-        raise SystemExit("The owner reads another number of rows than was delivered.")
-
-
-def fail(server: Admin, writer: Writer) -> None:
-    """Let a delivery fail in its last rows, and show that nothing of it can be seen."""
-    say("Delivering once more, with a query that fails after 900,000 rows …")
-    tenth = pl.int_range(pl.len()) * 10 // ROWS
-    broken = sample("audience", ROWS).with_columns(
-        late=tenth.cast(pl.String).str.replace("9", "no number", literal=True).cast(pl.Int64)
-    )
-    try:
-        mc_sink.sink_madconnect(broken, writer.target("failed/"), storage_options=writer.storage_options)
-    except pl.exceptions.InvalidOperationError as error:
-        print(f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        print("\n".join(error.__notes__), flush=True)
-    else:
-        raise SystemExit("The broken delivery went through.")
-    if left := server.listing(writer.bucket, "failed/"):
-        raise SystemExit(f"The failed delivery left {sorted(left)}.")
-    say("The bucket shows 0 objects under failed/.")
+def main() -> None:
+    """Run the demonstration of the command, and then interrupt a delivery."""
+    command = [sys.executable, "-m", "mc_sink.connector.cli", "demo", "--rows", str(ROWS)]
+    subprocess.run(command, check=True)
+    with Sandbox() as sandbox:
+        pull_the_cable(sandbox.server, sandbox.server.new_writer())
 
 
 def pull_the_cable(server: Admin, writer: Writer) -> None:
@@ -135,4 +67,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

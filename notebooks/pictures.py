@@ -24,10 +24,11 @@ from rich.text import Text
 
 import mc_sink
 from mc_sink import platforms
+from mc_sink.sandbox import Sandbox
 from mc_sink.testing import sample
-from notebooks.around import ROOT, Surroundings
 from notebooks.drawing import MONO, draw
 
+ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 104
 COMMANDS = (
@@ -93,25 +94,24 @@ def stable(text: str) -> str:
 def terminal() -> str:
     """Run the commands, and give what a terminal shows as SVG."""
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, legacy_windows=False)
-    around = Surroundings()
+    sandbox = Sandbox()
     try:
-        _prepare(around)
+        _prepare(sandbox)
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             console.print(Text.from_ansi(stable(_said(command))))
             console.print()
     finally:
-        around.close()
+        sandbox.close()
     return console.export_svg(title="mc-sink", theme=THEME, code_format=FORMAT, unique_id="terminal")
 
 
-def _prepare(around: Surroundings) -> None:
+def _prepare(sandbox: Sandbox) -> None:
     """Yield a bucket of another account, a key for a prefix in it, and a connection to it."""
-    os.environ["MC_SINK_STATE_DIR"] = str(around.folder / ".state")
-    around.server.create_bucket("their-bucket")
+    sandbox.server.create_bucket("their-bucket")
     target = "s3://their-bucket/exports/"
-    key = around.server.create_user("export", mc_sink.policy(target))
-    known: Any = {"access_key_id": key.key, "secret_access_key": key.secret, "endpoint": around.server.url}
+    key = sandbox.server.create_user("export", mc_sink.policy(target))
+    known: Any = {"access_key_id": key.key, "secret_access_key": key.secret, "endpoint": sandbox.server.url}
     platforms.save(
         platforms.Platform(name="partner", buckets=(target,), acl="bucket-owner-full-control", **known), store="file"
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from mc_sink.sandbox import embedded_server
 from tests.servers.certificates import issue_certificate
-from tests.servers.embedded import embedded_server
 from tests.servers.fault import FaultServer
 from tests.servers.proxy import Proxy
 from tests.support.dtypes import has_absent_dtype, needs_map
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 
 # Each has a test of half a minute, which begins early, so that no worker is left alone with it in the end.

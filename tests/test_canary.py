@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mc_sink import PermissionDenied
+from mc_sink.sandbox.admin import Credentials
 from mc_sink.storage import open_store
 from mc_sink.target import parse_target
-from tests.servers.s3_admin import Credentials
 from tests.support import canary
 from tests.support.canary import CANARIES, KEY, SECRET, TOKEN, found_in, logged, tell
 

@@ -43,6 +43,18 @@ try:
 except mc_sink.ConfigurationError as error:
     print(error.message)
 """
+SANDBOX = """
+import os
+
+os.environ["PATH"] = os.defpath
+from mc_sink import ConfigurationError
+from mc_sink.sandbox import Sandbox
+
+try:
+    Sandbox()
+except ConfigurationError as error:
+    print(error.message)
+"""
 SAVE = """
 import sys
 from pathlib import Path
@@ -132,6 +144,12 @@ def test_the_wheel_has_the_templates_of_reports(clean: Path, tmp_path: Path) -> 
     assert {path.name for path in (packages / "mc_sink" / "report" / "templates").iterdir()} == stored
     out, _ = run(clean, tmp_path, "python", "-c", REPORT)
     assert out == "A report needs the library jinja2. Install it: pip install 'mc-sink[report]'.\n"
+
+
+def test_the_sandbox_says_what_to_install(clean: Path, tmp_path: Path) -> None:
+    """Its servers come with an extra."""
+    out, _ = run(clean, tmp_path, "python", "-c", SANDBOX)
+    assert out == 'The sandbox needs an S3 server, and none is installed. Install one: pip install "mc-sink[demo]".\n'
 
 
 def test_connections_work_from_python(clean: Path, tmp_path: Path) -> None:

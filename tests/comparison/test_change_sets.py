@@ -17,8 +17,8 @@ from tests.support.frames import FORMATS, as_text, read_back
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 BEFORE = pl.DataFrame({"id": range(1_000), "text": [f"text {n}" for n in range(1_000)]})
 # Of a thousand rows the first hundred are gone, every tenth is another, and fifty are new.

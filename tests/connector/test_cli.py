@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.conftest import Recorded
     from tests.servers.operations import Request
-    from tests.servers.s3_admin import Admin, Writer
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_an_unknown_command_gets_the_nearest_right_one() -> None:
     """Or the list of all, and control characters in it are escaped."""
     assert "No such command 'histroy'. Did you mean 'history'?" in mc_sink("histroy", code=Code.USAGE).stderr
     other = mc_sink("xyz\x1b[2J", code=Code.USAGE).stderr
-    assert "Commands: run, send, preview, schedule, resume, metrics, history" in other
+    assert "Commands: demo, run, send, preview, schedule, resume, metrics, history" in other
     assert "\x1b" not in other
 
 

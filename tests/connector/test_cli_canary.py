@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mc_sink.sandbox.admin import Credentials
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Reset
 from tests.servers.rules import GRANTED, Rules
-from tests.servers.s3_admin import Credentials
 from tests.support.canary import CANARIES, KEY, SECRET, TOKEN, echo, found_in, logged
 from tests.support.command_line import Machine, commands
 from tests.support.connection_files import wait_until, write_connection
@@ -221,6 +221,7 @@ def print_the_rest(ended_text: Told) -> None:
     ended_text.run("policy", "s3://bucket/p/")
     ended_text.run("lifecycle", "s3://bucket/p/")
     ended_text.run("resume", connection(ended_text))
+    ended_text.run("demo", "--rows", 10)
     ended_text.run("metrics")
     ended_text.run("metrics", str(ended_text.machine.folder / "mc_sink.prom"))
 
@@ -233,7 +234,7 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     schedule_runs: ["schedule"],
     come_back: ["history", "show", "verify", "recover", "report"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
-    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics"],
+    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics", "demo"],
 }
 
 

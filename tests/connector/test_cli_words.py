@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 
 def mc_sink(*words: object, code: Code = Code.DONE, width: int = 80) -> Result:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mc_sink.connector.history import Run
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 
 def refusal(folder: Path, more: str = "", **how: str) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mc_sink.connector.connections.scheduler import Child
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 SUNDAY = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 

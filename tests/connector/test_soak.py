@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 SECONDS = float(os.environ.get("MC_SINK_SOAK_SECONDS", "600"))
 ZONES = ("Europe/London", "America/Sao_Paulo", "America/New_York")

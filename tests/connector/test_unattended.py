@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mc_sink.connector.connections.scheduler import Child
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 HANG = 'function = "sources_of_tests:hang"'
 SLEEP = "\n\ndef hang():\n    pathlib.Path(__file__).with_name('started').touch()\n    time.sleep(3600)\n"

@@ -17,9 +17,9 @@ import polars as pl
 import pytest
 
 from mc_sink.connector.cli.exit import Code
+from mc_sink.sandbox.admin import Credentials, Writer, unique_name, write_only_policy
 from mc_sink.testing import sample
 from tests.servers.proxy import Proxy
-from tests.servers.s3_admin import Credentials, Writer, unique_name, write_only_policy
 from tests.support.command_line import Machine
 from tests.support.connection_files import FRAME, wait_until, write_connection
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.s3_admin import Admin
+    from mc_sink.sandbox.admin import Admin
 
 USER, POLICY = "MadConnect-S3-Writer", "MadConnectS3WritePolicy"
 PREFIX = "madconnect/outputs/"

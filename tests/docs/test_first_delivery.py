@@ -9,14 +9,14 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.servers.embedded import embedded_server
+from mc_sink.sandbox import embedded_server
 from tests.support.doc_blocks import ROOT, Block, blocks_of
 from tests.support.wheels import installed_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.s3_admin import Admin
+    from mc_sink.sandbox.admin import Admin
 
 PAGE = ROOT / "docs" / "first-delivery.md"
 BUCKET = "feeds"
@@ -47,10 +47,24 @@ def run(block: Block, home: Path, folder: Path, server: Admin) -> str:
     return plain(printed)
 
 
+APART = """
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import mc_sink
+
+assert Path(mc_sink.__file__).is_relative_to(sys.prefix), mc_sink.__file__
+assert [name for name in ("tests", "notebooks", "benchmarks") if find_spec(name)] == []
+assert [place for place in sys.path if Path(place, "pyproject.toml").exists()] == []
+"""
+
+
 def test_the_page_can_be_followed(tmp_path: Path) -> None:
     """Each block runs in its order and prints the lines that the page shows; the last file is in the bucket."""
-    home, folder = installed_wheel(tmp_path, "cli"), tmp_path / "reader"
+    home, folder = installed_wheel(tmp_path, "demo"), tmp_path / "reader"
     folder.mkdir()
+    subprocess.run([home / "bin" / "python", "-c", APART], cwd=folder, env={}, check=True)
     with embedded_server() as server:
         server.create_bucket(BUCKET)
         printed = ""
@@ -64,5 +78,10 @@ def test_the_page_can_be_followed(tmp_path: Path) -> None:
             if block.language == "text":
                 missing = [line for line in block.code.splitlines() if plain(line).strip() not in printed]
                 assert not missing, f"{block.place}: {missing} isn't in {printed}"
+        demonstration = run(Block(PAGE, 0, "console", "$ mc-sink demo --rows 1000", "", ""), home, folder, server)
+        assert demonstration.count("verified 1 of 1 file is there") == 3
+        assert "Nothing became visible." in demonstration
+        assert "The bucket shows 0 objects under failed/." in demonstration
+        assert "<h1" in (folder / "report-first.html").read_text(encoding="utf-8")
         names = [one for one in server.listing(BUCKET) if "mc-sink-check" not in one]
         assert sorted(names) == ["acme/first.csv.gz", "acme/third.csv"]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from pyarrow import Table
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 # Ray warns about its own future, and leaves sockets to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("cluster")]

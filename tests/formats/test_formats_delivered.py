@@ -17,7 +17,7 @@ from tests.support.format_strategies import dialects, frames
 if TYPE_CHECKING:
     import polars as pl
 
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 _HEALTH = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 

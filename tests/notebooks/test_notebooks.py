@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.servers.seaweed import weed_binary
+from mc_sink.sandbox.seaweed import weed_binary
+from tests.support.wheels import installed_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -64,6 +70,17 @@ EXPECTED = {
         "PermissionDenied: s3:PutObject at",
     ],
 }
+# No module of a checkout can be imported, and mc_sink is that of the wheel.
+APART = """
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import mc_sink
+
+assert Path(mc_sink.__file__).is_relative_to(sys.prefix), mc_sink.__file__
+assert [name for name in ("tests", "notebooks", "benchmarks") if find_spec(name)] == []
+"""
 _STYLES = re.compile(r' style="text-align:(?:left|right)"')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -75,21 +92,38 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def printed(folders: dict[str, Path]) -> dict[str, str | BaseException]:
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Install the wheel with what notebooks need into an environment of its own, and give the name of its kernel."""
+    home, kernels = installed_wheel(tmp_path_factory.mktemp("wheel"), "demo", "notebooks"), tmp_path_factory.mktemp("k")
+    spec = kernels / "kernels" / "wheel" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    line = [str(home / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": line, "display_name": "wheel", "language": "python"}), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JUPYTER_PATH", str(kernels))
+        yield "wheel"
+
+
+@pytest.fixture(scope="module")
+def printed(kernel: str, folders: dict[str, Path]) -> dict[str, str | BaseException]:
     """Run all notebooks at once: most of what each does is to wait for its server."""
 
     async def run() -> list[str | BaseException]:
-        return await asyncio.gather(*(executed(path, folders[path.stem]) for path in NOTEBOOKS), return_exceptions=True)
+        return await asyncio.gather(
+            *(executed(path, kernel, folders[path.stem]) for path in NOTEBOOKS), return_exceptions=True
+        )
 
     return dict(zip(folders, asyncio.run(run()), strict=True))
 
 
-async def executed(path: Path, folder: Path) -> str:
-    """Run a notebook from the top, with a keyring that refuses, and give all that it printed as a person reads it."""
+async def executed(path: Path, kernel: str, folder: Path) -> str:
+    """Run a notebook from the top, apart from the checkout, and give all that it printed as a person reads it."""
     notebook = nbformat.read(path, as_version=4)
-    environment = os.environ | {"PYTHON_KEYRING_BACKEND": "tests.support.keyrings.LockedKeyring"}
+    notebook.cells.append(nbformat.v4.new_code_cell(APART))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
     environment |= {"TMPDIR": str(folder), "MC_SINK_STATE_DIR": str(folder)}
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}})
+    client = NotebookClient(notebook, timeout=120, kernel_name=kernel, resources={"metadata": {"path": str(folder)}})
     await client.async_execute(env=environment)
     cells = [cell.get("outputs", ()) for cell in notebook.cells]
     ended_text = ["".join(output.get("text") or _shown(output) for output in outputs) for outputs in cells]
@@ -131,4 +165,5 @@ def test_the_demonstration_delivers_verifies_and_fails_well() -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("verified   1 of 1 file is there") == 3
+    assert "2 whole files are visible, and no manifest" in run.stdout
     assert "shows 0 objects under failed/" in run.stdout

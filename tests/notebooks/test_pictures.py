@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.servers.seaweed import weed_binary
+from mc_sink.sandbox.seaweed import weed_binary
 from tests.support.versions import without_sizes
 
 pytestmark = pytest.mark.skipif(weed_binary() is None, reason="the pictures show the answers of SeaweedFS")

@@ -14,12 +14,12 @@ from mc_sink.platforms import Platform, check
 from mc_sink.platforms.check_report import judged
 from mc_sink.platforms.check_rows import report_rows
 from mc_sink.platforms.probe_requests import BODY, gather
+from mc_sink.sandbox.admin import unique_name
 from mc_sink.storage import Probes
 from mc_sink.target import parse_target
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Reset, Status
 from tests.servers.rules import GRANTED, NOT_IMPLEMENTED, WRITER, Rules
-from tests.servers.s3_admin import unique_name
 from tests.servers.wire import Reply
 from tests.support.canary import found_in, tell
 from tests.support.frames import numbers
@@ -29,9 +29,9 @@ from tests.support.small_deliveries import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mc_sink.sandbox.admin import Admin, Credentials, Writer
     from tests.conftest import Recorded
     from tests.servers.operations import Request
-    from tests.servers.s3_admin import Admin, Credentials, Writer
     from tests.servers.strike import Incoming
 
 THREE = ("s3:PutObject", "s3:PutObjectAcl", "s3:ListBucket")

@@ -12,13 +12,13 @@ from botocore.exceptions import ClientError
 import mc_sink
 from mc_sink import ConfigurationError, PermissionDenied, TargetError
 from mc_sink.platforms import Platform, bucket_policy, check, lifecycle, new_external_id, policy, trust
+from mc_sink.sandbox.admin import Writer, unique_name, write_only_policy
+from mc_sink.sandbox.moto_server import MotoServer
 from mc_sink.storage import Probes
-from tests.servers.moto_server import MotoServer
-from tests.servers.s3_admin import Writer, unique_name, write_only_policy
 from tests.support.frames import SMALL_PARTS, numbers
 
 if TYPE_CHECKING:
-    from tests.servers.s3_admin import Admin
+    from mc_sink.sandbox.admin import Admin
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/12ab34cd-12ab-34cd-56ef-1234567890ab"
 

@@ -13,12 +13,12 @@ import pytest
 import mc_sink
 from mc_sink import PermissionDenied, platforms
 from mc_sink.platforms import Platform, check
+from mc_sink.sandbox.admin import unique_name
+from mc_sink.sandbox.moto_server import MotoServer
 from mc_sink.storage import Role, session_in
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body
-from tests.servers.moto_server import MotoServer
 from tests.servers.rules import WRITER
-from tests.servers.s3_admin import unique_name
 from tests.servers.wire import Reply
 from tests.support.frames import SMALL_PARTS, numbers
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mc_sink.sandbox.admin import Credentials
     from tests.servers.operations import Request
-    from tests.servers.s3_admin import Credentials
     from tests.servers.strike import Incoming
 
 ROLE = "arn:aws:iam::123456789012:role/deliver"

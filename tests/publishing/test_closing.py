@@ -19,8 +19,8 @@ from tests.support.frames import FORMATS
 from tests.support.small_deliveries import FRAME, MANIFEST, RUN, deliver, manifest_of, options, seen
 
 if TYPE_CHECKING:
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "manifest.schema.json").read_text(encoding="utf-8"))
 JUDGED = pa.DataFrameSchema({"id": pa.Column(pl.Int64, pa.Check.lt(50))}, name="few")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from tests.servers.s3_admin import Listed
+    from mc_sink.sandbox.admin import ListedObject
 
 
 class Listing(Protocol):
     """Any server whose visible objects can be listed."""
 
-    def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+    def listing(self, bucket: str, prefix: str = "") -> dict[str, ListedObject]:
         """Return every visible object whose key starts with `prefix`."""
 
 

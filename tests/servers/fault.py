@@ -16,11 +16,11 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.sandbox.admin import ListedObject, PendingUpload, Writer
 from tests.servers import checksums, documents
 from tests.servers.endpoint import Endpoint
 from tests.servers.intake import take_in
 from tests.servers.rules import MIB, Rules, S3Error
-from tests.servers.s3_admin import Listed, PendingUpload, Writer
 from tests.servers.signature import check_signature
 from tests.servers.store import Store, StoredObject
 from tests.servers.wire import Reply
@@ -70,10 +70,10 @@ class FaultServer(Endpoint):
         """The writer's key and address by s3fs's names."""
         return self.writer.storage_options
 
-    def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+    def listing(self, bucket: str, prefix: str = "") -> dict[str, ListedObject]:
         """Return every visible object whose key starts with `prefix`."""
         found = self.store.bucket(bucket).copy()
-        return {key: Listed(one.size, one.etag) for key, one in sorted(found.items()) if key.startswith(prefix)}
+        return {key: ListedObject(one.size, one.etag) for key, one in sorted(found.items()) if key.startswith(prefix)}
 
     def pending_uploads(self, bucket: str) -> list[PendingUpload]:
         """Return the multipart uploads that are open in the bucket."""

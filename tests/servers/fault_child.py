@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mc_sink.sandbox.admin import Admin, Writer
+from mc_sink.sandbox.lifeline import ServerChild
 from tests.servers.certificates import issue_certificate
-from tests.servers.lifeline import Child
 from tests.servers.rules import MIB, WRITER, Rules
-from tests.servers.s3_admin import Admin, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def fault_child(
     with TemporaryDirectory() as folder:
         certificate = issue_certificate(Path(folder)) if tls else None
         command += [f"--certificate={certificate.chain}"] if certificate else []
-        with Child(lambda _: command, env=env) as child:
+        with ServerChild(lambda _: command, env=env) as child:
             url = child.wait_for(lambda: child.output().strip(), seconds=30)
             yield Writer(url, Rules().buckets[0], WRITER, str(certificate.authority) if certificate else None)
 

@@ -10,8 +10,8 @@ import urllib.request
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.servers.child_server import ChildServer, find_binary
-from tests.servers.s3_admin import Credentials, Writer, unique_name
+from mc_sink.sandbox.admin import Credentials, Writer, unique_name
+from mc_sink.sandbox.child_server import ChildServer, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

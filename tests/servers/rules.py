@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from mc_sink.sandbox.admin import Credentials
 from tests.servers.operations import WRITER_OPS
-from tests.servers.s3_admin import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 
+from mc_sink.sandbox.admin import Admin
 from tests.servers import checksums
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FlipByte
 from tests.servers.rules import ETags, Rules
-from tests.servers.s3_admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mc_sink.sandbox.admin import Admin, Credentials, ListedObject, PendingUpload, Writer
+from mc_sink.sandbox.moto_server import MotoServer
+from mc_sink.sandbox.seaweed import weed_binary
 from tests.servers.assertions import Listing, assert_nothing_visible
 from tests.servers.fault_child import fault_child, owner_of
-from tests.servers.moto_server import MotoServer
-from tests.servers.s3_admin import Admin, Credentials, Listed, PendingUpload, Writer
-from tests.servers.seaweed import weed_binary
 
 if TYPE_CHECKING:
     import contextlib
@@ -117,8 +117,8 @@ def test_a_writer_may_put_upload_in_parts_and_list(store: Store) -> None:
     md5s = b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies)
     etag = f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-2"
     assert {one["Key"]: one["Size"] for one in listing} == {"p/a": 5, "p/b": 5 * MIB + 4}
-    assert store.owner.listing(store.bucket, "p/b") == {"p/b": Listed(5 * MIB + 4, etag)}
-    assert store.owner.listing(store.bucket, "p/a") == {"p/a": Listed(5, hashlib.md5(b"hello").hexdigest())}  # noqa: S324
+    assert store.owner.listing(store.bucket, "p/b") == {"p/b": ListedObject(5 * MIB + 4, etag)}
+    assert store.owner.listing(store.bucket, "p/a") == {"p/a": ListedObject(5, hashlib.md5(b"hello").hexdigest())}  # noqa: S324
 
 
 @every_server
@@ -241,8 +241,8 @@ def test_a_child_goes_with_a_parent_that_is_killed() -> None:
     """No process and no directory stay behind, however the parent ends."""
     script = (
         "import os, signal\n"
-        "from tests.servers.lifeline import Child\n"
-        "child = Child(lambda _: ['sleep', '600'])\n"
+        "from mc_sink.sandbox.lifeline import ServerChild\n"
+        "child = ServerChild(lambda _: ['sleep', '600'])\n"
         "print(child.pid, child.directory, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
+from mc_sink.sandbox.admin import Admin, Writer
 from tests.servers.assertions import assert_nothing_visible
 from tests.servers.fault import FaultServer
 from tests.servers.faults import (
@@ -30,7 +31,6 @@ from tests.servers.faults import (
     WhitespaceThenReply,
 )
 from tests.servers.operations import WRITER_OPS, recognise
-from tests.servers.s3_admin import Admin, Writer
 from tests.support.connection_files import wait_until
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_a_client_can_be_killed_at_a_request(fault_s3: FaultServer) -> None:
     script = (
         "import sys\n"
         "from tests.servers.rules import WRITER\n"
-        "from tests.servers.s3_admin import Admin\n"
+        "from mc_sink.sandbox.admin import Admin\n"
         "with Admin(sys.argv[1], WRITER, '').client() as s3:\n"
         "    for key in 'abc':\n"
         "        s3.put_object(Bucket='bucket', Key=key, Body=b'hello')\n"

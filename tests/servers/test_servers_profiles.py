@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mc_sink.sandbox.admin import Admin
 from tests.servers import checksums, profiles
 from tests.servers.fault import FaultServer
 from tests.servers.profiles import PROFILES, Profile
 from tests.servers.rules import GRANTED, SUMS, Refusal, Rules
-from tests.servers.s3_admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,21 +11,21 @@ import pytest
 from botocore.exceptions import ClientError
 
 import mc_sink
+from mc_sink.sandbox.admin import Admin
+from mc_sink.sandbox.seaweed import SeaweedServer, weed_binary
 from tests.servers import checksums, profiles
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FlipByte
 from tests.servers.proxy import Proxy
 from tests.servers.rclone import RcloneServer, rclone_binary
-from tests.servers.s3_admin import Admin
-from tests.servers.seaweed import SeaweedServer, weed_binary
 from tests.support.frames import FORMATS, SMALL_PARTS, as_text, numbers, read_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from mc_sink.sandbox.admin import Writer
     from mc_sink.sink.options import FormatName
-    from tests.servers.s3_admin import Writer
 
 pytestmark = pytest.mark.long
 

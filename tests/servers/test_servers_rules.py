@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 
+from mc_sink.sandbox.admin import Admin
 from tests.servers import checksums
 from tests.servers.assertions import assert_nothing_visible
 from tests.servers.fault import FaultServer
 from tests.servers.intake import AwsChunked
 from tests.servers.rules import GRANTED, Rules
-from tests.servers.s3_admin import Admin
 
 if TYPE_CHECKING:
     import contextlib

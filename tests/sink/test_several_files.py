@@ -19,8 +19,8 @@ from tests.support.frames import FORMATS, as_text, numbers, read_back
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 COUNTRIES = ["US", "DE", "FR", None]
 WORLD = numbers(1_000).select(

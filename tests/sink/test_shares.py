@@ -20,10 +20,10 @@ from pyarrow import schema as columns_of_arrow
 
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, Delivery, Share, UploadError, ValidationError
+from mc_sink.sandbox.admin import Credentials
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Reset, Status
 from tests.servers.rules import GRANTED
-from tests.servers.s3_admin import Credentials
 from tests.support.canary import KEY, SECRET, TOKEN, found_in
 from tests.support.frames import read_back
 from tests.support.shared_deliveries import FRAME, open_on, parts_of, stage_all, stage_there

@@ -20,8 +20,8 @@ from tests.support.frames import FORMATS, SMALL_PARTS, as_text, numbers, read_ba
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from mc_sink.sink.options import FormatName
-    from tests.servers.s3_admin import Admin, Writer
 
 MANY_PARTS = 300_000
 SIZES = {"no rows": 0, "one request": 10, "many parts": MANY_PARTS}

@@ -13,18 +13,18 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 import mc_sink
 from mc_sink import ConfigurationError, ObjectOptions, TargetError
 from mc_sink.platforms import Platform, bucket_policy, policy
+from mc_sink.sandbox.admin import Writer, unique_name
 from mc_sink.storage import Probes
 from mc_sink.target import Target, parse_target
 from tests.servers.fault import FaultServer
 from tests.servers.rules import Rules
-from tests.servers.s3_admin import Writer, unique_name
 from tests.support.frames import SMALL_PARTS, numbers
 from tests.support.versions import TRUE_IN_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.s3_admin import Admin
+    from mc_sink.sandbox.admin import Admin
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/partner"

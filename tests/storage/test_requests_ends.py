@@ -21,6 +21,7 @@ from fsspec.asyn import get_loop
 
 import mc_sink
 from mc_sink import UploadError
+from mc_sink.sandbox.admin import Credentials
 from mc_sink.staged import Multipart
 from mc_sink.storage.s3.client import Requests
 from mc_sink.storage.s3.failures import RequestFailed
@@ -31,7 +32,6 @@ from mc_sink.storage.s3.retry_rules import Operation, Pace
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, BlackHole, Body, Dribble, Fault, Status, WhitespaceThenReply
 from tests.servers.rules import Rules
-from tests.servers.s3_admin import Credentials
 from tests.support.frames import SMALL_PARTS, numbers
 from tests.support.plain_requests import MIB, OPS, WHERE, Stopwatch, body_of, comes_true, failure, ready, requests_to
 

@@ -32,7 +32,7 @@ from tests.support.small_deliveries import FRAME, RUN, TINY, deliver, manifest_o
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SHAPES: dict[str, dict[str, Any]] = {

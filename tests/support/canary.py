@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import mc_sink
+from mc_sink.sandbox.admin import Credentials
 from mc_sink.secret import Secret
 from mc_sink.storage import Stores
 from mc_sink.target import parse_target
 from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, Reset, Status
 from tests.servers.rules import Rules
-from tests.servers.s3_admin import Credentials
 from tests.support.frames import SMALL_PARTS, endless_until, failing_once, numbers
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.s3_admin import Writer
+    from mc_sink.sandbox.admin import Writer
 
 ROOT = Path(__file__).parents[2]
 FRAME = pl.DataFrame({"id": range(60), "text": [f"row {number}" for number in range(60)]})

@@ -20,8 +20,8 @@ import polars as pl
 import pytest
 
 import mc_sink
+from mc_sink.sandbox.admin import Writer
 from tests.servers.rules import WRITER, Rules
-from tests.servers.s3_admin import Writer
 from tests.support.frames import numbers
 from tests.support.shared_deliveries import open_on, stage_all
 from tests.support.small_deliveries import options, tiny_parts

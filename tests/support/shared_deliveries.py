@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mc_sink.sandbox.admin import Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Writer
 
 ROWS = 60
 FRAME = numbers(ROWS)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from mc_sink.sandbox.admin import Writer
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Writer
     from tests.servers.store import StoredObject
 
 TINY = Rules(min_part_size=1)

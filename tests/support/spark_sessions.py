@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.servers.s3_admin import Credentials
+from mc_sink.sandbox.admin import Credentials
 from tests.support.canary import KEY, SECRET
 
 if TYPE_CHECKING:

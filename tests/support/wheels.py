@@ -51,4 +51,7 @@ def installed_wheel(folder: Path, *extras: str) -> Path:
         for name in {file.parts[0] for file in one.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             if not (packages / name).exists():
                 (packages / name).symlink_to(str(one.locate_file(name)))
+        for program in [Path(str(file.locate())) for file in one.files or () if file.parent.name == "bin"]:
+            if not (program.read_bytes()[:2] == b"#!" or (home / "bin" / program.name).exists()):
+                (home / "bin" / program.name).symlink_to(program.resolve())
     return home

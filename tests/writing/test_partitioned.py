@@ -30,9 +30,9 @@ from tests.support.versions import raised_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mc_sink.sandbox.admin import Admin, Writer
     from mc_sink.staged import StagedFile
     from tests.servers.fault import FaultServer
-    from tests.servers.s3_admin import Admin, Writer
 
 ROOT = Path(__file__).parents[2]
 COUNTRIES = pl.Series("country", ["US", "DE", None, "", "a/b"])

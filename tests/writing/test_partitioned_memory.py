@@ -14,7 +14,7 @@ from tests.servers.fault_child import fault_child, owner_of
 from tests.support.partitioned_deliveries import deliver
 
 if TYPE_CHECKING:
-    from tests.servers.s3_admin import Admin, Writer
+    from mc_sink.sandbox.admin import Admin, Writer
 
 ROWS = 10_000_000
 # What docs/partitions.md says beyond a delivery of one file: lots and row groups, and the engine's own variance.

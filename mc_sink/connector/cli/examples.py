@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _EXAMPLES = {
     "mc-sink": """
+mc-sink demo
 mc-sink platforms add acme
 mc-sink platforms check acme s3://bucket/prefix/
 mc-sink send 'data/*.parquet' s3://bucket/prefix/ --platform acme --schema audience
@@ -13,6 +14,10 @@ mc-sink run nightly.toml
 mc-sink schedule nightly.toml hourly.toml
 mc-sink history
 mc-sink verify RUN_ID
+""",
+    "demo": """
+mc-sink demo
+mc-sink demo --rows 1000000
 """,
     "run": """
 mc-sink run nightly.toml

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from tests.servers.lifeline import Child, ChildFailedError
-from tests.servers.s3_admin import Admin
+from mc_sink.sandbox.admin import Admin
+from mc_sink.sandbox.lifeline import ChildFailedError, ServerChild
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class ChildServer(Admin):
 
     PORTS: ClassVar[Sequence[str]] = ("s3.port",)
     READY_WITHIN: ClassVar[float] = 60.0  # seconds
-    _child: Child | None = None
+    _child: ServerChild | None = None
 
     @abstractmethod
     def command(self, directory: Path, ports: Mapping[str, int]) -> list[str]:
@@ -60,7 +60,7 @@ class ChildServer(Admin):
 
     def _start_on(self, ports: Mapping[str, int]) -> None:
         port = ports["s3.port"]
-        child = Child(lambda directory: self.command(directory, ports), env=self.environment())
+        child = ServerChild(lambda directory: self.command(directory, ports), env=self.environment())
         try:
             child.wait_for(lambda: self.answers(port), seconds=self.READY_WITHIN)
         except BaseException:

@@ -7,8 +7,8 @@ import urllib.request
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.servers.child_server import ChildServer, find_binary
-from tests.servers.s3_admin import Credentials
+from mc_sink.sandbox.admin import Credentials
+from mc_sink.sandbox.child_server import ChildServer, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class SeaweedServer(ChildServer):
     def answers(self, port: int) -> bool:
         """Return True if it reports that it is healthy."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as reply:
-            return bool(reply.status == 200)
+            return bool(reply.status == 200)  # noqa: PLR2004  HTTP's own number
 
     def command(self, directory: Path, ports: Mapping[str, int]) -> list[str]:
         """Write the admin's identity into `directory`, and return the command line that serves from it."""

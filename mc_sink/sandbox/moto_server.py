@@ -7,7 +7,7 @@ import logging
 import urllib.request
 from typing import Any, Self
 
-from tests.servers.s3_admin import Admin, Credentials
+from mc_sink.sandbox.admin import Admin, Credentials
 
 _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _ABOUT = "moto, an imitation of S3: users' policies and signatures are checked; part sizes and checksums are not."

@@ -29,7 +29,7 @@ class ChildFailedError(RuntimeError):
     """The command ended, or was silent for too long, before it was ready; the message ends with its standard error."""
 
 
-class Child:
+class ServerChild:
     """A running command with a directory of its own; leaving the `with` kills the command and removes the directory.
 
     `command` is called with the directory and gives the argument list, so that the arguments can name files in it. The

@@ -6,24 +6,13 @@ import contextlib
 import json
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import botocore.session
-from botocore.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 REGION = "us-east-1"
-# One session for all: it keeps the service descriptions, whose reading is most of what a client costs.
-_SESSION = botocore.session.Session()
-_CONFIG = Config(
-    retries={"total_max_attempts": 1},
-    s3={"addressing_style": "path"},
-    connect_timeout=5,
-    read_timeout=30,
-    proxies={},  # a proxy of the machine's has no business on loopback
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +24,8 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """What a listing tells about one object; `etag` is without its quotes."""
+class ListedObject:
+    """An object in a listing; `etag` is without its quotes."""
 
     size: int
     etag: str
@@ -73,6 +62,22 @@ class Writer:
         return f"s3://{self.bucket}/{path}"
 
 
+@cache
+def _session() -> Any:
+    """Return the one session for all: it keeps the service descriptions, whose reading is most of a client's cost."""
+    from botocore.session import Session  # it takes long to load, and `mc-sink` starts without it
+
+    return Session()
+
+
+def _config() -> Any:
+    """Return the settings of a client that never retries, and goes through no proxy of the machine."""
+    from botocore.config import Config
+
+    path_style = {"addressing_style": "path"}
+    return Config(retries={"total_max_attempts": 1}, s3=path_style, connect_timeout=5, read_timeout=30, proxies={})
+
+
 def write_only_policy(bucket: str) -> dict[str, Any]:
     """Return the documented policy of a destination: three permissions, and no more."""
     return {
@@ -104,13 +109,13 @@ class Admin:
     def client(self, service: str = "s3", credentials: Credentials | None = None) -> Iterator[Any]:
         """Yield a botocore client, the admin's unless other `credentials` are given; it never retries."""
         who = credentials or self.credentials
-        client = _SESSION.create_client(
+        client = _session().create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
             aws_access_key_id=who.key,
             aws_secret_access_key=who.secret,
-            config=_CONFIG,
+            config=_config(),
             verify=self.authority,
         )
         try:
@@ -142,12 +147,12 @@ class Admin:
         with self.client() as s3:
             s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
-    def listing(self, bucket: str, prefix: str = "") -> dict[str, Listed]:
+    def listing(self, bucket: str, prefix: str = "") -> dict[str, ListedObject]:
         """Return every visible object whose key starts with `prefix`."""
         with self.client() as s3:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return {
-                entry["Key"]: Listed(entry["Size"], entry["ETag"].strip('"'))
+                entry["Key"]: ListedObject(entry["Size"], entry["ETag"].strip('"'))
                 for page in pages
                 for entry in page.get("Contents", [])
             }
