@@ -166,7 +166,7 @@ class PartBody:
         in a reference cycle that holds the body. Python collected those so rarely that an upload of 600 MB kept up to
         400 MB of bodies that the store had taken.
         """
-        blocks = [piece.obj for piece in self._pieces]
+        blocks: list[object] = [piece.obj for piece in self._pieces]
         self._pieces, self._ends, self._size = (), [], 0
         return blocks
 
