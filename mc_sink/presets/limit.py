@@ -59,6 +59,7 @@ DTYPES = {
     "UInt128": "Decimal(38, 0)",
     "Float16": "Float32",
     "Duration": "Int64",
+    "Boolean": "UInt8",
     "Null": "the column's dtype on other days",
 }
 CHARACTERS = {"backslash": "\\", "quote": '"', "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}

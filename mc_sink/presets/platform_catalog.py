@@ -33,7 +33,11 @@ CLICKHOUSE = Preset(
     format=Parquet(compression="snappy"),
     # Measured: blanks at the ends of a text without quotes are cut off, and a null in quotes is a text.
     other_formats=(Csv(quote_style="non_numeric", null_value="\\N", datetime_format="iso"),),
-    limits=(Limit("dtypes", "Time Float16 Duration Null", "", f"{_CLICKHOUSE}Parquet", (".parquet",)),),
+    limits=(
+        Limit("dtypes", "Time Float16 Duration Null", "", f"{_CLICKHOUSE}Parquet", (".parquet",)),
+        # Measured: Bool is read without quotes only, which texts need.
+        Limit("dtypes", "Boolean", "", f"{_CLICKHOUSE}CSV", (".csv", ".csv.gz")),
+    ),
 )
 DATABRICKS = Preset(
     name="databricks",

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
-
-import polars as pl
 
 from mc_sink._lazy import type_adapter
 from mc_sink.encryption import PublicKeys
@@ -19,6 +14,7 @@ from mc_sink.formats import Csv, Format, Parquet, options_of
 from mc_sink.object_options import ObjectOptions
 from mc_sink.publishing import journal
 from mc_sink.sink.options import check_values
+from mc_sink.sink.travelling import columns_as_text, columns_in
 from mc_sink.validation import schema_from_yaml
 
 if TYPE_CHECKING:
@@ -64,7 +60,7 @@ def text_of(facts: Mapping[str, Any]) -> str:
     options = {name: _option_as_json(name, value) for name, value in facts["options"].items()}
     if not isinstance(facts["schema"], SchemaText | None):
         raise _no_json("schema", "Give it as the name or path of a YAML schema.")
-    plain = {**facts, "columns": _columns_as_text(facts["columns"]), "options": options}
+    plain = {**facts, "columns": columns_as_text(facts["columns"]), "options": options}
     return json.dumps(plain, default=journal.as_json, ensure_ascii=False)
 
 
@@ -72,24 +68,10 @@ def facts_in(text: str) -> dict[str, Any]:
     """Return the fields of a delivery from its JSON. Raises `ValueError`, `TypeError` or `KeyError` for other text."""
     facts: dict[str, Any] = type_adapter(dict[str, Any]).validate_json(text)
     facts |= {name: type_adapter(kind).validate_python(facts[name]) for name, kind in _IN_JSON.items()}
-    facts["columns"] = _columns_in(facts["columns"])
+    facts["columns"] = columns_in(facts["columns"])
     facts["options"] = {name: _option_of(name, value) for name, value in facts["options"].items()}
     check_values(facts["options"])
     return facts
-
-
-def _columns_as_text(columns: pl.Schema) -> str:
-    """Return columns as text, with a checksum: Polars must not read a frame that was damaged on its way."""
-    empty = BytesIO()
-    columns.to_frame().write_ipc(empty)
-    return b64encode(crc32(empty.getvalue()).to_bytes(4) + empty.getvalue()).decode()
-
-
-def _columns_in(text: str) -> pl.Schema:
-    found = b64decode(text, validate=True)
-    if crc32(found[4:]).to_bytes(4) != found[:4]:
-        raise ValueError("The columns are damaged.")
-    return pl.read_ipc(BytesIO(found[4:])).schema
 
 
 def _option_as_json(name: str, value: Any) -> Any:

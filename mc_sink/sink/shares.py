@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from mc_sink._frames import as_lazyframe
 from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.publishing import abort_lost, discard_with, hidden_files, journal, publish_with, upload_ids
+from mc_sink.records import recorded
 from mc_sink.sink.delivery_json import SchemaText, facts_in, text_of
 from mc_sink.sink.options import SinkOptions
 from mc_sink.sink.pipeline import open_rows
@@ -137,6 +139,16 @@ class Delivery:
         `reported` are the URLs and ids that workers have reported, of all attempts. Those that no share has are aborted
         in the end.
         """
+        return recorded(
+            partial(self._publish, shares, num_shares, reported),
+            run_id=self.run_id,
+            target=self.target,
+            storage_options=self.store_options,
+        )
+
+    def _publish(
+        self, shares: Iterable[Share], num_shares: int, reported: Collection[tuple[str, str]] | None
+    ) -> Receipt:
         self._check_here()
         found = check_complete(shares, num_shares, self.id)
         check_verdicts(found)
