@@ -99,12 +99,12 @@ class LocalFile:
             note(Target("file", "", path).url, self._upload)
             try:
                 self._file = _create(Path(self._upload.temporary))
+                for folder in new:  # or a loss of power could take it, with the files whose own names are synced
+                    with suppress(OSError):
+                        sync_folder(Path(folder).parent)
             except BaseException:
-                _remove_folders(self._upload)
+                _discard(self._upload)
                 raise
-            for folder in new:  # or a loss of power could take it, with the files whose own names are synced
-                with suppress(OSError):
-                    sync_folder(Path(folder).parent)
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
