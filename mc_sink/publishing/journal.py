@@ -106,12 +106,12 @@ def lock(run_id: str, target: str) -> Iterator[None]:
     """Hold the lock of one delivery, so that no other process or thread of this machine publishes it meanwhile."""
     path = _path(run_id, target).with_suffix(".lock")
     held = state_dir.Lock(path)
-    with state_dir.writing(_KIND, path):
-        state_dir.prepare_folder(_FOLDER)
-        held.acquire(
-            lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
-        )
     try:
+        with state_dir.writing(_KIND, path):
+            state_dir.prepare_folder(_FOLDER)
+            held.acquire(
+                lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
+            )
         yield
     finally:
         held.release()
