@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from mc_sink import _display
 from mc_sink._display import logger
@@ -85,6 +85,7 @@ class Journal:
 class _Note:
     """The content of a journal's file."""
 
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"allow_inf_nan": False}
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...]
     replaces: Mapping[str, str] | None = None
