@@ -131,11 +131,11 @@ def _append(place: Path, line: bytes) -> None:
 def _turn(place: Path) -> Iterator[None]:
     """Hold the lock of the inbox, or raise `TimeoutError`."""
     lock, until = state_dir.Lock(place.with_suffix(".inbox-lock")), time.monotonic() + PATIENCE_SECONDS
-    while not lock.acquire():
-        if time.monotonic() > until:
-            raise TimeoutError(f"Process {lock.holder} holds the lock of the history.")
-        time.sleep(_PAUSE_SECONDS)
     try:
+        while not lock.acquire():
+            if time.monotonic() > until:
+                raise TimeoutError(f"Process {lock.holder} holds the lock of the history.")
+            time.sleep(_PAUSE_SECONDS)
         yield
     finally:
         lock.release()
