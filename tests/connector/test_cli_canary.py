@@ -220,6 +220,8 @@ def print_the_rest(ended_text: Told) -> None:
     ended_text.run("connections", "check", connection(ended_text, more=f'storage_options.secret = "{SECRET}"'), code=3)
     ended_text.run("policy", "s3://bucket/p/")
     ended_text.run("lifecycle", "s3://bucket/p/")
+    ended_text.run("handover", "s3://bucket/p/", "--platform", "acme", "--preset", "redshift")
+    ended_text.run("handover", connection(ended_text), "--output", ended_text.machine.folder / "handover.html")
     ended_text.run("resume", connection(ended_text))
     ended_text.run("metrics")
     ended_text.run("metrics", str(ended_text.machine.folder / "mc_sink.prom"))
@@ -233,7 +235,7 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     schedule_runs: ["schedule"],
     come_back: ["history", "show", "verify", "recover", "report"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
-    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics"],
+    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "handover", "resume", "metrics"],
 }
 
 
