@@ -51,7 +51,20 @@ OPEN = {"connector", "engines", "_runtime"}
 PUBLIC: dict[str, set[str]] = {
     "connector": {"Connection", "Run", "Scheduler", "deliver", "find_run", "list_runs", "load", "rehearse"},
     "engines": set(),  # its modules are imported by name: each loads its engine
-    "identity": {"country", "email", "first_name", "last_name", "phone", "postal_code", "sha256"},
+    "identity": {
+        "city",
+        "country",
+        "date_of_birth",
+        "email",
+        "first_name",
+        "gender",
+        "last_name",
+        "phone",
+        "postal_code",
+        "sha256",
+        "state",
+        "street",
+    },
     "platforms": {
         "ArchiveClass",
         "CheckReport",
