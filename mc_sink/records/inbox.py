@@ -68,7 +68,8 @@ def recorded(
         _record(known, lambda: _address_in(storage_options), partial(ending_of, error, target))
         raise
     try:
-        _record(known, partial(without_secrets, storage_options), lambda: {"status": status_of(receipt)} | facts_of(receipt))
+        facts = {"status": status_of(receipt)} | facts_of(receipt)
+        _record(known, partial(without_secrets, storage_options), lambda: facts)
     except BaseException as error:  # Ctrl-C, or SIGTERM
         add_note(error, f"every file of run {run_id} is visible.")
         raise

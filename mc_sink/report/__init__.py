@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mc_sink._display import counted, printable, size
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.report.receiver_page import Code, Facts, ReceiverPage, Section
+from mc_sink.report.receiver_page import CodeBlock, FactTable, ReceiverPage, Section
 
 if TYPE_CHECKING:
     import os
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_FILES",
-    "Code",
-    "Facts",
+    "CodeBlock",
+    "FactTable",
     "ReceiverPage",
     "Section",
     "index_page",

@@ -9,7 +9,7 @@ from mc_sink._display import printable
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class CodeBlock:
     """A block of code in a language, such as "sql", "json" or "console"."""
 
     text: str
@@ -17,7 +17,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactTable:
     """A table of labelled values."""
 
     rows: tuple[tuple[str, str], ...]
@@ -28,7 +28,7 @@ class Section:
     """A heading with its paragraphs, tables and code."""
 
     title: str
-    blocks: tuple[str | Code | Facts, ...]
+    blocks: tuple[str | CodeBlock | FactTable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class ReceiverPage:
         return str(self)
 
 
-def _as_markdown(block: str | Code | Facts) -> str:
-    if isinstance(block, Code):
+def _as_markdown(block: str | CodeBlock | FactTable) -> str:
+    if isinstance(block, CodeBlock):
         text = "\n".join(map(printable, block.text.split("\n")))
         fence = "`" * max(3, _longest_run(text) + 1)
         return f"{fence}{block.language}\n{text}\n{fence}"
-    if isinstance(block, Facts):
+    if isinstance(block, FactTable):
         rows = [f"| {_plain(name)} | {_cell(value)} |" for name, value in block.rows]
         return "\n".join(["| | |", "|---|---|", *rows])
     return _plain(block)

@@ -11,7 +11,7 @@ from mc_sink._display import counted
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
 from mc_sink.formats import options_of
 from mc_sink.loading import DIALECTS, load_statement
-from mc_sink.report import Code, Facts, ReceiverPage, Section
+from mc_sink.report import CodeBlock, FactTable, ReceiverPage, Section
 from mc_sink.scrub import without_secrets
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import SinkOptions, takes_options
@@ -108,7 +108,7 @@ def _content(frame: object, spec: DeliverySpec) -> Content | None:
         return content_of(spec, rows)
 
 
-def _arrival(spec: DeliverySpec, content: Content | None, number: int | None) -> Iterator[str | Facts | Code]:
+def _arrival(spec: DeliverySpec, content: Content | None, number: int | None) -> Iterator[str | FactTable | CodeBlock]:
     yield (
         "A run id such as the one in these names is new for each delivery: the time in UTC and six hex digits."
         if not spec.run_id_given
@@ -125,13 +125,15 @@ def _arrival(spec: DeliverySpec, content: Content | None, number: int | None) ->
         "encrypted": str(spec.cipher.facts) if spec.cipher else None,
         "schema": content.schema if content else None,
     }
-    yield Facts(tuple((name, value) for name, value in facts.items() if value))
+    yield FactTable(tuple((name, value) for name, value in facts.items() if value))
     dialect = {name: value for name, value in options_of(spec.format).items() if value is not None}
     yield "The dialect of every file:"
-    yield Facts(tuple((name, json.dumps(value, default=str, ensure_ascii=False)) for name, value in dialect.items()))
+    yield FactTable(
+        tuple((name, json.dumps(value, default=str, ensure_ascii=False)) for name, value in dialect.items())
+    )
     if content:
         yield "The columns, in their order, with their Polars dtypes:"
-        yield Facts(tuple(content.columns.items()))
+        yield FactTable(tuple(content.columns.items()))
     if spec.cipher:
         yield "Files are encrypted for the keys above. The manifest and the success marker are not."
 
@@ -155,13 +157,13 @@ def _completeness(spec: DeliverySpec, number: int | None) -> Iterator[str]:
         yield "The success marker is written last of all. It has the same name for all deliveries under the prefix."
 
 
-def _checking(spec: DeliverySpec) -> Iterator[str | Code]:
+def _checking(spec: DeliverySpec) -> Iterator[str | CodeBlock]:
     where = "The manifest has" if spec.manifest_form == "mc_sink" and spec.manifest else "The sender's receipt has"
     yield (
         f"{where} the size and the CRC32 of each whole file as stored, as in crc32:91f5f7b8. An ETag of S3 is not a "
         "checksum of the whole file. Each of these lines prints the checksum of a downloaded file:"
     )
-    yield Code(ONE_FILE, "console")
+    yield CodeBlock(ONE_FILE, "console")
     if spec.cipher:
         yield "These are checksums of the encrypted bytes. The key clear has size and CRC32 of the decrypted file."
     if where.startswith("The manifest"):
@@ -169,10 +171,12 @@ def _checking(spec: DeliverySpec) -> Iterator[str | Code]:
             "This program checks every file of a manifest below a folder, into which the prefix was copied. Save it as "
             "check.py, and run python3 check.py MANIFEST FOLDER. Its exit code is 0 if every file is as it was sent."
         )
-        yield Code(ALL_FILES, "python")
+        yield CodeBlock(ALL_FILES, "python")
 
 
-def _loading(spec: DeliverySpec, content: Content | None, number: int | None, wishes: Wishes) -> Iterator[str | Code]:
+def _loading(
+    spec: DeliverySpec, content: Content | None, number: int | None, wishes: Wishes
+) -> Iterator[str | CodeBlock]:
     dialect = wishes.dialect or (spec.preset.name if spec.preset else None)
     if wishes.dialect is None and dialect not in DIALECTS:
         yield (
@@ -195,10 +199,10 @@ def _loading(spec: DeliverySpec, content: Content | None, number: int | None, wi
         yield f"{error.message} The sender has the statement of each delivery in its receipt."
         return
     yield f"For {dialect}, with the run id above:"
-    yield Code(text, "python" if dialect in {"pandas", "spark"} else "sql")
+    yield CodeBlock(text, "python" if dialect in {"pandas", "spark"} else "sql")
 
 
-def _granting(spec: DeliverySpec, wishes: Wishes) -> Iterator[str | Code]:
+def _granting(spec: DeliverySpec, wishes: Wishes) -> Iterator[str | CodeBlock]:
     sent = spec.object_options.request("") if spec.object_options else {}
     key = str(sent.get("SSEKMSKeyId", ""))
     client: dict[str, Any] = without_secrets(spec.storage_options).get("client_kwargs", {})
@@ -210,17 +214,17 @@ def _granting(spec: DeliverySpec, wishes: Wishes) -> Iterator[str | Code]:
         "The sender's user or role needs this policy and nothing else. Its key can neither read nor delete an object. "
         "S3 lets s3:PutObject replace one, which mc_sink refuses by default. s3:PutObjectAcl is used with an ACL only."
     )
-    yield Code(json.dumps(made, indent=2), "json")
+    yield CodeBlock(json.dumps(made, indent=2), "json")
     if wishes.principal:
         yield "The bucket's policy, which lets the sender's account in. It replaces the present policy of the bucket:"
-        yield Code(
+        yield CodeBlock(
             json.dumps(platforms.bucket_policy(spec.target.url, wishes.principal, region=region), indent=2), "json"
         )
 
 
-def _cleaning(spec: DeliverySpec) -> Iterator[str | Code]:
+def _cleaning(spec: DeliverySpec) -> Iterator[str | CodeBlock]:
     yield (
         "Uploads that were cut off stay invisible, and are paid for until they are aborted. This lifecycle "
         "configuration aborts them after 7 days. It replaces all rules of a bucket, so add the present ones to it:"
     )
-    yield Code(json.dumps(platforms.lifecycle(spec.target.url), indent=2), "json")
+    yield CodeBlock(json.dumps(platforms.lifecycle(spec.target.url), indent=2), "json")

@@ -13,7 +13,7 @@ import pytest
 
 import mc_sink
 from mc_sink import ConfigurationError, Platform, platforms
-from mc_sink.report import Code, ReceiverPage, receiver_html
+from mc_sink.report import CodeBlock, ReceiverPage, receiver_html
 from mc_sink.sink import SinkOptions, Wishes, page_for, resolve
 from tests.support.canary import CANARIES, KEY, SECRET, TOKEN
 from tests.support.report_pages import ReportPage
@@ -29,7 +29,7 @@ FRAME = pl.DataFrame({"id": range(10), "c|`x_": ["a", CELL] * 5})
 
 def codes(page: ReceiverPage, language: str) -> list[str]:
     """Return the code of a page in one language, as a reader of the Markdown finds it."""
-    found = [block.text for one in page.sections for block in one.blocks if isinstance(block, Code)]
+    found = [block.text for one in page.sections for block in one.blocks if isinstance(block, CodeBlock)]
     blocks = [block.partition("\n") for block in str(page).split("\n\n```")[1:]]
     shown = [text.partition("\n```")[0] for kind, _, text in blocks if kind == language]
     assert set(shown) <= set(found)
@@ -120,7 +120,7 @@ def test_nothing_secret_is_on_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "shown"),
     [
         ({}, "No receiver is named that has a load statement"),
         ({"preset": "snowflake"}, "mc-sink show RUN_ID --load"),
@@ -131,9 +131,9 @@ def test_nothing_secret_is_on_it() -> None:
         ({"manifest": "redshift", "max_rows_per_file": 5}, "The sender's receipt has the size and the CRC32"),
     ],
 )
-def test_the_page_says_what_these_options_come_to(options: dict[str, Any], said: str) -> None:
+def test_the_page_says_what_these_options_come_to(options: dict[str, Any], shown: str) -> None:
     """Without a frame, it has no columns."""
-    assert said.replace("_", "\\_") in str(mc_sink.handover(None, "s3://bucket/p/", **options))
+    assert shown.replace("_", "\\_") in str(mc_sink.handover(None, "s3://bucket/p/", **options))
 
 
 def test_a_receiver_that_cannot_read_it_is_said() -> None:
