@@ -158,7 +158,7 @@ def test_an_interrupt_leaves_no_lock_held(tmp_path: Path, monkeypatch: pytest.Mo
     """Ctrl-C in a notebook, while a lock is taken or released: the next run of this process doesn't wait for ever."""
     frame, target = pl.DataFrame({"n": [1]}), parse_target(str(tmp_path / "x.csv")).url
     with monkeypatch.context() as patch:
-        patch.setattr(*moment, interrupted)
+        patch.setattr(moment[0], moment[1], interrupted)
         with pytest.raises(KeyboardInterrupt), journal.lock("r", target):
             pass
     ended = threading.Event()
