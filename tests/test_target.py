@@ -287,7 +287,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:
 
 
 def test_a_file_url_of_two_slashes_is_refused_as_its_path_is() -> None:
-    """What is accepted is written again as itself: //x is no local path, and file:////x isn't either."""
+    """What is accepted is written again as itself: //x isn't a local path, nor is file:////x."""
     with pytest.raises(TargetError, match="is not a local file's URL"):
         parse_target("file:////s3://")
 
