@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -153,14 +153,12 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Path, "unlink"), (Lock, "_write_holder"), (os.path, "samestat")])
-def test_an_interrupt_leaves_no_lock_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
-) -> None:
+@pytest.mark.parametrize("moment", [(Path, "unlink"), (Lock, "_write_holder"), (os.path, "samestat")])
+def test_an_interrupt_leaves_no_lock_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: Any) -> None:
     """Ctrl-C in a notebook, while a lock is taken or released: the next run of this process doesn't wait for ever."""
     frame, target = pl.DataFrame({"n": [1]}), parse_target(str(tmp_path / "x.csv")).url
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
+        patch.setattr(moment[0], moment[1], interrupted)
         with pytest.raises(KeyboardInterrupt), journal.lock("r", target):
             pass
     ended = threading.Event()
