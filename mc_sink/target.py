@@ -114,14 +114,14 @@ def parse_target(target: str | os.PathLike[str], folder: Path | None = None) -> 
     scheme, rest = url.group(1).lower(), text[url.end() :]
     if is_arn(rest):
         raise _arn(rest)
-    if _has_credentials(scheme, rest):
+    if _has_credentials(scheme, rest) or _PASSWORD_INSIDE.search(rest):
         raise TargetError(
             f"The target seems to have credentials in its URL ({scheme}://…@…), and URLs end up in logs. Pass "
             "credentials, and a port, in storage_options, or let the environment provide them."
         )
     if scheme == "file":
         host, slash, path = rest.partition("/")
-        if host not in {"", "localhost"} or not slash or "?" in path or "#" in path:
+        if host not in {"", "localhost"} or not slash or path[:1] == "/" or "?" in path or "#" in path:
             raise TargetError(
                 f"{_without_query(text)!r} is not a local file's URL. Write file:///path/ or the path itself."
             )

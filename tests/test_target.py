@@ -273,6 +273,9 @@ def test_the_root_of_a_bucket_must_be_asked_for(text: str) -> None:
         f"C:\\s3://a b:{SECRET}@",
         f"\\s3://\nuser:{SECRET} x@",
         f"//s3://\x00user:{SECRET}@",
+        f"http:////s3://user:{SECRET}@",
+        f"s3://0/s3://user:{SECRET}@",
+        f"s3:////s3://user:{SECRET}@",
     ],
 )
 def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:
@@ -281,6 +284,12 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:
         parse_target(text)
     assert SECRET not in str(raised.value)
     assert SECRET not in repr(raised.value.__context__)
+
+
+def test_a_file_url_of_two_slashes_is_refused_as_its_path_is() -> None:
+    """What is accepted is written again as itself: //x isn't a local path, nor is file:////x."""
+    with pytest.raises(TargetError, match="is not a local file's URL"):
+        parse_target("file:////s3://")
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "🎈"])

@@ -29,7 +29,16 @@ from mc_sink.storage.s3.part_plan import PartPlan
 from tests.servers.fault import FaultServer
 from tests.servers.faults import Call
 from tests.servers.rules import GRANTED, Rules
-from tests.support.schedules_faults import FAULTS, READ_TIMEOUT, REFUSING, Meanwhile, Struck, struck
+from tests.support.schedules_faults import (
+    FAULTS,
+    PATIENT_TIMEOUT,
+    READ_TIMEOUT,
+    REFUSING,
+    SLOW_KINDS,
+    Meanwhile,
+    Struck,
+    struck,
+)
 from tests.support.schedules_model import Attempt, Run, Seen, Shape, Version, frame_of
 
 if TYPE_CHECKING:
@@ -94,6 +103,7 @@ class Schedule(RuleBasedStateMachine):
         self.under_way: tuple[Run, Version] | None = None
         self.intact = True
         self.trail = ""
+        self.read_timeout = READ_TIMEOUT
         self._folder = tempfile.TemporaryDirectory(prefix="schedule")
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(bucket, "PartPlan", partial(PartPlan, min_size=1))
@@ -134,7 +144,10 @@ class Schedule(RuleBasedStateMachine):
         if not (found := self._journals()):
             return
         machine, journal = found[number % len(found)]
-        act = partial(mc_sink.recover, journal.run_id, target=journal.target, storage_options=self._options())
+
+        def act() -> Receipt:
+            return mc_sink.recover(journal.run_id, target=journal.target, storage_options=self._options())
+
         self._step(self._run_of(journal), None, machine, faults, act)
 
     @rule(number=st.integers(0, 9), faults=FAULTS)
@@ -236,6 +249,11 @@ class Schedule(RuleBasedStateMachine):
         """Run one step of a run, and compare what is visible then with its outcome."""
         self.intact = False
         self._on(machine)
+        # A request that another writer's delivery keeps waiting must not be given up on a slow machine: both would go
+        # on at once, and the folder for the state is the process'.
+        is_slow = any(isinstance(fault, Struck) and isinstance(fault.do, SLOW_KINDS) for fault in faults)
+        waits = any(isinstance(fault, Meanwhile) for fault in faults) and not is_slow
+        self.read_timeout = PATIENT_TIMEOUT if waits else READ_TIMEOUT
         self.attempts = []
         self.under_way = (run, version or run.versions[0])
         before = Seen(self.server)
@@ -393,7 +411,10 @@ class Schedule(RuleBasedStateMachine):
     # --- Where things are
 
     def _options(self) -> dict[str, Any]:
-        return self.server.storage_options | {"config_kwargs": {"read_timeout": READ_TIMEOUT}, "max_concurrency": 2}
+        return self.server.storage_options | {
+            "config_kwargs": {"read_timeout": self.read_timeout},
+            "max_concurrency": 2,
+        }
 
     def _on(self, machine: int) -> None:
         self._patch.setenv(STATE_DIR, str(Path(self._folder.name, str(machine))))

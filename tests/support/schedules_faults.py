@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT = 0.4
 """Seconds; an attempt in which nothing moves ends after two of them, a Complete after five."""
+PATIENT_TIMEOUT = 2.0
+"""Seconds, where another writer acts while a request waits."""
 LATE = 1.2 * 2 * READ_TIMEOUT
 LATE_COMPLETE = 1.2 * 5 * READ_TIMEOUT
 
@@ -63,6 +65,7 @@ REFUSING: tuple[Fault, ...] = (
     Body(200, _ERROR.format("AccessDenied").encode()),
 )
 SLOW: tuple[Fault, ...] = (BlackHole(), Dribble(300.0), Dribble(3000.0, side="body"), WhitespaceThenReply(LATE))
+SLOW_KINDS = (BlackHole, Dribble, WhitespaceThenReply, Late)
 
 
 @dataclass(frozen=True, slots=True)
