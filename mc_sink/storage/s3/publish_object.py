@@ -206,7 +206,10 @@ class ObjectPublisher(Unpicklable):
         else:
             if reply.get("Key", expected.key) == expected.key and (reply.get("ETag") or reply.get("Key")):
                 published = self._judge(expected, reply)
-                self._note_published(expected.bucket, expected.key)
+                if published.create_only == "condition":
+                    self._note_published(expected.bucket, expected.key)
+                elif expected.upload_id:
+                    self._completing.pop(expected.upload_id, None)
                 self._support.learn_taken(operation)
                 return published
         settled = self._settle(expected, failed)
@@ -231,7 +234,7 @@ class ObjectPublisher(Unpicklable):
             self._completing.pop(expected.upload_id, None)
 
     def _note_published(self, bucket: str, key: str) -> None:
-        """Note that the store has answered a Complete or Put of this key, so that it is known what is there."""
+        """Note that the store has answered under its condition: it is known what is at this key, for good."""
         for upload_id in [one for one, place in self._completing.copy().items() if place == (bucket, key)]:
             self._completing.pop(upload_id, None)
 
