@@ -1,6 +1,6 @@
 """The examples of docs/orchestrators.md run: a delivery, the same run again, and a share that fails for good.
 
-`make test-engines` runs them in an environment of their own, without the engines and without the tests' other libraries.
+`make test-engines` runs them in an environment of their own, without the engines and the libraries of the other tests.
 """
 
 from __future__ import annotations
