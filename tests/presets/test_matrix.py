@@ -67,7 +67,9 @@ def test_what_was_read_here_has_a_marked_test() -> None:
 def test_a_dialect_that_was_not_read_is_not_called_read() -> None:
     """After a change of a preset's dialect the cell falls back to its documents, until a reader has read it."""
     preset = PRESETS["clickhouse"]
-    changed = replace(preset, other_formats=(replace(dialect_of(preset, "csv"), null_value="NULL"),))
+    csv = dialect_of(preset, "csv")
+    assert isinstance(csv, Csv)
+    changed = replace(preset, other_formats=(replace(csv, null_value="NULL"),))
     assert cell(preset, "csv").startswith("read by ClickHouse ")
     assert cell(changed, "csv") == cell(changed, "csv.gz") == "documents"
     assert cell(changed, "parquet") == cell(preset, "parquet")
