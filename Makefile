@@ -6,6 +6,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 BESIDE := .venv-beside
 ENGINES := .venv-engines
+ORCHESTRATORS := .venv-orchestrators
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
@@ -31,6 +32,13 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 $(ENGINES)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear $(ENGINES)
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,engines,readers]'
+	touch $@
+
+# Airflow, Dagster and Prefect agree neither with the engines nor with the tests' other libraries.
+$(ORCHESTRATORS)/ready: pyproject.toml constraints-orchestrators.txt
+	$(PYTHON) -m venv --clear $(ORCHESTRATORS)
+	$(ORCHESTRATORS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-orchestrators.txt \
+		--editable . apache-airflow dagster prefect pytest
 	touch $@
 
 $(DOCS)/ready: pyproject.toml $(CONSTRAINTS)
@@ -64,10 +72,11 @@ test-wheel: setup
 test-oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -m 'not long' $(XDIST) --durations=10
 
-# Deliveries from Spark, Ray and Dask, in an environment of their own. Spark needs Java 17 or newer.
-# The engines and Pandera warn about each other.
-test-engines: $(ENGINES)/ready
+# Deliveries from Spark, Ray and Dask, and reads by Spark, Hive's serdes and ClickHouse, in an environment of their own.
+# Spark needs Java 17 or newer. The engines and Pandera warn about each other.
+test-engines: $(ENGINES)/ready $(ORCHESTRATORS)/ready
 	$(ENGINES)/bin/python -m pytest tests/engines -W default --durations=10
+	$(ORCHESTRATORS)/bin/python -m pytest tests/engines/test_orchestrators.py --noconftest -o addopts= -o filterwarnings=
 
 # A delivery in an environment with another library that people have.
 test-beside:
@@ -96,4 +105,4 @@ dist: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) $(DOCS) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) $(ORCHESTRATORS) $(DOCS) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -13,7 +13,7 @@ from mc_sink import ConfigurationError
 from tests.loading.test_statements_run import DIALECTS, FRAME, as_delivered, delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 session = pytest.importorskip("chdb.session", reason="make test-engines installs ClickHouse")
@@ -47,6 +47,32 @@ def test_clickhouse_reads_what_was_delivered(name: str, tmp_path: Path, clickhou
     if "Parquet" in receipt.load_statement("d.sales", "clickhouse"):  # the note says so
         found = found.with_columns(pl.col("clock").dt.time())
     assert as_delivered(found, frame, receipt).equals(frame.sort("text"))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("csv", marks=pytest.mark.reads("clickhouse", "csv")),
+        pytest.param("csv.gz", marks=pytest.mark.reads("clickhouse", "csv.gz")),
+        pytest.param("parquet", marks=pytest.mark.reads("clickhouse", "parquet")),
+    ],
+)
+def test_clickhouse_reads_its_preset(
+    kind: Any, tmp_path: Path, clickhouse: Any, proves: Callable[[mc_sink.Receipt, str], None]
+) -> None:
+    """Every dtype that the preset takes comes back; of a CSV, 0 and 1 are read as booleans."""
+    (tmp_path / "files").mkdir()
+    frame = FRAME.drop("clock") if kind == "parquet" else FRAME.with_columns(pl.col("flag").cast(pl.UInt8))
+    receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/files/", preset="clickhouse", format=kind)
+    statement = receipt.load_statement("d.sales", "clickhouse")
+    found = found_by(clickhouse, statement, frame)
+    assert as_delivered(found, frame, receipt).equals(frame.sort("text"))
+    if kind != "parquet":
+        found = found_by(clickhouse, statement.replace("`flag` Nullable(UInt8)", "`flag` Nullable(Bool)"), frame)
+        assert found.schema["flag"] == pl.Boolean
+        assert found.sort("text").get_column("flag").equals(FRAME.sort("text").get_column("flag"))
+    version = str(clickhouse.query("SELECT version()", "TSV")).strip()
+    proves(receipt, f"ClickHouse {version}")
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -1,11 +1,14 @@
 """The examples of docs/orchestrators.md run: a delivery, the same run again, and a share that fails for good.
 
-`make test-engines` installs neither: `pip install dagster`, or `pip install prefect`, into its environment first.
+`make test-engines` runs them in an environment of their own, without the engines and the libraries of the other tests.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = Path(__file__).parents[2] / "docs" / "orchestrators.md"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep journals out of the user's own folder, also where the tests' common fixtures are left out."""
+    monkeypatch.setenv("MC_SINK_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.fixture
@@ -82,3 +91,32 @@ def test_prefect(example: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch,
             orders("20261128")
         assert delivered("prefect", "orders-20261128") == 0
     assert (orders("20261128"), delivered("prefect", "orders-20261128")) == (100, 100)
+
+
+def test_airflow(example: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One copy after two runs; nothing after a share that fails, and all of it once it doesn't."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    pytest.importorskip("airflow")
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    dag = example("airflow").orders()
+    dag.task_dict["stage"].partial_kwargs["retry_delay"] = timedelta(0)
+
+    def run(date: str) -> dict[str, set[str]]:
+        """Run the tasks in this process; return the states of each."""
+        states: dict[str, set[str]] = {}
+        for task in dag.test(run_conf={"date": date}).get_task_instances():
+            states.setdefault(task.task_id, set()).add(str(task.state))
+        return states
+
+    assert run("20261127")["publish"] == {"success"}
+    assert run("20261127")["publish"] == {"skipped"}
+    assert delivered("airflow", "orders-20261127") == 100
+    with monkeypatch.context() as broken:
+        break_share(broken, 1)
+        states = run("20261128")
+    assert (states["publish"], states["discard"]) == ({"upstream_failed"}, {"success"})
+    assert delivered("airflow", "orders-20261128") == 0
+    assert run("20261128")["publish"] == {"success"}
+    assert delivered("airflow", "orders-20261128") == 100

@@ -16,10 +16,12 @@ from tests.support.spark_sessions import spark_session
 pytest.importorskip("pyspark", reason="make test-engines installs Spark")
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ESCAPED = mc_sink.Csv(escape_char="\\", datetime_format="iso")
+AWKWARD = ["", None, '"', '""', ',"', '",', "'", " a ", "\t", "NULL", "a\x01b", "ü€😀", ","]
+BACKSLASHES = ["C:\\new", "x\\", "\\", "\\\\", '\\"', 'back\\"slash,x', "\\N", "\\t"]
 # Spark's reader of Parquet has no type for a time of day.
 WITHOUT_CLOCK = [name for name in DIALECTS if "parquet" in str(DIALECTS[name])]
 
@@ -55,6 +57,25 @@ def test_spark_reads_what_was_delivered(name: str, tmp_path: Path, spark: Any) -
     assert as_delivered(found, frame, receipt).equals(frame.sort("text"))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("csv", marks=pytest.mark.reads("databricks", "csv")),
+        pytest.param("csv.gz", marks=pytest.mark.reads("databricks", "csv.gz")),
+        pytest.param("parquet", marks=pytest.mark.reads("databricks", "parquet")),
+    ],
+)
+def test_spark_reads_the_preset_of_databricks(
+    kind: Any, tmp_path: Path, spark: Any, proves: Callable[[mc_sink.Receipt, str], None]
+) -> None:
+    """Every dtype that the preset takes comes back."""
+    frame = FRAME.drop("clock") if kind == "parquet" else FRAME
+    receipt = mc_sink.sink_madconnect(frame, f"{tmp_path}/", preset="databricks", format=kind)
+    found = found_by(spark, receipt.load_statement("sales", "spark"))
+    assert as_delivered(found, frame, receipt).equals(frame.sort("text"))
+    proves(receipt, f"Spark {spark.version}")
+
+
 def hive_statements(receipt: mc_sink.Receipt, folder: Path) -> list[str]:
     """Return Athena's statements for the files as if they were in S3, with the local folder in its place."""
     assert receipt.content
@@ -66,9 +87,22 @@ def hive_statements(receipt: mc_sink.Receipt, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("partitions", [{}, {"partition_by": "country"}], ids=["one file", "partitions"])
-@pytest.mark.parametrize("format", ["parquet", "csv", "csv.gz", ESCAPED], ids=str)
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param("parquet", marks=pytest.mark.reads("athena", "parquet", "without datetimes and decimals")),
+        pytest.param("csv", marks=pytest.mark.reads("athena", "csv", "all as text")),
+        pytest.param("csv.gz", marks=pytest.mark.reads("athena", "csv.gz", "all as text")),
+        ESCAPED,
+    ],
+    ids=str,
+)
 def test_hives_serdes_read_what_athenas_statement_declares(
-    format: Any, partitions: dict[str, Any], tmp_path: Path, spark: Any
+    format: Any,
+    partitions: dict[str, Any],
+    tmp_path: Path,
+    spark: Any,
+    proves: Callable[[mc_sink.Receipt, str], None],
 ) -> None:
     """`OpenCSVSerde` and Hive's Parquet find every row; of CSV every value is a text, as the note says.
 
@@ -76,10 +110,9 @@ def test_hives_serdes_read_what_athenas_statement_declares(
     """
     lost = r"\n" if format is ESCAPED else r"[\n\\]"
     frame = FRAME.drop("clock", "small", "seen_at").with_columns(pl.col("text").str.replace_all(lost, "/"))
-    if format is ESCAPED:
-        frame = pl.concat(
-            [frame, frame.head(4).with_columns(text=pl.Series(["C:\\new", "x\\", '\\"', 'back\\"slash,x']))]
-        )
+    more = AWKWARD + (BACKSLASHES if format is ESCAPED else [])
+    more_rows = [frame[number % 4].with_columns(text=pl.lit(text, pl.String)) for number, text in enumerate(more)]
+    frame = pl.concat([frame, *more_rows])
     frame = frame.with_columns(pl.col("country").fill_null("none"))
     if format == "parquet":  # Hive 2 reads neither moments nor decimals of 64 bits; Athena does by its documents
         frame = frame.drop("naive", "price")
@@ -96,6 +129,12 @@ def test_hives_serdes_read_what_athenas_statement_declares(
         headers = found.filter(text="text")
         assert headers.height == len(receipt.files)
         found = found.filter(pl.col("text") != "text")
-        assert found.select(kept.columns).sort("text").to_dicts() == kept.sort("text").to_dicts()
-        return
-    assert as_delivered(found, frame, receipt).equals(frame.sort("text"))
+        order = ["text", "country", "id"]
+        assert found.select(kept.columns).sort(order).to_dicts() == kept.sort(order).to_dicts()
+    else:
+        order = ["text", "country", "id"]
+        found = as_delivered(found, frame, receipt)
+        assert found.sort(order).equals(frame.sort(order))
+    if format is not ESCAPED:
+        hive = spark._jvm.org.apache.hive.common.util.HiveVersionInfo  # noqa: SLF001  PySpark has no public way to it
+        proves(receipt, f"Hive's serde {hive.getVersion()}")
