@@ -106,8 +106,9 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("policy", platform_commands.policy),
     ("lifecycle", platform_commands.lifecycle),
 )
+_CLASSES = {"schedule": schedule_commands.ScheduleCommand}
 for _name, _function in _COMMANDS:
-    app.command(_name, epilog=example(_name))(_function)
+    app.command(_name, cls=_CLASSES.get(_name), epilog=example(_name))(_function)
 app.add_typer(run_commands.connections, name="connections", epilog=example("connections"))
 app.add_typer(platform_commands.platforms, name="platforms", epilog=example("platforms"))
 

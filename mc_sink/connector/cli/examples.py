@@ -34,7 +34,8 @@ mc-sink preview nightly.toml --run-id nightly-2026-11-22     the exact keys of t
 """,
     "schedule": """
 mc-sink schedule nightly.toml hourly.toml
-mc-sink schedule nightly.toml --next 5               the coming times; runs nothing
+mc-sink schedule nightly.toml --next                 the 5 coming times; runs nothing
+mc-sink schedule nightly.toml --next 20
 mc-sink schedule *.toml --at-once 2 --json
 mc-sink schedule *.toml --metrics-file /var/lib/node_exporter/mc_sink.prom
 """,

@@ -15,10 +15,10 @@ import typer
 from mc_sink._display import indented, logger
 from mc_sink.connector.cli import completion, output
 from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import ending_soon, report
+from mc_sink.connector.cli.exit import ending_soon, report, say
 from mc_sink.connector.cli.output import out
 from mc_sink.connector.connections import Connection, deliver, inspect, load, of_document, rehearse, seconds_of
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.exceptions import ConfigurationError
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -216,17 +216,19 @@ def _group() -> None:
 
 @connections.command("check", epilog=example("connections check"))
 def check(
+    ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
 ) -> None:
     """Check every key and value of connection files. Opens no source and sends nothing.
 
-    Each file is checked, also after one that is invalid. Exits with code 3 if one is.
+    Each file is checked, also after one that is invalid. Exits with the code of the first invalid one, mostly 3.
     """
     codes = []
     for file in files:
         try:
             out(f"{file}: valid; delivers to {inspect(load(file))}")
-        except SinkError as error:
-            codes.append(report(error, "connections"))
+        except (Exception, SystemExit) as error:  # a module beside the file may raise anything
+            say(f"{file}: invalid")
+            codes.append(report(error, "connections", debug=ctx.meta.get("--debug", False)))
     if codes:
         raise typer.Exit(codes[0])
