@@ -106,7 +106,7 @@ def test_a_check_goes_on_past_a_file_whose_module_breaks_down(tmp_path: Path, fi
     [(["FILE", "--next"], 5), (["--next", "FILE"], 5), (["--next", "2", "FILE"], 2), (["--next=7", "FILE"], 7)],
 )
 def test_coming_times_need_no_number(file: Path, words: list[str], number: int) -> None:
-    """Without one there are five, wherever the option stands."""
+    """Without one, five of them are printed, wherever the option stands."""
     printed = mc_sink("schedule", *(str(file) if word == "FILE" else word for word in words), "--json").stdout
     assert len(printed.splitlines()) == number
 

@@ -99,8 +99,12 @@ aws iam put-user-policy --user-name acme --policy-name mc-sink --policy-document
 mc-sink lifecycle s3://bucket/prefix/ > lifecycle.json
 aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://lifecycle.json
 """,
-    "connections": "mc-sink connections check nightly.toml hourly.toml",
+    "connections": """
+mc-sink connections check nightly.toml hourly.toml
+mc-sink connections schema --output connection.schema.json     for editors
+""",
     "connections check": "mc-sink connections check nightly.toml hourly.toml",
+    "connections schema": "mc-sink connections schema --output connection.schema.json",
 }
 _CODES = """
   0 done                   6 the key exists

@@ -1,4 +1,4 @@
-"""`mc-sink run`, `send`, `preview` and `connections`."""
+"""`mc-sink run`, `send` and `preview`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ import typer
 
 from mc_sink._display import indented, logger
 from mc_sink.connector.cli import completion, output
-from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import ending_soon, report, say
-from mc_sink.connector.cli.output import out
-from mc_sink.connector.connections import Connection, deliver, inspect, load, of_document, rehearse, seconds_of
+from mc_sink.connector.cli.exit import ending_soon
+from mc_sink.connector.connections import Connection, deliver, load, of_document, rehearse, seconds_of
 from mc_sink.exceptions import ConfigurationError
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
@@ -32,7 +30,6 @@ MinRows = Annotated[
 ]
 Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
 DueAt = Annotated[str | None, typer.Option("--due-at", hidden=True)]
-connections = typer.Typer(help="Connection files: a source, a target and options.", no_args_is_help=True)
 
 
 def run(  # noqa: PLR0913  the options of a command
@@ -207,28 +204,3 @@ def _parsed(option: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"--set {name}=… is not valid TOML: {error}. Quote a text for TOML and for the shell: '{name}=\"text\"'."
         ) from None
-
-
-@connections.callback()
-def _group() -> None:
-    """Make `check` a command of a group although it is the only one."""
-
-
-@connections.command("check", epilog=example("connections check"))
-def check(
-    ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
-) -> None:
-    """Check every key and value of connection files. Opens no source and sends nothing.
-
-    Each file is checked, also after one that is invalid. Exits with the code of the first invalid one, mostly 3.
-    """
-    codes = []
-    for file in files:
-        try:
-            out(f"{file}: valid; delivers to {inspect(load(file))}")
-        except (Exception, SystemExit) as error:  # a module beside the file may raise anything
-            say(f"{file}: invalid")
-            codes.append(report(error, "connections", debug=ctx.meta.get("--debug", False)))
-    if codes:
-        raise typer.Exit(codes[0])
