@@ -100,8 +100,14 @@ mc-sink lifecycle s3://bucket/prefix/ > lifecycle.json
 aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://lifecycle.json
 """,
     "connections": """
+mc-sink connections new nightly
 mc-sink connections check nightly.toml hourly.toml
 mc-sink connections schema --output connection.schema.json     for editors
+""",
+    "connections new": """
+mc-sink connections new nightly                         asks, and writes nightly.toml
+mc-sink connections new nightly --yes --source 'data/*.parquet' --target s3://bucket/prefix/ --platform acme
+mc-sink connections new nightly --yes --source a.csv --target out/ --schedule '30 2 * * *' --webhook 'SLACK_URL slack'
 """,
     "connections check": "mc-sink connections check nightly.toml hourly.toml",
     "connections schema": "mc-sink connections schema --output connection.schema.json",

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ from mc_sink.connector.cli import completion, output
 from mc_sink.connector.cli.exit import ending_soon
 from mc_sink.connector.connections import Connection, deliver, load, of_document, rehearse, seconds_of
 from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -97,8 +100,7 @@ def send(  # noqa: PLR0913  the options of a command
     }
     given |= {"partition_by": partition_by, "on_invalid": on_invalid, "if_exists": if_exists}
     _merge(document, _given(given))
-    for option in options or ():
-        _merge(document, _parsed(option))
+    _merge(document, more_keys(options or ()))
     connection = of_document(document, name="send", file=None, folder=Path.cwd())
     _go(_at_least(connection, min_rows), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json)
 
@@ -187,6 +189,14 @@ def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
             _merge(document[name], value)
         else:
             document[name] = value
+
+
+def more_keys(options: Iterable[str]) -> dict[str, Any]:
+    """Return the keys of a connection file in the values of `--set`."""
+    document: dict[str, Any] = {}
+    for option in options:
+        _merge(document, _parsed(option))
+    return document
 
 
 def _parsed(option: str) -> dict[str, Any]:

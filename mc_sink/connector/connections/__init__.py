@@ -66,6 +66,7 @@ __all__ = [
     "inspect",
     "load",
     "of_document",
+    "opened",
     "rehearse",
     "seconds_of",
 ]
