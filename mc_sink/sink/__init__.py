@@ -6,11 +6,13 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mc_sink._lazy import attributes
 from mc_sink._runtime.progress import show_progress
 from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
+from mc_sink.records import recorded
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Kind, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
+    from mc_sink.sink.handing_over import Wishes, handover, page_for
     from mc_sink.sink.opening import open_delivery
     from mc_sink.sink.previewing import Preview, preview
     from mc_sink.sink.share import Share
@@ -42,9 +45,12 @@ __all__ = [
     "RowCountGuard",
     "Share",
     "SinkOptions",
+    "Wishes",
     "check_before",
     "deliver_frame",
+    "handover",
     "open_delivery",
+    "page_for",
     "preview",
     "refuse_own_frames",
     "refuse_own_source",
@@ -57,6 +63,7 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = attributes(
         {
+            "sink.handing_over": "Wishes handover page_for",
             "sink.opening": "open_delivery",
             "sink.previewing": "Preview preview",
             "sink.share": "Share",
@@ -173,7 +180,14 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     CommitError, CommitUnknown
         Some files are visible, or may be. The error lists them.
     """
-    return deliver_frame(frame, resolve(SinkOptions.of("sink_madconnect", target, options)))
+    spec = resolve(SinkOptions.of("sink_madconnect", target, options))
+    return recorded(
+        partial(deliver_frame, frame, spec),
+        run_id=spec.names.run_id,
+        target=spec.target.url,
+        platform=options.get("platform"),
+        storage_options=options.get("storage_options"),
+    )
 
 
 def check_before(spec: DeliverySpec) -> None:

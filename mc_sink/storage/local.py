@@ -28,12 +28,14 @@ from mc_sink.storage.store import (
     Published,
     already_exists,
     differs,
+    not_published,
     size_and_checksum,
+    sizes,
 )
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from io import FileIO
 
     from mc_sink.staged import IfExists, NoteHidden, StagedFile
@@ -92,11 +94,11 @@ class LocalFile:
         self._path, self.crc = path, 0
         with _opening(path):
             above = list(map(str, Path(path).parents))
-            made |= {folder for folder in above if not os.path.lexists(folder)}
+            made |= (new := {folder for folder in above if not os.path.lexists(folder)})
             self._upload = Temporary(path, hidden_name(path), tuple(folder for folder in above if folder in made))
             note(Target("file", "", path).url, self._upload)
             try:
-                self._file = _create(Path(self._upload.temporary))
+                self._file = _create(Path(self._upload.temporary), new)
             except BaseException:
                 _remove_folders(self._upload)
                 raise
@@ -202,6 +204,8 @@ class LocalStore:
             return Published(None, None, from_prior_attempt=True)
         upload = _temporary(file)
         try:
+            if (found := Path(upload.temporary).lstat().st_size) != file.num_bytes:
+                raise not_published(file.path, f"its hidden file changed: {sizes(found, file.num_bytes)}")
             if if_exists == "overwrite":
                 if kind := odd_kind(upload.path):  # it came while the file was written
                     raise TargetError(not_a_file(upload.path, kind))
@@ -211,9 +215,8 @@ class LocalStore:
         except (FileExistsError, FileNotFoundError) as error:
             return self._settle(file, upload, error, repeatable=repeatable)
         except OSError as error:
-            advice = " This filesystem has no hard links." if error.errno in _NO_LINKS else ""
-            message = f"{file.path} could not be published: {error}.{advice}"
-            raise CommitError(message, uncommitted=[file.path]) from error
+            no_links = ". This filesystem has no hard links" * (error.errno in _NO_LINKS)
+            raise not_published(file.path, f"{error}{no_links}") from error
         _tidy(upload)
         return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
@@ -227,8 +230,7 @@ class LocalStore:
                 return Published(None, None, from_prior_attempt=True)
             raise differs(file.path, num_bytes, file.num_bytes) from error
         if gone:
-            message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
-            raise CommitError(message, uncommitted=[file.path]) from error
+            raise not_published(file.path, f"{upload.temporary} is gone") from error
         raise already_exists(file.path) from error
 
     def interrupt(self) -> None:
@@ -311,11 +313,14 @@ def _remove(path: str) -> str | None:
     return None
 
 
-def _create(temporary: Path) -> FileIO:
+def _create(temporary: Path, new: Collection[str]) -> FileIO:
     """Create a hidden file and the folders above it; another delivery, which failed, may remove an empty one again."""
     for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             temporary.parent.mkdir(parents=True, exist_ok=True)
+            for folder in new:  # or a loss of power could take it, with the files whose own names are synced
+                with suppress(OSError):
+                    sync_folder(Path(folder).parent)
             return temporary.open("xb", buffering=0)  # it lives as long as the delivery
     return temporary.open("xb", buffering=0)
 

@@ -20,7 +20,11 @@ from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
 from mc_sink.connector.cli import (
+<<<<<<< HEAD
     connection_commands,
+=======
+    handover_commands,
+>>>>>>> main
     output,
     platform_commands,
     record_commands,
@@ -104,6 +108,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("report", report_commands.report),
     ("verify", record_commands.verify),
     ("recover", record_commands.recover),
+    ("handover", handover_commands.handover),
     ("policy", platform_commands.policy),
     ("lifecycle", platform_commands.lifecycle),
 )

@@ -19,9 +19,9 @@ from mc_sink.connector.cli import platform_commands
 from mc_sink.connector.cli.exit import say
 from mc_sink.connector.cli.wording import for_command
 from mc_sink.connector.connections import FORMAT_NAMES, Connection, inspect, of_document, opened
-from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import ConfigurationError, SinkError
 from mc_sink.presets import PRESETS
+from mc_sink.scrub import masked
 from mc_sink.target import parse_target
 from mc_sink.validation import list_schemas
 

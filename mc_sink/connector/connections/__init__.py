@@ -60,6 +60,7 @@ __all__ = [
     "Rehearsal",
     "Scheduler",
     "Settings",
+    "arguments_for",
     "coming_times",
     "connection_schema",
     "deliver",

@@ -26,9 +26,9 @@ from mc_sink.connector.connections.connection_file import (
 from mc_sink.connector.connections.settings import Guard, History, Hooks, Schedule, Settings, Source, Webhook
 from mc_sink.connector.connections.sources import ADDRESSES, GOES_WITH, KINDS_OF_SOURCE, VARIABLE
 from mc_sink.connector.connections.triggers import EVERY
-from mc_sink.connector.scrub import ADDRESS, LOOKS_SECRET
 from mc_sink.object_options import ObjectOptions
 from mc_sink.presets import PRESETS
+from mc_sink.scrub import ADDRESS, LOOKS_SECRET
 from mc_sink.sink import KINDS, sink_madconnect
 from mc_sink.validation import list_schemas
 
