@@ -20,11 +20,8 @@ from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
 from mc_sink.connector.cli import (
-<<<<<<< HEAD
     connection_commands,
-=======
     handover_commands,
->>>>>>> main
     output,
     platform_commands,
     record_commands,
