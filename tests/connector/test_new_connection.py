@@ -113,7 +113,7 @@ def test_questions_are_asked_again_with_the_reason(folder: Path) -> None:
     ],
 )
 def test_every_kind_of_source(folder: Path, source: str, key: str, shown: str) -> None:
-    """Files, a query and a function are told apart by their form."""
+    """Files, a query and a function are recognised by their form."""
     assert shown in new("one", "--yes", "--source", source, "--target", "out/").stderr
     assert written(folder / "one.toml")["source"] == {key: source}
 

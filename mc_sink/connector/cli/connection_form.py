@@ -147,17 +147,17 @@ class Form:
                     del self.document["source"]
             else:
                 position += 1
-        document = merged(self.document, more)
+        document = with_keys(self.document, more)
         inspect(self.connection(document))
         return document
 
     def _answer(self, question: Question, answer: str | None) -> None:
-        """Take the answer to a question, from the flag or from a prompt where the question applies."""
+        """Add the answer to a question: from the flag or from a prompt where the question applies."""
         if answer is None and question.applies(self.document):
             answer = self._ask(question)
         if not answer:
             return
-        added = merged(self.document, question.keys(answer))
+        added = with_keys(self.document, question.keys(answer))
         if question.name == "platform":
             self._find_platform(answer, added)
         inspect(self.connection(added))
@@ -188,10 +188,10 @@ class Form:
         platform_commands.add(name, region=region or None, endpoint=endpoint or None, prefix=document["target"])
 
 
-def merged(document: Document, more: Document) -> Document:
+def with_keys(document: Document, more: Document) -> Document:
     """Return a document with more keys, also in its tables."""
     tables = {
-        name: merged(document[name], value)
+        name: with_keys(document[name], value)
         for name, value in more.items()
         if isinstance(value, dict) and isinstance(document.get(name), dict)
     }
@@ -208,7 +208,7 @@ def seen(connection: Connection) -> str:
         source = replace(source, query=f"select * from (\n{query}\n) limit 0")  # noqa: S608  its own query
     try:
         with opened(source, connection.folder) as frame:
-            plan = as_lazyframe(frame.schema.empty_table() if query else frame)  # a reader without rows is no frame
+            plan = as_lazyframe(frame.schema.empty_table() if query else frame)  # a reader has a batch at least
             columns = [f"  {name}: {dtype}" for name, dtype in plan.collect_schema().items()]
             number = plan.select(pl.len()).collect().item() if _is_small(connection) else None
     except SinkError:
