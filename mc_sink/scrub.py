@@ -21,9 +21,9 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _PASSWORD_OF_URL = re.compile(r"://[^/@:\s]*:([^/\s]+)@")
 _QUERY = re.compile(r"[?&;](password|passwd|pwd|token|secret|sig|signature|x-amz-signature)=", re.IGNORECASE)
 _HEADER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,}", re.IGNORECASE)
-_LOOKS_SECRET = (_KEY_ID, _PASSWORD_IN_URL, _QUERY, _HEADER)
+LOOKS_SECRET = (_KEY_ID, _PASSWORD_IN_URL, _QUERY, _HEADER)
 # As libpq and ODBC write it. In a query it may be the name of a column.
-_ADDRESS = re.compile(r"(?:^|[\s;,])(password|passwd|pwd|token|secret)\s*=", re.IGNORECASE)
+ADDRESS = re.compile(r"(?:^|[\s;,])(password|passwd|pwd|token|secret)\s*=", re.IGNORECASE)
 # A credential by its name in a database's DSN, an ODBC string or a query, with its value in any of their quotes.
 _NAMED = re.compile(
     r"\b((?:ssl)?password|passwd|pwd|passphrase|token|secret|sig|signature|x-amz-signature)( = |=)"
@@ -55,7 +55,7 @@ _PLAIN_OPTIONS: dict[str, Any] = {
 
 def looks_secret(text: str, *, is_address: bool = False) -> bool:
     """Return True if a text seems to contain a credential; the address of a database is judged more strictly."""
-    return any(pattern.search(text) for pattern in _LOOKS_SECRET) or bool(is_address and _ADDRESS.search(text))
+    return any(pattern.search(text) for pattern in LOOKS_SECRET) or bool(is_address and ADDRESS.search(text))
 
 
 def masked(text: str) -> str:

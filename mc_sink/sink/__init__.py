@@ -14,7 +14,7 @@ from mc_sink._runtime.progress import show_progress
 from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
 from mc_sink.records import recorded
 from mc_sink.secret import seals_options
-from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
+from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Kind, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
 from mc_sink.sink.pipeline import RowCountGuard
 from mc_sink.sink.prior_attempt import find_prior_attempt
@@ -39,6 +39,7 @@ __all__ = [
     "DEFAULT_REJECTS",
     "KINDS",
     "Delivery",
+    "Kind",
     "Options",
     "Preview",
     "RowCountGuard",

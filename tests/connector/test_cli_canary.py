@@ -233,6 +233,10 @@ def print_the_rest(ended_text: Told) -> None:
     ended_text.run("preview", connection(ended_text), "--json")
     ended_text.run("connections", "check", connection(ended_text))
     ended_text.run("connections", "check", connection(ended_text, more=f'storage_options.secret = "{SECRET}"'), code=3)
+    ended_text.run("connections", "schema")
+    (ended_text.machine.folder / "new.csv").write_text("x\n1\n", "utf-8")
+    new = ("connections", "new", ended_text.machine.folder / "new", "--yes", "--source", "new.csv", "--target")
+    ended_text.run(*new, "s3://bucket/p/", "--platform", "acme")
     ended_text.run("policy", "s3://bucket/p/")
     ended_text.run("lifecycle", "s3://bucket/p/")
     ended_text.run("handover", "s3://bucket/p/", "--platform", "acme", "--preset", "redshift")
@@ -252,7 +256,18 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     schedule_runs: ["schedule"],
     come_back: ["history", "show", "verify", "recover", "report"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
-    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "handover", "resume", "metrics", "demo"],
+    print_the_rest: [
+        "preview",
+        "connections check",
+        "connections new",
+        "connections schema",
+        "policy",
+        "lifecycle",
+        "handover",
+        "resume",
+        "metrics",
+        "demo",
+    ],
 }
 
 

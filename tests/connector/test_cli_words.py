@@ -92,6 +92,31 @@ def test_a_check_goes_on_past_an_invalid_file(tmp_path: Path, file: Path) -> Non
     assert "bad.toml is invalid" in printed.output
 
 
+def test_a_check_goes_on_past_a_file_whose_module_breaks_down(tmp_path: Path, file: Path) -> None:
+    """The error of a module is of its file, which is named."""
+    (tmp_path / "checks.py").write_text('raise RuntimeError("no such feed")')
+    (tmp_path / "bad.toml").write_text(f'schema = "checks:schema"\n{file.read_text()}')
+    printed = mc_sink("connections", "check", tmp_path / "bad.toml", file, code=Code.FAILED)
+    assert printed.stdout == f"{file}: valid; delivers to {tmp_path / 'out'}/\n"
+    assert f"{tmp_path / 'bad.toml'}: invalid\nRuntimeError: no such feed" in printed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [(["FILE", "--next"], 5), (["--next", "FILE"], 5), (["--next", "2", "FILE"], 2), (["--next=7", "FILE"], 7)],
+)
+def test_coming_times_need_no_number(file: Path, words: list[str], number: int) -> None:
+    """Without one, five of them are printed, wherever the option stands."""
+    printed = mc_sink("schedule", *(str(file) if word == "FILE" else word for word in words), "--json").stdout
+    assert len(printed.splitlines()) == number
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_coming_times_is_at_least_one(file: Path, number: int) -> None:
+    """Others are refused, and are not taken for the name of a file."""
+    assert "--next" in mc_sink("schedule", file, "--next", number, code=Code.USAGE).stderr
+
+
 def test_coming_times_are_printed(file: Path) -> None:
     """In UTC and in the zone of the schedule, and nothing runs."""
     lines = [json.loads(line) for line in mc_sink("schedule", file, "--next", 3, "--json").stdout.splitlines()]

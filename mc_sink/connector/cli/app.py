@@ -20,6 +20,7 @@ from mc_sink._display import nearest
 from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
 from mc_sink.connector.cli import (
+    connection_commands,
     demo_commands,
     handover_commands,
     output,
@@ -110,9 +111,10 @@ _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("policy", platform_commands.policy),
     ("lifecycle", platform_commands.lifecycle),
 )
+_CLASSES = {"schedule": schedule_commands.ScheduleCommand}
 for _name, _function in _COMMANDS:
-    app.command(_name, epilog=example(_name))(_function)
-app.add_typer(run_commands.connections, name="connections", epilog=example("connections"))
+    app.command(_name, cls=_CLASSES.get(_name), epilog=example(_name))(_function)
+app.add_typer(connection_commands.connections, name="connections", epilog=example("connections"))
 app.add_typer(platform_commands.platforms, name="platforms", epilog=example("platforms"))
 
 

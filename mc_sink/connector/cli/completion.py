@@ -7,7 +7,9 @@ from contextlib import suppress
 
 from mc_sink import platforms
 from mc_sink.connector import history
+from mc_sink.connector.connections import FORMAT_NAMES
 from mc_sink.exceptions import SinkError
+from mc_sink.presets import PRESETS
 from mc_sink.validation import list_schemas
 
 MOST_IDS = 200
@@ -34,4 +36,9 @@ def schemas(incomplete: str) -> Iterator[str]:
 
 def formats(incomplete: str) -> Iterator[str]:
     """Yield the names of formats that begin with a text."""
-    yield from (name for name in ("csv", "csv.gz", "parquet") if name.startswith(incomplete))
+    yield from (name for name in FORMAT_NAMES if name.startswith(incomplete))
+
+
+def presets(incomplete: str) -> Iterator[str]:
+    """Yield the names of the receivers' presets that begin with a text."""
+    yield from (name for name in PRESETS if name.startswith(incomplete))

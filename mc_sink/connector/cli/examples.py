@@ -39,7 +39,8 @@ mc-sink preview nightly.toml --run-id nightly-2026-11-22     the exact keys of t
 """,
     "schedule": """
 mc-sink schedule nightly.toml hourly.toml
-mc-sink schedule nightly.toml --next 5               the coming times; runs nothing
+mc-sink schedule nightly.toml --next                 the 5 coming times; runs nothing
+mc-sink schedule nightly.toml --next 20
 mc-sink schedule *.toml --at-once 2 --json
 mc-sink schedule *.toml --metrics-file /var/lib/node_exporter/mc_sink.prom
 """,
@@ -107,8 +108,18 @@ aws iam put-user-policy --user-name acme --policy-name mc-sink --policy-document
 mc-sink lifecycle s3://bucket/prefix/ > lifecycle.json
 aws s3api put-bucket-lifecycle-configuration --bucket bucket --lifecycle-configuration file://lifecycle.json
 """,
-    "connections": "mc-sink connections check nightly.toml hourly.toml",
+    "connections": """
+mc-sink connections new nightly
+mc-sink connections check nightly.toml hourly.toml
+mc-sink connections schema --output connection.schema.json     for editors
+""",
+    "connections new": """
+mc-sink connections new nightly                         asks, and writes nightly.toml
+mc-sink connections new nightly --yes --source 'data/*.parquet' --target s3://bucket/prefix/ --platform acme
+mc-sink connections new nightly --yes --source a.csv --target out/ --schedule '30 2 * * *' --webhook 'SLACK_URL slack'
+""",
     "connections check": "mc-sink connections check nightly.toml hourly.toml",
+    "connections schema": "mc-sink connections schema --output connection.schema.json",
 }
 _CODES = """
   0 done                   6 the key exists

@@ -1,4 +1,4 @@
-"""`mc-sink run`, `send`, `preview` and `connections`."""
+"""`mc-sink run`, `send` and `preview`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mc_sink._display import indented, logger
 from mc_sink.connector.cli import completion, output
-from mc_sink.connector.cli.examples import example
-from mc_sink.connector.cli.exit import ending_soon, report
-from mc_sink.connector.cli.output import out
-from mc_sink.connector.connections import Connection, deliver, inspect, load, of_document, rehearse, seconds_of
-from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.connector.cli.exit import ending_soon
+from mc_sink.connector.connections import Connection, deliver, load, of_document, rehearse, seconds_of
+from mc_sink.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 File = Annotated[Path, typer.Argument(help="A connection file (TOML).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,7 +33,6 @@ MinRows = Annotated[
 ]
 Trigger = Annotated[str, typer.Option("--trigger", hidden=True)]
 DueAt = Annotated[str | None, typer.Option("--due-at", hidden=True)]
-connections = typer.Typer(help="Connection files: a source, a target and options.", no_args_is_help=True)
 
 
 def run(  # noqa: PLR0913  the options of a command
@@ -100,8 +100,7 @@ def send(  # noqa: PLR0913  the options of a command
     }
     given |= {"partition_by": partition_by, "on_invalid": on_invalid, "if_exists": if_exists}
     _merge(document, _given(given))
-    for option in options or ():
-        _merge(document, _parsed(option))
+    _merge(document, more_keys(options or ()))
     connection = of_document(document, name="send", file=None, folder=Path.cwd())
     _go(_at_least(connection, min_rows), dry_run=dry_run, rows=rows, run_id=run_id, as_json=as_json)
 
@@ -192,6 +191,14 @@ def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
             document[name] = value
 
 
+def more_keys(options: Iterable[str]) -> dict[str, Any]:
+    """Return the keys of a connection file in the values of `--set`."""
+    document: dict[str, Any] = {}
+    for option in options:
+        _merge(document, _parsed(option))
+    return document
+
+
 def _parsed(option: str) -> dict[str, Any]:
     """Parse KEY=VALUE as TOML; a value that is not valid TOML is text."""
     name, equals, value = option.partition("=")
@@ -207,26 +214,3 @@ def _parsed(option: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"--set {name}=… is not valid TOML: {error}. Quote a text for TOML and for the shell: '{name}=\"text\"'."
         ) from None
-
-
-@connections.callback()
-def _group() -> None:
-    """Make `check` a command of a group although it is the only one."""
-
-
-@connections.command("check", epilog=example("connections check"))
-def check(
-    files: Annotated[list[Path], typer.Argument(help="Connection files (TOML).", show_default=False)],
-) -> None:
-    """Check every key and value of connection files. Opens no source and sends nothing.
-
-    Each file is checked, also after one that is invalid. Exits with code 3 if one is.
-    """
-    codes = []
-    for file in files:
-        try:
-            out(f"{file}: valid; delivers to {inspect(load(file))}")
-        except SinkError as error:
-            codes.append(report(error, "connections"))
-    if codes:
-        raise typer.Exit(codes[0])

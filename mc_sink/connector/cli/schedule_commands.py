@@ -7,9 +7,10 @@ import time
 from contextlib import ExitStack
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mc_sink._display import lines, logger
 from mc_sink.connector import history
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 METRICS_SECONDS = 60.0
+COMING_TIMES = 5
 MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics to this file after each run and each minute.")
 ]
@@ -33,11 +35,29 @@ MetricsPort = Annotated[
 ]
 
 
+class ScheduleCommand(TyperCommand):
+    """`mc-sink schedule`, whose `--next` may stand without a number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write the default number after a `--next` that no number follows, up to a `--`, and parse the arguments."""
+        words: list[str] = []
+        for number, word in enumerate(args):
+            if word == "--":
+                return super().parse_args(ctx, words + args[number:])
+            words.append(word)
+            if word == "--next" and not "".join(args[number + 1 : number + 2]).lstrip("+-").isdecimal():
+                words.append(str(COMING_TIMES))
+        return super().parse_args(ctx, words)
+
+
 def schedule(  # noqa: PLR0913  the options of a command
     files: Annotated[list[Path], typer.Argument(help="Connection files with a [schedule].", show_default=False)],
     *,
     upcoming: Annotated[
-        int | None, typer.Option("--next", min=1, help="Print so many coming times of each, and run nothing.")
+        int | None,
+        typer.Option(
+            "--next", min=1, help=f"Print so many coming times of each ({COMING_TIMES} by default), and run nothing."
+        ),
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="The largest number of runs at a time.")] = 4,
     metrics_file: MetricsFile = None,

@@ -33,6 +33,7 @@ from mc_sink.connector.connections.connection_file import (
     of_document,
     target_of,
 )
+from mc_sink.connector.connections.file_schema import FORMAT_NAMES, connection_schema
 from mc_sink.connector.connections.hooks import call_hooks
 from mc_sink.connector.connections.scheduler import Scheduler, coming_times
 from mc_sink.connector.connections.settings import Settings
@@ -54,12 +55,14 @@ if TYPE_CHECKING:
     from mc_sink.sink import Preview
 
 __all__ = [
+    "FORMAT_NAMES",
     "Connection",
     "Rehearsal",
     "Scheduler",
     "Settings",
     "arguments_for",
     "coming_times",
+    "connection_schema",
     "deliver",
     "inspect",
     "load",
@@ -146,7 +149,7 @@ def run_id_of(name: str, due_at: datetime) -> str:
 def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progress: bool | None) -> Receipt:
     given: Any = arguments_for(sink_madconnect, connection) | {"run_id": facts.run_id, "progress": progress}
     given["storage_options"] = seal(given.get("storage_options"))
-    spec = resolve(SinkOptions.of("sink_madconnect", given.pop("target"), given), is_new=not run_id_given)
+    spec = resolve(_options_of(given), is_new=not run_id_given)
     check_before(spec)
     refuse_own_target(connection.settings.source, connection.folder, spec)
     with ExitStack() as stack:
@@ -157,6 +160,12 @@ def _sink(connection: Connection, facts: Beginning, *, run_id_given: bool, progr
                 add_note(error, NOTHING_VISIBLE)
             raise
         return deliver_frame(frame, spec, guard_of(connection.settings, facts))
+
+
+def _options_of(arguments: dict[str, Any]) -> SinkOptions:
+    """Return the options of a delivery, checked as those of a call in Python."""
+    options: Any = {name: value for name, value in arguments.items() if name != "target"}
+    return SinkOptions.of("sink_madconnect", arguments["target"], options)
 
 
 def _notify(observers: list[Callable[[Run], Any]], run: Run) -> None:
@@ -201,7 +210,7 @@ class Rehearsal:
 def inspect(connection: Connection) -> str:
     """Return the target's URL, or raise for contradictory options. Opens no source and sends nothing."""
     arguments = arguments_for(sink_madconnect, connection)
-    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(_options_of(arguments)))
     if set(arguments) <= set(signature(preview).parameters):
         return preview(None, **arguments).target
     return parse_target(arguments["target"]).url
@@ -217,12 +226,12 @@ def rehearse(
     With `rows=None` the source is opened and not read.
     """
     arguments = arguments_for(preview, connection)
-    refuse_own_target(connection.settings.source, connection.folder, resolve(SinkOptions(**arguments)))
+    refuse_own_target(connection.settings.source, connection.folder, resolve(_options_of(arguments)))
     with opened(connection.settings.source, connection.folder) as frame:
         seen = preview(frame, **arguments, run_id=run_id)
         if rows is None:
             return Rehearsal(None, seen)
-        spec = resolve(SinkOptions(**arguments_for(sink_madconnect, connection)))
+        spec = resolve(_options_of(arguments_for(sink_madconnect, connection)))
         with panics_as_query_errors():
             plan = as_lazyframe(frame)
             if rows == "all":

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 GIVEN_BY_RUN = frozenset({"frame", "run_id", "progress"})
 # The parts of a file that are not options of a delivery.
 _AROUND = {"source", "schedule", "hooks", "guard", "history"}
-_ENCRYPTIONS: dict[str, Callable[..., Any]] = {"pgp": Pgp, "age": Age}
+ENCRYPTIONS: dict[str, Callable[..., Any]] = {"pgp": Pgp, "age": Age}
 _PUBLIC_KEYS = ("-----BEGIN PGP", "age1", "ssh-")
-_FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
+FORMATS: dict[str, Callable[..., Any]] = {"csv": Csv, "parquet": Parquet}
 _YAML = (".yaml", ".yml")
 _TABLES: dict[str, type] = {"source": Source, "guard": Guard, "schedule": Schedule, "hooks": Hooks, "history": History}
 # Python would read True as 1, which is hardly the intended number of rows.
@@ -60,7 +60,7 @@ ALLOWED = {
     "use_ssl",
 }
 ALLOWED_CLIENT = {"endpoint_url", "region_name", "use_ssl", "verify"}
-_CREDENTIAL = re.compile(
+CREDENTIAL = re.compile(
     r"(.*_)?(secret|token|password|passwd|passphrase|credentials?|(access|account|api|private|sas)_?key)(_.*)?|key|username",
     re.IGNORECASE,
 )
@@ -69,7 +69,7 @@ _SAFE_PLACES = (
     'Connection files must be safe to commit. Save credentials as a platform and write platform = "NAME", or use the '
     "environment (AWS_ACCESS_KEY_ID, …) or a profile (storage_options.profile)."
 )
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
+PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _check_names(options: Mapping[str, Any], allowed: set[str], place: str, labe
 
 
 def _refuse_names(options: Mapping[str, Any], place: str, label: str) -> None:
-    if secrets := [shown(name) for name in options if _CREDENTIAL.fullmatch(name)]:
+    if secrets := [shown(name) for name in options if CREDENTIAL.fullmatch(name)]:
         raise ConfigurationError(f"{place} in {label} has credentials: {', '.join(secrets)}. {_SAFE_PLACES}")
 
 
@@ -240,7 +240,7 @@ def fraction_of(value: float | str | None, label: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        found = _PERCENT.fullmatch(value.strip())
+        found = PERCENT.fullmatch(value.strip())
         fraction = float(found.group(1)) / 100 if found else math.nan
     else:
         fraction = value if not isinstance(value, bool) and value <= 1 else math.nan
@@ -280,9 +280,9 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
     if name == "format" and not isinstance(value, str):
         options = dict(value)
         kind = options.pop("type", None)
-        if kind not in _FORMATS:
-            raise ConfigurationError(f"[format] needs a type, one of {', '.join(_FORMATS)}.")
-        return _made(_FORMATS[kind], options, name)
+        if kind not in FORMATS:
+            raise ConfigurationError(f"[format] needs a type, one of {', '.join(FORMATS)}.")
+        return _made(FORMATS[kind], options, name)
     if name not in {"previous", "schema", "preset"} or "://" in value or (name == "preset" and ".toml" not in value):
         return value
     if name == "previous" or value.endswith((*_YAML, ".toml")):
@@ -293,9 +293,9 @@ def _argument(name: str, value: Any, folder: Path) -> Any:
 def _encryption(options: dict[str, Any], folder: Path) -> Pgp | Age:
     """Create an encryption from a table. Keys are text, or paths that begin at `folder`; a file has no passphrase."""
     kind = options.pop("type", None)
-    if kind not in _ENCRYPTIONS or "passphrase" in options:
-        types = f"needs a type, one of {', '.join(_ENCRYPTIONS)}"
-        reason = "can't have a passphrase" if kind in _ENCRYPTIONS else types
+    if kind not in ENCRYPTIONS or "passphrase" in options:
+        types = f"needs a type, one of {', '.join(ENCRYPTIONS)}"
+        reason = "can't have a passphrase" if kind in ENCRYPTIONS else types
         raise ConfigurationError(f"[encrypt] {reason}. Correct the connection file.")
     keys = options.get("recipients")
     if isinstance(keys, list):
@@ -304,7 +304,7 @@ def _encryption(options: dict[str, Any], folder: Path) -> Pgp | Age:
         ]
     if isinstance(options.get("signer"), str):
         options["signer"] = folder / options["signer"]
-    made: Pgp | Age = _made(_ENCRYPTIONS[kind], options, "encrypt")
+    made: Pgp | Age = _made(ENCRYPTIONS[kind], options, "encrypt")
     return made
 
 
@@ -320,4 +320,6 @@ def _made(kind: Callable[..., Any], options: Mapping[str, Any], place: str) -> A
     if unknown := [name for name in options if name not in names]:
         advice = nearest(unknown[0], names) or f" Use one of {', '.join(names)}."
         raise ConfigurationError(f"{place}.{unknown[0]} is an unknown key.{advice}")
+    if missing := [one.name for one in names.values() if one.default is one.empty and one.name not in options]:
+        raise ConfigurationError(f"{place}.{missing[0]} is missing. Add it to the connection file.")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})

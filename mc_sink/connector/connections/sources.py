@@ -35,9 +35,10 @@ _SUFFIXES = {
     ".ipc": "ipc",
     ".feather": "ipc",
 }
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+KINDS_OF_SOURCE, ADDRESSES = ("files", "query", "function"), ("database", "uri", "uri_env")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_GOES_WITH = {
+GOES_WITH = {
     "format": "files",
     "database": "query",
     "uri": "query",
@@ -48,21 +49,21 @@ _GOES_WITH = {
 
 def check_source(source: Source, label: str) -> None:
     """Raise `ConfigurationError` for a source without rows or with contradictory keys. Opens nothing."""
-    kinds = [name for name in ("files", "query", "function") if getattr(source, name)]
+    kinds = [name for name in KINDS_OF_SOURCE if getattr(source, name)]
     if len(kinds) != 1:
         raise ConfigurationError(
             f"[source] in {label} needs exactly one of files, query and function, and has {', '.join(kinds) or 'none'}."
         )
-    for name, kind in _GOES_WITH.items():
+    for name, kind in GOES_WITH.items():
         if getattr(source, name) and kind != kinds[0]:
             raise ConfigurationError(
                 f"[source] in {label} has {name}, which is for {kind} and not for {kinds[0]}. Remove it."
             )
-    if source.uri_env and not _VARIABLE.fullmatch(source.uri_env):
+    if source.uri_env and not VARIABLE.fullmatch(source.uri_env):
         raise ConfigurationError(
             f"source.uri_env in {label} is not the name of a variable. Write the name, not the value."
         )
-    if sum(map(bool, (source.database, source.uri, source.uri_env))) > 1:
+    if sum(bool(getattr(source, name)) for name in ADDRESSES) > 1:
         raise ConfigurationError(
             f"[source] in {label} has more than one of database, uri and uri_env. Leave all but one out."
         )

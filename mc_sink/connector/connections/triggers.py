@@ -23,7 +23,7 @@ from mc_sink.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from mc_sink.connector.connections.settings import Schedule
 
-_EVERY = re.compile(r"([1-9][0-9]{0,5})\s*([smhdw])")
+EVERY = re.compile(r"([1-9][0-9]{0,5})\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAY_PART = re.compile(r"(?:\*|(?P<first>[0-7]|[a-z]{3})(?:-(?P<last>[0-7]|[a-z]{3}))?)(?:/(?P<step>[1-9]))?")
@@ -68,7 +68,7 @@ def trigger_of(schedule: Schedule, label: str) -> Trigger:
 
 def seconds_of(text: str, key: str) -> int:
     """Return the seconds of a duration such as "15m"; `ValueError` names the key where it is not one."""
-    if not (found := _EVERY.fullmatch(text.strip())):
+    if not (found := EVERY.fullmatch(text.strip())):
         raise ValueError(
             f'{key} = "{text}" is not a duration. Write a number and a unit, such as "30s", "15m", "6h" or "1d"'
         )
