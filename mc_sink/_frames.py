@@ -15,6 +15,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from mc_sink._arrow import ArrowImport, arrow_import, is_pandas, pandas_table, reader_of
+from mc_sink._nested import dtype_shown
 from mc_sink._polars import keeps_errors
 from mc_sink._runtime.kept_rows import owned
 from mc_sink.exceptions import ConfigurationError, panics_as_query_errors
@@ -220,7 +221,11 @@ def _once(batches: Batches, schema: pl.Schema) -> pl.LazyFrame:
 
 def _differences(found: pl.Schema, expected: pl.Schema) -> str:
     columns = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    changes = [f"{name!r} is {found.get(name)}, was {expected.get(name)}" for name in columns]
+    shown = [[dtype and dtype_shown(dtype) for dtype in (found.get(name), expected.get(name))] for name in columns]
+    changes = [
+        f"{name!r} is {new}, was {old}{' of other categories' if new == old else ''}"
+        for name, (new, old) in zip(columns, shown, strict=True)
+    ]
     return ", ".join(changes) or "column order"
 
 

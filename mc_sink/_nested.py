@@ -63,6 +63,12 @@ def without_categories(dtype: AnyType) -> AnyType:
     return with_leaves(dtype, leaf)
 
 
+def dtype_shown(dtype: AnyType) -> str:
+    """Return a dtype's text for a message, in which an Enum is shown without its categories: they are values."""
+    bare = with_leaves(dtype, lambda leaf, _: pl.Enum([]) if leaf.base_type() is pl.Enum else leaf)
+    return str(bare).replace("Enum(categories=[])", "Enum")
+
+
 def leaves(values: pl.Series) -> Iterator[pl.Series]:
     """Yield the innermost values of a column, or the column itself.
 

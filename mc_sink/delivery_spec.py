@@ -155,4 +155,6 @@ class DeliverySpec:
         """Raise for finished files that the receiver doesn't accept."""
         if self.preset:
             for file in staged.files:
+                name = file.path.removesuffix(self.cipher.suffix) if self.cipher else file.path
+                self.preset.check_name(name, self.format)
                 self.preset.check_file(file, self.format)

@@ -30,9 +30,17 @@ LONGEST = {"test_against_pandera.py", "test_kills.py", "test_notebooks.py", "tes
 # Collecting imports half a million objects that stay. Looking through them for garbage took a quarter of that time.
 gc.disable()
 
-# A busy machine must not fail a test.
-settings.register_profile("mc_sink", deadline=None)
-settings.load_profile("mc_sink")
+# A busy machine must not fail a test, and a commit is judged by the same examples each time. The long tests, and those
+# with a seed, look for new ones.
+settings.register_profile("repeating", deadline=None, derandomize=True)
+settings.register_profile("searching", deadline=None)
+settings.load_profile("repeating")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose whether generated examples are the same each time."""
+    if config.option.markexpr == "long" or config.getoption("--hypothesis-seed") is not None:
+        settings.load_profile("searching")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import mc_sink
 from mc_sink import identity
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.identity import birth, expressions, persons, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,5 +242,5 @@ def test_a_missing_library_is_named(library: str, call: str) -> None:
 
 def test_the_examples_hold() -> None:
     """The docstrings of `mc_sink.identity` are run."""
-    result = doctest.testmod(identity)
-    assert (result.failed, result.attempted) == (0, 7)
+    found = [doctest.testmod(module) for module in (birth, expressions, persons, places)]
+    assert (sum(one.failed for one in found), sum(one.attempted for one in found)) == (0, 13)

@@ -134,12 +134,15 @@ class _Handover:
         self._ended = self.stopped = False
 
     def put(self, batch: pl.DataFrame) -> bool:
-        """Wait until the previous batch was taken, and leave this one; return False once `stop` was called."""
+        """Leave a batch and wait until it was taken; return False once `stop` was called.
+
+        The engine has its next batches ready by itself: one that waited here would be one more in memory.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self.stopped or self._batch is None)
             if not self.stopped:
                 self._batch = batch
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self.stopped or self._batch is None)
             return not self.stopped
 
     def get(self) -> pl.DataFrame | None:

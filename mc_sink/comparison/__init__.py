@@ -18,6 +18,7 @@ import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import ROW_GROUP_SIZE
+from mc_sink._nested import dtype_shown
 from mc_sink._runtime.batches import check_num_rows, known_num_rows, pull
 from mc_sink.comparison.buckets import (
     ROW,
@@ -72,7 +73,9 @@ def compare(  # noqa: PLR0913  the options of a delivery
     """
     names = check_keys(keys, schema)
     if action in schema and (action in names or not _takes_actions(schema[action])):
-        reason = "it is one of keys=" if action in names else f"its dtype is {schema[action]}, and not text"
+        reason = (
+            "it is one of keys=" if action in names else f"its dtype is {dtype_shown(schema[action])}, and not text"
+        )
         raise ConfigurationError(
             f"The frame's column {action!r} can't have the action of each row: {reason}. Rename it, or name another "
             "column in action_column=."
@@ -106,7 +109,9 @@ def check_keys(keys: str | Sequence[str], schema: pl.Schema) -> tuple[str, ...]:
         raise ConfigurationError(
             f"{counted(len(missing), 'column')} of keys= not in the frame: {missing}. The frame has {list(schema)}."
         )
-    if wrong := [f"{name!r} ({schema[name]})" for name in names if not isinstance(schema[name], _COMPARED)]:
+    if wrong := [
+        f"{name!r} ({dtype_shown(schema[name])})" for name in names if not isinstance(schema[name], _COMPARED)
+    ]:
         raise ConfigurationError(
             f"{counted(len(wrong), 'column')} of keys= can't be compared: {', '.join(wrong)}. "
             "Use columns of numbers, texts or times."

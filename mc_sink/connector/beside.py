@@ -19,13 +19,14 @@ from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
+from mc_sink.records import BESIDE, without_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
 
 __path__: list[str] = []  # makes this module a package, whose modules `_Finder` finds
-_PREFIX = f"{__name__}."
 
 
 def import_beside(folder: Path, name: str) -> ModuleType:
@@ -37,19 +38,14 @@ def import_beside(folder: Path, name: str) -> ModuleType:
     if not _lies_in(str(folder), name.partition(".")[0]):
         return importlib.import_module(name)
     try:
-        return importlib.import_module(f"{_PREFIX}{os.fsencode(folder.resolve()).hex()}.{name}")
+        return importlib.import_module(f"{BESIDE}{os.fsencode(folder.resolve()).hex()}.{name}")
     except ModuleNotFoundError as error:
         error.name = without_folder(error.name or "")
         raise
 
 
-def without_folder(module: str) -> str:
-    """Return a module's name without the prefix of its folder."""
-    return module.removeprefix(_PREFIX).partition(".")[2] if module.startswith(_PREFIX) else module
-
-
 def _folder_of(package: str) -> str:
-    return os.fsdecode(bytes.fromhex(package.removeprefix(_PREFIX)))
+    return os.fsdecode(bytes.fromhex(package.removeprefix(BESIDE)))
 
 
 def _lies_in(folder: str, top: str) -> bool:
@@ -86,7 +82,7 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the module."""
-        package = ".".join(module.__name__.split(".")[: _PREFIX.count(".") + 1])
+        package = ".".join(module.__name__.split(".")[: BESIDE.count(".") + 1])
         module.__dict__["__builtins__"] = vars(builtins) | {"__import__": partial(_import, package)}
         super().exec_module(module)
 
@@ -97,9 +93,9 @@ class _Finder:
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find a folder, or a module in it."""
-        if not name.startswith(_PREFIX):
+        if not name.startswith(BESIDE):
             return None
-        if "." not in name.removeprefix(_PREFIX):
+        if "." not in name.removeprefix(BESIDE):
             folder = ModuleSpec(name, None, is_package=True)
             folder.submodule_search_locations = [_folder_of(name)]
             return folder

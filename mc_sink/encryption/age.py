@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mc_sink.encrypted import Encryption
-from mc_sink.encryption.cipher import missing, read_key, refuse_no_recipients
+from mc_sink.encryption.cipher import CONTENT_TYPE, SUFFIX, missing, read_key, refuse_no_recipients
 from mc_sink.encryption.piped import pipe_of
 from mc_sink.exceptions import ConfigurationError
 
@@ -43,9 +43,13 @@ class Age:
             import pyrage
         except ImportError as error:
             raise missing("pyrage") from error
-        texts = [text for key in self.recipients for text in _lines(key)]
+        texts = self.texts()
         keys = [_parsed(pyrage, text) for text in texts]
         return AgeCipher(Encryption("age", tuple(map(_named, texts))), tuple(keys))
+
+    def texts(self) -> list[str]:
+        """Return the public keys as text."""
+        return [text for key in self.recipients for text in _lines(key)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +58,8 @@ class AgeCipher:
 
     facts: Encryption
     keys: tuple[Any, ...] = field(repr=False)
-    suffix: str = ".age"
-    content_type: str = "application/octet-stream"
+    suffix: str = SUFFIX["age"]
+    content_type: str = CONTENT_TYPE["age"]
 
     def start(self, below: Sink) -> tuple[int, Callable[[], None], Callable[[], None]]:
         """Begin a file; see `Cipher`."""

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from mc_sink.encrypted import Encryption
 
 
+# By the kind of an encryption: the suffix of its files, and their media type.
+SUFFIX = {"pgp": ".pgp", "age": ".age"}
+CONTENT_TYPE = {"pgp": "application/pgp-encrypted", "age": "application/octet-stream"}
+
+
 class Sink(Protocol):
     """What encrypted bytes are written to."""
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.encrypted import Encryption
 from mc_sink.encryption import pgp_child
-from mc_sink.encryption.cipher import missing, read_key, refuse_no_recipients
+from mc_sink.encryption.cipher import CONTENT_TYPE, SUFFIX, missing, read_key, refuse_no_recipients
+from mc_sink.encryption.piped import pipes
 from mc_sink.exceptions import ConfigurationError, UploadError
 from mc_sink.secret import Secret, Unpicklable
 
@@ -56,10 +57,7 @@ class Pgp(Unpicklable):
 
     def cipher(self) -> PgpCipher:
         """Read and check the keys. Raises `ConfigurationError`."""
-        try:
-            import pysequoia
-        except ImportError as error:
-            raise missing("pysequoia") from error
+        pysequoia = _library()
         certs = [cert for key in self.recipients for cert in _certs(pysequoia, key)]
         for cert in certs:
             _check_encrypts(pysequoia, cert)
@@ -77,6 +75,11 @@ class Pgp(Unpicklable):
         facts = Encryption("pgp", tuple(cert.fingerprint.upper() for cert in certs), fingerprint)
         return PgpCipher(facts, len(text).to_bytes(4, "big") + text)
 
+    def texts(self) -> list[str]:
+        """Return the public keys as armored text."""
+        pysequoia = _library()
+        return [str(cert) for key in self.recipients for cert in _certs(pysequoia, key)]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PgpCipher:
@@ -84,31 +87,39 @@ class PgpCipher:
 
     facts: Encryption
     head: bytes = field(repr=False)
-    suffix: str = ".pgp"
-    content_type: str = "application/pgp-encrypted"
+    suffix: str = SUFFIX["pgp"]
+    content_type: str = CONTENT_TYPE["pgp"]
 
     def start(self, below: Sink) -> tuple[int, Callable[[], None], Callable[[], None]]:
         """Begin a file; see `Cipher`. The process is in no session of a terminal, so that Ctrl-C comes here alone."""
-        child = subprocess.Popen(  # noqa: S603  this interpreter, and a program of this package
-            [sys.executable, "-I", str(pgp_child.__file__)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a trace of the library may show keys
-            bufsize=0,
-            start_new_session=True,
-        )
-        into, out = os.dup(child.stdin.fileno()), child.stdout  # type: ignore[union-attr]
-        child.stdin.close()  # type: ignore[union-attr]
+        made = list[int]()
+        try:
+            made += pipes.pair()
+            made += pipes.pair()
+            child = subprocess.Popen(  # noqa: S603  this interpreter, and a program of this package
+                [sys.executable, "-I", str(pgp_child.__file__)],
+                stdin=made[0],
+                stdout=made[3],
+                stderr=subprocess.DEVNULL,  # a trace of the library may show keys
+                start_new_session=True,
+            )
+        except BaseException:
+            for end in made:
+                pipes.close(end)
+            raise
+        clear, into, out, stored = made
+        pipes.close(clear)
+        pipes.close(stored)
 
         def work() -> None:
             try:
-                with out:  # type: ignore[union-attr]
-                    while data := out.read(_READ_BYTES):  # type: ignore[union-attr]
-                        below.write(data)
+                while data := os.read(out, _READ_BYTES):
+                    below.write(data)
             except BaseException:
                 child.kill()
                 raise
             finally:
+                pipes.close(out)
                 code = child.wait()
             if code:
                 raise UploadError(f"The process that encrypts ended with code {code}. Rerun.")
@@ -120,6 +131,14 @@ class PgpCipher:
         except BrokenPipeError:
             pass  # `work` raises with the code of the process
         return into, work, child.kill
+
+
+def _library() -> Any:
+    try:
+        import pysequoia
+    except ImportError as error:
+        raise missing("pysequoia") from error
+    return pysequoia
 
 
 def _certs(pysequoia: Any, key: Key) -> Iterator[Any]:

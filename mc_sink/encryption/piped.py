@@ -1,6 +1,9 @@
 """Write into an encryption: clear bytes go through a pipe, encrypted ones come out on a thread, in bounded memory.
 
 The pipe holds at most 1 MiB and the library or its process less, so a slow store slows the query down.
+
+A child of a fork has copies of all pipes of its parent. While one of them is open, the encryption doesn't see the end
+of the file. So a child closes them at once; a fork waits while a pipe is made or closed.
 """
 
 from __future__ import annotations
@@ -21,6 +24,40 @@ if TYPE_CHECKING:
 
 _PIPE_BYTES = 2**20
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which Python 3.11 names on Linux only
+
+
+class _Pipes:
+    """The ends of pipes that are open in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # reentrant: what runs while it is held may fork
+        self._open = set[int]()
+
+    def pair(self) -> tuple[int, int]:
+        """Open a pipe, and return its reading and its writing end."""
+        with self.lock:
+            ends = os.pipe()
+            self._open.update(ends)
+        return ends
+
+    def close(self, end: int) -> None:
+        """Close an end."""
+        with self.lock:
+            self._open.discard(end)
+            os.close(end)
+
+    def after_fork(self) -> None:
+        """Close the parent's ends in a child, and release the lock that the fork acquired."""
+        for end in self._open:
+            with suppress(OSError):
+                os.close(end)
+        self._open.clear()
+        self.lock.release()
+
+
+pipes = _Pipes()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=pipes.lock.acquire, after_in_parent=pipes.lock.release, after_in_child=pipes.after_fork)
 
 
 class _Below:
@@ -106,7 +143,7 @@ def encrypt_into(file: Sink, cipher: Cipher) -> Iterator[ClearFile]:
         is_complete = True
     finally:
         below.ended = not is_complete
-        os.close(pipe)
+        pipes.close(pipe)
         if not is_complete:
             end()
         if thread.ident is not None:
@@ -130,12 +167,12 @@ def _widen(pipe: int) -> None:
 
 def pipe_of(read: Callable[[int], None]) -> tuple[int, Callable[[], None]]:
     """Return the writing end of a new pipe, and what calls `read` with its reading end and closes that."""
-    out, into = os.pipe()
+    out, into = pipes.pair()
 
     def work() -> None:
         try:
             read(out)
         finally:
-            os.close(out)
+            pipes.close(out)
 
     return into, work

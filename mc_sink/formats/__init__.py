@@ -129,5 +129,12 @@ def _refuse_contradiction(name: str, chosen: Format, by_suffix: Format | None) -
             "of them (Csv(compression='gzip') writes .csv.gz)."
         )
     alias = _alias(name)
-    if by_suffix is None and (alias != chosen.extension if alias else name.lower().endswith(_OTHERS)):
+    is_odd = alias != chosen.extension if alias else name.lower().endswith(_OTHERS)
+    if by_suffix is None and is_odd and not (chosen.extension == ".csv.gz" and _is_gzip(name)):
         raise _other_suffix(name, f"this delivery writes {chosen.extension}")
+
+
+def _is_gzip(name: str) -> bool:
+    """Return whether a name is that of a gzip file with a suffix of no other format before it, as in "x.sync.gz"."""
+    stem, _, end = name.lower().rpartition(".")
+    return end == "gz" and "." in stem and not stem.endswith((*BY_SUFFIX, *_ALIASES, *_OTHERS))

@@ -54,7 +54,7 @@ def file_names(columns: Iterable[str], naming: ColumnNames) -> dict[str, str]:
     columns = list(columns)
     if isinstance(naming, Mapping):
         if unknown := [name for name in naming if name not in columns]:
-            raise ConfigurationError(f"column_names= renames {unknown}, and the frame has no such column. Correct it.")
+            raise ConfigurationError(f"column_names= renames {unknown}, and the files have no such column. Correct it.")
         names = {name: naming.get(name, name) for name in columns}
     elif naming == "repeated":
         found = {name: _NUMBERED.fullmatch(name) for name in columns}

@@ -26,7 +26,7 @@ from mc_sink.formats.csv_dialect import (
     takes_naive,
 )
 from mc_sink.formats.csv_encoding import CODECS, UTF8, Encoder, is_encodable, refuse_names
-from mc_sink.formats.csv_moments import has_moments, moments_as_text
+from mc_sink.formats.csv_moments import MomentTexts, has_moments
 from mc_sink.formats.csv_values import as_json, has_json, quoted_text, starts_like_formula
 from mc_sink.formats.format import Gathers, as_io, column_named, refuse_dtypes
 from mc_sink.formats.gzip import gzip_into
@@ -289,10 +289,11 @@ class Csv:
         if labels:
             steps.insert(0, lambda batch, _: batch.with_columns(column_named(name).cast(pl.String) for name in labels))
         first_row = num_before if numbered else None
+        written = MomentTexts()
 
         def pieces() -> Batches:
             for batch in apply_steps(runs.pull(), steps, first_row=first_row):
-                texts = [moments_as_text(batch.get_column(name)) for name in moments]
+                texts = [written.text(batch.get_column(name)) for name in moments]
                 yield from batch.with_columns(texts).iter_slices(_PIECE_ROWS)
 
         schema = pl.Schema({**schema, **dict.fromkeys(moments, pl.String())})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -77,10 +78,10 @@ class Refusal:
         if not found:
             return batch
         where = []
-        for name, masks in found.items():
-            numbers = None if rows is None or batch.schema[name].is_nested() else rows.filter(masks[0])
-            first = [] if numbers is None else [f"{number:,}" for number in numbers.head(_SHOWN_ROWS)]
-            more = ["…"] if numbers is not None and len(numbers) > _SHOWN_ROWS else []
+        for name in found:
+            numbers = [] if rows is None else [rows[row] for row in _first_rows(self.find, batch.get_column(name))]
+            first = [f"{number:,}" for number in numbers[:_SHOWN_ROWS]]
+            more = ["…"] if len(numbers) > _SHOWN_ROWS else []
             where.append(f"{name!r} (row {', '.join(first + more)})" if first else repr(name))
         cells = counted(sum(map(_num_cells, found.values())), "cell", self.verb)
         raise ConfigurationError(
@@ -114,6 +115,22 @@ class Rewrite:
 def _masks(find: Find, values: pl.Series) -> list[pl.Series]:
     masks = (find(leaf) for leaf in leaves(values))
     return [mask for mask in masks if mask is not None and mask.any()]
+
+
+def _first_rows(find: Find, values: pl.Series) -> list[int]:
+    """Return the first rows that have a cell which is found, or have one inside a value: one more than are shown."""
+
+    def search(start: int, height: int) -> Iterator[int]:
+        if not _masks(find, values.slice(start, height)):
+            return
+        if height == 1:
+            yield start
+            return
+        half = height // 2
+        yield from search(start, half)
+        yield from search(start + half, height - half)
+
+    return list(islice(search(0, len(values)), _SHOWN_ROWS + 1))
 
 
 def _num_cells(masks: Sequence[pl.Series]) -> int:

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checka
 from polars.selectors import by_name
 
 from mc_sink._display import counted
+from mc_sink._nested import dtype_shown
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Format(Protocol):
 
 def refuse_dtypes(schema: pl.Schema, format_name: str, refused: Callable[[pl.DataType], bool], advice: str) -> None:
     """Raise `ConfigurationError` naming every column for whose dtype `refused` is true."""
-    found = [f"{name!r} ({dtype})" for name, dtype in schema.items() if refused(dtype)]
+    found = [f"{name!r} ({dtype_shown(dtype)})" for name, dtype in schema.items() if refused(dtype)]
     if found:
         raise ConfigurationError(
             f"{counted(len(found), 'column')} can't be written as {format_name}: {', '.join(found)}. {advice}"

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -117,7 +118,9 @@ class Parquet:
         self._check_statistics()
         for name in _LISTS:
             given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            object.__setattr__(self, name, columns := (given,) if isinstance(given, str) else tuple(given))
+            if twice := [column for column, times in Counter(columns).items() if times > 1]:
+                raise ConfigurationError(f"Parquet({name}=) names {twice[0]!r} twice. Leave one out.")
         size = self.data_page_size
         if size is not None and not (_is_int(size) and 0 < size < 2**63):
             raise ConfigurationError(

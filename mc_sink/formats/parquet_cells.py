@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mc_sink._display import counted, nearest
-from mc_sink._nested import leaf_dtypes, leaves
+from mc_sink._nested import dtype_shown, leaf_dtypes, leaves
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats.csv_cells import Refusal, Rewrite, find_non_finite, null_where
 
@@ -27,14 +27,15 @@ def check_columns(schema: pl.Schema, options: Mapping[str, Sequence[str]], *, se
     """Raise for columns in the options that the frame doesn't have, or whose dtype an option can't be used for."""
     for option, names in options.items():
         if unknown := [name for name in names if name not in schema]:
+            meant = nearest(unknown[0], list(schema))
             raise ConfigurationError(
-                f"Parquet({option}=) names {unknown[0]!r}, which is not a column.{nearest(unknown[0], list(schema))}"
+                f"Parquet({option}=) names {unknown[0]!r}, which is not a column of the files.{meant}"
             )
     for name in options["sorted_by"]:
         if not (schema[name].is_integer() or isinstance(schema[name], _SORTABLE)):
             raise ConfigurationError(
-                f"Parquet(sorted_by=) names {name!r} ({schema[name]}): readers don't agree on an order of that dtype. "
-                "Leave it out."
+                f"Parquet(sorted_by=) names {name!r} ({dtype_shown(schema[name])}): readers don't agree on an order of "
+                "that dtype. Leave it out."
             )
     nested = [name for name, dtype in schema.items() if dtype.is_nested() and _has_floats(dtype)]
     if sets_null and nested:

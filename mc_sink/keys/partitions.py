@@ -24,6 +24,7 @@ import polars as pl
 from polars.selectors import by_name
 
 from mc_sink._display import counted
+from mc_sink._nested import dtype_shown
 from mc_sink.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Partitioning:
             for name, dtype in dtypes.items()
             if isinstance(dtype, (*_TEXTS, *_OTHERS)) or dtype.is_integer() or dtype.is_decimal()
         }
-        if refused := [f"{name!r} ({dtype})" for name, dtype in dtypes.items() if name not in fits]:
+        if refused := [f"{name!r} ({dtype_shown(dtype)})" for name, dtype in dtypes.items() if name not in fits]:
             raise ConfigurationError(
                 f"{counted(len(refused), 'column')} of partition_by can't be part of a key: {', '.join(refused)}. Cast "
                 "to text, whole numbers, booleans, dates or times in the query."

@@ -72,16 +72,21 @@ def clickhouse(load: Delivered) -> str:
     # ClickHouse's own reading of folders leaves %2F and Hive's null as they are, and overrides columns of the files.
     settings = {"use_hive_partitioning": "0"}
     kinds: dict[str, str] = {}
+    every = "*"
     if load.is_csv:
         settings |= _clickhouse_settings(load)
         kinds = {name: f"Nullable({kind})" for name, kind in _csv_types(load, "clickhouse").items()}
+        if load.option("quote_style") == "non_numeric":  # measured: Bool is read without quotes only
+            flags = [name for name, kind in kinds.items() if kind == "Nullable(Bool)"]
+            every = _clickhouse_columns(flags)
+            kinds |= dict.fromkeys(flags, "Nullable(String)")
     elif times := [name for name, dtype in load.columns.items() if isinstance(dtype, pl.Time)]:
         load.note(f"A time of day is read as one of 1970-01-01: {', '.join(map(repr, times))}.")
     form = "Parquet" if not load.is_csv else "CSVWithNames" if load.option("include_header") else "CSV"
     arguments = [_clickhouse_url(load), quoted(form)]
     if kinds:
         arguments += [backslashed(column_list(kinds, backticked)), quoted("gzip" if load.is_gzip else "none")]
-    columns = ", ".join(["*", *(_clickhouse_key(load, name) for name in load.keys)])
+    columns = ", ".join([every, *(_clickhouse_key(load, name) for name in load.keys)])
     function = "s3" if load.target.startswith("s3://") else "file"
     return load.statement(
         f"INSERT INTO {load.table} ({', '.join(map(backticked, [*load.columns, *load.keys]))})",
@@ -89,6 +94,12 @@ def clickhouse(load: Delivered) -> str:
         f"FROM {function}({', '.join(arguments)})",
         f"SETTINGS {', '.join(f'{name} = {value}' for name, value in settings.items())}",
     )
+
+
+def _clickhouse_columns(flags: list[str]) -> str:
+    """Return what to select from a file that has some columns of booleans in quotes."""
+    casts = ", ".join(f"CAST({backticked(name)} AS Nullable(Bool)) AS {backticked(name)}" for name in flags)
+    return f"* REPLACE ({casts})" if flags else "*"
 
 
 def _clickhouse_key(load: Delivered, name: str) -> str:

@@ -28,6 +28,7 @@ _LIVERAMP_FORMATS = "https://docs.liveramp.com/connect/en/formatting-file-data.h
 _LIVERAMP_NAMES = "https://docs.liveramp.com/safe-haven/en/naming-files-for-uploading.html"
 _ADOBE_TYPES = "https://experienceleague.adobe.com/en/docs/experience-platform/xdm/schema/field-constraints"
 _ADOBE_SOURCES = "https://experienceleague.adobe.com/en/docs/experience-platform/sources/troubleshooting"
+_ADOBE_NAMES = "https://experienceleague.adobe.com/en/docs/experience-platform/sources/connectors/cloud-storage/s3"
 _ADOBE_FORMATS = (
     "https://experienceleague.adobe.com/en/docs/experience-platform/sources/ui-tutorials/dataflow/cloud-storage"
 )
@@ -54,6 +55,7 @@ LIVERAMP = Preset(
         Limit("rows per file", 500_000_000, "rows", _LIVERAMP),
         Limit("fewest rows per file", 25, "rows", _LIVERAMP),
         Limit("file size", 50 * GB, "bytes, not compressed", _LIVERAMP, (".csv",)),
+        Limit("file names", "[!-~][ -~]{0,249}", "", _LIVERAMP_NAMES),
         Limit("other files", 0, "files", _LIVERAMP_NAMES),
     ),
 )
@@ -68,6 +70,7 @@ ADOBE = Preset(
         Limit("dtypes", f"{_UNREADABLE} {_UNSIGNED}", "", _ADOBE_TYPES, _PARQUET),
         Limit("row size", 100_000, "bytes", _ADOBE_GUARDRAILS, is_soft=True),
         Limit("row size", 1 * MB, "bytes", _ADOBE_GUARDRAILS),
+        Limit("file names", r'[^"\\/:|<>*?]{1,255}', "", _ADOBE_NAMES),
         Limit("other files", 0, "files", _ADOBE_GUARDRAILS),
     ),
 )

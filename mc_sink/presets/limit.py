@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -27,6 +28,7 @@ LimitName = Literal[
     "rows per file",
     "fewest rows per file",
     "file size",
+    "file names",
     "other files",
 ]
 # The unit decides how text is measured, and whether nested columns count.
@@ -57,10 +59,11 @@ DTYPES = {
     "UInt128": "Decimal(38, 0)",
     "Float16": "Float32",
     "Duration": "Int64",
+    "Boolean": "UInt8",
     "Null": "the column's dtype on other days",
 }
-CHARACTERS = {"backslash": "\\", "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}
-_OF_TEXT = {"format", "header characters", "header prefixes", "dtypes", "forbidden characters"}
+CHARACTERS = {"backslash": "\\", "quote": '"', "NUL": "\0", "line-feed": "\n", "carriage-return": "\r", "tab": "\t"}
+_OF_TEXT = {"format", "header characters", "header prefixes", "dtypes", "forbidden characters", "file names"}
 _ADVICE: dict[LimitName, str] = {
     "format": "Choose another format=, or leave it to the preset.",
     "columns": "Select fewer.",
@@ -78,6 +81,7 @@ _ADVICE: dict[LimitName, str] = {
     "rows per file": "Deliver to a prefix with a max_rows_per_file within the limit.",
     "fewest rows per file": "Deliver more rows, or cut files elsewhere.",
     "file size": "Cut files smaller with max_bytes_per_file.",
+    "file names": "Give name= and run_id= that make such names, or a file of such a name as the target.",
     "other files": "The receiver takes every file under the prefix for data. Leave them out, or write them elsewhere; "
     "shares can't do without a manifest, so deliver by sink_madconnect.",
 }
@@ -90,9 +94,10 @@ class Limit:
     name
         The measure, which decides the check.
     value
-        The maximum ("fewest": the minimum). For "format" the accepted extensions, for "header characters" a regular
-        expression for the whole header, for "header prefixes", "dtypes" and "forbidden characters" the forbidden ones,
-        each separated by a space. Characters have names: "backslash", "NUL", "line-feed", "carriage-return", "tab".
+        The maximum ("fewest": the minimum). For "format" the accepted extensions, for "header characters" and "file
+        names" a regular expression for a whole header, or the last part of a file's name without the suffix of an
+        encryption; for "header prefixes", "dtypes" and "forbidden characters" the forbidden ones, each separated by a
+        space. Characters have names: "backslash", "quote", "NUL", "line-feed", "carriage-return", "tab".
     unit
         One of a few texts. "characters" measures text in characters instead of bytes, and "columns, nested ones
         included" counts the fields inside columns too.
@@ -117,6 +122,13 @@ class Limit:
         if isinstance(self.value, str) != (self.name in _OF_TEXT):
             kind = "a number" if isinstance(self.value, str) else "text"
             raise ConfigurationError(f"Cannot use Limit({self.name!r}, {self.value!r}). Give {kind}.")
+        if self.name in {"header characters", "file names"}:
+            try:
+                re.compile(str(self.value))
+            except re.error as error:
+                raise ConfigurationError(
+                    f"Cannot use Limit({self.name!r}, {self.value!r}): not a regular expression ({error}). Correct it."
+                ) from None
         known = {"dtypes": DTYPES, "forbidden characters": CHARACTERS}.get(self.name)
         if known and (unknown := [text for text in self.texts if text not in known]):
             raise ConfigurationError(

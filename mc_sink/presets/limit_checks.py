@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 _MAX_SHOWN, _MAX_NAME = 5, 50
 _DIGITS = {pl.Int64: 19, pl.UInt64: 20, pl.Int128: 39, pl.UInt128: 39, pl.Float64: 17}
 _TEXT_OPTIONS = ("separator", "quote_char", "null_value", "boolean_format")
+# What divides cells and surrounds them may be what no cell can hold.
+_OWN = {"separator": "\t", "quote_char": '"'}
+_ESCAPED = (
+    "Replace them in the query, choose Parquet, or give a format=Csv(escape_char='\\\\', …), which writes them as the "
+    "receiver reads them."
+)
 _LINE_END = r"\r\n|\n|\r"
 _QUOTES = 3  # two of them, and the apostrophe of an escaped formula
 _WIDE = (pl.Int128, pl.UInt128, pl.Decimal)
@@ -81,7 +87,8 @@ def _excess_of(limit: Limit, schema: pl.Schema, headers: Sequence[str], format: 
             advice = f"Cast {', '.join(f'{kind} to {DTYPES[kind]}' for kind in casts)}, or drop the columns."
         case "forbidden characters":
             options = {name: getattr(format, name) for name in _TEXT_OPTIONS} if isinstance(format, Csv) else {}
-            wrong = [name for name, value in options.items() if any(one in str(value) for one in _characters(limit))]
+            characters = set(_characters(limit, format))
+            wrong = [n for n, value in options.items() if any(c in str(value) for c in characters - {_OWN.get(n)})]
             other = "Use other values in format=."
             return Excess(len(wrong), "option", ", ".join(wrong), " of the CSV", other) if wrong else None
         case _:
@@ -100,8 +107,10 @@ def _refused_in(dtype: pl.DataType, refused: Sequence[str]) -> set[str]:
     return {kind for kind in kinds if kind in refused}
 
 
-def _characters(limit: Limit) -> list[str]:
-    return [CHARACTERS[name] for name in limit.texts]
+def _characters(limit: Limit, format: Format) -> list[str]:
+    """Return the forbidden characters, but for the one that a CSV writes as an escape, and escapes."""
+    escape = format.escape_char if isinstance(format, Csv) else None
+    return [CHARACTERS[name] for name in limit.texts if CHARACTERS[name] != escape]
 
 
 def _fields(dtype: pl.DataType) -> int:
@@ -171,10 +180,10 @@ def forbidden_characters(limit: Limit, format: Format, batch: pl.DataFrame, offs
     for name, text in texts(batch, format).items():
         if isinstance(text.dtype, pl.Binary):
             continue
-        for character in _characters(limit):
+        for character in _characters(limit, format):
             has_some = text.str.contains(character, literal=True)
             if found := first_excess(has_some, "cell", offset, f" of column {name!r}"):
-                return found
+                return replace(found, advice=_ESCAPED if character == CHARACTERS["backslash"] else "")
     return None
 
 

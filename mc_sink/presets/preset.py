@@ -8,6 +8,7 @@ batches = preset.watch(batches)                                 cells, rows and 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -116,6 +117,16 @@ class Preset:
         for limit in self.limits:
             if limit.name == "other files" and len(files) > limit.number:
                 raise refusal(self.name, limit, Excess(len(files), "file", ", ".join(files)))
+
+    def check_name(self, url: str, format: Format | None = None) -> None:
+        """Raise `LimitError` for a file whose name, without the suffix of an encryption, the receiver doesn't take."""
+        name, extension = url.rpartition("/")[2], (format or self.format).extension
+        if any(limit.name == "format" and extension not in limit.texts for limit in self.limits):
+            return  # `check` refuses the format
+        for limit in self.limits:
+            is_meant = limit.name == "file names" and limit.holds_for(format or self.format)
+            if is_meant and not re.fullmatch(str(limit.value), name):
+                raise refusal(self.name, limit, Excess(1, "file name", repr(name)))
 
     def check_file(self, file: StagedFile, format: Format | None = None) -> None:
         """Raise `LimitError` for a finished, invisible file with too many or too few rows or bytes."""

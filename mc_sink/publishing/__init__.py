@@ -9,7 +9,7 @@ from mc_sink.publishing.journal import Journal, list_journals
 from mc_sink.publishing.lost_uploads import abort_lost, upload_ids
 from mc_sink.publishing.preconditions import raise_stale
 from mc_sink.publishing.publication import discard, discard_with, publish, publish_with
-from mc_sink.publishing.recovery import recover
+from mc_sink.publishing.recovery import recover, recover_unrecorded
 from mc_sink.publishing.verification import verify
 from mc_sink.publishing.waiting import wait_to_publish, waiting_at
 
@@ -25,6 +25,7 @@ __all__ = [
     "publish_with",
     "raise_stale",
     "recover",
+    "recover_unrecorded",
     "upload_ids",
     "verification",
     "verify",

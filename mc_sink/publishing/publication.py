@@ -20,6 +20,7 @@ from mc_sink.publishing.several import run_several
 from mc_sink.publishing.verification import verify_with
 from mc_sink.publishing.waiting import forget_waiting
 from mc_sink.receipt import Receipt, Rejects, Stage, added_checks, added_up, summed, unproven
+from mc_sink.records import recorded
 from mc_sink.secret import seals_options
 from mc_sink.staged import Multipart, in_order
 from mc_sink.storage import Published, not_aborted
@@ -61,7 +62,14 @@ def publish(
     check_parts(staged, "publish")
     run = check_one_run(staged)
     forget_waiting(staged)
-    return publish_with(stores_for(run.target, platform, storage_options, run.object_options), staged)
+    stores = stores_for(run.target, platform, storage_options, run.object_options)
+    return recorded(
+        partial(publish_with, stores, staged),
+        run_id=run.run_id,
+        target=run.target,
+        platform=platform,
+        storage_options=storage_options,
+    )
 
 
 def publish_with(
@@ -194,14 +202,19 @@ class Attempt:
             self._closing.append(publish_marker(self._stores, self._run))
 
     def _discard_unused(self) -> None:
-        """Discard uploads that are not part of what is visible: of earlier attempts, made in vain, of lost workers."""
+        """Discard uploads that are not part of what is visible: of earlier attempts, made in vain, of lost workers.
+
+        Where the store kept the condition, another upload of a published file can't be its object, and can't become it.
+        Elsewhere a Complete that was never answered may replace the file at any time, and its upload stays.
+        """
         sent = journal.sent(self._run.run_id, self._run.target)
         settled = {file.path for file in in_order(self._staged) if _state(file, sent) == "published"}
         if self._lost:
             known = upload_ids([*in_order(self._staged), *self._superseded]) | set(sent)
             self._sweep = abort_lost(self._stores, self._lost, known, settled, self._reported)
+        kept = settled & {file.path for file in self._visible if file.create_only == "condition"}
         for file in [*self._superseded, *self._unused]:
-            is_another = file.path in settled and _state(file, sent) != "published"
+            is_another = file.path in kept and _state(file, sent) != "published"
             may_be_it = {} if is_another else sent
             # An upload whose Complete was sent is nearly always the very object that is visible: not worth a warning.
             log = _log.info if _state(file, may_be_it) == "sent" else _log.warning

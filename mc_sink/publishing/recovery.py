@@ -12,12 +12,13 @@ from mc_sink.publishing import hidden_files, journal
 from mc_sink.publishing.preconditions import files_by_store
 from mc_sink.publishing.publication import Attempt, commit_error, discard_files, discard_with, urls_of
 from mc_sink.publishing.several import run_several
+from mc_sink.records import recorded
 from mc_sink.secret import seals_options
 from mc_sink.storage import is_visible
 from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mc_sink.platforms import Platform
     from mc_sink.publishing.journal import Journal
@@ -82,6 +83,30 @@ def recover(
         A key has another object than the journal recorded, such as newer data of another run; the latter where some
         files of this run are visible. Nothing more is published.
     """
+    return _recover(run_id, target, action, platform, storage_options, recorded)
+
+
+@seals_options
+def recover_unrecorded(
+    run_id: str,
+    *,
+    target: str | None = None,
+    platform: str | Platform | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt:
+    """Finish a delivery whose record in the history the caller updates; see `recover`."""
+    receipt: Any = _recover(run_id, target, "publish", platform, storage_options, lambda deliver, **_: deliver())
+    return receipt  # type: ignore[no-any-return]
+
+
+def _recover(  # noqa: PLR0913, PLR0917  those of `recover`
+    run_id: str,
+    target: str | None,
+    action: Literal["publish", "discard"],
+    platform: str | Platform | None,
+    storage_options: Mapping[str, Any] | None,
+    record: Callable[..., Receipt],
+) -> Receipt | list[str]:
     if not isinstance(run_id, str):
         raise ConfigurationError(f"Cannot use run_id= with a {type(run_id).__name__}. Give the run's id, as text.")
     asked: Any = action  # what the types promise is checked here
@@ -108,7 +133,14 @@ def recover(
             return left + [f"{url} is visible and stays: only its bucket's owner can remove it." for url in visible]
         _check_places(stores, found)
         with stores.learning():
-            return Attempt(stores, [replace(part, repeatable=True) for part in found.staged]).publish()
+            attempt = Attempt(stores, [replace(part, repeatable=True) for part in found.staged])
+            return record(
+                attempt.publish,
+                run_id=run_id,
+                target=found.target,
+                platform=platform,
+                storage_options=storage_options,
+            )
 
 
 def _journal_of(run_id: str, target: str | None) -> Journal | None:

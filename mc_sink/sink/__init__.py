@@ -6,11 +6,13 @@ frame ─► plan ─► batches ─► validated batches ─► file (encode �
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mc_sink._lazy import attributes
 from mc_sink._runtime.progress import show_progress
 from mc_sink.publishing import hidden_files, journal, publish_with, wait_to_publish, waiting_at
+from mc_sink.records import recorded
 from mc_sink.secret import seals_options
 from mc_sink.sink.options import DEFAULT_REJECTS, KINDS, Options, SinkOptions, takes_options
 from mc_sink.sink.own_source import refuse_own_frames, refuse_own_source
@@ -172,7 +174,14 @@ def sink_madconnect(frame: Frame, target: str | os.PathLike[str], **options: Unp
     CommitError, CommitUnknown
         Some files are visible, or may be. The error lists them.
     """
-    return deliver_frame(frame, resolve(SinkOptions.of("sink_madconnect", target, options)))
+    spec = resolve(SinkOptions.of("sink_madconnect", target, options))
+    return recorded(
+        partial(deliver_frame, frame, spec),
+        run_id=spec.names.run_id,
+        target=spec.target.url,
+        platform=options.get("platform"),
+        storage_options=options.get("storage_options"),
+    )
 
 
 def check_before(spec: DeliverySpec) -> None:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mc_sink._frames import schema_of
+from mc_sink.encryption import PublicKeys
 from mc_sink.exceptions import AlreadyDelivered, ConfigurationError
 from mc_sink.keys import new_run_id
 from mc_sink.publishing import journal, recover
 from mc_sink.secret import seals_options
+from mc_sink.sink.delivery_json import SchemaText
 from mc_sink.sink.options import SinkOptions, takes_options
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import find_prior_attempt
-from mc_sink.sink.shares import Delivery, SchemaText, versions
+from mc_sink.sink.shares import Delivery, versions
 from mc_sink.sink.spec import on_platform, schema_name
 from mc_sink.sink.travelling import travelling
 from mc_sink.target import parse_target
@@ -92,6 +94,7 @@ def open_delivery(
     given = replace(
         given, target=place, rejects=given.rejects_target.url if given.on_invalid == "reject" else given.rejects
     )
+    keys = given.encrypt and PublicKeys.of(given.encrypt)
     own = {one.name: getattr(given, one.name) for one in fields(SinkOptions) if one.name not in _APART}
     defaults = {one.name: one.default for one in fields(SinkOptions)}
     delivery = Delivery(
@@ -105,7 +108,7 @@ def open_delivery(
         published=(),
         host=socket.gethostname(),
         versions=versions(),
-        options={name: value for name, value in own.items() if value is not defaults[name]},
+        options={name: value for name, value in (own | {"encrypt": keys}).items() if value is not defaults[name]},
         store_options=travelling(given.storage_options),
         schema=schema,
         run_id_given=given.run_id is not None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_ar
 
 from mc_sink._hints import DELIVERY, hint
 from mc_sink._lazy import type_adapter
-from mc_sink.encryption import Age, Pgp
+from mc_sink.encryption import Age, Pgp, PublicKeys
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.keys import column_names
 from mc_sink.object_options import ObjectOptions
@@ -203,7 +203,8 @@ class SinkOptions:
         default=None, metadata=_instance(str | Platform, "a saved platform's name, or a Platform", str)
     )
     encrypt: Pgp | Age | None = field(
-        default=None, metadata=_instance(Pgp | Age, "Pgp(recipients=[…]) or Age(recipients=[…])", Mapping[str, Any])
+        default=None,
+        metadata=_instance(Pgp | Age | PublicKeys, "Pgp(recipients=[…]) or Age(recipients=[…])", Mapping[str, Any]),
     )
     object_options: ObjectOptions | None = field(
         default=None, metadata=_instance(ObjectOptions, "ObjectOptions(acl=…, tags=…, …)", Mapping[str, Any])

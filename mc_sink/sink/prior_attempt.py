@@ -99,24 +99,24 @@ def find_prior_attempt(spec: DeliverySpec, stores: Stores) -> PriorAttempt:
     if overwrites and names.is_numbered:  # any file may be replaced, and which ones isn't known yet
         is_shared = False
     stem = names.stem if is_shared else names.target.file(names.run_id)
-    exact = not names.target.is_prefix
-    found = short_listing(store, stem) if spec.records_begun else store.listing(stem, exact=exact)
+    found = short_listing(store, stem) if spec.records_begun else store.listing(stem, exact=not names.target.is_prefix)
     published = names.of_this_run(found or frozenset())
-    if spec.cipher and published and not overwrites:
-        _refuse_encrypted(names.run_id, f"published {counted(len(published), 'object')}, such as {min(published)}")
     if published and not spec.run_id_given and not overwrites:
         raise already_exists(min(published))
     # A visible manifest completes the run even if this attempt writes none.
     place = spec.manifest or (names.manifest if names.target.is_prefix else None)
-    is_complete = spec.run_id_given and place and store.listing(place, exact=True)
-    manifest = place.url if place and is_complete else None
+    manifest = place.url if spec.run_id_given and place and store.listing(place, exact=True) else None
+    # Of a run in shares, a visible manifest is the end: `open_delivery` says so.
+    compares = not (overwrites or (manifest and names.share is not None))
+    if spec.cipher and published and compares:
+        _refuse_encrypted(names.run_id, f"published {counted(len(published), 'object')}, such as {min(published)}")
     if spec.success_marker and not (overwrites or published or manifest):
         _refuse_marker(store, spec.success_marker)
     rejects = _visible_rejects(spec, stores)
     # Raises for a journal of this run that can't be read.
     begun = journal.find(names.run_id, names.target.url) if spec.run_id_given else None
     is_unlisted = found is None and bool(begun or manifest or store.listing(names.begun, exact=False))
-    if spec.cipher and is_unlisted and not overwrites:
+    if spec.cipher and is_unlisted and compares:
         _refuse_encrypted(names.run_id, "began to publish, and may have published files", visible="unknown")
     if overwrites:
         if names.target.is_prefix and not names.is_numbered and spec.stale == "fail":

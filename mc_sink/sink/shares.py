@@ -8,27 +8,22 @@ is visible.
 
 from __future__ import annotations
 
-import json
 import socket
-from base64 import b64decode, b64encode
-from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib.metadata import version
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import polars as pl
 
 from mc_sink._display import counted
 from mc_sink._frames import as_lazyframe
-from mc_sink._lazy import type_adapter
 from mc_sink._runtime.progress import show_progress
 from mc_sink.exceptions import ConfigurationError
-from mc_sink.formats import Csv, Format, Parquet, options_of
-from mc_sink.object_options import ObjectOptions
 from mc_sink.publishing import abort_lost, discard_with, hidden_files, journal, publish_with, upload_ids
-from mc_sink.sink.options import SinkOptions, check_values
+from mc_sink.records import recorded
+from mc_sink.sink.delivery_json import SchemaText, facts_in, text_of
+from mc_sink.sink.options import SinkOptions
 from mc_sink.sink.pipeline import open_rows
 from mc_sink.sink.prior_attempt import PriorAttempt, claim_of
 from mc_sink.sink.share import VERDICTS, Share, small
@@ -38,18 +33,17 @@ from mc_sink.sink.staging import as_staged, discard_noting, stage_frame
 from mc_sink.sink.travelling import storage_options_here
 from mc_sink.staged import Claim
 from mc_sink.target import parse_target
-from mc_sink.validation import bucket_check, buckets_of, schema_from_yaml
+from mc_sink.validation import bucket_check, buckets_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
     from mc_sink.staged import Report, Staged
     from mc_sink.validation import SchemaLike
-
-_FORMATS: dict[str, type] = {"csv": Csv, "parquet": Parquet}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -145,6 +139,16 @@ class Delivery:
         `reported` are the URLs and ids that workers have reported, of all attempts. Those that no share has are aborted
         in the end.
         """
+        return recorded(
+            partial(self._publish, shares, num_shares, reported),
+            run_id=self.run_id,
+            target=self.target,
+            storage_options=self.store_options,
+        )
+
+    def _publish(
+        self, shares: Iterable[Share], num_shares: int, reported: Collection[tuple[str, str]] | None
+    ) -> Receipt:
         self._check_here()
         found = check_complete(shares, num_shares, self.id)
         check_verdicts(found)
@@ -197,23 +201,13 @@ class Delivery:
 
     def to_json(self) -> str:
         """Return the delivery as JSON text. Raises `ConfigurationError` for a schema or preset that is an object."""
-        facts = {one.name: getattr(self, one.name) for one in fields(self)}
-        options = {name: _option_as_json(name, value) for name, value in self.options.items()}
-        facts |= {"columns": _columns_as_text(self.columns), "options": options}
-        if not isinstance(self.schema, SchemaText | None):
-            raise _no_json("schema", "Give it as the name or path of a YAML schema.")
-        return json.dumps(facts, default=journal.as_json, ensure_ascii=False)
+        return text_of({one.name: getattr(self, one.name) for one in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Delivery:
         """Read back what `to_json` returned. Raises `ConfigurationError` for any other text."""
         try:
-            facts: dict[str, Any] = type_adapter(dict[str, Any]).validate_json(text)
-            facts |= {name: type_adapter(kind).validate_python(facts[name]) for name, kind in _IN_JSON.items()}
-            facts["columns"] = _columns_in(facts["columns"])
-            facts["options"] = {name: _option_of(name, value) for name, value in facts["options"].items()}
-            check_values(facts["options"])
-            return cls(**facts)
+            return cls(**facts_in(text))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"A text is not a delivery's ({type(error).__name__}). Pass what Delivery.to_json returned, of the "
@@ -238,7 +232,9 @@ class Delivery:
         # More rejected rows in one share than a count allows are too many in any case. A fraction is of all rows.
         most: Any = spec.max_rejects
         most = None if isinstance(most, float) else most
-        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most)
+        keys = self.options.get("encrypt")
+        cipher = keys.checked() if keys else None
+        return replace(spec, min_rows=None, on_empty="skip", max_rejects=most, cipher=cipher)
 
     def _parts(self, spec: DeliverySpec, shares: Sequence[Share]) -> list[Staged]:
         """Return the shares as parts of one run."""
@@ -268,34 +264,6 @@ class Delivery:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaText:
-    """A YAML schema as its text, so that no worker needs the file."""
-
-    name: str
-    text: str = field(repr=False)
-
-    def read(self) -> SchemaLike:
-        """Return the schema under its name."""
-        schema = schema_from_yaml(self.text)
-        schema.name = self.name
-        return schema
-
-
-# The types of a delivery's fields in JSON.
-_IN_JSON: dict[str, Any] = dict.fromkeys(("target", "run_id", "id", "columns", "host"), str) | {
-    "opened_at": datetime,
-    "unique": tuple[str, ...],
-    "credentials": str | None,
-    "published": tuple[str, ...],
-    "versions": dict[str, str],
-    "options": dict[str, Any],
-    "store_options": dict[str, Any],
-    "schema": SchemaText | None,
-    "run_id_given": bool,
-}
-
-
 def _own_places(spec: DeliverySpec) -> Claim:
     """Return where uploads of this run may be; no place where its names may be those of another run."""
     found = claim_of(spec) if spec.names.are_its_own else None
@@ -305,45 +273,3 @@ def _own_places(spec: DeliverySpec) -> Claim:
 def versions() -> dict[str, str]:
     """Return what must be alike in all processes of a delivery."""
     return {"mc_sink": version("mc-sink"), "Polars": pl.__version__, "the hash check": str(bucket_check())}
-
-
-def _columns_as_text(columns: pl.Schema) -> str:
-    """Return columns as text, with a checksum: Polars must not read a frame that was damaged on its way."""
-    empty = BytesIO()
-    columns.to_frame().write_ipc(empty)
-    return b64encode(crc32(empty.getvalue()).to_bytes(4) + empty.getvalue()).decode()
-
-
-def _columns_in(text: str) -> pl.Schema:
-    found = b64decode(text, validate=True)
-    if crc32(found[4:]).to_bytes(4) != found[:4]:
-        raise ValueError("The columns are damaged.")
-    return pl.read_ipc(BytesIO(found[4:])).schema
-
-
-def _option_as_json(name: str, value: Any) -> Any:
-    """Return an option as JSON can hold it."""
-    if isinstance(value, Format):
-        kind = next(kind for kind, one in _FORMATS.items() if isinstance(value, one))
-        return {"kind": kind, **options_of(value)}
-    if isinstance(value, ObjectOptions):
-        return journal.as_json(value)
-    if not isinstance(value, str | int | float | bool | list | tuple | None):
-        raise _no_json(name, "Give it by its name.")
-    return value
-
-
-def _option_of(name: str, value: Any) -> Any:
-    if name == "object_options":
-        return type_adapter(ObjectOptions).validate_python(value)
-    if isinstance(value, dict):
-        options = {one: tuple(text) if isinstance(text, list) else text for one, text in value.items()}
-        kind = str(options.pop("kind"))
-        return _FORMATS[kind](**options)
-    return value
-
-
-def _no_json(name: str, advice: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"A delivery with {name}= of a class of its own can be pickled, and not be JSON. {advice}"
-    )

@@ -38,10 +38,10 @@ def resolve(options: SinkOptions, *, is_new: bool = False, share: int | None = N
     """
     target = parse_target((given := on_platform(options)).target)
     preset = None if given.preset is None else load_part("presets").preset_of(given.preset)
-    cipher, is_share = _cipher(given, share), share is not None
-    chosen = _with_preset(given, preset, target, cipher, is_share=is_share) if preset else given
-    _check_combinations(chosen, target, is_share=is_share)
-    names, format = _names(chosen, target, cipher, share)
+    cipher: Cipher | None = given.encrypt.cipher() if given.encrypt else None
+    chosen = _with_preset(given, preset, target, cipher, is_share=share is not None) if preset else given
+    _check_combinations(chosen, target, is_share=share is not None)
+    names, format = _names(chosen, target, cipher, share, preset)
     has_manifest = names.is_numbered if chosen.manifest is None else bool(chosen.manifest)
     rejects = _rejects(chosen, names)
     _check_beside(preset, chosen, rejects, target, has_manifest=has_manifest)
@@ -91,19 +91,6 @@ def on_platform(options: SinkOptions) -> SinkOptions:
     return replace(options, storage_options=storage_options, object_options=object_options, encrypt=encrypt)
 
 
-def _cipher(options: SinkOptions, share: int | None) -> Cipher | None:
-    """Read and check the keys of the receivers. Raises where files can't be encrypted."""
-    if options.encrypt is None:
-        return None
-    if share is not None:
-        raise ConfigurationError("encrypt= is not available for a run of several workers. Deliver from one process.")
-    if options.max_bytes_per_file is not None:
-        raise ConfigurationError(
-            "encrypt= can't be combined with max_bytes_per_file=: encrypted bytes can't be cut. Use max_rows_per_file=."
-        )
-    return options.encrypt.cipher()
-
-
 def _clear_name(name: str, cipher: Cipher | None) -> str:
     """Return a file's name without the suffix of the encryption; raise for a name that lacks it."""
     if cipher is None or not name:
@@ -124,7 +111,7 @@ def _with_preset(
     end = target.name if name is None else parse_template(name, options.columns).end
     format = choose_format(_clear_name(end, cipher), options.format, preset.dialects, url="" if name else target.url)
     rows = files.max_rows_per_file if options.max_rows_per_file is None else options.max_rows_per_file
-    size = preset.bytes_per_file(format) if target.is_prefix and cipher is None else None
+    size = preset.bytes_per_file(format) if target.is_prefix else None
     # A share has to have a manifest: the check on files beside the data refuses it where the receiver would take it.
     manifest = False if preset.takes_every_file and not is_share else preset.manifest
     return replace(
@@ -138,7 +125,9 @@ def _with_preset(
     )
 
 
-def _names(options: SinkOptions, target: Target, cipher: Cipher | None, share: int | None) -> tuple[FileNames, Format]:
+def _names(
+    options: SinkOptions, target: Target, cipher: Cipher | None, share: int | None, preset: Preset | None
+) -> tuple[FileNames, Format]:
     """Choose format and names together: a template's end may decide the format, and the format the extension."""
     run_id = new_run_id() if options.run_id is None else check_run_id(options.run_id)
     columns = options.columns
@@ -151,7 +140,11 @@ def _names(options: SinkOptions, target: Target, cipher: Cipher | None, share: i
     is_numbered = splits or bool(columns) or share is not None
     names = FileNames(target, run_id, extension, is_numbered, template, columns, schema, share)
     names.check(overwrites=options.if_exists == "overwrite", splits=splits)
-    return names, choose_format(_clear_name(names.example, cipher), format)
+    example = _clear_name(names.example, cipher)
+    format = choose_format(example, format)
+    if preset:
+        preset.check_name(example, format)
+    return names, format
 
 
 def _rejects(options: SinkOptions, names: FileNames) -> tuple[Target, Format] | None:

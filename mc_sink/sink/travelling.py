@@ -1,4 +1,4 @@
-"""Choose the storage options that may travel to workers, and find the credentials there, which never travel.
+"""Choose what of a delivery may travel to workers, and find the credentials there, which never travel.
 
 A `Delivery` is pickled, written as JSON, and may be shown in an engine's logs and plans. So only options that can't
 hold a secret are in it. Each process finds its own credentials: where AWS' libraries look for them, or in a function
@@ -7,28 +7,19 @@ that the caller names.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from io import BytesIO
+from typing import Any
+from zlib import crc32
+
+import polars as pl
 
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.scrub import names_that_may_hold_secrets
 from mc_sink.secret import Sealed, seal, shown
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_SECTION: dict[str, Any] = dict.fromkeys(("addressing_style", "payload_signing_enabled", "use_accelerate_endpoint"))
-# The names that can't hold a secret, those of nested mappings included.
-_MAY_TRAVEL: dict[str, Any] = {
-    **dict.fromkeys(("profile", "expected_bucket_owner", "default_block_size", "max_concurrency", "equal_parts")),
-    **dict.fromkeys(("checksum_algorithm", "use_ssl", "anon", "endpoint_url", "host", "port")),
-    "client_kwargs": dict.fromkeys(("region_name", "use_ssl", "verify")),
-    "config_kwargs": {
-        **dict.fromkeys(("connect_timeout", "read_timeout", "max_pool_connections", "request_checksum_calculation")),
-        "s3": _SECTION,
-    },
-}
 _ADVICE = (
     "A delivery travels to workers, in pickles, logs and plans. Leave credentials to each machine (a role, a web "
     'identity, a mounted secret, the environment), or pass credentials="module:function", a function that returns '
@@ -39,29 +30,9 @@ _ADVICE = (
 def travelling(storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the options as plain values. Raises `ConfigurationError` for one that may hold a secret."""
     given = seal(storage_options).checked()
-    if refused := next(_refused(given, _MAY_TRAVEL), None):
+    if refused := next(names_that_may_hold_secrets(given), None):
         raise ConfigurationError(f"{refused} of storage_options, or of the platform, can't travel. {_ADVICE}")
     return {name: _plain(value) for name, value in given.reveal().items()}
-
-
-def _refused(given: Mapping[str, Any], allowed: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Yield the name of each option that may hold a secret."""
-    for name, value in given.items():
-        where = f"{place}[{shown(name)!r}]" if place else repr(shown(name))
-        if name not in allowed:
-            yield where
-        elif allowed[name] is not None and isinstance(value, Mapping):
-            yield from _refused(value, allowed[name], where)
-        elif isinstance(value, Mapping | list | tuple):
-            yield where
-        elif name == "endpoint_url" and value is not None and not _is_bare(given):
-            yield f"{where} with a user or a query"
-
-
-def _is_bare(given: Mapping[str, Any]) -> bool:
-    """Return True if the endpoint has neither a user nor a query."""
-    parts = urlsplit(Sealed({"url": given["endpoint_url"]}).reveal()["url"])
-    return not (parts.username or parts.password or parts.query or parts.fragment)
 
 
 def _plain(value: Any) -> Any:
@@ -96,3 +67,18 @@ def _call(credentials: str) -> Sealed:
         ) from None
     found = seal(function())
     return found.checked()
+
+
+def columns_as_text(columns: pl.Schema) -> str:
+    """Return columns as text, with a checksum: Polars must not read a frame that was damaged on its way."""
+    empty = BytesIO()
+    columns.to_frame().write_ipc(empty)
+    return b64encode(crc32(empty.getvalue()).to_bytes(4) + empty.getvalue()).decode()
+
+
+def columns_in(text: str) -> pl.Schema:
+    """Read back what `columns_as_text` returned; raise `ValueError` if it was damaged."""
+    found = b64decode(text, validate=True)
+    if crc32(found[4:]).to_bytes(4) != found[:4]:
+        raise ValueError("The columns are damaged.")
+    return pl.read_ipc(BytesIO(found[4:])).schema

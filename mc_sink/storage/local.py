@@ -28,7 +28,9 @@ from mc_sink.storage.store import (
     Published,
     already_exists,
     differs,
+    not_published,
     size_and_checksum,
+    sizes,
 )
 from mc_sink.target import Target, parse_target
 
@@ -92,7 +94,7 @@ class LocalFile:
         self._path, self.crc = path, 0
         with _opening(path):
             above = list(map(str, Path(path).parents))
-            made |= {folder for folder in above if not os.path.lexists(folder)}
+            made |= (new := {folder for folder in above if not os.path.lexists(folder)})
             self._upload = Temporary(path, hidden_name(path), tuple(folder for folder in above if folder in made))
             note(Target("file", "", path).url, self._upload)
             try:
@@ -100,6 +102,9 @@ class LocalFile:
             except BaseException:
                 _remove_folders(self._upload)
                 raise
+            for folder in new:  # or a loss of power could take it, with the files whose own names are synced
+                with suppress(OSError):
+                    sync_folder(Path(folder).parent)
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
@@ -202,6 +207,8 @@ class LocalStore:
             return Published(None, None, from_prior_attempt=True)
         upload = _temporary(file)
         try:
+            if (found := Path(upload.temporary).lstat().st_size) != file.num_bytes:
+                raise not_published(file.path, f"its hidden file changed: {sizes(found, file.num_bytes)}")
             if if_exists == "overwrite":
                 if kind := odd_kind(upload.path):  # it came while the file was written
                     raise TargetError(not_a_file(upload.path, kind))
@@ -211,9 +218,8 @@ class LocalStore:
         except (FileExistsError, FileNotFoundError) as error:
             return self._settle(file, upload, error, repeatable=repeatable)
         except OSError as error:
-            advice = " This filesystem has no hard links." if error.errno in _NO_LINKS else ""
-            message = f"{file.path} could not be published: {error}.{advice}"
-            raise CommitError(message, uncommitted=[file.path]) from error
+            advice = ". This filesystem has no hard links" if error.errno in _NO_LINKS else ""
+            raise not_published(file.path, f"{error}{advice}") from error
         _tidy(upload)
         return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
@@ -227,8 +233,7 @@ class LocalStore:
                 return Published(None, None, from_prior_attempt=True)
             raise differs(file.path, num_bytes, file.num_bytes) from error
         if gone:
-            message = f"{file.path} could not be published: {upload.temporary} is gone. Rerun."
-            raise CommitError(message, uncommitted=[file.path]) from error
+            raise not_published(file.path, f"{upload.temporary} is gone") from error
         raise already_exists(file.path) from error
 
     def interrupt(self) -> None:

@@ -4,6 +4,9 @@ Filesystems that publish while they write (`memory`) are refused, and so are tho
 cut short (object stores): their files can't be kept whole or invisible. These filesystems can't be asked to rename
 without replacing. So "fail" lists the path just before the rename, and two writers of one file at the same moment are
 not kept apart.
+
+Their answers prove little: an FTP server may ignore where in a file a block belongs, WebHDFS answers 200 to a rename
+that it refused. So sizes are compared, before and after the rename. Some FTP servers don't list hidden names.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import errno
 import re
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from isal import isal_zlib
@@ -37,7 +41,9 @@ from mc_sink.storage.store import (
     Published,
     already_exists,
     differs,
+    not_published,
     size_and_checksum,
+    sizes,
 )
 from mc_sink.target import RENAMES
 
@@ -59,19 +65,26 @@ _DENIED = re.compile(r"(530|532|401|403)\b")
 class RenamedFile(Unpicklable):
     """Writes one file under a hidden name."""
 
-    def __init__(self, filesystem: Any, upload: Temporary) -> None:
-        self._filesystem, self._upload = filesystem, upload
+    def __init__(self, filesystem: Any, upload: Temporary, seen: Callable[[], tuple[bool, int | None]]) -> None:
+        """Open the file. `seen` returns what the store shows of it."""
+        self._filesystem, self._upload, self._seen = filesystem, upload, seen
         self._file = filesystem.open(upload.temporary, "wb")
-        self.crc = 0
+        self.crc = self._num_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
         _translating(lambda: self._file.write(data), self._not_stored)
         self.crc = isal_zlib.crc32(data, self.crc)
+        self._num_bytes += len(data)
 
     def finish(self) -> Temporary:
-        """Close the file, so that the store holds all of it."""
+        """Close the file, and check that the store holds all of it."""
         _translating(self._file.close, self._not_stored)
+        if (found := self._seen()[1]) not in {None, self._num_bytes}:
+            raise UploadError(
+                f"The store did not keep the bytes of {self._upload.path}: {sizes(found, self._num_bytes)}. Look at "
+                "its free space and quota, or choose another protocol: an FTP server may not continue a file."
+            )
         return self._upload
 
     def stop(self) -> None:
@@ -146,7 +159,8 @@ class RenamingStore(Unpicklable):
         _reach(target.url, lambda: self._filesystem.makedirs(path.rpartition("/")[0] or "/", exist_ok=True))
         upload = Temporary(path, hidden_name(path))
         self._note(target.url, upload)
-        return _reach(target.url, lambda: RenamedFile(self._filesystem, upload))
+        seen = partial(self._seen, upload.temporary, target.url)
+        return _reach(target.url, lambda: RenamedFile(self._filesystem, upload, seen))
 
     def compare(self, target: Target) -> FileComparison:
         """Open a comparison with the file at the target."""
@@ -158,12 +172,34 @@ class RenamingStore(Unpicklable):
             return Published(None, None, from_prior_attempt=True)
         if not isinstance(file.upload, Temporary):
             raise CommitError(f"{file.path} was not staged on a filesystem.")
-        gone = not self._exists(file.upload.temporary, file.path)
-        if (gone or if_exists == "fail") and self._exists(file.upload.path, file.path):
-            return self._settle(file, repeatable=repeatable or gone)
-        hidden, shown = file.upload.temporary, file.upload.path
-        _translating(lambda: self._filesystem.mv(hidden, shown), lambda error: _not_renamed(error, file.path))
+        is_listed, size = self._seen(file.upload.temporary, file.path)
+        if (not is_listed or if_exists == "fail") and self._exists(file.upload.path, file.path):
+            return self._settle(file, repeatable=repeatable or not is_listed)
+        if size not in {None, file.num_bytes}:
+            raise not_published(file.path, f"its hidden file changed: {sizes(size, file.num_bytes)}")
+        self._rename(file, file.upload, is_listed=is_listed)
         return Published(None, None, create_only="listing" if if_exists == "fail" else None)
+
+    def _rename(self, file: StagedFile, upload: Temporary, *, is_listed: bool) -> None:
+        """Rename the hidden file, which the store may not list, and raise unless the file is seen to be there then."""
+        failed: CommitError | None = None
+        try:
+            _translating(
+                lambda: self._filesystem.mv(upload.temporary, upload.path), lambda error: _not_renamed(error, file.path)
+            )
+        except CommitError as error:
+            failed = error
+        try:
+            _, size = self._seen(upload.path, file.path)
+            is_hidden = self._exists(upload.temporary, file.path)
+        except SinkError as blind:
+            raise failed if isinstance(failed, CommitUnknown) else _unknown(file.path, blind.message) from blind
+        if is_hidden:
+            raise failed or not_published(file.path, "the store answered that it was renamed, and it wasn't")
+        if failed and not is_listed and size != file.num_bytes:
+            raise failed
+        if size != file.num_bytes or (failed and not is_listed):
+            raise _unknown(file.path, f"after its rename, {sizes(size, file.num_bytes)}") from failed
 
     def _settle(self, file: StagedFile, *, repeatable: bool) -> Published:
         """Check whether an earlier attempt of the same run has published the file at the path; raise if not."""
@@ -205,10 +241,8 @@ class RenamingStore(Unpicklable):
 
     def match(self, file: WrittenFile) -> Match:
         """Compare the size with the file at the path."""
-        found = self._info(self._path(file.path), file.path)
-        if found is None:
-            return "missing"
-        return "same" if found["size"] == file.num_bytes else "changed"
+        is_listed, size = self._seen(self._path(file.path), file.path)
+        return "missing" if not is_listed else "same" if size == file.num_bytes else "changed"
 
     def _size_and_checksum(self, url: str) -> tuple[int, str]:
         def read() -> tuple[int, str]:
@@ -219,6 +253,11 @@ class RenamingStore(Unpicklable):
 
     def _exists(self, path: str, url: str) -> bool:
         return self._info(path, url) is not None
+
+    def _seen(self, path: str, url: str) -> tuple[bool, int | None]:
+        """Return whether a file is listed, and its size, if that is known."""
+        found = self._info(path, url)
+        return found is not None, (found or {}).get("size")
 
     def _info(self, path: str, url: str) -> Mapping[str, Any] | None:
         """Return the facts of a path, past any cached listing; raises where fsspec's `exists` would return False."""
@@ -289,15 +328,15 @@ def _reach(url: str, do: Callable[[], T]) -> T:
 
 
 def _not_renamed(error: Exception, url: str) -> CommitError:
-    """Return the error for a failed rename: after a broken connection it may have been done."""
-    if isinstance(error, (ConnectionError, TimeoutError, EOFError)):
-        return CommitUnknown(
-            f"The file at {url} may or may not be visible: the reply to its rename was lost ({_text_of(error)}). Look "
-            "for it before you rerun.",
-            uncommitted=[url],
-        )
-    return CommitError(
-        f"{url} could not be published: {_text_of(error)}. Rerun once the reason is fixed.", uncommitted=[url]
+    """Return the error for a failed rename: after a broken connection it may be done, or be done yet."""
+    is_lost = isinstance(error, (ConnectionError, TimeoutError, EOFError))
+    return (_unknown if is_lost else not_published)(url, f"its rename failed ({_text_of(error)})")
+
+
+def _unknown(url: str, reason: str) -> CommitUnknown:
+    return CommitUnknown(
+        f"The file at {url} may or may not be visible: {reason.rstrip('.')}. Look for it before you rerun.",
+        uncommitted=[url],
     )
 
 

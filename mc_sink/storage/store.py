@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from isal import isal_zlib
 
-from mc_sink.exceptions import AlreadyExistsError, UploadError
+from mc_sink.exceptions import AlreadyExistsError, CommitError, UploadError
 from mc_sink.staged import Present
 
 if TYPE_CHECKING:
@@ -128,6 +128,16 @@ def already_exists(where: str) -> AlreadyExistsError:
         f"An object is already at {where} and stays as it was. Choose another key, a prefix (a new object each run), "
         f'or if_exists="overwrite".'
     )
+
+
+def not_published(url: str, reason: str) -> CommitError:
+    """Return the error for a file that is still hidden."""
+    return CommitError(f"{url} could not be published: {reason}. Rerun once the reason is fixed.", uncommitted=[url])
+
+
+def sizes(found: int | None, written: int) -> str:
+    """Return the size that a store shows of a file, and the one that was written, as text."""
+    return f"it has {'no known size' if found is None else f'{found:,} bytes'}, and {written:,} were written"
 
 
 class Destination(Protocol):

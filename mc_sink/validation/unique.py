@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mc_sink._nested import dtype_shown
 from mc_sink._runtime.spill import Buckets, divide_by
 from mc_sink.exceptions import ConfigurationError
 
@@ -95,8 +96,8 @@ def check_bucketed(columns: Sequence[str], schema: Mapping[str, pl.DataType]) ->
     for name in columns:
         if not (schema[name].is_integer() or isinstance(schema[name], _TEXTUAL)):
             raise ConfigurationError(
-                f"Column {name!r} can't be shown to be unique over several shares: its dtype is {schema[name]}. Cast "
-                "it to a whole number, a decimal or text in the query."
+                f"Column {name!r} can't be shown to be unique over several shares: its dtype is "
+                f"{dtype_shown(schema[name])}. Cast it to a whole number, a decimal or text in the query."
             )
 
 

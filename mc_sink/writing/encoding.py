@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from mc_sink._nested import dtype_shown
 from mc_sink._runtime.batches import BATCH_BYTES, Regroup
 from mc_sink._runtime.engine_thread import Stopped, Worker, next_of
 from mc_sink.encryption import ClearFile, encrypt_into
@@ -115,6 +116,8 @@ class FileEncoder:
             except BaseException as raised:
                 first = raised if worker.interrupted else self._source.failure or self.writer.failure or raised
                 note_visibility(first, self.plan.target.url, self.abort(first))
+                if self.plan.several and first is raised and isinstance(first, ConfigurationError):
+                    add_note(first, f"Rows are counted from 0 in {self.plan.target.url}.")
                 if first is raised:
                     raise
                 raise first from first.__cause__
@@ -234,11 +237,14 @@ class BoundedRuns:
 def as_promised(batch: pl.DataFrame, schema: pl.Schema, num_rows: int) -> pl.DataFrame:
     """Return the batch, or raise if it has another schema than the run; the encoder would not notice."""
     if batch.schema != schema:
-        raise ConfigurationError(
-            f"A batch from row {num_rows:,} on has the schema {dict(batch.schema)}, and the run has {dict(schema)}. "
-            f"Cast the columns in the query."
-        )
+        found, expected = _shown(batch.schema), _shown(schema)
+        reason = f"columns {found}, and the run has {expected}" if found != expected else "other categories of an Enum"
+        raise ConfigurationError(f"A batch from row {num_rows:,} on has {reason}. Cast the columns in the query.")
     return batch
+
+
+def _shown(schema: pl.Schema) -> str:
+    return ", ".join(f"{name!r} ({dtype_shown(dtype)})" for name, dtype in schema.items())
 
 
 def promised(batches: Batches, schema: pl.Schema) -> BatchGenerator:

@@ -97,6 +97,11 @@ class FilePlan:
     metadata: Mapping[str, str] | None = None
     cipher: Cipher | None = None
 
+    @property
+    def extension(self) -> str:
+        """The end of the file's name."""
+        return self.format.extension + (self.cipher.suffix if self.cipher else "")
+
     def open(self, store: Store) -> Writer:
         """Open a writer that stores the file, or that compares it with what an earlier attempt published."""
         if self.already_published:

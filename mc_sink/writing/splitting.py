@@ -64,7 +64,7 @@ class SplitByBytes:
 
     A file that is too large is discarded before it is finished, and encoded again with fewer rows. A file below half
     its bound is encoded again with more rows, as long as nothing of it was sent. Where a file ends depends on the rows
-    alone, and so is the same on every run.
+    alone, and so is the same on every run; but for encrypted files, whose sizes differ by a few bytes each time.
     """
 
     def __init__(self, queue: UploadQueue, max_bytes: int, max_rows: int | None, folder: str | None) -> None:
@@ -112,7 +112,7 @@ class SplitByBytes:
 
     def _too_large(self, what: str, num_bytes: int, plan: FilePlan) -> ConfigurationError:
         return ConfigurationError(
-            f"{what} takes {num_bytes:,} bytes as {plan.format.extension}, and max_bytes_per_file is "
+            f"{what} takes {num_bytes:,} bytes as {plan.extension}, and max_bytes_per_file is "
             f"{self._max_bytes:,} ({plan.target.url}). Raise max_bytes_per_file."
         )
 
@@ -177,6 +177,8 @@ class RowCountSearch:
         self._last = num_rows, num_bytes
         if num_bytes > self.max_bytes:
             self._too_large = self._last
+            if num_rows <= self._fits[0]:  # an encryption of the same rows may be some bytes larger the next time
+                self._fits = (0, 0)
         else:
             self._fits = self._last
         self.bytes_per_row = max((num_bytes - self.empty) / max(1, num_rows), 1 / 1024)

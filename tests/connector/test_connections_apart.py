@@ -17,7 +17,7 @@ import pytest
 from mc_sink import ConfigurationError, ValidationError
 from mc_sink.connector.connections import deliver, load
 from mc_sink.connector.connections.sources import find_named, opened
-from mc_sink.connector.history.redact import failure_of
+from mc_sink.records import failure_of
 from tests.support.command_line import Machine
 from tests.support.connection_files import wait_until
 

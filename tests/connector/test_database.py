@@ -15,8 +15,8 @@ from mc_sink import ConfigurationError, SinkError
 from mc_sink.connector.connections import load
 from mc_sink.connector.connections.queries import read_database
 from mc_sink.connector.connections.settings import Source
-from mc_sink.connector.history.redact import failure_of
-from mc_sink.connector.scrub import masked, without_uri
+from mc_sink.records import failure_of
+from mc_sink.scrub import masked, without_uri
 from mc_sink.secret import Secret
 from tests.support.command_line import Machine
 

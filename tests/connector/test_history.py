@@ -19,9 +19,9 @@ import pytest
 from mc_sink import ConfigurationError, sink_madconnect, verify
 from mc_sink.connector import connections
 from mc_sink.connector.history import Beginning, begin, find_run, list_runs, note_recovered
-from mc_sink.connector.history.redact import failure_of
-from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import AlreadyExistsError, CommitError, PermissionDenied, SinkError, ValidationError
+from mc_sink.records import failure_of
+from mc_sink.scrub import masked
 from tests.support.connection_files import ROOT
 
 FACTS = Beginning(run_id="r-1", connection="nightly", target="s3://bucket/p/")

@@ -28,6 +28,7 @@ from mc_sink.encryption import encrypt_into
 from mc_sink.exceptions import AlreadyExistsError, ConfigurationError, UploadError
 from tests.support.age_reader import decrypt_age
 from tests.support.openpgp import LONG_AGO, GnuPG
+from tests.support.shared_deliveries import open_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,10 +232,6 @@ def test_names_show_the_encryption(tmp_path: Path) -> None:
         mc_sink.sink_madconnect(FRAME, tmp_path / "x.csv", encrypt=encrypt, progress=False)
     with pytest.raises(ConfigurationError, match="suffix of another format"):
         mc_sink.sink_madconnect(FRAME, tmp_path / "x.csv.age", format="csv", progress=False)
-    with pytest.raises(ConfigurationError, match=r"can't be combined with max_bytes_per_file="):
-        mc_sink.sink_madconnect(FRAME, f"{tmp_path}/", encrypt=encrypt, max_bytes_per_file=1_000, progress=False)
-    with pytest.raises(ConfigurationError, match="not available for a run of several workers"):
-        mc_sink.open_delivery(f"{tmp_path}/", FRAME.schema, encrypt=encrypt)
     named = mc_sink.sink_madconnect(
         FRAME, f"{tmp_path}/", name="day-{run_id}{ext}", run_id="1", format="csv.gz", encrypt=encrypt, progress=False
     )
@@ -280,8 +277,9 @@ def test_a_platform_keeps_the_receiver_s_keys(
     another = str(pyrage.x25519.Identity.generate().to_public())
     own = mc_sink.sink_madconnect(FRAME, target, platform=made, encrypt=Age(recipients=[another]), progress=False)
     assert own.encryption == mc_sink.Encryption("age", (another,))
-    with pytest.raises(ConfigurationError, match="not available for a run of several workers"):
-        mc_sink.open_delivery(target, FRAME.schema, platform=mc_sink.Platform(name="open", recipients=(RECIPIENT,)))
+    keyless = mc_sink.Platform(name="open", endpoint=options["endpoint_url"], recipients=(RECIPIENT,))
+    shares = open_on(fault_s3, FRAME.schema, platform=keyless, storage_options=None)
+    assert shares.stage(FRAME, number=0).files[0].path.endswith(".csv.age")
     for wrong in ("age1wrong", str(IDENTITY)):
         with pytest.raises(ConfigurationError) as raised:
             mc_sink.Platform(name="acme", recipients=(wrong,)).checked()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,22 +13,24 @@ from hypothesis import HealthCheck, core, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import mc_sink
-from mc_sink import CommitError, SinkError
+from mc_sink import CommitError, CommitUnknown, SinkError
+from tests.servers.fault import FaultServer
 from tests.servers.faults import FOREVER, Body, Call, Late, Status
+from tests.support import small_deliveries
 from tests.support.frames import SMALL_PARTS, numbers
 from tests.support.schedules import Schedule
+from tests.support.small_deliveries import TINY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.fault import FaultServer
     from tests.servers.operations import Request
 
 
-def _run(examples: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run schedules of one seed, and say which: the one that was asked for, or a new one."""
+def _run(examples: int, default: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run schedules of one seed, and say which: the one that was asked for, or the default."""
     asked: Any = core.global_force_seed
-    chosen = random.randrange(2**32) if asked is None else int(asked)  # noqa: S311  no secret
+    chosen = default if asked is None else int(asked)
     with capsys.disabled():
         print(f"\n{examples} schedules of seed {chosen}; the same again: --hypothesis-seed={chosen}")  # noqa: T201
     limits = settings(
@@ -47,14 +51,14 @@ def _run(examples: int, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.timeout(900)
 def test_schedules(capsys: pytest.CaptureFixture[str]) -> None:
     """After every step what is visible is whole and reported, and in the end every run is visible once."""
-    _run(50, capsys)
+    _run(50, 0, capsys)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_schedules_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     """The same, in a thousand schedules."""
-    _run(1_000, capsys)
+    _run(1_000, random.randrange(2**32), capsys)  # noqa: S311  no secret
 
 
 # --- What schedules have found
@@ -94,6 +98,32 @@ def test_a_recovery_of_what_another_machine_published_leaves_no_upload(
     monkeypatch.setenv("MC_SINK_STATE_DIR", str(state))
     mc_sink.recover("a", storage_options=fault_s3.storage_options)
     assert fault_s3.pending_uploads(fault_s3.bucket) == []
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("how", [{}, {"if_exists": "overwrite"}], ids=["create-only", "overwrite"])
+def test_a_complete_that_takes_effect_after_a_rerun_keeps_its_object(how: dict[str, Any]) -> None:
+    """A store that ignores the condition replaces the rerun's object, and an Abort of its upload would destroy it."""
+    with FaultServer(replace(TINY, if_none_match_on_complete="ignored", completed_uploads="kept")) as server:
+        rerun, how = threading.Event(), how | {"to": "p/x.csv", "manifest": True}
+        server.fault("Complete", Call(lambda _: rerun.wait(60)))
+        server.fault("Complete", Status(404, "NoSuchUpload"), n=2, times=FOREVER)
+        with pytest.raises(CommitUnknown):
+            small_deliveries.deliver(server, read_timeout=0.1, **how)
+        server.heal()
+        late = server.log.of("Complete")[0].upload_id
+
+        def let_it_take_effect(_: Request) -> None:
+            rerun.set()
+            until = time.monotonic() + 60
+            while late not in server.store.completed and time.monotonic() < until:
+                time.sleep(0.005)
+
+        server.fault("Complete", Call(let_it_take_effect), n=2)  # that of the manifest
+        receipt = small_deliveries.deliver(server, **how)
+        assert late in server.store.completed
+        assert server.destroyed(server.bucket) == []
+        assert receipt.verify().ok
 
 
 def test_an_upload_that_is_being_begun_is_not_forgotten(fault_s3: FaultServer) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mc_sink import Csv
-from mc_sink.formats.csv_moments import MANY, moments_as_text
+from mc_sink.formats.csv_moments import MANY, MomentTexts
 from tests.support.format_readers import encoded
 
 if TYPE_CHECKING:
@@ -41,8 +41,12 @@ def has_zone(dtype: pl.DataType) -> bool:
 
 
 def by_tables(values: pl.Series) -> str:
-    """Return what Polars' encoder writes for our texts."""
-    return by_polars(moments_as_text(values))
+    """Return what Polars' encoder writes for our texts, which are the same when the same days come again."""
+    texts = MomentTexts()
+    first, second, third = (texts.text(values) for _ in range(3))
+    assert first.equals(second, null_equal=True)
+    assert first.equals(third, null_equal=True)
+    return by_polars(first)
 
 
 def moments(unit: TimeUnit, zone: str | None, bounds: tuple[int, int], *, whole: bool, number: int) -> pl.Series:
@@ -78,6 +82,30 @@ def test_datetimes_are_written_as_by_polars(
     assert by_tables(values[7:-3]) == by_polars(values[7:-3])
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize("unit", PER_SECOND)
+def test_days_may_come_in_any_order(unit: TimeUnit, zone: str | None) -> None:
+    """A column's table is for the days of one batch: the next has other days, more of them, fractions, or none."""
+    day = 86_400
+    spans = [(0, 1), (0, 1), (0, 1), (1, 2), (0, 2), (0, 2), (0, 2), (0, 3), (0, 3), (-1, 0), (-1, 0), (-1, 1), (-1, 1)]
+    batches = [
+        moments(unit, zone, (STANDARD_TIME[0] + first * day, STANDARD_TIME[0] + last * day), whole=whole, number=MANY)
+        for first, last in spans
+        for whole in (True, True, False)
+    ]
+    texts = MomentTexts()
+    for values in batches:
+        assert by_polars(texts.text(values)) == by_polars(values)
+
+
+def test_columns_have_tables_of_their_own() -> None:
+    """More columns than may have a table, of other days each, batch after batch."""
+    columns = [moments("us", None, (n * 86_400, (n + 1) * 86_400 - 1), whole=True, number=MANY) for n in range(4)]
+    frame = pl.DataFrame({f"x{n}": values for n, values in enumerate(columns)})
+    batches = pl.concat([frame] * 200)
+    assert encoded(Csv(), batches).decode() == batches.write_csv()
+
+
 @pytest.mark.parametrize("bounds", [(-719_528, 2_932_896), (20_000, 20_400)])
 @pytest.mark.parametrize("number", [100, 2 * MANY])
 def test_dates_are_written_as_by_polars(bounds: tuple[int, int], number: int) -> None:
@@ -93,7 +121,7 @@ def test_dates_are_written_as_by_polars(bounds: tuple[int, int], number: int) ->
 def test_nulls_alone_stay_nulls(dtype: pl.DataType, number: int) -> None:
     """A column without a value, and one without a row, keep their length."""
     values = pl.Series([None] * number, dtype=dtype)
-    assert moments_as_text(values).to_list() == [None] * number
+    assert MomentTexts().text(values).to_list() == [None] * number
 
 
 def test_a_column_keeps_its_odd_name() -> None:

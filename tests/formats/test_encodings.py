@@ -74,7 +74,13 @@ def test_a_text_that_can_not_be_encoded_is_refused_with_its_row(tmp_path: Path, 
     wrong: list[tuple[dict[str, Any], Any, str]] = [
         ({"n": [1, 2, 3], "s": ["x", f"y{lacking}", None]}, {}, r"1 cell has characters .*'s' \(row 1\)"),
         ({"s": pl.Series(["x", lacking], dtype=pl.Categorical)}, {}, r"'s' \(row 1\)"),
-        ({"s": [["x"], [lacking]]}, {"nested": "json"}, "1 cell has characters .* in 's'"),
+        ({"s": [["x"], [lacking]]}, {"nested": "json"}, r"1 cell has characters .* in 's' \(row 1\)"),
+        (
+            {"n": [1] * 22, "s": [None, [], ["x", lacking], [lacking]] + [["x"]] * 9 + [[lacking]] * 9},
+            {"nested": "json"},
+            r"11 cells have characters .* in 's' \(row 2, 3, 13, 14, 15, …\)",
+        ),
+        ({"s": [{"a": ["x"]}, {"a": None}, {"a": [lacking]}]}, {"nested": "json"}, r"in 's' \(row 2\)"),
         ({lacking: [1]}, {}, "can't write the names"),
         ({"s": [{lacking: 1}]}, {"nested": "json"}, "can't write the names"),
     ]
@@ -86,6 +92,20 @@ def test_a_text_that_can_not_be_encoded_is_refused_with_its_row(tmp_path: Path, 
     with pytest.raises(ConfigurationError, match=r"null_value=.* can't be written"):
         Csv(encoding=encoding, null_value=f"x{lacking}")
     assert not list(tmp_path.iterdir())
+
+
+def test_of_several_files_the_one_is_named_whose_rows_are_counted(tmp_path: Path) -> None:
+    """Where rows are divided, a number of a row means little without its file."""
+    frame, form = pl.DataFrame({"k": list("aabb"), "s": ["x", "x", "x", "日"]}), Csv(encoding="latin-1")
+    for options in ({"max_rows_per_file": 2}, {"partition_by": "k"}):
+        given: Any = {"format": form, "run_id": "1", "progress": False, **options}
+        with pytest.raises(ConfigurationError, match=r"in 's' \(row 1\)") as raised:
+            mc_sink.sink_madconnect(frame, f"{tmp_path}/", **given)
+        (note,) = [note for note in raised.value.__notes__ if "counted from 0" in note]
+        assert "1-00001.csv" in note or "k=b/1-00000.csv" in note
+    with pytest.raises(ConfigurationError, match=r"in 's' \(row 3\)") as raised:
+        mc_sink.sink_madconnect(frame, tmp_path / "x.csv", format=form, progress=False)
+    assert not [note for note in getattr(raised.value, "__notes__", ()) if "counted from 0" in note]
 
 
 def test_shift_jis_refuses_what_shares_its_bytes() -> None:

@@ -139,12 +139,24 @@ def test_the_format_is_what_was_asked_for_else_the_suffix_else_csv(name: str, as
         ("audience.csv.zst", None),
         ("audience.csv.zst", "csv"),
         ("audience.arrow", Parquet()),
+        ("audience.sync.gz", "csv"),
+        ("audience.gz", "csv.gz"),
+        ("audience.parquet.gz", "csv.gz"),
+        ("audience.json.gz", "csv.gz"),
+        ("audience.tar.gz", "csv.gz"),
     ],
 )
 def test_a_name_that_promises_something_else_is_refused(name: str, asked: Any) -> None:
     """A file is never named for what it isn't."""
     with pytest.raises(ConfigurationError, match=r"suffix of another format|ends in"):
         choose_format(name, asked)
+
+
+@pytest.mark.parametrize("name", ["x.sync.gz", "x.sync.1.gz", "X.SYNC.GZ"])
+@pytest.mark.parametrize("asked", ["csv.gz", Csv(compression="gzip")])
+def test_a_gzip_file_may_have_a_suffix_of_its_receiver_s(name: str, asked: Any) -> None:
+    """Where the format is given: before `.gz`, it names no other format."""
+    assert choose_format(name, asked) == Csv(compression="gzip")
 
 
 @pytest.mark.parametrize("asked", ["CSV", "json", "csv.gzip", "", 7, Csv, pl.DataFrame])

@@ -359,3 +359,29 @@ def test_sorted_rows_say_so_in_each_row_group() -> None:
             mc_sink.sink_madconnect(iter(rows.iter_slices(1)), "never.parquet", format=format, progress=False)
     with pytest.raises(ConfigurationError, match="Give a text or a list of texts"):
         Parquet(sorted_by=[1])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("option", ["required", "sorted_by", "without_statistics"])
+def test_a_column_that_an_option_names_twice_is_refused(option: str) -> None:
+    """Before any row, as one that isn't there."""
+    given: dict[str, Any] = {option: ["a", "b", "a"]}
+    with pytest.raises(ConfigurationError, match=rf"Parquet\({option}=\) names 'a' twice"):
+        Parquet(**given)
+
+
+def test_no_message_shows_the_categories_of_an_enum(tmp_path: Path) -> None:
+    """They are values of cells."""
+    labels = pl.Enum(["canary", "b"])
+    frame = pl.DataFrame({"a": pl.Series(["b"], dtype=labels), "l": pl.Series([["b"]], dtype=pl.List(labels))})
+    wrong: list[tuple[Any, dict[str, Any]]] = [
+        (frame, {"format": Parquet(sorted_by="a")}),
+        (frame, {"format": "csv"}),
+        (frame, {"partition_by": "l"}),
+        (frame, {"previous": frame, "keys": "l"}),
+        (iter([frame, frame.with_columns(l=pl.lit(1))]), {"format": "parquet"}),
+        (iter([frame, frame.cast({"a": pl.Enum(["b", "other"])})]), {"format": "parquet"}),
+    ]
+    for rows, options in wrong:
+        with pytest.raises(ConfigurationError) as raised:
+            mc_sink.sink_madconnect(rows, f"{tmp_path}/", progress=False, **options)
+        assert "canary" not in str(raised.value)

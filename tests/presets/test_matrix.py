@@ -27,7 +27,7 @@ OWN = {
 }
 # Kinds of file that no page was found for, though none excludes them.
 NOT_KNOWN = {
-    *(("google_ads", "csv.gz"), ("tealium", "csv.gz"), ("braze", "csv.gz"), ("data_360", "csv.gz"), ("amc", "csv.gz")),
+    *(("marketing_cloud", "csv.gz"), ("braze", "csv.gz"), ("data_360", "csv.gz"), ("amc", "csv.gz")),
     *(("excel", "csv.gz"),),
 }
 KINDS = ("csv", "csv.gz", "parquet")

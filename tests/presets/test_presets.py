@@ -92,7 +92,7 @@ READERS: dict[str, Callable[[list[str]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", [PRESETS[name] for name in READERS], ids=lambda preset: preset.name)
 def test_what_a_preset_writes_is_read_back_by_its_receivers_dialect(preset: Preset, tmp_path: Path) -> None:
     """Two files, one at the preset's own cut and one cut by the caller, hold the frame as it was."""
     frame = FRAME
@@ -113,6 +113,24 @@ def test_excel_sees_utf8_and_times_without_a_t(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": ["=1+1"], "at": [MOMENT]})
     mc_sink.sink_madconnect(frame, tmp_path / "x.csv", format=PRESETS["excel"].format)
     assert (tmp_path / "x.csv").read_bytes() == b"\xef\xbb\xbfn,at\r\n'=1+1,2026-11-22 10:15:30.123456+00:00\r\n"
+
+
+# File names that a receiver takes, and some that it doesn't.
+NAMES = {
+    "liveramp": (f"20261128T101530Z-4f2a9c_file-part-1.csv {'x' * 250}", f"ü.csv|{'x' * 251}| x.csv"),
+    "adobe": (f"20261128T101530Z-4f2a9c.csv {'x' * 255}", f'a:b.csv|a"b.csv|a?|{"x" * 256}'),
+    "data_360": ("20261128T101530Z-4f2a9c.csv", "a:b.csv|it's.csv|ü.csv"),
+    "google_ads": ("x.csv", "x|x.1"),
+    "nielsen": (
+        "acme_exposure_1_PAB12_20261122_20261123.parquet acme_dcr-exposure_1_p_0_1-00000.parquet",
+        "20261128T101530Z-4f2a9c.parquet|Acme_exposure_1_P_0_1.parquet|acme_exposure_1_P_0_1T.parquet|acme_1.parquet",
+    ),
+    "tealium": ("store-transactions_2026.11-a.csv", "a b.csv|x.csv.gz|ü.csv|x"),
+    "audience_manager": (
+        "ftp_dpm_478_1366545717.sync.1.gz ftp_dpm_478_1366545717.sync ftp_dpm_478_567_1366545717.overwrite.gz",
+        "20261128T101530Z-4f2a9c.csv|ftp_dpm_478_136654571.sync|ftp_dpm_478_1366545717.csv|ftp_dpm_a_1366545717.sync",
+    ),
+}
 
 
 class Orc(Parquet):
@@ -192,9 +210,8 @@ def test_every_limit_holds_at_its_number_and_breaks_one_beyond(
         assert "1 nested column ('s')" in refused(lambda: one.check(pl.Schema({"s": pl.List(pl.Int64)})), preset, limit)
     elif limit.name == "dtypes":
         check_dtypes(one, limit)
-    elif limit.name == "other files":
-        one.check_other_files([])
-        refused(lambda: one.check_other_files(["the manifest"]), preset, limit)
+    elif limit.name in {"other files", "file names"}:
+        check_names(one, limit)
     elif limit.name == "file size":
         assert one.bytes_per_file(one.format) in {limit.value, preset.max_bytes_per_file}
     elif limit.name in {"rows per file", "fewest rows per file"}:
@@ -234,6 +251,19 @@ def check_warning(one: Preset, limit: Limit, beyond: pl.DataFrame, caplog: pytes
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert all(text in record.getMessage() for text in (limit.shown, limit.name, limit.source, "1 row"))
+
+
+def check_names(one: Preset, limit: Limit) -> None:
+    """Try names that the receiver takes, and some that it doesn't; or no other files, and a manifest."""
+    if limit.name == "other files":
+        one.check_other_files([])
+        refused(lambda: one.check_other_files(["the manifest"]), one, limit)
+        return
+    within, beyond = NAMES[one.name]
+    for name in within.split():
+        one.check_name(f"s3://bucket/P:p/{name}")
+    for name in beyond.split("|"):
+        refused(lambda: one.check_name(f"s3://bucket/p/{name}"), one, limit)  # noqa: B023
 
 
 def check_rows(one: Preset, limit: Limit) -> None:
@@ -373,6 +403,20 @@ def test_a_dialect_with_a_forbidden_character_is_refused() -> None:
         PRESETS["athena"].check(FRAME.schema, Csv(null_value="\\N"))
 
 
+def test_a_forbidden_character_that_the_dialect_escapes_is_taken(tmp_path: Path) -> None:
+    """A backslash for Athena's reader: the message says how, and the load statement declares it."""
+    frame, place = pl.DataFrame({"s": ["C:\\new", 'x\\"']}), f"{tmp_path}/"
+    with pytest.raises(LimitError, match=r"give a format=Csv\(escape_char="):
+        mc_sink.sink_madconnect(frame, place, preset="athena", format="csv")
+    dialect = Csv(escape_char="\\", datetime_format="iso")
+    receipt = mc_sink.sink_madconnect(frame, place, preset="athena", format=dialect)
+    with open(receipt.files[0].path, "rb") as file:  # noqa: PTH123  a path as a receipt has it
+        assert file.read() == b's\n"C:\\\\new"\n"x\\\\\\""\n'
+    other = Csv(escape_char="~", null_value="N")
+    with pytest.raises(LimitError, match="forbidden characters"):
+        mc_sink.sink_madconnect(frame, place, preset="athena", format=other)
+
+
 def test_names_in_folders_are_columns_of_the_receiver(tmp_path: Path) -> None:
     """They differ from those in the files not only in case, and have no other characters either."""
     for frame, limit in [
@@ -403,7 +447,7 @@ def test_a_name_that_is_none_is_refused(asked: object, expected: str) -> None:
 
 def test_a_limit_that_is_none_is_refused() -> None:
     """Neither an unknown name nor a text for a number gets as far as a delivery."""
-    wrong: list[tuple[Any, Any]] = [("colour", 3), ("columns", "3"), ("format", 3)]
+    wrong: list[tuple[Any, Any]] = [("colour", 3), ("columns", "3"), ("format", 3), ("file names", "(")]
     for name, value in wrong:
         with pytest.raises(ConfigurationError, match=name):
             Limit(name, value, "", "")

@@ -46,7 +46,8 @@ def shown(dialect: Format) -> str:
 
 def line_of(limit: Limit) -> str:
     """Give the line that a limit has in the docs."""
-    shown = f"`{limit.shown}`" if isinstance(limit.value, str) else f"{limit.shown} {limit.unit}"
+    text = limit.shown.replace("|", "\\|")  # a bar ends a cell of a table
+    shown = f"`{text}`" if isinstance(limit.value, str) else f"{limit.shown} {limit.unit}"
     shown += ", with a warning" if limit.is_soft else ""
     where = ", ".join(f"`{extension}`" for extension in limit.formats) or "all"
     return f"| {limit.name} | {shown} | {where} | <{limit.source}> |"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from pyrage.x25519 import Identity
 
 import mc_sink
 from mc_sink import AlreadyExistsError, CommitError
@@ -134,6 +135,29 @@ def test_a_rerun_on_another_machine_publishes_the_rest(history: LongHistory, ano
     assert len(history.log) - begin <= SHORT_LISTINGS + 8 * len(KEYS)
     assert files(history) == {*(f"p/k={key}/{RUN}-00000.csv" for key in KEYS), MANIFEST}
     assert receipt.verify().ok
+
+
+def test_an_encrypted_rerun_that_is_known_by_its_record_alone_is_refused(
+    history: LongHistory, another_machine: Any
+) -> None:
+    """It can't compare, and can't know what is visible: the error says unknown, no row is read, and nothing changes."""
+    encrypt = mc_sink.Age(recipients=[str(Identity.generate().to_public())])
+    history.fault("Complete", Status(403, "AccessDenied"), n=8, times=FOREVER)
+    with pytest.raises(CommitError):
+        deliver(history, encrypt=encrypt)
+    history.heal()
+    visible = files(history)
+    assert visible
+    another_machine()
+    begin = len(history.log)
+    with pytest.raises(AlreadyExistsError, match="began to publish, and may have published files") as raised:
+        deliver(history, encrypt=encrypt)
+    assert raised.value.visible == "unknown"
+    assert files(history) == visible
+    assert {one.op for one in list(history.log)[begin:]} == {"List"}
+    assert lists(history, begin)[0] <= SHORT_LISTINGS
+    again = deliver(history, encrypt=encrypt, run_id="20261123")
+    assert (again.num_files, again.num_found) == (len(KEYS), 0)
 
 
 @pytest.mark.parametrize("rows", [FEWER, ROWS.tail(3), ROWS.head(0)], ids=["fewer", "few", "none"])

@@ -285,6 +285,17 @@ def test_an_etag_of_other_bytes_is_no_success(server: FaultServer, format: str) 
     assert server.log.of("Abort") == []
 
 
+@pytest.mark.parametrize(("operation", "part_size"), [("Complete", 400), ("Put", 2**20)])
+def test_an_answer_without_an_object_is_no_success(server: FaultServer, operation: Any, part_size: int) -> None:
+    """Something in between answers 200 and an ETag, and the store never saw the request: the listing decides."""
+    server.fault(operation, Body(200, ANSWER % (b"p/x.csv", b"0"), (("ETag", '"0"'),)))
+    with pytest.raises(CommitUnknown, match="a listing does not show the object") as raised:
+        deliver(server, to="p/x.csv", part_size=part_size)
+    assert raised.value.visible == "unknown"
+    assert deliver(server, to="p/x.csv", part_size=part_size).verify().ok
+    assert server.destroyed(server.bucket) == []
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_manifest_that_was_replaced_is_seen(server: FaultServer, shape: str) -> None:
     """It is compared with what was written, as the files are: also from a receipt that was pickled."""

@@ -220,6 +220,30 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, mask: int, mode: 
     assert (tmp_path / "x.csv").stat().st_nlink == 1
 
 
+def test_a_file_cut_short_after_it_was_staged_is_not_published(tmp_path: Path) -> None:
+    """A loss of power, or a program that tidies up, has left a part of the hidden file: nothing becomes visible."""
+    staged = mc_sink.stage(FRAME, tmp_path / "x.csv")
+    (hidden,) = tmp_path.iterdir()
+    hidden.write_bytes(hidden.read_bytes()[:3])
+    with pytest.raises(CommitError, match=r"it has 3 bytes, and [\d,]+ were written") as raised:
+        mc_sink.publish([staged])
+    assert raised.value.visible == "nothing"
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_the_disk_holds_the_names_of_new_folders_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder that got a new name is synced: that of the file, and those of the folders that were made."""
+    synced, sync = set[str](), os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    mc_sink.sink_madconnect(FRAME, tmp_path / "a" / "b" / "x.csv")
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")} <= synced
+
+
 def test_a_symlink_to_a_folder_is_followed(tmp_path: Path) -> None:
     """A folder reached through a link gets the file."""
     (tmp_path / "real").mkdir()

@@ -13,7 +13,15 @@ import polars as pl
 import pytest
 
 import mc_sink
-from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, SinkError, TargetError
+from mc_sink import (
+    AlreadyExistsError,
+    CommitError,
+    CommitUnknown,
+    ConfigurationError,
+    SinkError,
+    TargetError,
+    UploadError,
+)
 
 with warnings.catch_warnings():
     # It uses asyncore, which Python 3.11 calls deprecated; later ones get it from a package.
@@ -34,11 +42,12 @@ EVERYTHING, NO_RENAME, NO_DELETE = "elradfmw", "elradmw", "elrafmw"
 
 @dataclass(frozen=True)
 class Ftp:
-    """An FTP server's address, and the folder that it shows."""
+    """An FTP server's address, the folder that it shows, and the class that answers its commands."""
 
     url: str
     folder: Path
     storage_options: dict[str, Any]
+    door: Any
 
     def names(self) -> list[str]:
         """List everything that is there, hidden names too."""
@@ -64,7 +73,7 @@ def ftp(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ftp]:
         thread = threading.Thread(target=serve)
         thread.start()
         serving.wait(5)
-        yield Ftp(f"ftp://{host}:{port}/", tmp_path, {"username": "user", "password": SECRET})
+        yield Ftp(f"ftp://{host}:{port}/", tmp_path, {"username": "user", "password": SECRET}, door)
         ended.set()
         thread.join(5)
         server.close_all()
@@ -185,6 +194,84 @@ def test_a_refused_rename_is_a_commit_error(ftp: Ftp) -> None:
         deliver(ftp, "x.csv")
     assert raised.value.uncommitted == (f"{ftp.url}x.csv",)
     assert ftp.names() == []
+
+
+LARGE = pl.DataFrame({"n": range(100_000)})  # several blocks of fsspec's
+
+
+@pytest.mark.parametrize("options", [{}, {"max_rows_per_file": 50_000, "run_id": "a"}])
+def test_a_server_that_keeps_the_last_block_alone_is_found(ftp: Ftp, options: Any) -> None:
+    """It takes the place where a block begins, and writes from the start: nothing becomes visible."""
+    ftp.door.ftp_REST = lambda self, _line: self.respond("350 Restarting at position 0.")
+    with pytest.raises(UploadError, match=r"has [\d,]+ bytes, and [\d,]+ were written") as raised:
+        deliver(ftp, "in/" if options else "in/x.csv", LARGE, format="csv", **options)
+    assert raised.value.visible == "nothing"
+    assert ftp.names() in ([], ["in"])
+
+
+def test_a_file_cut_short_after_it_was_staged_is_not_published(ftp: Ftp) -> None:
+    """Its size is compared right before the rename."""
+    staged = mc_sink.stage(FRAME, f"{ftp.url}x.csv", storage_options=ftp.storage_options)
+    (hidden,) = ftp.names()
+    (ftp.folder / hidden).write_bytes(b"n,s\n1,x\n")
+    with pytest.raises(CommitError, match=r"8 bytes, and \d+ were written") as raised:
+        mc_sink.publish([staged], storage_options=ftp.storage_options)
+    assert raised.value.visible == "nothing"
+    assert not (ftp.folder / "x.csv").exists()
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "overwrite"])
+@pytest.mark.parametrize("keeps", ["all", "the last block"])
+def test_a_server_that_lists_no_hidden_names_is_looked_at_after_the_rename(
+    ftp: Ftp, if_exists: Any, keeps: str
+) -> None:
+    """As vsftpd does: a whole file is delivered, and a file that was cut short gets no receipt."""
+    listed = ftp.door.abstracted_fs.listdir
+    seen = {"listdir": lambda self, path: [name for name in listed(self, path) if name[:1] != "."]}
+    ftp.door.abstracted_fs = type("Shown", (ftp.door.abstracted_fs,), seen)
+    if keeps == "all":
+        assert deliver(ftp, "x.csv", LARGE, if_exists=if_exists).verify().ok
+        return
+    ftp.door.ftp_REST = lambda self, _line: self.respond("350 Restarting at position 0.")
+    with pytest.raises(CommitUnknown, match=r"after its rename, it has [\d,]+ bytes"):
+        deliver(ftp, "x.csv", LARGE, if_exists=if_exists)
+
+
+def test_a_rename_that_was_only_said_to_be_done_is_no_success(ftp: Ftp) -> None:
+    """As WebHDFS does: the hidden file is still there, and the server answered with success."""
+    ftp.door.ftp_RNTO = lambda self, _path: self.respond("250 Renaming ok.")
+    with pytest.raises(CommitError, match="answered that it was renamed, and it wasn't") as raised:
+        deliver(ftp, "x.csv")
+    assert raised.value.visible == "nothing"
+    assert ftp.names() == []
+
+
+def renames_first(*, answer: str | None) -> Any:
+    """Return a command that renames, and then answers so, or breaks the connection."""
+
+    def ftp_RNTO(self: Any, path: str) -> None:  # noqa: N802  the command's name
+        self.fs.rename(self._rnfr, path)
+        self._rnfr = None
+        self.respond(answer) if answer else self.close()
+
+    return ftp_RNTO
+
+
+def test_a_rename_whose_reply_is_another_is_settled_by_a_look(ftp: Ftp) -> None:
+    """The server renames and answers with a failure: the hidden file is gone and the file is there."""
+    ftp.door.ftp_RNTO = renames_first(answer="451 Local error in processing.")
+    receipt = deliver(ftp, "x.csv")
+    assert (ftp.folder / "x.csv").read_text() == TEXT
+    assert receipt.verify().ok
+
+
+def test_a_rename_without_a_reply_is_unknown(ftp: Ftp) -> None:
+    """The connection breaks, and nothing can be looked for through it."""
+    ftp.door.ftp_RNTO = renames_first(answer=None)
+    with pytest.raises(CommitUnknown) as raised:
+        deliver(ftp, "x.csv")
+    assert raised.value.visible == "unknown"
+    assert ftp.names() == ["x.csv"]
 
 
 @pytest.mark.parametrize("ftp", [NO_DELETE], indirect=True)

@@ -11,7 +11,7 @@ from hypothesis.control import currently_in_test_context
 
 from mc_sink import SinkError
 from mc_sink._display import printable
-from mc_sink.connector.scrub import looks_secret
+from mc_sink.scrub import looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -241,3 +241,14 @@ def test_the_search_ends_with_a_file_that_fits(size: Callable[[int], int], most:
             break
     assert search.fits == (20 + size(rows) <= 1_000)
     assert search.fits or rows == 1
+
+
+def test_a_number_of_rows_that_fitted_may_fit_no_longer() -> None:
+    """An encrypted file of the same rows has another size each time: then fewer rows are tried, down to one."""
+    search = RowCountSearch(1_000, 20, 150)
+    for rows, num_bytes in ((2, 420), (3, 1_100), (2, 1_050)):
+        search.record(rows, num_bytes)
+        assert not search.is_full
+    assert search.num_rows == 1
+    search.record(1, 300)
+    assert search.is_full

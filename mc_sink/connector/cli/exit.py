@@ -17,7 +17,6 @@ import typer
 from mc_sink._display import indented, lines, printable
 from mc_sink.connector.cli.wording import for_command
 from mc_sink.connector.history import Busy, TimedOut
-from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import (
     OUR_NOTE,
     AlreadyExistsError,
@@ -29,6 +28,7 @@ from mc_sink.exceptions import (
     UploadError,
     ValidationError,
 )
+from mc_sink.scrub import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -125,14 +125,15 @@ def recover(  # noqa: PLR0913  the options of a command
     unfinished += [one.run_id for one in publishing.hidden_files.list_left()]
     run_id = history.full_id(run_id, unfinished)
     run: Run | None = None
-    with suppress(ConfigurationError):  # a delivery from Python has no record
+    with suppress(ConfigurationError):  # a delivery may have no record
         run = history.find_run(run_id)
     access = _access(run, platform, endpoint_url, profile, no_platform=no_platform)
     if discard:
         left = publishing.recover(run_id, target=target, action="discard", **access)
         out(json.dumps({"left": left}) if as_json else lines("Discarded.", *left))
         return
-    receipt = publishing.recover(run_id, target=target, **access)
+    finish = publishing.recover_unrecorded if run else publishing.recover
+    receipt = finish(run_id, target=target, **access)
     ended = history.note_recovered(run, receipt) if run else None
     if as_json and ended:
         output.one_run(ended, as_json=True)

@@ -58,9 +58,16 @@ def _page(run: Run) -> str:
 
 
 def _last_runs(run: Run) -> list[Run]:
-    """Return the last runs of the same connection, the oldest first. Two files may have connections of one name."""
+    """Return the last runs of the same connection, the oldest first. Two files may have connections of one name.
+
+    Runs without a file, of `mc-sink send` and from Python, belong together by their target.
+    """
     found = history.list_runs(connection=run.connection, limit=5 * LAST_RUNS)
-    return [one for one in found if one.file == run.file][:LAST_RUNS][::-1]
+    return [one for one in found if _series(one) == _series(run)][:LAST_RUNS][::-1]
+
+
+def _series(run: Run) -> tuple[str, ...]:
+    return (run.file,) if run.file else (run.connection, run.target)
 
 
 def _bar(run: Run) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def _write_all(folder: Path) -> Path:
 
 def _connections(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return each connection with its last target and its last runs, the one that ran last first."""
-    newest = {(run.connection, run.file): run for run in reversed(runs)}
+    newest = {_series(run): run for run in reversed(runs)}
     return [
         {"connection": run.connection, "target": run.target, "runs": [_bar(one) for one in _last_runs(run)]}
         for run in sorted(newest.values(), key=lambda run: run.number, reverse=True)

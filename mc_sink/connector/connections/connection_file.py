@@ -19,11 +19,11 @@ from mc_sink.connector import history
 from mc_sink.connector.connections.settings import Guard, History, Hooks, Schedule, Settings, Source
 from mc_sink.connector.connections.sources import check_source, find_named
 from mc_sink.connector.connections.triggers import seconds_of, trigger_of
-from mc_sink.connector.scrub import looks_secret
 from mc_sink.encryption import Age, Pgp
 from mc_sink.exceptions import ConfigurationError
 from mc_sink.formats import Csv, Parquet
 from mc_sink.object_options import ObjectOptions
+from mc_sink.scrub import looks_secret
 from mc_sink.secret import shown
 from mc_sink.sink import DEFAULT_REJECTS, RowCountGuard
 from mc_sink.target import parse_target

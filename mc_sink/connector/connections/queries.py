@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from mc_sink._frames import ROW_GROUP_SIZE
-from mc_sink.connector.scrub import without_uri
 from mc_sink.exceptions import ConfigurationError, QueryError, SinkError
+from mc_sink.scrub import without_uri
 from mc_sink.secret import Secret, seal
 
 if TYPE_CHECKING:

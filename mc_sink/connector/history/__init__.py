@@ -29,8 +29,6 @@ from mc_sink.connector.history.agenda import (
     standing_of,
     summaries,
 )
-from mc_sink.connector.history.record import Beginning, Details, Failure, Run, Status, TimedOut, as_run, facts_of, now
-from mc_sink.connector.history.redact import failure_of
 from mc_sink.connector.history.table import (
     KEEP,
     LOCKS,
@@ -46,8 +44,20 @@ from mc_sink.connector.history.table import (
     transaction,
     update,
 )
-from mc_sink.exceptions import ConfigurationError, SinkError, ValidationError
-from mc_sink.receipt import failed_checks
+from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.records import (
+    Beginning,
+    Failure,
+    Run,
+    Status,
+    TimedOut,
+    as_run,
+    ending_of,
+    facts_of,
+    failure_of,
+    now,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,23 +109,22 @@ class Ongoing:
 
     def delivered(self, receipt: Receipt) -> Run:
         """Record that everything is visible, or that the run had no rows to deliver."""
-        return self._end(_status_of(receipt), facts_of(receipt))
+        return self._end({"status": status_of(receipt)} | facts_of(receipt))
 
     def failed(self, error: BaseException) -> Run:
         """Record the error that ended the run; a signal makes it "interrupted", a timeout "failed"."""
-        status: Status = "failed" if isinstance(error, (Exception, TimedOut)) else "interrupted"
-        checks = failed_checks(error.checks) if isinstance(error, ValidationError) else ()
-        facts = {"error": failure_of(error, known=(self.run.target,)), "details": Details(checks=checks)}
-        return self._end(status, facts)
+        return self._end(ending_of(error, self.run.target))
 
-    def _end(self, status: Status, facts: dict[str, Any]) -> Run:
+    def _end(self, facts: dict[str, Any]) -> Run:
         """Return the record, also where it can't be written: the run has ended in either case."""
-        self.run = replace(self.run, status=status, ended_at=now(), **facts)
-        ended = facts | {"status": status, "ended_at": self.run.ended_at}
+        self.run = replace(self.run, ended_at=now(), **facts)
+        ended = facts | {"ended_at": self.run.ended_at}
         try:
             update(self.run, ended, keep=self._keep)
         except SinkError as error:  # without its traceback, whose chain has the error of the run
-            _log.error("Run %s ended as %s, and its record can't be written: %s", self.run.run_id, status, error)
+            _log.error(
+                "Run %s ended as %s, and its record can't be written: %s", self.run.run_id, facts["status"], error
+            )
         except BaseException:  # interrupted, which rolled the transaction back
             update(self.run, ended)
             raise
@@ -211,7 +220,7 @@ def full_id(text: str, others: Iterable[str] = ()) -> str:
 
 def note_recovered(run: Run, receipt: Receipt) -> Run:
     """Record that a run that stopped while it was published was finished later, and that everything is visible."""
-    ended = {"status": _status_of(receipt), "ended_at": now(), "error": None}
+    ended = {"status": status_of(receipt), "ended_at": now(), "error": None}
     return update(run, facts_of(receipt) | ended)
 
 
@@ -228,7 +237,3 @@ def last_rows(beginning: Beginning) -> int | None:
             asdict(beginning) | {"storage_options": None},
         ).fetchone()
     return None if row is None else int(row["num_rows"])
-
-
-def _status_of(receipt: Receipt) -> Status:
-    return "skipped" if receipt.skipped else "delivered"

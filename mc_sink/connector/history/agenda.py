@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mc_sink.connector.history.record import Failure, Run, as_row, as_run, now
 from mc_sink.connector.history.table import SELECT, insert, prune, settle, transaction, update
+from mc_sink.records import Failure, Run, as_row, as_run, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mc_sink.connector.history.record import Beginning, Status
+    from mc_sink.records import Beginning, Status
 
 # Ends that say nothing of the connection: they neither count as failures nor end a row of them.
 _LATEST = "order by number desc limit 1"

@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._runtime import state_dir
-from mc_sink.connector.history.record import Failure, Run, as_row, as_run
 from mc_sink.exceptions import ConfigurationError, SinkError
+from mc_sink.records import PYTHON, Failure, Run, as_row, as_run, has_lines, taken
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +42,10 @@ LOCKS_FOLDER = "locks"
 def insert(table: sqlite3.Connection, run: Run) -> int:
     """Insert a record and return its number."""
     row = as_row({one.name: getattr(run, one.name) for one in fields(run) if one.name != "number"})
+    return _insert_row(table, row)
+
+
+def _insert_row(table: sqlite3.Connection, row: Mapping[str, Any]) -> int:
     marks = ", ".join(f":{name}" for name in row)
     return int(table.execute(f"insert into runs ({', '.join(row)}) values ({marks})", row).lastrowid or 0)  # noqa: S608  our own names
 
@@ -87,7 +91,8 @@ def transaction() -> Iterator[sqlite3.Connection]:
     """Open the file for one transaction, or raise `ConfigurationError`."""
     import sqlite3
 
-    path = prepared_state_folder() / FILE
+    folder = prepared_state_folder()
+    path = folder / FILE
     try:
         os.close(state_dir.open_private(path, os.O_RDWR | os.O_CREAT))
         table = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level="IMMEDIATE")
@@ -98,6 +103,9 @@ def transaction() -> Iterator[sqlite3.Connection]:
                 present = {row["name"] for row in table.execute("select name from pragma_table_info('runs')")}
                 for name in _ADDED - present:  # the file is of an earlier version
                     table.execute(f"alter table runs add column {name} text")
+            if has_lines(folder):
+                _take_in(table, folder)
+            with table:
                 yield table
         finally:
             table.close()
@@ -106,6 +114,26 @@ def transaction() -> Iterator[sqlite3.Connection]:
             f"Cannot open the run history at {path}: {type(error).__name__}: {error}. Free disk space, or move the "
             "file; a new one will be created."
         ) from error
+
+
+def _take_in(table: sqlite3.Connection, folder: Path) -> None:
+    """Move the records of deliveries from Python into the table, each once, and remove the oldest of them.
+
+    The table is locked first, so that no delivery waits for a transaction of another process.
+    """
+    with table:
+        table.execute("begin immediate")
+        present = {row["token"] for row in table.execute("select token from runs where trigger = ?", (PYTHON,))}
+        with taken(folder) as rows:
+            for row in rows:
+                if row["token"] not in present:  # the machine may have gone down before the inbox was emptied
+                    _insert_row(table, row)
+            oldest = "select number from runs where trigger = :python order by number desc limit 1 offset :keep"
+            table.execute(
+                f"delete from runs where trigger = :python and number <= ({oldest})",  # noqa: S608  our own names
+                {"python": PYTHON, "keep": KEEP},
+            )
+            table.commit()  # before they are removed from the inbox
 
 
 class Busy(SinkError):  # noqa: N818  the name states the condition

@@ -26,6 +26,7 @@ from mc_sink.storage.s3.client import wait_for
 from mc_sink.storage.s3.errors import altered, translated
 from mc_sink.storage.s3.evidence import SentBody, is_encrypted, proof_of
 from mc_sink.storage.s3.failures import RequestFailed
+from mc_sink.storage.s3.part_memory import PartMemory
 from mc_sink.storage.s3.part_plan import MIB, PartPlan, Width
 from mc_sink.storage.s3.request import SIGNED, SUMS_SENT, UNCLEAR, PartBody
 
@@ -78,7 +79,7 @@ class S3Parts:
         self._options = options
         self._plan = plan
         self._keeps_whole = keeps_whole
-        self._pieces: list[memoryview] = []
+        self._memory = PartMemory(plan.first_size)
         self._buffered = self._buffered_crc = self._sent_crc = 0
         self._upload_id: str | None = None
         self._sums: Sums = "none"
@@ -96,7 +97,7 @@ class S3Parts:
         while left:
             piece = left[: self._plan.size(self._sent + 1) - self._buffered]
             left = left[len(piece) :]
-            self._pieces.append(piece)
+            self._memory.add(piece)
             self._buffered += len(piece)
             self._buffered_crc = isal_zlib.crc32(piece, self._buffered_crc)
             if self._buffered == self._plan.size(self._sent + 1):
@@ -114,7 +115,7 @@ class S3Parts:
         their memory adds up.
         """
         if self._upload_id is None and self._buffered <= (MAX_KEPT if self._keeps_whole else 0):
-            return Whole(**_lower(self._object), body=b"".join(self._take()), options=dict(self._options))
+            return Whole(**_lower(self._object), body=b"".join(self._memory.take()), options=dict(self._options))
         if self._buffered:
             self._send()
         while self._in_flight:
@@ -133,7 +134,7 @@ class S3Parts:
         """Abort the upload if it was begun; see `abort_upload`."""
         self.stop()
         wait(tuple(self._in_flight))
-        self._pieces.clear()
+        self._memory.take()
         if self._creating is None:
             return None
         try:
@@ -143,10 +144,6 @@ class S3Parts:
         except RequestFailed as failed:
             return self._unanswered(1) if failed.uncertain else None
         return abort_upload(self._requests, self._object, str(upload_id)) if upload_id else None
-
-    def _take(self) -> list[memoryview]:
-        taken, self._pieces = self._pieces, []
-        return taken
 
     def _send(self) -> None:
         """Send the bytes that are buffered as a part."""
@@ -164,7 +161,7 @@ class S3Parts:
         if self._stopped.done():
             raise self._stop_error()
         self._sent += 1
-        crc, self._sent_crc, body = self._buffered_crc, self.crc, PartBody(self._take())
+        crc, self._sent_crc, body = self._buffered_crc, self.crc, PartBody(self._memory.take())
         self._buffered = self._buffered_crc = 0
         checksum = SUMS[self._sums].of(body.pieces, crc) if self._sums != "none" else None
         self._start(_Sent(Part(self._sent, "", len(body), checksum), body))
@@ -231,7 +228,7 @@ class S3Parts:
             if integrity := self._proven(sent, reply):
                 self._stored.append(replace(sent.part, etag=str(reply["ETag"]), integrity=integrity))
                 self._stored_bytes += sent.part.num_bytes
-                sent.body.free()
+                self._memory.give_back(sent.body.free(), self._width.num_bytes)
                 self._report_stored(sent.part.num_bytes)
 
     def _proven(self, sent: _Sent, reply: Mapping[str, Any]) -> Integrity | None:

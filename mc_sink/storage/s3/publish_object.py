@@ -206,7 +206,10 @@ class ObjectPublisher(Unpicklable):
         else:
             if reply.get("Key", expected.key) == expected.key and (reply.get("ETag") or reply.get("Key")):
                 published = self._judge(expected, reply)
-                self._note_published(expected.bucket, expected.key)
+                if published.create_only == "condition":
+                    self._note_published(expected.bucket, expected.key)
+                elif expected.upload_id:
+                    self._completing.pop(expected.upload_id, None)
                 self._support.learn_taken(operation)
                 return published
         settled = self._settle(expected, failed)
@@ -231,7 +234,7 @@ class ObjectPublisher(Unpicklable):
             self._completing.pop(expected.upload_id, None)
 
     def _note_published(self, bucket: str, key: str) -> None:
-        """Note that the store has answered a Complete or Put of this key, so that it is known what is there."""
+        """Note that the store has answered under its condition: it is known what is at this key, for good."""
         for upload_id in [one for one, place in self._completing.copy().items() if place == (bucket, key)]:
             self._completing.pop(upload_id, None)
 
@@ -241,16 +244,17 @@ class ObjectPublisher(Unpicklable):
         """Compare an answer with what was sent; where it contains something else, or may, a listing decides."""
         support, answered, version = self._support, bare(reply.get("ETag")), reply.get("VersionId")
         proof, summed = expected.proof(reply, support)
-        listed, found = answered, None
+        listed, found, is_seen = answered, None, False
         if not (answered and expected.is_shown(answered, proof, support)):
-            found = self._glance(expected)
+            found, is_seen = self._glance(expected)
             listed = found.etag if found else answered
             if found and answered and not expected.body:
                 support.lists_what_it_answers = listed == answered
         if found and found.num_bytes != expected.file.num_bytes:
             raise _altered_object(expected, found)
-        if not listed:
-            raise _unknown(expected.file, "the store answered without an ETag, and a listing does not show the object")
+        if not listed or (is_seen and not found and listed != expected.etag):
+            etag = "an ETag that is not the computed one" if listed else "no ETag"
+            raise _unknown(expected.file, f"the store answered with {etag}, and a listing does not show the object")
         published = Published(listed, version, create_only=reply.get(CREATE_ONLY), integrity=proof or "etag")
         if listed == expected.etag:
             expected.learn(support, computed=True)
@@ -260,12 +264,12 @@ class ObjectPublisher(Unpicklable):
         expected.learn(support, computed=False)
         return replace(published, etag_is_computed=False)
 
-    def _glance(self, expected: Expected) -> FoundObject | None:
-        """Return the object at the key; None where it can't be listed."""
+    def _glance(self, expected: Expected) -> tuple[FoundObject | None, bool]:
+        """Return the object at the key, and whether the key could be listed."""
         try:
-            return self._listing.find(expected.bucket, expected.key)
+            return self._listing.find(expected.bucket, expected.key), True
         except RequestFailed:
-            return None
+            return None, False
 
     # --- Anything else
 

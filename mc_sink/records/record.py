@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from mc_sink import _display
 from mc_sink.content import Content
 from mc_sink.encrypted import ClearBytes, Encryption
-from mc_sink.publishing import verification as aliases
 from mc_sink.receipt import (
     Changes,
     CountedWarning,
@@ -20,6 +19,7 @@ from mc_sink.receipt import (
     Stage,
     WrittenFile,
 )
+from mc_sink.records.aliases import aliased
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,8 +83,8 @@ class Run:
     """One run of one connection.
 
     - `number` counts the runs of this machine. Two attempts of one run id have two numbers.
-    - `file` is the connection's file, None for a run of `mc-sink send`.
-    - `trigger` is "manual" or "schedule".
+    - `file` is the connection's file, None for a run of `mc-sink send` and a delivery from Python.
+    - `trigger` is "manual", "schedule", or "python" for a delivery from Python, whose `connection` is "python" too.
     - `storage_options` are those of the connection, which hold no secret.
     - `due_at` is the time of the schedule that the run serves. A record with the status "missed" is of no run: its
       error counts the times that passed without one, the last of them at `due_at`.
@@ -202,11 +202,16 @@ def facts_of(receipt: Receipt) -> dict[str, Any]:
     }
 
 
+def status_of(receipt: Receipt) -> Status:
+    """Return the status of a run that ended with this receipt."""
+    return "skipped" if receipt.skipped else "delivered"
+
+
 def as_row(facts: Mapping[str, Any], target: str = "") -> dict[str, Any]:
     """Convert the facts of a run to `target` to the columns of the table, without cell values."""
     row = dict(facts)
     for name in {"files", "rejects"} & set(row):
-        row[name] = tuple(aliases.aliased(file, target) for file in row[name])
+        row[name] = tuple(aliased(file, target) for file in row[name])
     for name in _JSON:
         if row.get(name) is not None:
             row[name] = json.dumps(row[name], default=asdict, ensure_ascii=False)

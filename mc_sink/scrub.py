@@ -1,13 +1,18 @@
-"""Find credentials in texts, and remove them: from connection files, messages of libraries, and errors."""
+"""Find credentials, and remove them: in connection files, messages of libraries, errors, and storage options."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
+from mc_sink.secret import Sealed, seal, shown
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mc_sink.secret import Secret
 
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}\b")
@@ -34,6 +39,18 @@ _MIN_SECRET = 8
 _PLAIN = {"user", "username", "host", "port", "dbname", "database", "sslmode", "schema", "warehouse", "role"}
 # So many characters of a password count as a part of it. Words of a URI that are shorter than the second stay.
 _PIECE, _WORD = 4, 3
+
+_SECTION: dict[str, Any] = dict.fromkeys(("addressing_style", "payload_signing_enabled", "use_accelerate_endpoint"))
+# Storage options that can't hold a secret, those of nested mappings included.
+_PLAIN_OPTIONS: dict[str, Any] = {
+    **dict.fromkeys(("profile", "expected_bucket_owner", "default_block_size", "max_concurrency", "equal_parts")),
+    **dict.fromkeys(("checksum_algorithm", "use_ssl", "anon", "endpoint_url", "host", "port")),
+    "client_kwargs": dict.fromkeys(("region_name", "use_ssl", "verify", "endpoint_url")),
+    "config_kwargs": {
+        **dict.fromkeys(("connect_timeout", "read_timeout", "max_pool_connections", "request_checksum_calculation")),
+        "s3": _SECTION,
+    },
+}
 
 
 def looks_secret(text: str, *, is_address: bool = False) -> bool:
@@ -82,3 +99,45 @@ def without_uri(text: str, uri: Secret) -> str | None:
 def _forms(text: str) -> set[str]:
     plain = unquote(text)
     return {text, plain, unquote_plus(text), quote(plain, safe=""), plain.encode("unicode_escape").decode("ascii")}
+
+
+def without_secrets(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the storage options that can't hold a secret, as plain values; all others are left out."""
+    sealed = seal(given)
+    return _plain_part(sealed, sealed.reveal(), _PLAIN_OPTIONS)
+
+
+def _plain_part(given: Mapping[str, Any], plain: Mapping[str, Any], allowed: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name in set(given) & set(allowed):
+        if isinstance(given[name], Mapping):
+            kept[name] = _plain_part(given[name], plain[name], allowed[name] or {})
+        elif not any(names_that_may_hold_secrets({name: given[name]}, allowed)) and _is_plain(plain[name]):
+            kept[name] = plain[name]
+    return {name: value for name, value in kept.items() if value not in (None, {})}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def names_that_may_hold_secrets(
+    given: Mapping[str, Any], allowed: Mapping[str, Any] = _PLAIN_OPTIONS, place: str = ""
+) -> Iterator[str]:
+    """Yield the name of each storage option that may hold a secret."""
+    for name, value in given.items():
+        where = f"{place}[{shown(name)!r}]" if place else repr(shown(name))
+        if name not in allowed:
+            yield where
+        elif allowed[name] is not None and isinstance(value, Mapping):
+            yield from names_that_may_hold_secrets(value, allowed[name], where)
+        elif isinstance(value, Mapping | list | tuple):
+            yield where
+        elif name == "endpoint_url" and value is not None and not _is_bare(given):
+            yield f"{where} with a user or a query"
+
+
+def _is_bare(given: Mapping[str, Any]) -> bool:
+    """Return True if the endpoint has neither a user nor a query."""
+    parts = urlsplit(Sealed({"url": given["endpoint_url"]}).reveal()["url"])
+    return not (parts.username or parts.password or parts.query or parts.fragment)

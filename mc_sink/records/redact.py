@@ -16,21 +16,30 @@ from importlib.machinery import SourceFileLoader
 from itertools import groupby
 from operator import itemgetter
 from types import CodeType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mc_sink.connector.beside import without_folder
-from mc_sink.connector.history.record import Failure, TimedOut
-from mc_sink.connector.scrub import masked
 from mc_sink.exceptions import OUR_NOTE, LimitError, PermissionDenied, SinkError, ValidationError
+from mc_sink.receipt import failed_checks
+from mc_sink.records.record import Details, Failure, TimedOut
+from mc_sink.scrub import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from mc_sink.records.record import Status
 
 MAX_TEXT = 1_000
 MAX_CHECKS = 20
 # At least two words: a cell may hold a single word of the source code, such as "delivered", or a number.
 _PHRASE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}")
 _GAP = "…"
+# Modules beside a connection file are imported below this name, with the folder in hex.
+BESIDE = "mc_sink.connector.beside."
+
+
+def without_folder(module: str) -> str:
+    """Return a module's name without the prefix of its folder."""
+    return module.removeprefix(BESIDE).partition(".")[2] if module.startswith(BESIDE) else module
 
 
 def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
@@ -43,6 +52,16 @@ def failure_of(error: BaseException, known: Iterable[str] = ()) -> Failure:
     texts = [*_texts_of(error, known), *(_phrases_in(note.removeprefix(OUR_NOTE), known) for note in notes)]
     visible = error.visible if isinstance(error, SinkError) else None
     return Failure(name, masked(" ".join(filter(None, texts)))[:MAX_TEXT], visible)
+
+
+def ending_of(error: BaseException, target: str) -> dict[str, Any]:
+    """Return the facts of a run to `target` that this error ended.
+
+    A signal makes it "interrupted", a timeout "failed".
+    """
+    status: Status = "failed" if isinstance(error, (Exception, TimedOut)) else "interrupted"
+    checks = failed_checks(error.checks) if isinstance(error, ValidationError) else ()
+    return {"status": status, "error": failure_of(error, known=(target,)), "details": Details(checks=checks)}
 
 
 def _texts_of(error: BaseException, known: Iterable[str]) -> Iterator[str]:
