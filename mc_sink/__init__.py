@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from mc_sink.publishing import Journal, discard, list_journals, publish, recover, verify
     from mc_sink.receipt import Changes, CountedWarning, Receipt, Rejects, Verification, WrittenFile
     from mc_sink.secret import Secret
-    from mc_sink.sink import Delivery, Options, Preview, Share, open_delivery, preview, sink_madconnect, stage
+    from mc_sink.sink import (
+        Delivery,
+        Options,
+        Preview,
+        Share,
+        handover,
+        open_delivery,
+        preview,
+        sink_madconnect,
+        stage,
+    )
     from mc_sink.staged import Staged, StagedFile
     from mc_sink.sweep import Sweep
     from mc_sink.validation import list_schemas, load_schema
@@ -94,6 +104,7 @@ __all__ = [
     "WrittenFile",
     "configure",
     "discard",
+    "handover",
     "lifecycle",
     "list_journals",
     "list_schemas",
@@ -155,7 +166,7 @@ if not TYPE_CHECKING:  # or a type checker would accept every name
             "publishing": "Journal discard list_journals publish recover verify",
             "receipt": "Changes CountedWarning Receipt Rejects Verification WrittenFile",
             "secret": "Secret",
-            "sink": "Delivery Preview Share open_delivery preview sink_madconnect stage",
+            "sink": "Delivery Preview Share handover open_delivery preview sink_madconnect stage",
             "staged": "Staged StagedFile",
             "sweep": "Sweep",
             "testing": "",

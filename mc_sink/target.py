@@ -27,7 +27,8 @@ MAX_SHOWN = 200
 # Filesystems of fsspec's that rename; their URLs begin with a host, which may be empty.
 RENAMES = ("sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_PASSWORD_INSIDE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+# Also over blanks and control characters, which a message shows escaped.
+_PASSWORD_INSIDE = re.compile(r"://[^/@]*:[^/@]+@")
 # s3:/bucket, which is what pathlib makes of a URL, and simplecache::s3://bucket.
 _ALMOST_URL = re.compile(r"(s3a?(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:[/:]))", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}")

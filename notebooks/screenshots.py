@@ -32,7 +32,7 @@ table { border: none; border-collapse: collapse; font-size: 12px; } tr, th, td {
 def pages(folder: Path) -> dict[str, str]:
     """Return what is shown, by its name: HTML, or the SVG of a terminal."""
     rows = sample("audience", 10_000).with_columns(
-        country=pl.when(pl.int_range(pl.len()) % 50 == 0).then(pl.lit("?")).otherwise(pl.col("country"))
+        consent=pl.when(pl.int_range(pl.len()) % 50 == 0).then(pl.lit("?")).otherwise(pl.col("consent"))
     )
     asked = {"schema": "audience", "on_invalid": "reject", "rejects": f"{folder}/rejects/", "progress": False}
     receipt = mc_sink.sink_madconnect(rows, f"{folder}/out/", format="csv.gz", **asked).to_dict()

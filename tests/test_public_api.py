@@ -25,7 +25,7 @@ EXPORTED = [
     *("sink_madconnect", "stage", "publish", "discard", "recover", "verify"),
     *("open_delivery", "Delivery", "Share", "Sweep", "AlreadyDelivered"),
     *("list_schemas", "load_schema", "list_journals"),
-    *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview"),
+    *("Csv", "Parquet", "ObjectOptions", "SinkMadConnect", "Secret", "Preview", "preview", "handover"),
     *("Preset", "PRESETS", "Limit", "LimitError", "Age", "Pgp", "Encryption", "ClearBytes"),
     *("Platform", "CheckReport", "CheckRow", "platforms", "configure", "policy", "lifecycle"),
     *(

@@ -268,6 +268,11 @@ def test_the_root_of_a_bucket_must_be_asked_for(text: str) -> None:
         f"ftp://user:{SECRET}@host/p/",
         f"sftp://user:pass/{SECRET}@host/p/",
         f"file://user:{SECRET}@localhost/p/",
+        f"./s3://\t{{run_id}}user:{SECRET}@",
+        f"~s3://\tuser:{SECRET}@",
+        f"C:\\s3://a b:{SECRET}@",
+        f"\\s3://\nuser:{SECRET} x@",
+        f"//s3://\x00user:{SECRET}@",
     ],
 )
 def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:

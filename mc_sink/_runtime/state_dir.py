@@ -266,8 +266,8 @@ class Lock:
     @contextmanager
     def held(self, wait: Callable[[], None] = lambda: None) -> Iterator[Self]:
         """Hold the lock for a block; waits for it, as `acquire` does."""
-        self.acquire(wait)
         try:
+            self.acquire(wait)
             yield self
         finally:
             self.release()
@@ -284,13 +284,15 @@ class Lock:
         """Remove the file and release the lock, if it is held."""
         if self._descriptor is None:
             return
-        descriptor, self._descriptor = self._descriptor, None
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), self.path.lstat()):
-                self.path.unlink()
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # or a process forked meanwhile would go on holding it
-        os.close(descriptor)
+        try:
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
+                    self.path.unlink()
+            with suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # or a process forked meanwhile would go on holding it
+        finally:  # also when interrupted: no later run of this process could ever lock it
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
 
     def is_free(self) -> bool:
         """Return whether no process holds it; its file need not exist."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from mc_sink._display import logger
 from mc_sink._runtime.engine_thread import STEP_SECONDS
 from mc_sink.exceptions import UploadError
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 NUM_THREADS, _DEFAULT, _PER_DELIVERY = "POLARS_MAX_BLOCKING_THREAD_COUNT", 512, 8
 # A delivery that waits fails once no other has ended for so long: those may be waiting for it.
 PATIENCE_SECONDS = 600.0
+# A delivery that waits says so once no other has ended for so long.
+QUIET_SECONDS = 10.0
+_log = logger(__name__)
 
 
 class _Turns:
@@ -50,18 +54,16 @@ def turn() -> Iterator[None]:
     """
     turns = _turns
     with turns.changed:
-        ended, since = turns.num_ended, time.monotonic()
+        ended, since, is_told = turns.num_ended, time.monotonic(), False
         while turns.num_running >= _at_once():
             turns.changed.wait(STEP_SECONDS)  # in steps, because a signal may reach another thread
             if ended != turns.num_ended:
                 ended, since = turns.num_ended, time.monotonic()
+            elif not is_told and time.monotonic() - since > QUIET_SECONDS:
+                is_told = True
+                _log.warning("A delivery waits for its turn: %s", _reason(turns, QUIET_SECONDS))
             elif time.monotonic() - since > PATIENCE_SECONDS:
-                raise UploadError(
-                    "The delivery can't begin: as many deliveries run in this process as can at once "
-                    f"({turns.num_running}), and none ended for {PATIENCE_SECONDS:,.0f} s. Start fewer at once, "
-                    f"deliver from several processes, or set {NUM_THREADS} higher than {_num_threads()} before Polars "
-                    "is first used."
-                )
+                raise UploadError(f"The delivery can't begin: {_reason(turns, PATIENCE_SECONDS)}")
         turns.num_running += 1
     try:
         yield
@@ -70,6 +72,15 @@ def turn() -> Iterator[None]:
             turns.num_running -= 1
             turns.num_ended += 1
             turns.changed.notify()
+
+
+def _reason(turns: _Turns, seconds: float) -> str:
+    """Return why a delivery waits, and what to do."""
+    return (
+        f"as many deliveries run in this process as can at once ({turns.num_running}), and none ended for "
+        f"{seconds:,.0f} s. Start fewer at once, deliver from several processes, or set {NUM_THREADS} higher than "
+        f"{_num_threads()} before Polars is first used."
+    )
 
 
 def _at_once() -> int:

@@ -48,18 +48,36 @@ class _BelowGzip:
 
 
 class _AboveGzip:
-    """Passes bytes to the compressor and counts them, until the file below it fails."""
+    """Passes bytes to the compressor in blocks of equal sizes, and counts them, until the file below it fails.
+
+    Blocks go to the threads in turns. Measured: of bytes that come in pieces a little larger than a block, one of two
+    threads got nearly all, because each piece was a large and a small block. Equal blocks also make equal bytes,
+    however the pieces are cut.
+    """
 
     def __init__(self, compressed: IO[bytes], below: _BelowGzip) -> None:
         self._compressed, self._below = compressed, below
+        self._pieces: list[memoryview] = []
         self.num_bytes = 0
 
     def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        while left:
+            piece = left[: BLOCK_SIZE - self.num_bytes % BLOCK_SIZE]
+            left = left[len(piece) :]
+            self._pieces.append(piece)
+            self.num_bytes += len(piece)
+            if self.num_bytes % BLOCK_SIZE == 0:
+                self.end_block()
+        return len(data)
+
+    def end_block(self) -> None:
+        """Pass on the bytes that are left, if any."""
         if self._below.failure is not None:
             raise OSError("The file below the compressor failed.") from self._below.failure
-        self._compressed.write(data)
-        self.num_bytes += len(data)
-        return len(data)
+        if self._pieces:
+            self._compressed.write(b"".join(self._pieces))
+            self._pieces.clear()
 
     def flush(self) -> None:
         """Ignore the call: a flush would wait until all is compressed."""
@@ -85,8 +103,9 @@ def gzip_into(file: BinaryFile, level: int | None, *, threads: int | None = None
             threads=threads or min(_MOST_THREADS, max(1, os.cpu_count() or 1)),
             block_size=BLOCK_SIZE,
         ) as compressed:
-            above = _AboveGzip(compressed, below)
+            above = _AboveGzip(compressed.raw, below)  # its own buffer would copy each block once more
             yield above
+            above.end_block()
     finally:
         if below.failure is not None:
             raise below.failure from below.failure.__cause__

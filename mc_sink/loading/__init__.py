@@ -70,4 +70,9 @@ def load_statement(  # noqa: PLR0913, PLR0917  the facts of a delivery
         )
     if not files:
         raise ConfigurationError("The delivery has no file, so nothing can be loaded. Use one that has.")
+    if content.encryption:
+        raise ConfigurationError(
+            f"Cannot write a load statement for {chosen}: the files are encrypted with {content.encryption.kind}. "
+            "Decrypt them first, and load the clear files."
+        )
     return DIALECTS[chosen](Delivered(content, target, dict(files), manifest, table, chosen, access))

@@ -88,9 +88,11 @@ def noted(run_id: str, target: str) -> Iterator[NoteHidden]:
     try:
         yield note
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        held.release()
+        try:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        finally:
+            held.release()
 
 
 def _append(path: Path, facts: Mapping[str, object]) -> None:

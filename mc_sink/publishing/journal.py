@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from mc_sink import _display
 from mc_sink._display import logger
@@ -85,6 +85,7 @@ class Journal:
 class _Note:
     """The content of a journal's file."""
 
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"allow_inf_nan": False}
     staged: tuple[Staged, ...]
     superseded: tuple[StagedFile, ...]
     replaces: Mapping[str, str] | None = None
@@ -106,12 +107,12 @@ def lock(run_id: str, target: str) -> Iterator[None]:
     """Hold the lock of one delivery, so that no other process or thread of this machine publishes it meanwhile."""
     path = _path(run_id, target).with_suffix(".lock")
     held = state_dir.Lock(path)
-    with state_dir.writing(_KIND, path):
-        state_dir.prepare_folder(_FOLDER)
-        held.acquire(
-            lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
-        )
     try:
+        with state_dir.writing(_KIND, path):
+            state_dir.prepare_folder(_FOLDER)
+            held.acquire(
+                lambda: _log.warning("Waiting for %s: another process or thread is publishing this delivery.", path)
+            )
         yield
     finally:
         held.release()

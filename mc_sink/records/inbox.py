@@ -52,7 +52,8 @@ def recorded(
     """Return the receipt of `deliver()`, or raise its error, after recording how it ended.
 
     `platform` and `storage_options` are those of the call. Of the options the record keeps those that can't hold a
-    secret, so that `mc-sink verify` finds the store.
+    secret, so that `mc-sink verify` finds the store. Where the delivery failed, an option may hold a misplaced secret,
+    and only the address of the store is kept.
     """
     started_at = now()
     known: dict[str, Any] = {
@@ -64,18 +65,24 @@ def recorded(
     try:
         receipt = deliver()
     except BaseException as error:
-        _record(known, storage_options, partial(ending_of, error, target))
+        _record(known, lambda: _address_in(storage_options), partial(ending_of, error, target))
         raise
     try:
-        _record(known, storage_options, lambda: {"status": status_of(receipt)} | facts_of(receipt))
+        facts = {"status": status_of(receipt)} | facts_of(receipt)
+        _record(known, partial(without_secrets, storage_options), lambda: facts)
     except BaseException as error:  # Ctrl-C, or SIGTERM
         add_note(error, f"every file of run {run_id} is visible.")
         raise
     return receipt
 
 
+def _address_in(storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    url = without_secrets(storage_options).get("endpoint_url")
+    return {"endpoint_url": url} if isinstance(url, str) and url.startswith(("http://", "https://")) else {}
+
+
 def _record(
-    known: Mapping[str, Any], storage_options: Mapping[str, Any] | None, ended: Callable[[], Mapping[str, Any]]
+    known: Mapping[str, Any], options: Callable[[], Mapping[str, Any]], ended: Callable[[], Mapping[str, Any]]
 ) -> None:
     """Append a record to the inbox; log a warning where that isn't possible."""
     try:
@@ -89,7 +96,7 @@ def _record(
             connection=PYTHON,
             file=None,
             trigger=PYTHON,
-            storage_options=without_secrets(storage_options),
+            storage_options=options(),
             ended_at=now(),
             token=os.urandom(8).hex(),
             **known,
@@ -131,11 +138,11 @@ def _append(place: Path, line: bytes) -> None:
 def _turn(place: Path) -> Iterator[None]:
     """Hold the lock of the inbox, or raise `TimeoutError`."""
     lock, until = state_dir.Lock(place.with_suffix(".inbox-lock")), time.monotonic() + PATIENCE_SECONDS
-    while not lock.acquire():
-        if time.monotonic() > until:
-            raise TimeoutError(f"Process {lock.holder} holds the lock of the history.")
-        time.sleep(_PAUSE_SECONDS)
     try:
+        while not lock.acquire():
+            if time.monotonic() > until:
+                raise TimeoutError(f"Process {lock.holder} holds the lock of the history.")
+            time.sleep(_PAUSE_SECONDS)
         yield
     finally:
         lock.release()

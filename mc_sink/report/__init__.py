@@ -18,12 +18,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mc_sink._display import counted, printable, size
 from mc_sink.exceptions import ConfigurationError
+from mc_sink.report.receiver_page import CodeBlock, FactTable, ReceiverPage, Section
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MOST_FILES", "index_page", "run_page", "write_page"]
+__all__ = [
+    "MOST_FILES",
+    "CodeBlock",
+    "FactTable",
+    "ReceiverPage",
+    "Section",
+    "index_page",
+    "receiver_html",
+    "run_page",
+    "write_page",
+]
 
 MARK = "<!-- A report of mc-sink -->"
 MOST_FILES = 1_000  # in the table of files; the manifest lists all of them
@@ -120,6 +131,11 @@ def index_page(
         runs=runs,
         counts=counts,
     )
+
+
+def receiver_html(page: ReceiverPage) -> str:
+    """Return the page for a receiver as HTML."""
+    return _render("receiver.html", title=page.title, sections=page.sections)
 
 
 def write_page(path: str | os.PathLike[str], page: str) -> Path:

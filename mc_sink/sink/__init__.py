@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mc_sink._frames import Frame
     from mc_sink.delivery_spec import DeliverySpec
     from mc_sink.receipt import Receipt
+    from mc_sink.sink.handing_over import Wishes, handover, page_for
     from mc_sink.sink.opening import open_delivery
     from mc_sink.sink.previewing import Preview, preview
     from mc_sink.sink.share import Share
@@ -43,9 +44,12 @@ __all__ = [
     "RowCountGuard",
     "Share",
     "SinkOptions",
+    "Wishes",
     "check_before",
     "deliver_frame",
+    "handover",
     "open_delivery",
+    "page_for",
     "preview",
     "refuse_own_frames",
     "refuse_own_source",
@@ -58,6 +62,7 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = attributes(
         {
+            "sink.handing_over": "Wishes handover page_for",
             "sink.opening": "open_delivery",
             "sink.previewing": "Preview preview",
             "sink.share": "Share",

@@ -71,7 +71,8 @@ def open_delivery(
     by_bucket
         Whether the rows are divided among the shares by `Delivery.buckets`. A schema with `unique` needs it.
     options
-        As in `sink_madconnect`, but for `previous`. Names have a token `{share:05d}`.
+        As in `sink_madconnect`, but for `previous`. Names have a token `{share:05d}`. Of `encrypt`, the public keys
+        travel; a key that signs is refused.
 
     Raises
     ------

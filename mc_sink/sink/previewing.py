@@ -204,7 +204,7 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
         row_group_size=spec.row_group_size,
         object_options=spec.object_options,
         columns=columns,
-        permissions=_permissions(spec.object_options) if to_s3 else (),
+        permissions=permissions_of(spec.object_options) if to_s3 else (),
         upload=upload if to_s3 else None,
         preset=spec.preset.name if spec.preset else None,
         lost=spec.lost,
@@ -214,9 +214,9 @@ def preview(frame: Frame | None, target: str | os.PathLike[str], **options: Unpa
 
 def _columns(frame: object, spec: DeliverySpec) -> tuple[str, ...] | None:
     """Check the columns against schema and format, as the run would; None if they are unknown before the run."""
-    plan = None if frame is None else _plan_of(frame)
+    plan = None if frame is None else plan_of(frame)
     is_path = spec.previous is None or isinstance(spec.previous, str | os.PathLike)
-    previous = spec.previous if is_path else _plan_of(spec.previous)
+    previous = spec.previous if is_path else plan_of(spec.previous)
     if plan is None or (previous is None and spec.previous is not None):
         schema_name(spec.schema)
         validation.compile(None, pl.LazyFrame(), on_invalid=spec.on_invalid, max_rejects=spec.max_rejects)
@@ -225,7 +225,7 @@ def _columns(frame: object, spec: DeliverySpec) -> tuple[str, ...] | None:
         return tuple(spec.check(rows.delivered))
 
 
-def _plan_of(frame: object) -> pl.LazyFrame | None:
+def plan_of(frame: object) -> pl.LazyFrame | None:
     """Return the plan of a frame; None if its columns can't be known without running it or using it up.
 
     Raises `ConfigurationError` for a value that is not a frame.
@@ -239,7 +239,7 @@ def _plan_of(frame: object) -> pl.LazyFrame | None:
     return None if readable and not isinstance(frame, str | bytes | dict | type) else as_lazyframe(frame)
 
 
-def _permissions(options: ObjectOptions | None) -> tuple[str, ...]:
+def permissions_of(options: ObjectOptions | None) -> tuple[str, ...]:
     """Return the actions that the requests need, as S3 documents them for PutObject and CreateMultipartUpload."""
     sent = options.request("") if options else {}
     kms = str(sent.get("ServerSideEncryption", "")).startswith("aws:kms")

@@ -122,7 +122,7 @@ class _ErrorFacts:
 class _Message:
     """The fields of a share as its JSON has them; all of them are required."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "val_json_bytes": "base64"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "val_json_bytes": "base64", "allow_inf_nan": False}
     number: int
     delivery: str
     host: str

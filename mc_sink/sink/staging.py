@@ -142,11 +142,11 @@ class Stopwatch:
         self.end("rows")
 
 
-def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
-    """Return the staged delivery of these files, without its rejects."""
+def content_of(spec: DeliverySpec, rows: DeliveryRows) -> Content:
+    """Return the content of a delivery of these rows."""
     schema = spec.partitioning(rows.delivered).file_schema
     names = names_in_files(spec.format, schema)
-    content = Content(
+    return Content(
         format=spec.format.extension.removeprefix("."),
         dialect=options_of(spec.format),
         columns=_as_text({names[name]: dtype for name, dtype in schema.items()}),
@@ -158,11 +158,15 @@ def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryR
         manifest_form=spec.manifest_form,
         encryption=spec.cipher.facts if spec.cipher else None,
     )
+
+
+def as_staged(spec: DeliverySpec, files: tuple[StagedFile, ...], rows: DeliveryRows, started_at: datetime) -> Staged:
+    """Return the staged delivery of these files, without its rejects."""
     return Staged(
         run_id=spec.names.run_id,
         target=spec.target.url,
         files=files,
-        content=content,
+        content=content_of(spec, rows),
         validated=rows.compiled.validated,
         if_exists=spec.if_exists,
         stale=spec.stale,

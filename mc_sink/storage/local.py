@@ -35,7 +35,7 @@ from mc_sink.storage.store import (
 from mc_sink.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from io import FileIO
 
     from mc_sink.staged import IfExists, NoteHidden, StagedFile
@@ -98,13 +98,10 @@ class LocalFile:
             self._upload = Temporary(path, hidden_name(path), tuple(folder for folder in above if folder in made))
             note(Target("file", "", path).url, self._upload)
             try:
-                self._file = _create(Path(self._upload.temporary))
+                self._file = _create(Path(self._upload.temporary), new)
             except BaseException:
                 _remove_folders(self._upload)
                 raise
-            for folder in new:  # or a loss of power could take it, with the files whose own names are synced
-                with suppress(OSError):
-                    sync_folder(Path(folder).parent)
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
@@ -218,8 +215,8 @@ class LocalStore:
         except (FileExistsError, FileNotFoundError) as error:
             return self._settle(file, upload, error, repeatable=repeatable)
         except OSError as error:
-            advice = ". This filesystem has no hard links" if error.errno in _NO_LINKS else ""
-            raise not_published(file.path, f"{error}{advice}") from error
+            no_links = ". This filesystem has no hard links" * (error.errno in _NO_LINKS)
+            raise not_published(file.path, f"{error}{no_links}") from error
         _tidy(upload)
         return Published(None, None, create_only="condition" if if_exists == "fail" else None)
 
@@ -316,11 +313,14 @@ def _remove(path: str) -> str | None:
     return None
 
 
-def _create(temporary: Path) -> FileIO:
+def _create(temporary: Path, new: Collection[str]) -> FileIO:
     """Create a hidden file and the folders above it; another delivery, which failed, may remove an empty one again."""
     for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             temporary.parent.mkdir(parents=True, exist_ok=True)
+            for folder in new:  # or a loss of power could take it, with the files whose own names are synced
+                with suppress(OSError):
+                    sync_folder(Path(folder).parent)
             return temporary.open("xb", buffering=0)  # it lives as long as the delivery
     return temporary.open("xb", buffering=0)
 

@@ -34,6 +34,12 @@ on_failure = ["sh", "-c", "cat > $MC_SINK_RUN_ID.hook; env >> $MC_SINK_RUN_ID.ho
 [storage_options.config_kwargs]
 read_timeout = 5
 """
+# The URL of a webhook is a secret, by which anybody can post. The first is refused, and the second isn't a URL.
+WEBHOOKS = """
+[hooks]
+on_success = { url_env = "REFUSED_WEBHOOK", form = "slack" }
+on_failure = { url_env = "BROKEN_WEBHOOK", form = "teams" }
+"""
 
 
 # What libraries repeat of a database's URI that they couldn't use, here of a variable with a name of its own.
@@ -151,6 +157,15 @@ def run_connections(ended_text: Told) -> None:
         ended_text.run("run", quoting, "--run-id", f"r-9{number}", code=1)
 
 
+def call_webhooks(ended_text: Told) -> None:
+    """Run well and badly with webhooks that fail."""
+    file = write_connection(ended_text.machine.folder, "s3://bucket/hooked/", f'platform = "acme"\n{WEBHOOKS}')
+    said = ended_text.run("run", file, "--run-id", "hooked-1", "--json")
+    assert "REFUSED_WEBHOOK" in ended_text.by_command["run"][-1], said
+    ended_text.run("run", file, "--run-id", "hooked-2", "--min-rows", "99999999", code=4)
+    assert "BROKEN_WEBHOOK" in ended_text.by_command["run"][-1]
+
+
 def send_files(ended_text: Told) -> None:
     """Send well, with words that are wrong, and with a key where none may be."""
     folder = ended_text.machine.folder
@@ -220,6 +235,8 @@ def print_the_rest(ended_text: Told) -> None:
     ended_text.run("connections", "check", connection(ended_text, more=f'storage_options.secret = "{SECRET}"'), code=3)
     ended_text.run("policy", "s3://bucket/p/")
     ended_text.run("lifecycle", "s3://bucket/p/")
+    ended_text.run("handover", "s3://bucket/p/", "--platform", "acme", "--preset", "redshift")
+    ended_text.run("handover", connection(ended_text), "--output", ended_text.machine.folder / "handover.html")
     ended_text.run("resume", connection(ended_text))
     ended_text.run("metrics")
     ended_text.run("metrics", str(ended_text.machine.folder / "mc_sink.prom"))
@@ -229,11 +246,12 @@ CASES: dict[Callable[[Told], None], list[str]] = {
     add_platforms: ["platforms add"],
     check_platforms: ["platforms check"],
     run_connections: ["run"],
+    call_webhooks: [],
     send_files: ["send"],
     schedule_runs: ["schedule"],
     come_back: ["history", "show", "verify", "recover", "report"],
     look_at_platforms: ["platforms list", "platforms show", "platforms export", "platforms remove"],
-    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "resume", "metrics"],
+    print_the_rest: ["preview", "connections check", "policy", "lifecycle", "handover", "resume", "metrics"],
 }
 
 
@@ -252,6 +270,7 @@ def ended_text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     secrets["WAREHOUSE"] = f"snowflake://user:%40{SECRET}@account/db"
     machine = Machine(folder, folder / "deep" / "state", secrets)
     with FaultServer(Rules(credentials=(Credentials(KEY, SECRET),), granted=GRANTED | {"Abort"})) as server:
+        secrets |= {"REFUSED_WEBHOOK": f"{server.url}/services/{SECRET}", "BROKEN_WEBHOOK": f"https://[{SECRET}"}
         ended_text = Told(machine, server)
         for case in CASES:
             case(ended_text)

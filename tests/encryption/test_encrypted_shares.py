@@ -276,6 +276,7 @@ def test_a_file_of_another_run_is_not_called_an_attempt(tmp_path: Path) -> None:
     assert (tmp_path / "x.csv.age").read_bytes() == b"another's"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of what this is about
 @pytest.mark.parametrize("kind", ["age", "pgp"])
 def test_a_child_of_a_fork_keeps_no_pipe_open(kind: str) -> None:
     """The file ends while the child lives; its copy of the pipe is closed."""

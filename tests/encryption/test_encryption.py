@@ -238,6 +238,16 @@ def test_names_show_the_encryption(tmp_path: Path) -> None:
     assert named.files[0].path.endswith("/day-1.csv.gz.age")
 
 
+def test_no_load_statement_reads_encrypted_files(tmp_path: Path) -> None:
+    """It would read them as text."""
+    receipt = mc_sink.sink_madconnect(
+        FRAME, tmp_path / "x.csv.age", encrypt=Age(recipients=[RECIPIENT]), progress=False
+    )
+    for dialect in ("duckdb", "pandas"):
+        with pytest.raises(ConfigurationError, match="the files are encrypted with age"):
+            receipt.load_statement("t", dialect)
+
+
 def test_a_repeated_run_says_that_it_can_not_compare(tmp_path: Path) -> None:
     """Encrypted bytes differ each time: the file stays as it is, and the error says what to do."""
     encrypt = Age(recipients=[RECIPIENT])

@@ -8,10 +8,11 @@ import threading
 
 import polars as pl
 import pytest
+from isal.igzip_threaded import _ThreadedGzipWriter
 
 from mc_sink import Csv, UploadError
 from mc_sink.formats import OneRun
-from mc_sink.formats.gzip import gzip_into
+from mc_sink.formats.gzip import BLOCK_SIZE, gzip_into
 from tests.support.format_readers import encoded
 
 ROWS = pl.DataFrame({"n": range(500_000)}).with_columns(text=pl.col("n").hash().cast(pl.String))
@@ -32,18 +33,44 @@ class FullDisk(io.BytesIO):
 
 
 @pytest.mark.parametrize("level", range(4))
-def test_the_bytes_are_the_same_for_any_number_of_threads(level: int) -> None:
-    """A machine with more cores writes the same file."""
+def test_the_bytes_are_the_same_for_any_number_of_threads_and_any_pieces(level: int) -> None:
+    """A machine with more cores writes the same file, and so does an engine that writes in other pieces."""
     text = encoded(Csv(), ROWS)
     found = set()
-    for threads in (1, 2, 3, 4):
+    for threads, size in ((1, 700_001), (2, BLOCK_SIZE + 50_000), (3, BLOCK_SIZE), (4, len(text)), (2, 30_011)):
         file = io.BytesIO()
         with gzip_into(file, level, threads=threads) as opened:
-            for start in range(0, len(text), 700_001):
-                opened.write(text[start : start + 700_001])
+            for start in range(0, len(text), size):
+                opened.write(text[start : start + size])
         found.add(file.getvalue())
     assert len(found) == 1
     assert gzip.decompress(found.pop()) == text
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE])
+def test_the_last_block_may_have_any_size(num_bytes: int) -> None:
+    """None, a part of a block, or a whole one: the file has all bytes."""
+    file, text = io.BytesIO(), bytes(range(256)) * (num_bytes // 256 + 1)
+    compress(file, text[:num_bytes])
+    assert gzip.decompress(file.getvalue()) == text[:num_bytes]
+
+
+@pytest.mark.parametrize("size", [BLOCK_SIZE + 50_000, 300_000])
+def test_every_thread_gets_as_many_bytes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks go to the threads in turns, so all blocks have to be of one size."""
+    blocks: list[int] = []
+    write = _ThreadedGzipWriter.write
+
+    def noted(compressor: _ThreadedGzipWriter, data: bytes) -> int:
+        blocks.append(len(data))
+        return write(compressor, data)
+
+    monkeypatch.setattr(_ThreadedGzipWriter, "write", noted)
+    with gzip_into(io.BytesIO(), 1, threads=2) as opened:
+        for _ in range(7 * BLOCK_SIZE // size):
+            opened.write(bytes(size))
+    assert set(blocks[:-1]) == {BLOCK_SIZE}
+    assert 0 < blocks[-1] <= BLOCK_SIZE
 
 
 class Stop(BaseException):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.servers.fault import FaultServer
 
 CELL = "CanaryCell-4711"
+# Options that hold no secret, unless one was written into the wrong place.
+MISPLACED = ("endpoint_url", "client_kwargs", "default_block_size", "profile", "checksum_algorithm")
 FEW = pl.DataFrame({"mail": [CELL, "b"], "x": [1, 2]})
 
 
@@ -173,6 +175,7 @@ def test_nothing_secret_is_kept(tmp_path: Path, state: Path, fault_s3: FaultServ
     """Neither credentials of the options nor cells: in paths of partitions, in errors, in what a source raises."""
     options = fault_s3.storage_options | {"key": KEY, "secret": SECRET, "token": TOKEN}
     options["client_kwargs"] = {"region_name": "eu-west-1", "aws_session_token": TOKEN}
+    regional = fault_s3.storage_options | {"client_kwargs": {"region_name": "eu-west-1"}}
     address = fault_s3.storage_options | {"endpoint_url": f"http://{KEY}:{SECRET}@127.0.0.1:1"}
 
     def rows() -> Any:
@@ -182,8 +185,9 @@ def test_nothing_secret_is_kept(tmp_path: Path, state: Path, fault_s3: FaultServ
     calls: list[tuple[Any, str | Path, dict[str, Any]]] = [
         (FEW, f"s3://{fault_s3.bucket}/p/", {"storage_options": options}),
         (FEW, f"s3://{fault_s3.bucket}/p/", {"storage_options": address}),
-        (FEW, f"s3://{fault_s3.bucket}/q/", {"storage_options": fault_s3.storage_options, "partition_by": "mail"}),
+        (FEW, f"s3://{fault_s3.bucket}/q/", {"storage_options": regional, "partition_by": "mail"}),
         (rows(), tmp_path / "b.csv", {}),
+        *((FEW, f"s3://{fault_s3.bucket}/r/", {"storage_options": {name: SECRET}}) for name in MISPLACED),
         (FEW.lazy().with_columns(pl.col("mail").cast(pl.Int64)), tmp_path / "c.csv", {}),
     ]
     for frame, target, given in calls:
@@ -196,10 +200,10 @@ def test_nothing_secret_is_kept(tmp_path: Path, state: Path, fault_s3: FaultServ
         assert not [one for one in (*CANARIES, CELL, fault_s3.writer.credentials.secret) if one.encode() in text]
         assert {run.status for run in list_runs()} == {"delivered", "failed"}
     assert len(list_runs()) == len(calls)
-    assert list_runs()[-1].storage_options == {
-        "endpoint_url": fault_s3.url,
-        "client_kwargs": {"region_name": "eu-west-1"},
-    }
+    endpoint = {"endpoint_url": fault_s3.url}
+    assert list_runs()[-1].storage_options == endpoint  # of a failure only the address
+    (delivered,) = list_runs(status="delivered")
+    assert delivered.storage_options == endpoint | {"client_kwargs": {"region_name": "eu-west-1"}}
 
 
 def record_many(folder: str, first: int, number: int) -> None:

@@ -66,6 +66,22 @@ def test_a_delivery_is_shown_whole(tmp_path: Path) -> None:
     assert set(receipt.content.columns) <= set(page.texts)
 
 
+def test_an_encrypted_file_has_the_checksum_of_the_clear_bytes(tmp_path: Path) -> None:
+    """Beside that of the stored ones: the receiver compares it after decrypting, and a file in the clear has none."""
+    pyrage = pytest.importorskip("pyrage")
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    frame = pl.DataFrame({"a": [1, 2]})
+    clear = mc_sink.sink_madconnect(frame, tmp_path / "a.csv", progress=False)
+    receipt = mc_sink.sink_madconnect(
+        frame, tmp_path / "a.csv.age", encrypt=mc_sink.Age(recipients=[recipient]), progress=False
+    )
+    page = ReportPage(receipt.report(tmp_path / "run.html").read_text("utf-8"))
+    assert f"before encryption:\n{clear.files[0].checksum}\n, {clear.num_bytes} bytes" in page.text
+    assert receipt.files[0].checksum in page.text
+    assert "as stored. That before encryption is of the file that the receiver decrypts" in page.text
+    assert "encryption" not in ReportPage(clear.report(tmp_path / "clear.html").read_text("utf-8")).text
+
+
 def test_no_cell_is_in_it(tmp_path: Path) -> None:
     """Neither the value of a partition, which is in a path, nor one that failed a check."""
     receipt = delivered(tmp_path)

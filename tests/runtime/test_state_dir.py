@@ -7,15 +7,17 @@ import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
-from mc_sink import SinkError, platforms
+from mc_sink import SinkError, platforms, sink_madconnect
 from mc_sink._runtime.state_dir import Lock, prepare_folder, read_private, state_folder, write_private
 from mc_sink.connector.history import Beginning, begin, hold, list_runs
 from mc_sink.platforms import Platform
 from mc_sink.publishing import journal
+from mc_sink.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +147,28 @@ def test_a_lock_that_its_holder_removed_is_not_held_by_two(state: Path) -> None:
     assert len(most) == 240
     assert max(most) == 1
     assert list((state / "locks").iterdir()) == []
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", [(Path, "unlink"), (Lock, "_write_holder"), (os.path, "samestat")])
+def test_an_interrupt_leaves_no_lock_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: Any) -> None:
+    """Ctrl-C in a notebook, while a lock is taken or released: the next run of this process doesn't wait for ever."""
+    frame, target = pl.DataFrame({"n": [1]}), parse_target(str(tmp_path / "x.csv")).url
+    with monkeypatch.context() as patch:
+        patch.setattr(moment[0], moment[1], interrupted)
+        with pytest.raises(KeyboardInterrupt), journal.lock("r", target):
+            pass
+    ended = threading.Event()
+
+    def again() -> None:
+        sink_madconnect(frame, target, run_id="r", progress=False)
+        ended.set()
+
+    threading.Thread(target=again, daemon=True).start()
+    assert ended.wait(30)
 
 
 def test_a_lock_names_its_holder(state: Path) -> None:

@@ -54,11 +54,12 @@ def test_more_deliveries_than_polars_has_threads_for_end(tmp_path: Path) -> None
 
 
 def test_a_delivery_that_waits_for_its_turn_for_too_long_is_told_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A source that delivers is in turn itself: its own delivery could wait for ever."""
+    """A source that delivers is in turn itself: its own delivery could wait for ever. The log says so before."""
     monkeypatch.setenv(turns.NUM_THREADS, "8")
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(turns, "QUIET_SECONDS", 0.1)
     frame = pl.DataFrame({"n": [1]})
 
     def source() -> Iterator[pl.DataFrame]:
@@ -67,6 +68,8 @@ def test_a_delivery_that_waits_for_its_turn_for_too_long_is_told_why(
 
     with pytest.raises(UploadError, match=r"as can at once \(1\), and none ended for .* POLARS_MAX_BLOCKING"):
         sink_madconnect(source(), tmp_path / "outer.csv", progress=False)
+    (told,) = [record.getMessage() for record in caplog.records if "waits for its turn" in record.getMessage()]
+    assert "as can at once (1)" in told
     assert list(tmp_path.iterdir()) == []
     sink_madconnect(frame, tmp_path / "later.csv", progress=False)
 

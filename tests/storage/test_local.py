@@ -244,6 +244,20 @@ def test_the_disk_holds_the_names_of_new_folders_too(tmp_path: Path, monkeypatch
     assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")} <= synced
 
 
+def test_an_interrupt_while_a_new_folder_is_synced_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was just opened: it is removed, and its folders too."""
+
+    def interrupted(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mc_sink.sink_madconnect(FRAME, tmp_path / "a" / "x.csv")
+    assert names(tmp_path) == []
+
+
 def test_a_symlink_to_a_folder_is_followed(tmp_path: Path) -> None:
     """A folder reached through a link gets the file."""
     (tmp_path / "real").mkdir()

@@ -158,10 +158,13 @@ def test_a_refused_part_ends_a_delivery_at_any_part(fault_s3: FaultServer, n: in
 class Line:
     """A line, in made-up time: a part takes so many seconds, and so many bytes a second are the most."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, *, delay: float, rate: float, processors: float = 0.1) -> None:
+    def __init__(
+        self, patch: pytest.MonkeyPatch, *, delay: float, rate: float, processors: float = 0.1, cores: int = 2
+    ) -> None:
         self._now, self._delay, self._rate, self._processors = 0.0, delay, rate, processors
         patch.setattr(part_plan, "monotonic", lambda: self._now)
         patch.setattr(part_plan, "process_time", lambda: self._now * processors)
+        patch.setattr("os.cpu_count", lambda: cores)
 
     def upload(self, plan: PartPlan, num_bytes: int) -> list[int]:
         """Upload so much, always as wide as it may be, and return the widths in MiB."""
@@ -177,19 +180,27 @@ class Line:
 def test_a_distant_line_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """10 Gbit/s, where a part of 16 MiB takes 0.2 s: it takes sixteen of them."""
     widths = Line(monkeypatch, delay=0.2, rate=1.25e9).upload(PartPlan(), 2048 * MIB)
-    assert (widths[0], max(widths), widths[-1]) == (64, 256, 256)
+    assert (widths[0], max(widths), widths[-1]) == (48, 256, 256)
 
 
 def test_a_slow_line_is_not_given_more_memory_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full line moves no more with more parts, so their number goes back to what it was, for good."""
     widths = Line(monkeypatch, delay=0.05, rate=1e8).upload(PartPlan(), 4096 * MIB)
-    assert max(widths) == 128
-    assert set(widths[-100:]) == {64}
+    assert max(widths) == 96
+    assert set(widths[-100:]) == {48}
 
 
 def test_a_busy_machine_is_not_given_more_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its processors are the limit, more parts at once only take memory."""
-    assert set(Line(monkeypatch, delay=0.2, rate=1.25e9, processors=0.95).upload(PartPlan(), 2048 * MIB)) == {64}
+    for cores, processors in ((1, 0.95), (2, 0.95), (8, 3.5)):
+        line = Line(monkeypatch, delay=0.2, rate=1.25e9, processors=processors, cores=cores)
+        assert set(line.upload(PartPlan(), 2048 * MIB)) == {48}
+
+
+def test_a_large_machine_is_not_busy_with_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others are free, the line may be the limit."""
+    line = Line(monkeypatch, delay=0.2, rate=1.25e9, processors=1.5, cores=8)
+    assert line.upload(PartPlan(), 2048 * MIB)[-1] == 256
 
 
 @pytest.mark.parametrize("asked", [1, 3, 40])

@@ -1,5 +1,6 @@
 """A scheduler whose clock runs faster and begins at a moment of choice; the soak test runs it as a program.
 
+The clock begins when the scheduler first looks at it, so that no time that is due passes while files are loaded.
 Arguments: the moment, how many seconds of its clock pass in a second, when it stops (in seconds), a file for figures,
 and the connection files. A line of figures is written each second.
 """
@@ -22,7 +23,7 @@ from mc_sink.connector.connections import Connection, Scheduler, load, scheduler
 
 def main(moment: str, speed: str, seconds: str, figures: str, *files: str) -> None:
     """Run the scheduler until its time is over, or SIGTERM."""
-    start, began = datetime.fromisoformat(moment), time.monotonic()
+    start, began, looks = datetime.fromisoformat(moment), time.monotonic(), list[float]()
     log_lines()
     scheduler.LOOK_SECONDS = 0.2
     own = psutil.Process()
@@ -39,6 +40,11 @@ def main(moment: str, speed: str, seconds: str, figures: str, *files: str) -> No
                     return
                 time.sleep(1)
 
+    def clock() -> datetime:
+        looks.append(time.monotonic())
+        del looks[1:-1]
+        return start + timedelta(seconds=(looks[-1] - looks[0]) * float(speed))
+
     def command(one: Connection) -> list[str]:
         return [sys.executable, "-m", "mc_sink.connector.cli", "run", str(one.file), "--trigger", "schedule"]
 
@@ -46,7 +52,7 @@ def main(moment: str, speed: str, seconds: str, figures: str, *files: str) -> No
         [load(file) for file in files],
         command,
         at_once=3,
-        clock=lambda: start + timedelta(seconds=(time.monotonic() - began) * float(speed)),
+        clock=clock,
     )
     threading.Thread(target=measure, daemon=True).start()
     with calling(lambda _number, _frame: made.stop()):

@@ -68,6 +68,10 @@ mc-sink recover 20261122T101530Z-4f2a9c                publishes the remaining f
 mc-sink recover 20261122T101530Z-4f2a9c --discard      discards the remaining files
 mc-sink recover 20261122T101530Z-4f2a9c --platform acme
 """,
+    "handover": """
+mc-sink handover s3://bucket/prefix/ --preset redshift --columns 'data/*.parquet' --output handover.md
+mc-sink handover nightly.toml --table sales --output handover.html
+""",
     "platforms": """
 mc-sink platforms add acme --region eu-west-1
 mc-sink platforms check acme s3://bucket/prefix/

@@ -26,6 +26,8 @@ FLAGS: dict[str, dict[str, str]] = {
     "run": _DELIVERY,
     "preview": {"run_id": "--run-id"},
     "send": _DELIVERY | {name: f"--{name.replace('_', '-')}" for name in _SENT},
+    "handover": {name: f"--{name.replace('_', '-')}" for name in (*_SENT[:3], "platform", "preset", "partition_by")}
+    | {name: f"--{name}" for name in ("dialect", "table", "access", "principal")},
     "recover": _RECORDED,
     "verify": {name: flag for name, flag in _RECORDED.items() if name != "target"},
     "platforms": _PLATFORM | {"store": "--store"},

@@ -58,11 +58,13 @@ __all__ = [
     "Rehearsal",
     "Scheduler",
     "Settings",
+    "arguments_for",
     "coming_times",
     "deliver",
     "inspect",
     "load",
     "of_document",
+    "opened",
     "rehearse",
     "seconds_of",
 ]

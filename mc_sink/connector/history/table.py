@@ -153,11 +153,11 @@ def prepared_state_folder() -> Path:
 def hold(name: str, what: str) -> Iterator[None]:
     """Hold the lock `name` of this machine within the `with`, or raise `Busy`; `what` says what holds it then."""
     lock = lock_in(LOCKS_FOLDER, name)
-    with locking(lock):
-        is_held = lock.acquire()
-    if not is_held:
-        raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
     try:
+        with locking(lock):
+            is_held = lock.acquire()
+        if not is_held:
+            raise Busy(f"{what} already, as process {lock.holder}. Wait until it ends, or stop it.")
         yield
     finally:
         lock.release()
@@ -167,9 +167,9 @@ def hold(name: str, what: str) -> Iterator[None]:
 def in_turn(name: str) -> Iterator[None]:
     """Hold the lock `name` of this machine within the `with`, after waiting for it."""
     lock = lock_in(LOCKS_FOLDER, name)
-    with locking(lock):
-        lock.acquire(lambda: None)
     try:
+        with locking(lock):
+            lock.acquire(lambda: None)
         yield
     finally:
         lock.release()

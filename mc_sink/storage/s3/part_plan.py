@@ -7,6 +7,7 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from time import monotonic, process_time
 
@@ -14,10 +15,10 @@ from mc_sink.exceptions import ConfigurationError
 
 MIB = 2**20
 # Bytes in flight, at first and at most.
-IN_FLIGHT, MOST_IN_FLIGHT = 64 * MIB, 256 * MIB
-# How much more a wider upload has to move to stay; and how many processors of this machine are busy where the line is
-# not the limit.
-GAIN, BUSY = 1.1, 0.8
+IN_FLIGHT, MOST_IN_FLIGHT = 48 * MIB, 256 * MIB
+# How much more a wider upload has to move to stay; and which share of this machine's processors is busy where the line
+# is not the limit. Of a single processor, or of two, it is 0.8 of one.
+GAIN, BUSY = 1.1, 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +27,7 @@ class PartPlan:
 
     - `first_size`: measured, parts of 16 MiB take half the requests of 8 MiB, and 4 % less time for a whole delivery.
     - `doubles_every`: after so many parts their size doubles.
-    - `in_flight`: how many parts are sent at once; None for as many as 64 MiB hold, and at least two, and for more
+    - `in_flight`: how many parts are sent at once; None for as many as 48 MiB hold, and at least two, and for more
       where that makes the upload faster; see `Width`.
     - `equal`: parts don't double. Then 10,000 of 16 MiB hold 156 GiB, and more needs a larger first part.
     """
@@ -70,7 +71,7 @@ class PartPlan:
 
 
 class Width:
-    """How many bytes may be in flight at once: 64 MiB at first, and at most 256 MiB.
+    """How many bytes may be in flight at once: 48 MiB at first, and at most 256 MiB.
 
     On a distant line each part waits for its reply, and more parts at once fill the line. So while the upload waits for
     the line, and not for this machine's processors, twice as much is tried, and stays if that moves 10 % more. What
@@ -92,7 +93,7 @@ class Width:
         if rate < GAIN * self._rate:
             self.num_bytes, self._rate = self._before, 0.0
             self._attempts_left -= 1
-        elif self.num_bytes == self._most or processors > BUSY:
+        elif self.num_bytes == self._most or processors > BUSY * max(2, os.cpu_count() or 1):
             self._attempts_left = 0
         else:
             self._before, self._rate = self.num_bytes, rate
