@@ -1,4 +1,4 @@
-"""Pictures for the eyes of whoever changes what people see: `make screenshots`, or `python -m notebooks.screenshots FOLDER`.
+"""What people see, for the eyes of whoever changes it: `make screenshots`.
 
 A browser shows the outputs of the quickstart's cells as a notebook lays them out, the report of a delivery and of a
 failed run, and a terminal of 80 and of 120 columns; reports and cells in light and in dark. Needs a Chromium
@@ -11,6 +11,7 @@ import sys
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 
@@ -34,9 +35,9 @@ def pages(folder: Path) -> dict[str, str]:
     rows = sample("audience", 10_000).with_columns(
         consent=pl.when(pl.int_range(pl.len()) % 50 == 0).then(pl.lit("?")).otherwise(pl.col("consent"))
     )
-    asked = {"schema": "audience", "on_invalid": "reject", "rejects": f"{folder}/rejects/", "progress": False}
+    asked: Any = {"schema": "audience", "on_invalid": "reject", "rejects": f"{folder}/rejects/", "progress": False}
     receipt = mc_sink.sink_madconnect(rows, f"{folder}/out/", format="csv.gz", **asked).to_dict()
-    past = [
+    past: list[dict[str, Any]] = [
         {"run_id": f"nightly-{day}", "status": status, "num_rows": 9_000 + 40 * day, "elapsed": 1.0,
          "started_at": f"2026-11-{day}T02:15:00+00:00"}
         for day, status in enumerate(["delivered"] * 4 + ["failed"] + ["delivered"] * 3, start=21)
@@ -51,9 +52,9 @@ def pages(folder: Path) -> dict[str, str]:
     }
 
 
-def outputs(cell: object) -> str:
+def outputs(cell: Any) -> str:
     """Return the outputs of a cell as HTML."""
-    found = [one.get("data", {}).get("text/html") or "" for one in cell.outputs]  # type: ignore[attr-defined]
+    found = [one.get("data", {}).get("text/html") or "" for one in cell.outputs]
     return "".join(found)
 
 
