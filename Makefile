@@ -84,7 +84,7 @@ figures:
 pictures: setup
 	$(BIN)/python -m notebooks.pictures
 
-# What people see, for the eyes of whoever changes it: cells, reports and terminals, in screenshots/. Needs a Chromium.
+# What people see, to be looked at after a change of it: cells, reports and terminals, in screenshots/. Needs a Chromium.
 screenshots: setup
 	$(BIN)/python -m notebooks.screenshots screenshots
 

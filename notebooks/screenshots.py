@@ -1,4 +1,4 @@
-"""What people see, for the eyes of whoever changes it: `make screenshots`.
+"""What people see, to be looked at after a change of it: `make screenshots`.
 
 A browser shows the outputs of the quickstart's cells as a notebook lays them out, the report of a delivery and of a
 failed run, and a terminal of 80 and of 120 columns; reports and cells in light and in dark. Needs a Chromium
