@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures docs dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures screenshots docs dist clean
 
 setup: $(VENV)/ready
 
@@ -93,6 +93,10 @@ figures:
 pictures: setup
 	$(BIN)/python -m notebooks.pictures
 
+# What people see, to be looked at after a change of it: cells, reports and terminals, in screenshots/. Needs a Chromium.
+screenshots: setup
+	$(BIN)/python -m notebooks.screenshots screenshots
+
 # The documentation site, in site/. It is built without a network; a warning or a broken link fails the target.
 docs: $(DOCS)/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --config-file .ci/mkdocs.yml --strict --quiet
@@ -105,4 +109,4 @@ dist: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) $(ORCHESTRATORS) $(DOCS) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(BESIDE) $(ENGINES) $(ORCHESTRATORS) $(DOCS) dist site screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

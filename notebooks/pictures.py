@@ -91,15 +91,15 @@ def stable(text: str) -> str:
     return text
 
 
-def terminal() -> str:
-    """Run the commands, and give what a terminal shows as SVG."""
-    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, legacy_windows=False)
+def terminal(width: int = WIDTH) -> str:
+    """Run the commands, and give what a terminal of this width shows as SVG."""
+    console = Console(record=True, width=width, file=StringIO(), force_terminal=True, legacy_windows=False)
     sandbox = Sandbox()
     try:
         _prepare(sandbox)
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-            console.print(Text.from_ansi(stable(_said(command))))
+            console.print(Text.from_ansi(stable(_said(command, width))))
             console.print()
     finally:
         sandbox.close()
@@ -120,9 +120,9 @@ def _prepare(sandbox: Sandbox) -> None:
     Path("nightly.toml").write_text(CONNECTION, encoding="utf-8")
 
 
-def _said(command: str) -> str:
-    """Run a command as in a terminal of our width, and give what it printed for a person."""
-    terminal = os.environ | {"COLUMNS": str(WIDTH), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+def _said(command: str, width: int) -> str:
+    """Run a command as in a terminal of this width, and give what it printed for a person."""
+    terminal = os.environ | {"COLUMNS": str(width), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     terminal.pop("NO_COLOR", None)
     run = subprocess.run(command.split(), capture_output=True, text=True, check=False, env=terminal)
     if run.returncode:
@@ -132,11 +132,16 @@ def _said(command: str) -> str:
 
 def notebook() -> str:
     """Run the cells of the quickstart that are to be seen, and give them with their outputs as SVG."""
+    seen = seen_cells()
+    return draw((cell.source, stable("".join(_shown(output) for output in cell.outputs))) for cell in seen)
+
+
+def seen_cells() -> list[nbformat.NotebookNode]:
+    """Run the quickstart, and give the cells that are to be seen with their outputs."""
     whole = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
     whole.cells = [cell for cell in whole.cells if cell.metadata.get("tags")]
     asyncio.run(NotebookClient(whole, timeout=120, resources={"metadata": {"path": str(ROOT)}}).async_execute())
-    seen = [cell for cell in whole.cells if "picture" in cell.metadata.tags]
-    return draw((cell.source, stable("".join(_shown(output) for output in cell.outputs))) for cell in seen)
+    return [cell for cell in whole.cells if "picture" in cell.metadata.tags]
 
 
 def _shown(output: nbformat.NotebookNode) -> str:

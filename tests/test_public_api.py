@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 import mc_sink
+from mc_sink import connector, testing
 from mc_sink.sink import Options, SinkOptions, preview
 
 if TYPE_CHECKING:
@@ -267,3 +269,21 @@ def test_there_is_a_version() -> None:
     from importlib.metadata import version
 
     assert mc_sink.__version__ == version("mc-sink")
+
+
+FUNCTIONS = [
+    *(getattr(mc_sink, name) for name in EXPORTED),
+    *(getattr(module, name) for module in (mc_sink.platforms, connector, testing) for name in module.__all__),
+]
+
+
+@pytest.mark.parametrize("function", [*filter(inspect.isfunction, FUNCTIONS)], ids=lambda one: one.__name__)
+def test_every_argument_has_a_line(function: Callable[..., Any]) -> None:
+    """A function with several arguments describes each on a line of its own, or has those of `sink_madconnect`."""
+    text = inspect.getdoc(function) or ""
+    names = [*inspect.signature(function).parameters]
+    if re.search(r"[Aa]rguments (of|as) `sink_madconnect`|As in `sink_madconnect`|same arguments", text):
+        names = [name for name in names if name not in {*DEFAULTS, "frame", "target"}]
+    lines = [line for line in text.splitlines() if re.match(r"- `|[a-z_]+(, [a-z_]+)*$", line)]
+    described = {name for line in lines for name in re.findall(r"[a-z_]+", line.partition(": ")[0])}
+    assert len(names) < 2 or [name for name in names if name not in described] == []

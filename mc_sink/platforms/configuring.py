@@ -89,7 +89,7 @@ def configure(
     - `credentials`: "ambient" asks for no key, and leaves it to boto to find credentials. No key is asked for with
       `profile` or `web_identity_token_file` either.
     - `if_exists`, `store`: as in `platforms.save`.
-    - The other arguments are the fields of `Platform`. `external_id="new"` generates one.
+    - `facts`: the fields of `Platform`, as arguments. `external_id="new"` generates one.
 
     Raises `ConfigurationError` before it asks for a key: for a name that exists, for invalid fields, and for a target
     outside `buckets`.
@@ -124,6 +124,7 @@ def check(
 
     - `platform`: a saved platform's name, with which the result is recorded, or a `Platform`.
     - `target`: a prefix, by default the platform's own.
+    - `leaving`: "an object" allows the one that such a check leaves.
 
     Raises `ConfigurationError` for a target that the platform doesn't allow. All answers of the store are in the
     report.

@@ -53,6 +53,7 @@ def policy(  # noqa: PLR0913  each is a fact of its own
 ) -> Policy:
     """Return the IAM policy with the permissions of a delivery to a target; `s3:PutObjectAcl` is for `acl` alone.
 
+    - `target`: a prefix, a file, or an access point's ARN with a prefix.
     - `scope`: "bucket" returns the documented policy for the whole bucket.
     - `kms_key`: the ARN of a key to encrypt with.
     - `also`: `s3:AbortMultipartUpload` to abort unfinished uploads, and the permissions of object options:
@@ -84,8 +85,11 @@ def policy(  # noqa: PLR0913  each is a fact of its own
 def bucket_policy(target: str | os.PathLike[str], principal: str, *, region: str | None = None) -> Policy:
     """Return the bucket policy that lets a principal of another account deliver to a target.
 
-    `principal` is the ARN of a user or role, or an account's number, which lets that account choose its users. The
-    other account has to allow the same actions, with the result of `policy`.
+    - `target`: a prefix or a file.
+    - `principal`: the ARN of a user or role, or an account's number, which lets that account choose its users.
+    - `region`: in China or of the US government, it changes the ARNs.
+
+    The other account has to allow the same actions, with the result of `policy`.
     """
     who = {"Principal": {"AWS": principal_arn(principal, region)}}
     statements = _prefix_statements(_in_s3(target), region, ())
@@ -93,7 +97,12 @@ def bucket_policy(target: str | os.PathLike[str], principal: str, *, region: str
 
 
 def trust(principal: str, *, external_id: str, region: str | None = None) -> Policy:
-    """Return the trust policy of a role that `principal` may assume only with the external id."""
+    """Return the trust policy of a role that a principal may assume only with an external id.
+
+    - `principal`: the ARN of a user or role, or an account's number.
+    - `external_id`: what the principal sends; `new_external_id()` makes one.
+    - `region`: in China or of the US government, it changes the ARNs.
+    """
     return _document(
         [
             {
@@ -220,6 +229,7 @@ def lifecycle(
 ) -> dict[str, Any]:
     """Return a lifecycle configuration for the objects under a prefix, in days after their creation.
 
+    - `target`: a prefix.
     - `abort_days`: when uploads that were not completed are aborted. A write-only key can't always abort them, and
       the bucket's owner pays for them until then.
     - `expire_days`: when objects expire, and earlier versions in a versioned bucket. By default never.

@@ -77,9 +77,13 @@ def save(
 ) -> Platform:
     """Save a platform under its name for every run on this machine, and return it as unverified.
 
-    Secrets go to the keyring, or to a file that only its owner can read: with `store="file"`, or where no keyring is
-    installed. Raises `ConfigurationError` for an invalid platform and, unless `if_exists="overwrite"`, for a name that
-    exists. Then the platform that was saved before stays unchanged.
+    - `platform`: with its credentials, or without any for those of the environment.
+    - `if_exists`: "overwrite" replaces a platform of this name.
+    - `store`: where secrets go. "file" is a file that only its owner can read, which is used too where no keyring is
+      installed; by default the keyring.
+
+    Raises `ConfigurationError` for an invalid platform and, by default, for a name that exists. Then the platform that
+    was saved before stays unchanged.
     """
     before = _to_replace(platform, if_exists=if_exists, store=store)
     held = {name: text for name in CREDENTIALS if isinstance(text := getattr(platform, name), Secret)}

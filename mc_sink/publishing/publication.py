@@ -53,7 +53,8 @@ def publish(
 
     Up to 9 files become visible in order; of more, the first does, and then several at once.
 
-    All `staged` belong to one run. Publishing again what has been published does nothing, and the receipt says so.
+    - `staged`: all parts of one run. Publishing again what has been published does nothing, and the receipt says so.
+    - `platform`, `storage_options`: as in `sink_madconnect`.
 
     Raises `AlreadyExistsError` where the first key is taken, `CommitUnknown` where a reply was lost and no evidence
     settles it, and `CommitError`, with `committed` and `uncommitted`, where publishing stopped part way. Files that are
@@ -310,7 +311,11 @@ def discard(
     platform: str | Platform | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps."""
+    """Discard staged files; nothing becomes visible. Return a sentence for each file that the store keeps.
+
+    - `staged`: parts of one run, or of several.
+    - `platform`, `storage_options`: as in `sink_madconnect`.
+    """
     check_parts(staged, "discard")
     target = staged[0].target if staged else ""
     forget_waiting(staged)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 def verify(
     receipt: Receipt, *, platform: str | Platform | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Verification:
-    """List the store and compare every file of a receipt: its size and ETag, or locally its size and CRC32."""
+    """List the store and compare every file of a receipt: its size and ETag, or locally its size and CRC32.
+
+    - `receipt`: that of a delivery from Python; `mc-sink verify` does it for a recorded run.
+    - `platform`, `storage_options`: as in `sink_madconnect`.
+    """
     return verify_with(receipt, stores_for(receipt.target, platform, storage_options))
 
 

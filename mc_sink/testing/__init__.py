@@ -30,6 +30,10 @@ _FIRST = pl.int_range(pl.len()) == 0
 def sample(name: str, rows: int, *, seed: int = 0) -> pl.LazyFrame:
     """Return `rows` valid rows of the shipped schema `name`, computed as they are read.
 
+    - `name`: one of `list_schemas()`.
+    - `rows`: their number.
+    - `seed`: another one gives other rows.
+
     Raises `ConfigurationError` for the name of any other schema.
 
         >>> sample("report", 50_000_000).head(2).collect().height

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 BLOCKS = all_blocks()
 MAX_NOT_RUN = 12
-LANGUAGES = {"python", "console", "toml", "yaml", "json", "sql", "crontab", "dockerfile", "ini", "mermaid", "text"}
+LANGUAGES = {"python", "console", "toml", "yaml", "json", "sql", "crontab", "dockerfile", "ini", "text"}
 
 
 def test_every_block_names_its_language() -> None:

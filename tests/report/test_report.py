@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +13,16 @@ import mc_sink
 from mc_sink import ConfigurationError, report
 from mc_sink.receipt import Changes, CountedWarning, FailedCheck, Receipt, Rejects, WrittenFile
 from tests.servers.fault import FaultServer
+from tests.support.browser import Browser, chromium
 from tests.support.report_pages import GRAPHIC, TEXT, ReportPage, colours, contrast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MOMENT = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 CELL = "CanaryCell-4711"
 HOSTILE = """<img src=x onerror="alert('1')">&amp;</td>\x1b[2J\u202e"""
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 
 
 def delivered(folder: Path) -> Receipt:
@@ -202,19 +200,65 @@ def test_only_a_report_is_replaced(tmp_path: Path) -> None:
         receipt.report(tmp_path / "no folder" / "run.html")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def pages(folder: Path) -> dict[str, str]:
+    """Return the pages that a browser is shown: a delivery, a failed run with hostile texts, and an index."""
+    error = {"kind": "UploadError", "text": HOSTILE, "visible": "unknown"}
+    runs = [run("delivered", 50, 1), run("failed", 0, 2), run("interrupted", 7, 3), run("delivered", 100, 4)]
+    receipt = delivered(folder).to_dict() | {"connection": "nightly", "platform": "acme"}
+    failed = facts(status="failed", connection="nightly", error=error)
+    platform = {
+        "name": "acme",
+        "endpoint": None,
+        "region": "eu-west-1",
+        "buckets": "s3://b/exports/",
+        "key": "AKIA…K7QD",
+    }
+    connection = {"connection": "nightly", "target": f"s3://b/{HOSTILE}/", "runs": runs}
+    listed = [one | {"connection": "nightly", "page": f"{one['run_id']}.html", "num_rejected": 3} for one in runs]
+    return {
+        "delivered": report.run_page(receipt, runs),
+        "failed": report.run_page(failed, runs),
+        "index": report.index_page([platform], [connection], listed),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Start a browser for all pages."""
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_renders_it_and_asks_for_nothing(tmp_path: Path, scheme: str) -> None:
-    """No error in the console, no request to anywhere: its only way out is a proxy that hears nothing."""
-    place = report.write_page(tmp_path / "run.html", report.run_page(facts(connection="c"), [run("delivered", 1)]))
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        proxy.settimeout(0.1)
-        words = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-        words += [f"--proxy-server=127.0.0.1:{proxy.getsockname()[1]}", "--disable-background-networking"]
-        words += [f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}"]
-        words += ["--force-dark-mode"] if scheme == "dark" else []
-        ended = subprocess.run([*words, place.as_uri()], capture_output=True, text=True, check=True, timeout=120)
-        assert "CONSOLE" not in ended.stderr
-        with pytest.raises(TimeoutError):
-            proxy.accept()
-    assert (tmp_path / "page.png").stat().st_size > 10_000
+def test_a_browser_renders_it_and_asks_for_nothing(tmp_path: Path, browser: Browser, scheme: str) -> None:
+    """No error in the console, no request but for the page, and nothing that hinders a reader, in both schemes."""
+    for name, html in pages(tmp_path).items():
+        place = report.write_page(tmp_path / f"{name}.html", html)
+        for width in (360, 1000):
+            browser.open(place.as_uri(), scheme=scheme, width=width)
+            assert browser.errors == []
+            assert browser.requests == [place.as_uri()]
+            assert browser.audit() == [], (name, width)
+        assert browser.value("document.querySelectorAll('svg').length") > 0
+        picture = tmp_path / f"{name}.png"
+        browser.picture(picture)
+        assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium is installed")
+def test_the_browser_finds_what_hinders_a_reader(tmp_path: Path, browser: Browser) -> None:
+    """A page with every fault: its error, its request, its headings, picture, link, contrast, ids and width."""
+    place = tmp_path / "bad.html"
+    place.write_text(
+        "<h2>x</h2><img src='gone.png'><a href='#'></a><p id=a style='color:#999'>pale</p>"
+        "<table style='width:9px'><th scope=col style='overflow-wrap:anywhere'>narrow</table>"
+        "<p id=a style='width:3000px'>wide</p><script>nothing.here()</script>",
+        encoding="utf-8",
+    )
+    browser.open(place.as_uri())
+    assert any("nothing is not defined" in error for error in browser.errors)
+    assert browser.requests == [place.as_uri(), (tmp_path / "gone.png").as_uri()]
+    kinds = ("contrast 2.85: pale", "heading h2 after h0", "a picture without", "a link without", "an id twice",
+             "no title", "a broken word: narrow", "the page is wider")  # fmt: skip
+    assert [kind for kind in kinds if not any(found.startswith(kind) for found in browser.audit())] == []

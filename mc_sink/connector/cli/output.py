@@ -233,7 +233,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], **options: Any)
 
     made = Table(**({"box": None, "pad_edge": False} | options))
     for name in head:  # an id that is cut can't be copied
-        made.add_column(name, no_wrap=name == _ID, min_width=_widest(head, rows) if name == _ID else None)
+        made.add_column(
+            name, overflow="fold", no_wrap=name == _ID, min_width=_widest(head, rows) if name == _ID else None
+        )
     for row in rows:
         texts = [(cell(value), _COLOURS.get(str(value))) for value in row]
         made.add_row(*(f"[{colour}]{text}[/]" if colour else escape(printable(text)) for text, colour in texts))

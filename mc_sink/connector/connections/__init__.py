@@ -90,6 +90,7 @@ def deliver(  # noqa: PLR0913  each has a default
 ) -> Run:
     """Deliver a connection now, and return the record of the run.
 
+    - `connection`: from `load`.
     - `run_id`: repeated runs of one id deliver once. Without it, every run writes new objects under a prefix, and
       raises `AlreadyExistsError` for an existing file before the source is opened.
     - `progress`: as in `sink_madconnect`.
@@ -221,9 +222,12 @@ def rehearse(
 ) -> Rehearsal:
     """Return the first `rows` of the source and a preview of its delivery, without writing anything.
 
-    These rows, or `"all"` rows in a stream, are judged by the schema; `max_rejects` is applied only to all rows, and
-    `min_rows` and the guard are not applied. Raises the exceptions that a run would raise before its first byte.
-    With `rows=None` the source is opened and not read.
+    - `connection`: from `load`.
+    - `run_id`: the id in the previewed names; by default a new one.
+    - `rows`: as many, or `"all"` in a stream, are judged by the schema. With None the source is opened and not read.
+
+    `max_rejects` is applied only to all rows, and `min_rows` and the guard are not applied. Raises the exceptions that
+    a run would raise before its first byte.
     """
     arguments = arguments_for(preview, connection)
     refuse_own_target(connection.settings.source, connection.folder, resolve(_options_of(arguments)))

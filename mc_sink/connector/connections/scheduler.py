@@ -119,9 +119,12 @@ def coming_times(connection: Connection, number: int) -> list[datetime]:
 class Scheduler:
     """Runs connections on their schedules until `stop()` is called.
 
-    - `command` returns the arguments of the child that runs a connection. `--due-at TIME` is added to them.
-    - `ended` is called after each run, and `looked` at least every `LOOK_SECONDS`.
-    - `clock` returns the present time.
+    - `connections`: each has a `[schedule]`.
+    - `command`: returns the arguments of the child that runs a connection. `--due-at TIME` is added to them.
+    - `at_once`: how many run at a time.
+    - `ended`: called after each run.
+    - `looked`: called at least every `LOOK_SECONDS`.
+    - `clock`: returns the present time.
     """
 
     def __init__(  # noqa: PLR0913  each has a default

@@ -162,7 +162,13 @@ def list_runs(
     trigger: str | None = None,
     limit: int | None = 20,
 ) -> _display.Listing[Run]:
-    """List the runs of this machine, or those with the given facts, newest first."""
+    """List the runs of this machine, newest first.
+
+    - `connection`: only those of this connection's name.
+    - `status`: only those that ended so, such as "failed".
+    - `trigger`: only those begun so: "manual" or "schedule".
+    - `limit`: at most this many; None lists all.
+    """
     with transaction() as table:
         settle(table)
         found = table.execute(
