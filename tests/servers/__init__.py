@@ -1,7 +1,6 @@
 """Stores on loopback: a real one, an imitated one, one that fails on command, and a door that fails in front of them.
 
-- `seaweed.py`: SeaweedFS, a real S3 server with users and policies; `moto_server.py` where it can't run;
-  `embedded.py` picks.
+- `mc_sink.sandbox`: SeaweedFS, a real S3 server with users and policies, or moto where it can't run.
 - `rclone.py`: `rclone serve s3`, a real server that ignores conditions and checksums.
 - `fault.py`: an S3 written for the tests, which fails where a test wants it; `profiles.py` has its rules for the
   stores that people have.
