@@ -47,7 +47,7 @@ $(DOCS)/ready: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 demo: setup
-	$(BIN)/python -m notebooks.demo
+	$(BIN)/mc-sink demo --rows 1000000
 
 # mypy uses one core, for about a minute, and so runs beside the tests. Either failure fails the target.
 test: setup

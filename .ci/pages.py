@@ -30,7 +30,9 @@ COMMANDS = "reference/commands.md"
 START = ["index", "first-delivery"]
 FEEDS = sorted(f"schemas/{path.stem}" for path in (ROOT / "docs" / "schemas").glob("*.md"))
 SECTIONS = {
-    "What the receiver gets": ["names", "partitions", "csv", "types", "manifest", "receivers", "loading", "handover", "changes"],
+    "What the receiver gets": [
+        *("names", "partitions", "csv", "types", "manifest", "receivers", "loading", "handover", "changes"),
+    ],
     "Rows": ["validation", "identity"],
     "Delivering": ["reruns", "report", "errors", "platforms", "stores", "environment", "performance"],
     "Unattended": ["cli", "json", "schedules", "operations", "hooks", "containers"],

@@ -86,7 +86,7 @@ PUBLIC: dict[str, set[str]] = {
         "save",
         "trust",
     },
-    "sandbox": {"Admin", "Sandbox", "Writer", "embedded_server"},
+    "sandbox": {"Admin", "Cable", "Sandbox", "Writer", "embedded_server"},
     "testing": {"sample", "violations"},
 }
 # Public names that two modules may share, because no reader meets both at once.

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,14 +154,3 @@ def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert {(len(cell.outputs), cell.execution_count) for cell in code} == {(0, None)}
     assert notebook.metadata.keys() == {"kernelspec", "language_info"}
-
-
-def test_the_demonstration_delivers_verifies_and_fails_well() -> None:
-    """`make demo` ends well by itself: three receipts, each verified, and a failed run that left nothing."""
-    run = subprocess.run(
-        [sys.executable, "-m", "notebooks.demo"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("verified   1 of 1 file is there") == 3
-    assert "2 whole files are visible, and no manifest" in run.stdout
-    assert "shows 0 objects under failed/" in run.stdout

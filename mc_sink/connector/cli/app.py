@@ -21,7 +21,7 @@ from mc_sink._runtime.engine_thread import leave_at_once
 from mc_sink._runtime.state_dir import STATE_DIR, state_folder
 from mc_sink.connector.cli import (
     connection_commands,
-    demo_commands,
+    demonstration,
     handover_commands,
     output,
     platform_commands,
@@ -95,7 +95,7 @@ def _options_of_all_commands(
 
 
 _COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("demo", demo_commands.demo),
+    ("demo", demonstration.demo),
     ("run", run_commands.run),
     ("send", run_commands.send),
     ("preview", run_commands.show_preview),
