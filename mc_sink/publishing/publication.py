@@ -184,7 +184,8 @@ class Attempt:
         if upload_id and sent.get(upload_id) != "published":
             journal.note_sent(run, upload_id)
         try:
-            done = store.publish(file, run.if_exists, repeatable=run.repeatable)
+            was_sent = upload_id is not None and sent.get(upload_id) == "sent"
+            done = store.publish(file, run.if_exists, repeatable=run.repeatable, was_sent=was_sent)
         finally:
             if upload_id and sent.get(upload_id, "refused") == "refused" and not store.may_show(file):
                 journal.note_sent(run, upload_id, "refused")

@@ -198,7 +198,7 @@ class LocalStore:
         """Open a comparison with the file at the target."""
         return FileComparison(target.url, lambda: _size_and_checksum(Path(target.path)))
 
-    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool, was_sent: bool = False) -> Published:  # noqa: ARG002  a file is settled by its bytes
         """Publish the file by a link, which fails if the name is taken, or by a rename, if it may replace a file."""
         if isinstance(file.upload, Present):
             return Published(None, None, from_prior_attempt=True)

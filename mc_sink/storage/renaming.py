@@ -166,7 +166,7 @@ class RenamingStore(Unpicklable):
         """Open a comparison with the file at the target."""
         return FileComparison(target.url, lambda: self._size_and_checksum(target.url))
 
-    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool, was_sent: bool = False) -> Published:  # noqa: ARG002  a file is settled by its bytes
         """Publish the file by a rename."""
         if isinstance(file.upload, Present):
             return Published(None, None, from_prior_attempt=True)

@@ -88,8 +88,11 @@ class Store(Protocol):
     def compare(self, target: Target) -> Destination:
         """Open a comparison with the file at the target. It stores nothing, and `finish` raises if the bytes differ."""
 
-    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
-        """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible."""
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool, was_sent: bool = False) -> Published:
+        """Publish one staged file, or raise; if `repeatable`, it is a success that the same file is already visible.
+
+        `was_sent`: an earlier attempt has sent the request, and had no answer.
+        """
 
     def interrupt(self) -> None:
         """End the requests that threads wait for in `publish`, which then raises; from any thread."""

@@ -16,7 +16,7 @@ import mc_sink
 from mc_sink import AlreadyExistsError, CommitError, ConfigurationError, ObjectOptions
 from mc_sink.staged import Multipart
 from tests.servers.fault import FaultServer
-from tests.servers.faults import FOREVER, Call, Reset, Status
+from tests.servers.faults import FOREVER, Body, Call, Reset, Status
 from tests.servers.rules import GRANTED, Rules
 from tests.support.frames import FORMATS, SMALL_PARTS, as_text, numbers
 from tests.support.small_deliveries import (
@@ -168,6 +168,24 @@ def test_two_attempts_cut_short_leave_no_upload(server: FaultServer, tmp_path: P
     else:
         deliver(server, format=format)
     assert_delivered_once(server, FRAME, format, tmp_path)
+
+
+def test_an_upload_that_is_gone_while_the_listing_lags_is_unknown(server: FaultServer, tmp_path: Path) -> None:
+    """The first attempt's Complete took effect without an answer. That the upload is gone then says nothing of it."""
+    nothing = Body(200, b"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>")
+    server.fault("List", nothing, times=FOREVER)
+    server.fault("Complete", Reset("head"), when="after")
+    server.fault("Complete", Reset("head"), n=2, times=FOREVER)
+    with pytest.raises(mc_sink.CommitUnknown):
+        deliver(server)
+    server.heal()
+    server.fault("List", nothing, times=FOREVER)
+    with pytest.raises(mc_sink.CommitUnknown, match="NoSuchUpload") as raised:
+        recover(server)
+    assert raised.value.visible == "unknown"
+    server.heal()
+    recover(server)
+    assert_delivered_once(server, FRAME, "csv", tmp_path)
 
 
 def test_an_attempt_that_publishes_nothing_keeps_the_earlier_ones_journal(server: FaultServer, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class S3Store(Unpicklable):
             raise UploadError(f"{target.url} was present a moment ago and is gone. Rerun.")
         return PartsComparison(target.url, found, self.cut)
 
-    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool) -> Published:
+    def publish(self, file: StagedFile, if_exists: IfExists, *, repeatable: bool, was_sent: bool = False) -> Published:
         """Make one staged object visible, or raise; replaces an object only if `if_exists` is "overwrite"."""
         if isinstance(file.upload, Present):
             return Published(file.upload.present_etag, None, from_prior_attempt=True, integrity="etag")
@@ -114,6 +114,8 @@ class S3Store(Unpicklable):
             return self._publisher.put(file, file.upload, condition, repeatable=repeatable)
         if not isinstance(file.upload, Multipart):
             raise CommitError(f"{file.path} was not staged for S3.", uncommitted=[file.path])
+        if was_sent:
+            self._publisher.recall(file.upload)
         published = self._publisher.complete(
             file, file.upload, condition, repeatable=repeatable, encrypted=self._is_encrypted
         )

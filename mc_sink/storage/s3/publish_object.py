@@ -140,6 +140,10 @@ class ObjectPublisher(Unpicklable):
         """Return True if a Complete of this upload was sent here, and neither refused for certain nor answered."""
         return upload_id in self._completing
 
+    def recall(self, upload: Multipart) -> None:
+        """Note that an earlier attempt has sent a Complete of an upload, and had no answer."""
+        self._completing[upload.upload_id] = upload.bucket, upload.key
+
     def complete(
         self, file: StagedFile, upload: Multipart, condition: dict[str, str], *, repeatable: bool, encrypted: bool
     ) -> Published:
@@ -302,7 +306,8 @@ class ObjectPublisher(Unpicklable):
             raise _unknown(file, f"{reason}; {shown}", _OVERWRITE if hidden else "")
         if failed and failed.is_unsupported and not expected.may_be(found):
             raise translated(failed, file.path) from failed
-        if failed is None or not (certain or (found and failed.code in _TAKEN)):
+        may_lag = gone and found is None and not expected.upload_id
+        if failed is None or may_lag or not (certain or (found and failed.code in _TAKEN)):
             raise _unknown(file, f"{reason}; a listing shows {found or 'no object there'}") from failed
         if found is None or gone:
             raise translated(failed, file.path) from failed
