@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := mc_sink tests benchmarks notebooks
 XDIST := --numprocesses 3 --dist worksteal
 
-.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel bench figures pictures screenshots docs dist clean
+.PHONY: setup demo test coverage test-long test-oldest test-engines test-beside test-wheel first-delivery bench figures pictures screenshots docs dist clean
 
 setup: $(VENV)/ready
 
@@ -67,6 +67,10 @@ test-long: setup
 # The wheel in an environment of its own, with the core dependencies alone; `make test` includes it.
 test-wheel: setup
 	$(BIN)/python -m pytest tests/test_wheel.py
+
+# The seconds from `pip install` to the first object, by the commands of docs/first-delivery.md.
+first-delivery: setup
+	$(BIN)/python .ci/first_delivery.py
 
 # The same tests on the oldest supported dependencies.
 test-oldest: $(OLDEST)/ready

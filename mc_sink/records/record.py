@@ -64,15 +64,29 @@ class Failure:
     visible: Visible | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FailureCase:
+    """One row that failed a check, without its value.
+
+    `row` counts from 0 over the whole run, and is None where the failure belongs to no row. `column` is None for a
+    check of whole rows.
+    """
+
+    row: int | None
+    column: str | None
+    check: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """What the report of a run shows besides, without cell values: see `Receipt` and `Rejects`.
 
-    `checks` are those that rejected rows, or that ended the run.
+    `checks` are those that rejected rows, or that ended the run, and `cases` the first failures that ended it.
     """
 
     content: Content | None = None
     checks: tuple[FailedCheck, ...] = ()
+    cases: tuple[FailureCase, ...] = ()
     stages: tuple[Stage, ...] = ()
     changes: Changes | None = None
     warnings: tuple[CountedWarning, ...] = ()
@@ -240,6 +254,7 @@ def _details_of(facts: Mapping[str, Any]) -> Details:
     return Details(
         content=facts["content"] and _content_of(facts["content"]),
         checks=tuple(FailedCheck(**one) for one in facts["checks"]),
+        cases=tuple(FailureCase(**one) for one in facts.get("cases", ())),
         stages=tuple(Stage(**one) for one in facts["stages"]),
         changes=Changes(**facts["changes"]) if facts["changes"] else None,
         warnings=tuple(CountedWarning(**one) for one in facts["warnings"]),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc_sink.exceptions import OUR_NOTE, LimitError, PermissionDenied, SinkError, ValidationError
 from mc_sink.receipt import failed_checks
-from mc_sink.records.record import Details, Failure, TimedOut
+from mc_sink.records.record import Details, Failure, FailureCase, TimedOut
 from mc_sink.scrub import masked
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1_000
 MAX_CHECKS = 20
+MAX_CASES = 20
 # At least two words: a cell may hold a single word of the source code, such as "delivered", or a number.
 _PHRASE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}")
 _GAP = "…"
@@ -60,8 +61,18 @@ def ending_of(error: BaseException, target: str) -> dict[str, Any]:
     A signal makes it "interrupted", a timeout "failed".
     """
     status: Status = "failed" if isinstance(error, (Exception, TimedOut)) else "interrupted"
-    checks = failed_checks(error.checks) if isinstance(error, ValidationError) else ()
-    return {"status": status, "error": failure_of(error, known=(target,)), "details": Details(checks=checks)}
+    details = Details()
+    if isinstance(error, ValidationError):
+        details = Details(checks=failed_checks(error.checks), cases=_first_cases(error))
+    return {"status": status, "error": failure_of(error, known=(target,)), "details": details}
+
+
+def _first_cases(error: ValidationError) -> tuple[FailureCase, ...]:
+    """Return the first rows that failed, and the checks that they failed, without their values."""
+    if error.failure_cases is None:
+        return ()
+    rows = error.failure_cases.head(MAX_CASES).select("row", "column", "check").rows()
+    return tuple(FailureCase(*row) for row in rows)
 
 
 def _texts_of(error: BaseException, known: Iterable[str]) -> Iterator[str]:

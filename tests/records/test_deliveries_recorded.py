@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import re
 import sqlite3
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 
@@ -43,6 +45,25 @@ def machine(tmp_path: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 def kept(state: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file())
+
+
+@pytest.mark.parametrize("rows", [2, 1_000])
+def test_show_names_the_first_rows_that_failed(machine: Machine, state_folder: Path, rows: int) -> None:
+    """Row, column and check, of at most 20 failures; the values are nowhere in the state folder."""
+    bad = pl.DataFrame({"id": range(rows), "x": [CELL] * rows})
+    schema = pa.DataFrameSchema({"id": pa.Column(int), "x": pa.Column(str, pa.Check.isin(["a", "b"]))}, name="own")
+    with pytest.raises(mc_sink.ValidationError):
+        mc_sink.sink_madconnect(bad, "out.csv", schema=schema, run_id="r-1", progress=False)
+    assert CELL.encode() not in kept(state_folder)
+    details = json.loads(machine.here("show", "r-1", "--json").out)["details"]
+    assert [case["row"] for case in details["cases"]] == list(range(min(rows, 20)))
+    assert {(case["column"], case["check"]) for case in details["cases"]} == {("x", details["checks"][0]["check"])}
+    shown = machine.here("show", "last").out
+    assert "The first rows that failed, counted from 0; values are not recorded:" in shown
+    assert re.search(r"^1 +x +isin", shown, re.MULTILINE)
+    (run,) = list_runs()
+    assert run.details is not None
+    assert len(run.details.cases) == min(rows, 20)
 
 
 def test_the_commands_work_for_a_script(machine: Machine, fault_s3: FaultServer) -> None:

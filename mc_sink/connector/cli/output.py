@@ -154,6 +154,9 @@ def one_run(run: Run, *, as_json: bool) -> None:
     for file in (*run.files, *run.rejects):
         amount = f"{counted(file.num_rows, 'row')}  {counted(file.num_bytes, 'byte')}"
         out(f"  {file.path}  {amount}  {file.checksum}")
+    if run.details and run.details.cases:
+        out("The first rows that failed, counted from 0; values are not recorded:")
+        table(("row", "column", "check"), [(one.row, one.column, one.check) for one in run.details.cases])
 
 
 def runs(found: Sequence[Run], *, as_json: bool) -> None:
