@@ -116,7 +116,7 @@ def main(roots: list[Path]) -> None:
     """Print a table with a column for each checkout."""
     columns = [figures(root) for root in roots]
     for row in columns[0]:
-        print(f"{row:30}", *(f"{column[row]:42}" for column in columns))  # noqa: T201  it is what it is for
+        print(f"{row:30}", *(f"{column[row]:42}" for column in columns))
 
 
 if __name__ == "__main__":

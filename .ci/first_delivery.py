@@ -1,7 +1,7 @@
 """How long a new user needs from `pip install` to the first visible object: `make first-delivery`.
 
-Follows docs/first-delivery.md by its own commands, in an environment into which pip installs a wheel of this checkout, and
-prints the seconds of each step. The S3 server is on this machine.
+Follows docs/first-delivery.md by its own commands, in an environment into which pip installs a wheel of this checkout,
+and prints the seconds of each step. The S3 server is on this machine.
 """
 
 from __future__ import annotations
