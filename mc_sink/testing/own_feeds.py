@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import polars as pl
 
 from mc_sink.testing.feed import BEGIN, DAYS, ROW, ZERO_DEVICE, Columns, Feed, as_uuid, draw, hexadecimal, one_of
@@ -82,7 +84,7 @@ OWN: dict[str, Feed] = {
             "action unknown": {"action": "replace"},
             "consent unknown word": {"consent": "yes"},
             "added without consent": {"action": "add", "consent": "denied"},
-            "expires before it begins": {"expires_at": pl.Series(["2020-01-01"]).str.to_datetime(time_zone="UTC")[0]},
+            "expires before it begins": {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
         },
         ("segment_id", "action", "activated_at", "consent"),
     ),
@@ -94,9 +96,7 @@ OWN: dict[str, Feed] = {
             "type in capital letters": {"type": "Order.Created"},
             "source is empty": {"source": ""},
             "source is too long": {"source": "x" * 129},
-            "happens after it is received": {
-                "event_time": pl.Series(["2030-01-01"]).str.to_datetime(time_zone="UTC")[0]
-            },
+            "happens after it is received": {"event_time": datetime(2030, 1, 1, tzinfo=UTC)},
             "body is not JSON": {"body": '{"number": '},
             "body is a list": {"body": "[1, 2]"},
             "body is empty": {"body": ""},
@@ -107,7 +107,7 @@ OWN: dict[str, Feed] = {
     "report": Feed(
         _report,
         {
-            "report_date before there were reports": {"report_date": pl.Series(["1970-01-01"]).str.to_date()[0]},
+            "report_date before there were reports": {"report_date": date(1970, 1, 1)},
             "campaign_id is empty": {"campaign_id": ""},
             "campaign_id is too long": {"campaign_id": "x" * 129},
             "ad_group_id is empty": {"ad_group_id": ""},

@@ -242,7 +242,7 @@ def print_the_rest(ended_text: Told) -> None:
     ended_text.run("handover", "s3://bucket/p/", "--platform", "acme", "--preset", "redshift")
     ended_text.run("handover", connection(ended_text), "--output", ended_text.machine.folder / "handover.html")
     ended_text.run("resume", connection(ended_text))
-    ended_text.run("demo", "--rows", 10)
+    ended_text.run("demo", "--rows", 1_000)
     ended_text.run("metrics")
     ended_text.run("metrics", str(ended_text.machine.folder / "mc_sink.prom"))
 

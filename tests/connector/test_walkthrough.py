@@ -67,11 +67,12 @@ class Walk:
 
 def iam_user(owner: Admin, printed: str) -> Credentials:
     """Make the documented user with the printed policy, as the console does: by its name, and attached."""
+    user = unique_name(USER)  # the same server may be walked to twice
     with owner.client("iam") as iam:
-        iam.create_user(UserName=USER)
-        arn = iam.create_policy(PolicyName=POLICY, PolicyDocument=printed)["Policy"]["Arn"]
-        iam.attach_user_policy(UserName=USER, PolicyArn=arn)
-        made = iam.create_access_key(UserName=USER)["AccessKey"]
+        iam.create_user(UserName=user)
+        arn = iam.create_policy(PolicyName=unique_name(POLICY), PolicyDocument=printed)["Policy"]["Arn"]
+        iam.attach_user_policy(UserName=user, PolicyArn=arn)
+        made = iam.create_access_key(UserName=user)["AccessKey"]
     return Credentials(made["AccessKeyId"], made["SecretAccessKey"])
 
 

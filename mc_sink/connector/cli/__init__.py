@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from mc_sink._runtime.streams import open_closed_streams
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,8 @@ def _refuse(arguments: Sequence[str] | None = None) -> NoReturn:  # noqa: ARG001
     raise SystemExit(2)
 
 
+# Before anything else is imported: a library may open a file.
+open_closed_streams()
 try:
     from mc_sink.connector.cli.app import main
 except ModuleNotFoundError as error:

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mc_sink._display import Printable, counted, labelled, lines, printable
+from mc_sink._runtime.streams import lead_nowhere
 from mc_sink.connector import history
 from mc_sink.exceptions import SinkError
 from mc_sink.formats import options_of
@@ -45,7 +46,7 @@ def out(text: str) -> None:
         print(printable(text), file=sys.stdout, flush=True)  # noqa: T201  the output of a command
     except OSError as error:
         # The interpreter would write the rest of the buffer at its exit, and report an error then.
-        _lead_nowhere(sys.stdout.fileno())
+        lead_nowhere(sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise
 
@@ -70,21 +71,12 @@ class _Lenient(RawIOBase):
         try:
             return os.write(STDERR, data)
         except OSError:  # a broken pipe, a full disk, a terminal that is gone
-            _lead_nowhere(STDERR)
+            lead_nowhere(STDERR)
             return len(data)
 
 
 def prepare_streams() -> None:
-    """Open the standard streams that are closed, and make standard error such that a write to it fails nothing.
-
-    A descriptor that stays closed would be that of the next file which is opened, and what libraries print would be
-    written into it.
-    """
-    for number in (0, 1, STDERR):
-        try:
-            os.fstat(number)
-        except OSError:
-            _lead_nowhere(number)
+    """Give Python the streams that were closed, and make standard error such that a write to it fails nothing."""
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the process
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  the same
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
@@ -93,14 +85,6 @@ def prepare_streams() -> None:
     )
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what its encoding lacks
-
-
-def _lead_nowhere(number: int) -> None:
-    """Make a descriptor that of the null device."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    if nowhere != number:
-        os.dup2(nowhere, number)
-        os.close(nowhere)
 
 
 @contextmanager
