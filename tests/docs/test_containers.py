@@ -100,6 +100,7 @@ def test_its_scheduler_answers_the_check_and_ends_on_sigterm(tmp_path: Path) -> 
         scheduler.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("day", ["2026-11-22"])
 def test_a_job_of_kubernetes_or_ecs_delivers_a_day_once(tmp_path: Path, day: str) -> None:
     """Their command is run twice by a shell in a clean folder, as a retry does, with the date of one day."""

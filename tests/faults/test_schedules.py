@@ -51,7 +51,7 @@ def _run(examples: int, default: int, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.timeout(900)
 def test_schedules(capsys: pytest.CaptureFixture[str]) -> None:
     """After every step what is visible is whole and reported, and in the end every run is visible once."""
-    _run(50, 0, capsys)
+    _run(30, 0, capsys)
 
 
 @pytest.mark.long

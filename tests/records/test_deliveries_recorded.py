@@ -234,6 +234,7 @@ def record_many(folder: str, first: int, number: int) -> None:
         recorded(lambda: receipt, run_id=f"r-{one}", target=receipt.target)
 
 
+@pytest.mark.long
 def test_processes_and_threads_write_while_another_reads(tmp_path: Path, state: Path) -> None:
     """Each delivery is in the history once in any order of their turns."""
     child = multiprocessing.get_context("spawn").Process(target=record_many, args=(str(tmp_path), 0, 50))
