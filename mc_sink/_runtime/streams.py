@@ -8,7 +8,7 @@ _STREAMS = (0, 1, 2)
 
 
 def open_closed_streams() -> None:
-    """Lead the standard streams that are closed to the null device.
+    """Open the standard streams that are closed, as the null device.
 
     A descriptor that stays closed would be that of the next file which is opened, also by a library that is imported,
     and what is printed would be written into it. A query once waited for ever: its engine had that descriptor.

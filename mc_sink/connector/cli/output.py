@@ -76,7 +76,7 @@ class _Lenient(RawIOBase):
 
 
 def prepare_streams() -> None:
-    """Give Python the streams that were closed, and make standard error such that a write to it fails nothing."""
+    """Open for Python the streams that were closed, and make standard error such that a write to it fails nothing."""
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the process
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  the same
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
