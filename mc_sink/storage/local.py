@@ -300,9 +300,8 @@ def _size_and_checksum(path: Path) -> tuple[int, str]:
     except FileNotFoundError as error:
         raise UploadError(f"{path} was present a moment ago and is gone. Rerun.") from error
     except OSError as error:
-        raise PermissionDenied(
-            f"{path} could not be read: {error.strerror}. Grant the permission to read it, and rerun."
-        ) from error
+        advice = "Grant the permission to read it, and rerun."
+        raise PermissionDenied(f"{path} could not be read: {error.strerror}. {advice}") from error
 
 
 def _remove(path: str) -> str | None:

@@ -296,6 +296,15 @@ def test_an_answer_without_an_object_is_no_success(server: FaultServer, operatio
     assert server.destroyed(server.bucket) == []
 
 
+@pytest.mark.parametrize("etags", ["whole", "other", "opaque"])
+def test_an_answer_without_an_object_is_no_success_after_others_were_true(etags: Any) -> None:
+    """A store whose ETags can't be computed has answered one Complete, and something in between answers the next."""
+    with FaultServer(replace(TINY, etags=etags)) as server:
+        server.fault("Complete", Body(200, ANSWER % (f"p/{RUN}-00001.csv".encode(), b"0")), n=2)
+        with pytest.raises(CommitUnknown, match="a listing does not show the object"):
+            deliver(server)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_manifest_that_was_replaced_is_seen(server: FaultServer, shape: str) -> None:
     """It is compared with what was written, as the files are: also from a receipt that was pickled."""

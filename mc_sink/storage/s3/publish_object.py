@@ -114,10 +114,14 @@ class Expected:
                 return (PROOFS[name], True) if echoed == value else (None, False)
         return self.integrity, False
 
-    def is_shown(self, answered: str, proof: Integrity | None, support: StoreSupport) -> bool:
-        """Return True if an answer with this ETag and proof shows as much as a listing would."""
+    def is_shown(self, answered: str, proof: Integrity | None, support: StoreSupport, *, summed: bool) -> bool:
+        """Return True if an answer with this ETag and proof shows as much as a listing would.
+
+        An ETag that can't be computed could be anything's: only with the checksum is the answer one about this object.
+        """
         lists_it = support.lists_what_it_answers is True
-        is_it = self.body is not None or lists_it if answered == self.etag else self.is_opaque(support) and lists_it
+        is_opaque = self.is_opaque(support) and summed and lists_it
+        is_it = self.body is not None or lists_it if answered == self.etag else is_opaque
         return proof is not None and is_it
 
     def learn(self, support: StoreSupport, *, computed: bool) -> None:
@@ -249,7 +253,7 @@ class ObjectPublisher(Unpicklable):
         support, answered, version = self._support, bare(reply.get("ETag")), reply.get("VersionId")
         proof, summed = expected.proof(reply, support)
         listed, found, is_seen = answered, None, False
-        if not (answered and expected.is_shown(answered, proof, support)):
+        if not (answered and expected.is_shown(answered, proof, support, summed=summed)):
             found, is_seen = self._glance(expected)
             listed = found.etag if found else answered
             if found and answered and not expected.body:
